@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+/** Two projects: unit tests beside the code, and whole-system stories that start real servers. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: { name: 'unit', include: ['packages/*/src/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+      {
+        test: {
+          name: 'stories',
+          include: ['test/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
+          // One story at a time: each starts a whole platform, and the machine may have two cores.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
