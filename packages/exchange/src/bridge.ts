@@ -1,0 +1,95 @@
+import type { Problem } from './errors.ts';
+import type { Ownership } from './ownership.ts';
+import type { Schedule } from './schedule.ts';
+export interface BridgeDefinition {
+  kind: 'Bridge';
+  name: string;
+  title: string;
+  source: BridgeSource;
+  schedule: Schedule;
+  destinations: Destination[];
+  /** A receipt missing past this is late. Default 5 minutes. */
+  lateAfterMs: number;
+  limits?: BridgeLimits;
+  /** Share of explained rows (0 to 1) past which an alert opens; 1 never does. */
+  explainedAlertShare: number;
+  /** Unreceipted bytes per lane on the bus. Default 16 MiB. */
+  windowBytes: number;
+  deleteGuard: { rows: number; share: number };
+  resource?: string;
+  purpose?: string;
+}
+export interface BridgeSource {
+  node: string;
+  dataSource: string;
+  capture: 'compare';
+  tables: BridgeTable[];
+}
+export interface BridgeLimits {
+  rowsPerSecond?: number;
+  window?: string;
+  timeZone?: string;
+}
+export interface BridgeTable {
+  name: string;
+  schema?: string;
+  /** Default: the primary key. */
+  key?: string[];
+  /** Default: every column. */
+  columns?: string[];
+  /** Filter language, over the columns as the source names them. */
+  where?: string;
+  transform: Transform[];
+  checks: Check[];
+}
+export type Transform = { rename: Record<string, string> } | { dictionary: Dictionary } | { mask: Mask };
+export interface Dictionary {
+  column: string;
+  map: Record<string, string>;
+  otherwise: 'refuse' | 'keep' | 'null';
+}
+export interface Mask {
+  column: string;
+  keepFirst: number;
+  keepLast: number;
+  with: string;
+}
+export interface Check {
+  column: string;
+  required: true;
+}
+export interface Destination {
+  node: string;
+  dataSource: string;
+  tables: Record<string, DestinationTable>;
+}
+export interface DestinationTable {
+  to: string;
+  schema?: string;
+  ownership: Ownership;
+  landing: 'mirror' | 'journal';
+  onDelete: 'delete' | 'mark';
+  /** With onDelete: mark. */
+  markColumn?: string;
+  /** With landing: journal. */
+  journalColumns?: JournalColumns;
+  mark: 'target';
+}
+/** Names of the columns that a journal adds: 操作标识, 批次号, 来源部门, 入库时间, 处理标志. */
+export interface JournalColumns {
+  operation: string;
+  batchNo: string;
+  sourceDepartment: string;
+  appliedAt: string;
+  processed: string;
+}
+/** Parses a bridge as an operator writes it. Every problem at once; a definition only when no problem is left (warnings may be). */
+export function parseBridge(yamlText: string): { definition?: BridgeDefinition; problems: Problem[] } {
+  throw new Error(yamlText);
+}
+export function parseBridgeJson(json: string): BridgeDefinition {
+  throw new Error(json);
+}
+export function bridgeJson(definition: BridgeDefinition): string {
+  throw new Error(String(definition));
+}
