@@ -1,4 +1,4 @@
-import type { ColumnType } from './column-type.ts';
+import type { ColumnType } from './columnType.ts';
 import type { Filter } from './filter.ts';
 /** Which rows of a target table a lane may delete. */
 export type Ownership = 'whole' | 'none' | { where: string };

@@ -1,5 +1,5 @@
 import type { BridgeTable } from './bridge.ts';
-import type { ColumnType } from './column-type.ts';
+import type { ColumnType } from './columnType.ts';
 import type { TableLayout } from './parcel.ts';
 export interface TypedColumn {
   name: string;

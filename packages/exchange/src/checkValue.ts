@@ -1,4 +1,4 @@
-import type { ColumnType } from './column-type.ts';
+import type { ColumnType } from './columnType.ts';
 /** Undefined when the canonical text fits the type, else why not. */
 export function checkValue(type: ColumnType, text: string): string | undefined {
   throw new Error(String([type, text]));

@@ -1,4 +1,4 @@
-import type { ColumnType } from './column-type.ts';
+import type { ColumnType } from './columnType.ts';
 import type { Filter } from './filter.ts';
 export function evaluateFilter(
   filter: Filter,
