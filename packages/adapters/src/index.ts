@@ -1,1 +1,2 @@
-export {};
+export * from './adapter.ts';
+export { openDataSource } from './open.ts';

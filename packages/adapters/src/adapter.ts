@@ -1,0 +1,364 @@
+/**
+ * What every adapter promises. This file owns the words and contracts of a data source, its snapshot (source side) and its target
+ * (apply side); `contract-suite.ts` tests each numbered promise against a real database, and each adapter's `TYPES.md` says how its
+ * types travel. Buses, lanes' protocol and files of the agent are none of its business.
+ *
+ * An adapter's folder has the same files in each: `dataSource.ts` (exports `openPostgres` / `openSqlite`), `session.ts`, `describe.ts`,
+ * `types.ts`, `check.ts`, `source.ts`, `target.ts`, `TYPES.md`.
+ */
+import type { ColumnType, Filter, Kind, OutcomeCell, Problem, Section } from '@qiao/exchange';
+
+// ---------------------------------------------------------------------------------------------------------------- data source
+
+/** A named connection in an agent's own configuration. */
+export type DataSourceConfig =
+  | {
+      readonly name: string;
+      readonly adapter: 'postgres';
+      readonly host: string;
+      readonly port: number;
+      readonly database: string;
+      readonly user: string;
+      readonly password: string;
+      /** Schema of tables that name none; default `public`. */
+      readonly schema?: string | undefined;
+      readonly tls?: 'disable' | 'require' | { readonly ca: string } | undefined;
+    }
+  | { readonly name: string; readonly adapter: 'sqlite'; readonly file: string };
+
+/** A table's name as its database spells it: arbitrary UTF-8, never quoted here. No schema = the data source's own. */
+export interface TableRef {
+  readonly schema?: string | undefined;
+  readonly name: string;
+}
+
+/** A column's type: one that can travel, or the database's own name of one that cannot. */
+export type DescribedType = ColumnType | { readonly unsupported: string };
+
+export interface ColumnDescription {
+  readonly name: string;
+  readonly type: DescribedType;
+  /** The type as the database itself writes it, for people. */
+  readonly nativeType: string;
+  readonly nullable: boolean;
+  /** Computed by the database (generated always, identity always): readable, never written. */
+  readonly generated: boolean;
+  /** The database fills it when an insert leaves it out. */
+  readonly hasDefault: boolean;
+}
+
+export interface ForeignKey {
+  readonly columns: readonly string[];
+  readonly toTable: TableRef;
+  readonly toColumns: readonly string[];
+}
+
+export interface TableDescription {
+  readonly ref: TableRef;
+  readonly kind: 'table' | 'view';
+  /** In the table's own order; dropped and hidden columns are absent. */
+  readonly columns: readonly ColumnDescription[];
+  /** Columns of the primary key in key order; empty when there is none. */
+  readonly primaryKey: readonly string[];
+  /** Every set of columns proven unique AND NOT NULL (primary key included); partial, expression and deferrable ones are left out. */
+  readonly uniqueKeys: readonly (readonly string[])[];
+  readonly foreignKeys: readonly ForeignKey[];
+  /** A cheap guess (statistics), for progress and the share of deleteGuard's message; undefined when unknown. */
+  readonly estimatedRows?: number | undefined;
+  /** One row read at most. */
+  isEmpty(): Promise<boolean>;
+}
+
+/** What a bridge wants to read from one table. */
+export interface SourceTable {
+  /** Label of the table in problems and sections. */
+  readonly table: string;
+  readonly ref: TableRef;
+  /** Default: the primary key. */
+  readonly key?: readonly string[] | undefined;
+  /** Default: every column. */
+  readonly columns?: readonly string[] | undefined;
+}
+
+/** What a bridge sends for one table, after transforms: the other half of every pair of types that `checkTarget` judges. */
+export interface SourceShape {
+  readonly columns: readonly { readonly name: string; readonly type: ColumnType; readonly nullable: boolean }[];
+}
+
+/**
+ * One database.
+ *
+ * D1 `probe` never throws for a database that is away: it answers with a code and a sentence (no password in it).
+ * D2 `tables` names every table and view the connection may see, except the ones Qiao keeps itself (`qiao_…`).
+ * D3 `describe` answers undefined for a missing table and never reads rows.
+ * D4 `checkSource` and `checkTarget` report every problem at once, never only the first, and change nothing. `path` is
+ *    `<label>`, `<label>.<column>` or `mark`; codes: TABLE_MISSING, COLUMN_MISSING, KEYLESS_TABLE (no unique NOT NULL key and none is named),
+ *    KEY_NULLABLE, KEY_NOT_UNIQUE (named columns, source or target), TYPE_UNSUPPORTED (source column), TYPE_REFUSED (pair), TYPE_LOSSY
+ *    (warning), RIGHTS_MISSING, COLUMN_GENERATED, COLUMN_REQUIRED (target column NOT NULL without default that the bridge does not
+ *    send), NULLABLE_TO_REQUIRED (warning), KEY_COLLATION_COARSE, ROW_SECURITY, TARGET_TRIGGER (warning), TARGET_RULE, MARK_REFUSED
+ *    (hint = the DDL for the DBA), MARK_COLUMN_MISSING, JOURNAL_COLUMN_MISSING.
+ * D5 `close` ends everything opened through it that is still open; it may be called twice.
+ */
+export interface DataSource {
+  readonly name: string;
+  readonly adapter: 'postgres' | 'sqlite';
+  probe(): Promise<Probe>;
+  tables(): Promise<TableRef[]>;
+  describe(table: TableRef): Promise<TableDescription | undefined>;
+  checkSource(tables: readonly SourceTable[]): Promise<Problem[]>;
+  /** `shapes` by `TargetTable.table`; a missing shape skips the judgement of types. */
+  checkTarget(tables: readonly TargetTable[], shapes: ReadonlyMap<string, SourceShape>): Promise<Problem[]>;
+  /** One read-only view of all tables; throws SNAPSHOT_TOO_LONG (transient) from `rows` when it is read longer than `maxMs`. */
+  snapshot(options: { readonly signal: AbortSignal; readonly maxMs: number }): Promise<SourceSnapshot>;
+  openTarget(): Promise<Target>;
+  /**
+   * Makes a target table with exactly these columns (types from `columns`, NOT NULL key as primary key, journal columns when it lands as a
+   * journal); `describe` then gives the same types back. Existing table: does nothing. Throws TYPE_REFUSED for what it cannot hold.
+   */
+  createTable(table: TargetTable): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type Probe =
+  | { readonly reachable: true; readonly version: string }
+  | { readonly reachable: false; readonly code: string; readonly message: string };
+
+// ------------------------------------------------------------------------------------------------------------------- snapshot
+
+/**
+ * A consistent read-only snapshot. Disposing it frees the connection; it never writes.
+ *
+ * S1 Every row that was committed when the snapshot was taken appears exactly once, as one valid line of canonical row text, columns in
+ *    the order asked for (key first); nothing committed later appears. Where the database cannot promise this without stopping its
+ *    writers, `consistency` is 'chunks' and TYPES.md says what is promised instead.
+ * S2 The same stored value gives the same bytes in every snapshot and session.
+ * S3 A row with a value that cannot be carried exactly is left out and counted in `refused`, once per row (the first such column), under
+ *    a code: STORAGE_CLASS, VALUE_INVALID, TEXT_HAS_NUL, TEXT_NOT_UTF8, ROW_TOO_LARGE. It is never altered. Row contents never show.
+ * S4 Memory is bounded whatever the table's size; chunks are whole lines of about 64 KiB to 1 MiB; the event loop runs between chunks.
+ * S5 Order is by key in the source's own order: a hint for locality only.
+ */
+export interface SourceSnapshot extends AsyncDisposable {
+  /** How much S1 promises; may turn from 'snapshot' to 'chunks' while rows are read. Default 'snapshot'. */
+  readonly consistency?: 'snapshot' | 'chunks';
+  rows(table: SnapshotTable): AsyncIterable<SourceChunk>;
+}
+
+export interface SnapshotTable {
+  readonly ref: TableRef;
+  /** Key columns first, types as `describe` gave them. */
+  readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
+  readonly keyColumns: number;
+}
+
+export interface SourceChunk {
+  /** Whole lines of row text; may be empty. */
+  readonly rows: Buffer;
+  /** Lines in `rows`, when the adapter counted them on the way. */
+  readonly rowCount?: number | undefined;
+  readonly refused?: readonly RefusedRows[] | undefined;
+}
+
+export interface RefusedRows {
+  readonly code: string;
+  readonly column: string;
+  readonly count: number;
+}
+
+// --------------------------------------------------------------------------------------------------------------------- target
+
+/** Names of a journal's own columns (操作标识、批次号、来源部门、入库时间、处理标志). */
+export interface JournalColumns {
+  /** 'I', 'U' or 'D'. Text. */
+  readonly operation: string;
+  /** `ApplyWork.batchNo`. Text. */
+  readonly batchNo: string;
+  /** `ApplyWork.sourceDepartment`. Text. */
+  readonly sourceDepartment: string;
+  /** `ApplyWork.appliedAtMs` in UTC. Timestamp, timestamptz or text. */
+  readonly appliedAt: string;
+  /** '0' when it lands; the department's own programs change it. Text, integer or boolean. */
+  readonly processed: string;
+}
+
+export const defaultJournalColumns: JournalColumns = {
+  operation: 'qiao_operation',
+  batchNo: 'qiao_batch_no',
+  sourceDepartment: 'qiao_source_department',
+  appliedAt: 'qiao_applied_at',
+  processed: 'qiao_processed',
+};
+
+/** Where one table of a bridge lands. */
+export interface TargetTable {
+  /** The source table's label, as sections name it. */
+  readonly table: string;
+  readonly ref: TableRef;
+  /** Key columns as named at the target. */
+  readonly key: readonly string[];
+  /**
+   * Columns the bridge sends, key included. `type` is the type of the text as sent: `createTable` uses it. `apply` does not rely on it: it
+   * reads the target's own columns.
+   */
+  readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
+  readonly ownership: 'whole' | 'none' | Filter;
+  readonly landing: 'mirror' | 'journal';
+  readonly onDelete: 'delete' | 'mark';
+  /** Needed with onDelete 'mark'. Boolean ('t'/'f'), integer (1/0) or text ('1'/'0'); any value but the first means "not deleted". */
+  readonly markColumn?: string | undefined;
+  readonly journalColumns: JournalColumns;
+}
+
+/**
+ * The apply side: one connection, one transaction at a time (calls queue up behind each other).
+ *
+ * Mark
+ * M1 `prepare` makes `qiao_mark` and a random target id when missing, and else changes nothing; the id is the same for ever after. Without
+ *    the right to create it throws MARK_REFUSED whose hint is the DDL.
+ * M2 `points` lists the lane's stored mark rows, ordered by (epoch, sequence), newest last; it never changes anything.
+ * M3 Rows and mark are one transaction: after any throw neither has changed.
+ * M4 A delivery at the right place is applied once; asked again it answers `alreadyApplied` with the stored answer and hash (with an empty
+ *    answer once it was purged). Ahead of its place: `gap` with the sequence expected (0 when the epoch's opening is missing). A known
+ *    place with another hash, chain or nonce, or a closed epoch's unknown place: `fork`. See `mark.ts`, which decides for all adapters.
+ * M5 Rows of the mark at or below `settledThrough` are removed; the lane's highest always stays.
+ *
+ * Rows
+ * R1 Sections apply in order; within a section a key occurs once. Outcomes per row, exactly:
+ *    | sent   | no row with the key                       | identical | other values          | existing row outside ownership |
+ *    | insert | inserted                                  | unchanged | updatedInsteadOfInsert | keptTarget |
+ *    | update | wholeRows ? insertedInsteadOfUpdate : held | unchanged | updated                | keptTarget |
+ *    | delete | deletedNothing                            |     deleted (with onDelete 'mark': marked)  | keptTarget |
+ *    Identical compares the stored image of the columns sent, never an equality that a collation blurs. Columns not sent keep their value.
+ * R2 The matrix adds up to the rows of the sections per table and sent kind, always; open rows included.
+ * R3 A row the database or its type refuses (integrity, data, OUTSIDE_OWNERSHIP) is isolated: counted `quarantined`, handed out whole in
+ *    `quarantined`, and nothing of it stays; every other row is applied. Before a row is given up other orders are tried (parents first,
+ *    children first for deletes, failing rows last). A partial update without its row is handed out the same way, as outcome 'held' with
+ *    code MISSING_BASE. More than 1,000 isolated rows throw QUARANTINE_LIMIT (permanent).
+ * R4 With isolated rows `beforeCommit` is called (and awaited) inside the transaction just before COMMIT; when it throws, nothing is
+ *    committed. Without isolated rows it is not called.
+ * R5 Failures that are not one row's throw: TARGET_UNAVAILABLE, TARGET_BUSY, TARGET_FULL (transient), TARGET_SCHEMA, TARGET_RIGHTS
+ *    (permanent). No row is quarantined for them.
+ * R6 Ownership {where}: an existing row outside is never updated nor deleted; an incoming row outside is isolated (OUTSIDE_OWNERSHIP).
+ *    'none' and 'whole' let a lane's own inserts, updates and deletes through; they differ only at the end of a load.
+ * R7 onDelete 'mark': a delete sets the mark column ('deleted'; already marked: 'deletedNothing'). A marked row counts as absent: an insert
+ *    on it is 'inserted', a whole update 'insertedInsteadOfUpdate', both writing the values and clearing the mark.
+ * R8 Journal: every row lands as a new row with the journal columns; outcome = what was intended. Deletes carry the key only. No key is
+ *    compared, nothing is ever updated or removed, loads remove nothing.
+ *
+ * Load
+ * L1 At `load.begins` the keys of rows already in each mirrored target table are noted (marked rows and, with {where}, rows outside are not).
+ *    Notes of an earlier unfinished load of the lane are dropped first. Each delivery until the end takes its keys out of the notes.
+ * L2 At `load.ends` the rows still noted are removed (ownership 'whole' or {where}; `extras.deleted`) or left ('none'; `extras.kept`), and the
+ *    notes are gone. A delivery may begin and end a load at once. The opening of an epoch drops notes of the lane.
+ * L3 deleteGuard: when one table's removals are more than `deleteGuard.rows` AND more than `deleteGuard.share` of the rows the table had,
+ *    and more than `load.allowedDeletes`, nothing at all is committed and the answer is `guard`.
+ *
+ * N1 Names of tables and columns may be any text the database can store: Chinese, reserved words, quotes, blanks.
+ */
+export interface Target {
+  prepare(): Promise<{ readonly targetId: string; readonly created: boolean }>;
+  points(laneId: string): Promise<AppliedPoint[]>;
+  apply(work: ApplyWork): Promise<ApplyResult>;
+  /** Moves open rows of an applied delivery: tries them again or gives them up. Optional until every adapter has it. */
+  amend?(work: AmendWork): Promise<AmendResult>;
+  close(): Promise<void>;
+}
+
+/** One stored row of the mark. */
+export interface AppliedPoint {
+  readonly epoch: bigint;
+  readonly nonce: Uint8Array;
+  readonly sequence: bigint;
+  readonly chain: Uint8Array;
+  /** Empty for an opening. */
+  readonly contentHash: Uint8Array;
+  readonly answer: StoredAnswer;
+  readonly appliedAtMs: number;
+}
+
+/** What the target answers for one delivery; the receipt is made from it. */
+export interface StoredAnswer {
+  /** Sorted, without zero cells. */
+  readonly outcomes: readonly OutcomeCell[];
+  /** Only tables with extra rows, at the end of a load. */
+  readonly extras: readonly ExtraRows[];
+}
+
+export interface ExtraRows {
+  readonly table: string;
+  readonly deleted: number;
+  readonly kept: number;
+}
+
+/** One delivery, checked and decoded: to be applied whole or not at all. */
+export interface ApplyWork {
+  readonly laneId: string;
+  readonly epoch: bigint;
+  /** 16 bytes. */
+  readonly nonce: Uint8Array;
+  readonly sequence: bigint;
+  /** 32 bytes; zeros for an opening. */
+  readonly previousChain: Uint8Array;
+  readonly chain: Uint8Array;
+  readonly contentHash: Uint8Array;
+  readonly settledThrough: bigint;
+  /** Every table of the bridge at this destination, by label; more than the sections name. */
+  readonly tables: ReadonlyMap<string, TargetTable>;
+  /** Empty for openings and voids. */
+  readonly sections: readonly Section[];
+  readonly opensEpoch: boolean;
+  readonly load: { readonly begins: boolean; readonly ends: boolean; readonly allowedDeletes: number };
+  readonly batchNo: string;
+  readonly sourceDepartment: string;
+  readonly appliedAtMs: number;
+  readonly deleteGuard: { readonly rows: number; readonly share: number };
+  /** See R4. Keep it short: the target's transaction is open. */
+  beforeCommit(quarantined: readonly QuarantinedRow[]): void | Promise<void>;
+}
+
+export type ApplyResult =
+  | { readonly kind: 'applied'; readonly answer: StoredAnswer; readonly quarantined: readonly QuarantinedRow[] }
+  | { readonly kind: 'alreadyApplied'; readonly answer: StoredAnswer; readonly contentHash: Uint8Array }
+  | { readonly kind: 'gap'; readonly expected: bigint }
+  | { readonly kind: 'fork'; readonly why: string }
+  | { readonly kind: 'guard'; readonly table: string; readonly rows: number; readonly of: number };
+
+/** A row that was isolated, whole. */
+export interface QuarantinedRow {
+  readonly table: string;
+  readonly kind: Kind;
+  /** Index of the section in the work, and of the line in the section, both from 0. */
+  readonly section: number;
+  readonly index: number;
+  /** The line as sent, with its LF. */
+  readonly line: Uint8Array;
+  /** How the matrix counts it. */
+  readonly outcome: 'quarantined' | 'held';
+  /** NOT_NULL, UNIQUE, FOREIGN_KEY, CHECK, VALUE_INVALID, OUTSIDE_OWNERSHIP, MISSING_BASE, or the database's own code in capitals. */
+  readonly code: string;
+  /** A sentence naming constraint or column; never a value. */
+  readonly reason: string;
+}
+
+/** Open rows of one applied delivery that a person, or a resent row, moves. */
+export interface AmendWork {
+  readonly laneId: string;
+  readonly epoch: bigint;
+  readonly sequence: bigint;
+  readonly tables: ReadonlyMap<string, TargetTable>;
+  /** The outcome the rows have now. */
+  readonly from: 'quarantined' | 'held';
+  /** Rows to try again (edited or not); those refused again stay as they were. */
+  readonly sections: readonly Section[];
+  /** Rows given up: moved to 'abandoned' in the matrix. */
+  readonly abandoned: readonly { readonly table: string; readonly sent: Kind; readonly rows: number }[];
+  readonly batchNo: string;
+  readonly sourceDepartment: string;
+  readonly appliedAtMs: number;
+  /** Called inside the transaction just before COMMIT, always. */
+  beforeCommit(answer: StoredAnswer, quarantined: readonly QuarantinedRow[]): void | Promise<void>;
+}
+
+export type AmendResult =
+  | { readonly kind: 'amended'; readonly answer: StoredAnswer; readonly quarantined: readonly QuarantinedRow[] }
+  /** The mark has no such delivery, or fewer open rows than the work moves. */
+  | { readonly kind: 'unknown'; readonly why: string };
