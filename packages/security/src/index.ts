@@ -1,1 +1,18 @@
-export {};
+export { Authority, type IssueOptions } from './authority.ts';
+export {
+  type CertificateFacts,
+  createKeyAndCsr,
+  fingerprintOf,
+  type Identity,
+  type Role,
+  readCertificate,
+  verifyIssued,
+} from './certificate.ts';
+export { type CryptoSuite, type KeyPair, p256Sha256, suiteNamed } from './cryptoSuite.ts';
+export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
+export { fromPem, type PemLabel, toPem } from './pem.ts';
+export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
+export { type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
+export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
+export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';
+export { type JoinToken, makeToken, newSecret, readToken, secretHash } from './token.ts';
