@@ -259,6 +259,8 @@ export interface ReconcileRequest {
   /** Only this pair of departments (codes); empty for all. */
   fromDepartment: string;
   toDepartment: string;
+  /** One line per day instead of one for the whole span. */
+  byDay: boolean;
 }
 
 export interface ReconcileResponse {
@@ -419,7 +421,7 @@ export interface Alert {
 }
 
 function createBaseReconcileRequest(): ReconcileRequest {
-  return { bridge: "", fromDay: "", toDay: "", fromDepartment: "", toDepartment: "" };
+  return { bridge: "", fromDay: "", toDay: "", fromDepartment: "", toDepartment: "", byDay: false };
 }
 
 export const ReconcileRequest: MessageFns<ReconcileRequest> = {
@@ -438,6 +440,9 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
     }
     if (message.toDepartment !== "") {
       writer.uint32(42).string(message.toDepartment);
+    }
+    if (message.byDay !== false) {
+      writer.uint32(48).bool(message.byDay);
     }
     return writer;
   },
@@ -495,6 +500,14 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
             message.toDepartment = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.byDay = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -530,6 +543,11 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
         : isSet(object.to_department)
         ? globalThis.String(object.to_department)
         : "",
+      byDay: isSet(object.byDay)
+        ? globalThis.Boolean(object.byDay)
+        : isSet(object.by_day)
+        ? globalThis.Boolean(object.by_day)
+        : false,
     };
   },
 
@@ -550,6 +568,9 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
     if (message.toDepartment !== "") {
       obj.toDepartment = message.toDepartment;
     }
+    if (message.byDay !== false) {
+      obj.byDay = message.byDay;
+    }
     return obj;
   },
 
@@ -563,6 +584,7 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
     message.toDay = object.toDay ?? "";
     message.fromDepartment = object.fromDepartment ?? "";
     message.toDepartment = object.toDepartment ?? "";
+    message.byDay = object.byDay ?? false;
     return message;
   },
 };
