@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
-import { LineCounter, parseDocument } from 'yaml';
+import { type Document, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 
 /** Configuration files larger than this are refused unread. */
@@ -30,7 +30,7 @@ export function readConfig<T>(file: string, schema: z.ZodType<T>): T {
 /** Validates configuration text; `file` only names it in messages. Throws CONFIG_INVALID. */
 export function parseConfig<T>(text: string, file: string, schema: z.ZodType<T>): T {
   if (Buffer.byteLength(text) > CONFIG_MAX_BYTES) {
-    throw new ProblemsError('CONFIG_INVALID', `${file} is larger than ${CONFIG_MAX_BYTES} bytes`, []);
+    throw new QiaoError('CONFIG_INVALID', `${file} is larger than ${CONFIG_MAX_BYTES} bytes`);
   }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
@@ -45,7 +45,7 @@ export function parseConfig<T>(text: string, file: string, schema: z.ZodType<T>)
       })),
     );
   }
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 16 }) ?? {});
+  const parsed = schema.safeParse(plainValue(document, file));
   if (parsed.success) return parsed.data;
   throw invalid(
     file,
@@ -58,6 +58,17 @@ export function parseConfig<T>(text: string, file: string, schema: z.ZodType<T>)
   );
 }
 
+/** The document as plain values; aliases that multiply are refused. */
+function plainValue(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 16 }) ?? {};
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw invalid(file, [{ code: 'YAML_INVALID', path: '(top)', message, hint: 'write the values out' }]);
+  }
+}
+
 function invalid(file: string, problems: Problem[]): ProblemsError {
-  return new ProblemsError('CONFIG_INVALID', `${file} has ${problems.length} problem(s)`, problems);
+  const named = problems.map((problem) => ({ ...problem, path: `${file} ${problem.path}` }));
+  return new ProblemsError(named, { code: 'CONFIG_INVALID' });
 }

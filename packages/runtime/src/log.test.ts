@@ -14,7 +14,9 @@ test('a password, a seed or a row handed to the log by mistake is not printed', 
 });
 
 test('the version printed is the version of the repository', () => {
-  const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   expect(VERSION).toBe(manifest.version);
 });
 

@@ -1,1 +1,5 @@
-export {};
+export { type BooksLine, readBooks, type SideCounts, until } from './books.ts';
+export { type NodePlan, Platform, type PlatformPlan } from './platform.ts';
+export { freePorts } from './ports.ts';
+export { Program, type ProgramOptions } from './program.ts';
+export { type Answer, runQiao } from './qiao.ts';

@@ -1,0 +1,96 @@
+// The operator's context: whom the CLI talks to and as whom. A directory with context.json, the operator's key and
+// certificate, and the authority's certificate, written by `qiao hub init` or `qiao operator join`.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { HubServiceDefinition } from '@qiao/contract/hub';
+import { MonitorServiceDefinition } from '@qiao/contract/monitor';
+import { QiaoError } from '@qiao/exchange';
+import { createGrpcClient } from '@qiao/rpc';
+import type { Command } from 'commander';
+import { z } from 'zod';
+
+const contextSchema = z.strictObject({
+  platform: z.string(),
+  operator: z.string(),
+  hubAddress: z.string(),
+  monitorAddress: z.string().optional(),
+});
+
+export type OperatorContext = z.infer<typeof contextSchema> & { readonly directory: string };
+
+/** Where the context lies: --context, QIAO_CONTEXT, ~/.config/qiao. */
+export function contextDirectory(command: Command): string {
+  const given = (command.optsWithGlobals() as { context?: string }).context;
+  return given ?? process.env.QIAO_CONTEXT ?? join(homedir(), '.config', 'qiao');
+}
+
+/** Reads the context. Throws CONTEXT_NOT_FOUND or CONTEXT_INVALID with the command that makes one. */
+export function readContext(command: Command): OperatorContext {
+  const directory = contextDirectory(command);
+  const file = join(directory, 'context.json');
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new QiaoError('CONTEXT_NOT_FOUND', `no operator context in ${directory}`, {
+      hint: 'name its directory with --context or QIAO_CONTEXT; `qiao hub init` makes the first, `qiao operator join` further ones',
+      cause,
+    });
+  }
+  try {
+    return { ...contextSchema.parse(JSON.parse(text)), directory };
+  } catch (cause) {
+    throw new QiaoError('CONTEXT_INVALID', `${file} is not a context`, {
+      hint: 'join again with `qiao operator join`',
+      cause,
+    });
+  }
+}
+
+/** Remembers where the monitor is. */
+export function rememberMonitor(context: OperatorContext, monitorAddress: string): void {
+  const { directory, ...facts } = context;
+  writeFileSync(join(directory, 'context.json'), `${JSON.stringify({ ...facts, monitorAddress }, null, 2)}\n`, {
+    mode: 0o600,
+  });
+}
+
+function tlsOf({ directory }: OperatorContext) {
+  return {
+    authorityPem: readFileSync(join(directory, 'authority.pem'), 'utf8'),
+    certificatePem: readFileSync(join(directory, 'certificate.pem'), 'utf8'),
+    keyPem: readFileSync(join(directory, 'key.pem'), 'utf8'),
+  };
+}
+
+/** Calls the hub for the time of `use`, then hangs up. */
+export async function withHub<T>(command: Command, use: (hub: HubClient) => Promise<T>): Promise<T> {
+  const context = readContext(command);
+  const hub = createGrpcClient(HubServiceDefinition, { address: context.hubAddress, tls: tlsOf(context) });
+  try {
+    return await use(hub.client);
+  } finally {
+    hub.close();
+  }
+}
+
+/** Calls the monitor for the time of `use`, then hangs up. */
+export async function withMonitor<T>(command: Command, use: (monitor: MonitorClient) => Promise<T>): Promise<T> {
+  const context = readContext(command);
+  if (context.monitorAddress === undefined) {
+    throw new QiaoError('MONITOR_UNKNOWN', 'this context does not know where the monitor is', {
+      hint: 'qiao operator monitor HOST:PORT',
+    });
+  }
+  const monitor = createGrpcClient(MonitorServiceDefinition, { address: context.monitorAddress, tls: tlsOf(context) });
+  try {
+    return await use(monitor.client);
+  } finally {
+    monitor.close();
+  }
+}
+
+export type HubClient = ReturnType<typeof createGrpcClient<typeof HubServiceDefinition>>['client'];
+export type MonitorClient = ReturnType<typeof createGrpcClient<typeof MonitorServiceDefinition>>['client'];

@@ -1,0 +1,149 @@
+// `qiao reconcile`: sent and received side by side, with outcomes and verdict. With --check its exit code is the proof of the morning.
+
+import { ChangeKind, type OutcomeCount } from '@qiao/contract/counts';
+import { type BooksLine, Verdict } from '@qiao/contract/monitor';
+import type { Command } from 'commander';
+import { withMonitor } from './context.ts';
+import { EXIT } from './exitCodes.ts';
+import { wantsJson } from './json.ts';
+import { colour, grouped, moment, printJson, printTable, say } from './output.ts';
+
+export function registerReconcile(program: Command): void {
+  program
+    .command('reconcile [bridge]')
+    .description('the books (核对): what was sent and what was received, per bridge and destination')
+    .option('--from <day>', 'first day of the books, YYYY-MM-DD')
+    .option('--to <day>', 'last day of the books, YYYY-MM-DD')
+    .option('--by-day', 'one line a day')
+    .option('--deliveries', 'one line a delivery, newest first')
+    .option('--check', `exit with ${EXIT.notBalanced} unless everything is balanced or explained`)
+    .action(async (bridge: string | undefined, options: ReconcileOptions, command: Command) => {
+      if (options.deliveries === true) return printDeliveries(bridge, options, command);
+      const books = await withMonitor(command, (monitor) =>
+        monitor.reconcile({
+          bridge: bridge ?? '',
+          fromDay: options.from ?? '',
+          toDay: options.to ?? '',
+          byDay: options.byDay ?? false,
+          fromDepartment: '',
+          toDepartment: '',
+        }),
+      );
+      if (wantsJson(command)) printJson(books);
+      else {
+        for (const line of books.lines) printLine(line);
+        say(`\n${verdictWord(books.verdict)} at ${moment(books.atMs, books.timeZone)} (${books.timeZone})`);
+      }
+      if (options.check === true && !isClean(books.verdict)) process.exitCode = EXIT.notBalanced;
+    });
+}
+
+interface ReconcileOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly byDay?: boolean;
+  readonly deliveries?: boolean;
+  readonly check?: boolean;
+}
+
+const GOOD: readonly Verdict[] = [Verdict.BALANCED, Verdict.EXPLAINED];
+
+/** No line at all counts as balanced: nothing was sent and nothing is owed. */
+function isClean(verdict: Verdict): boolean {
+  return GOOD.includes(verdict) || verdict === Verdict.UNSPECIFIED;
+}
+
+function printLine(line: BooksLine): void {
+  const day = line.day === '' ? '' : `  ${line.day}`;
+  say(
+    `\n${colour('bold', line.bridge)} ${line.title}  ${line.sourceNode} → ${line.destinationNode}${day}  ${verdictWord(line.verdict)}`,
+  );
+  printTable(
+    ['', 'total', 'insert', 'update', 'delete'],
+    [
+      ['sent 发送', ...sides(line.sent)],
+      ['received 接收', ...sides(line.received)],
+    ],
+  );
+  const outcomes = line.outcomes.map(outcomeText).join(', ');
+  if (outcomes !== '') say(`outcomes  ${outcomes}`);
+  for (const extra of line.extras) {
+    if (extra.deleted > 0n) say(`load      ${extra.table}: ${grouped(extra.deleted)} extra rows removed at the target`);
+    if (extra.kept > 0n) say(`load      ${extra.table}: ${grouped(extra.kept)} extra rows kept at the target`);
+  }
+  if (line.inFlightDeliveries > 0n)
+    say(`in flight ${grouped(line.inFlightRows)} rows in ${grouped(line.inFlightDeliveries)} deliveries`);
+  if (line.openRows > 0n) say(`open      ${grouped(line.openRows)} rows`);
+  for (const text of line.remarks) say(`remark    ${text}`);
+}
+
+function sides(counts: { total: bigint; inserts: bigint; updates: bigint; deletes: bigint } | undefined): string[] {
+  const { total = 0n, inserts = 0n, updates = 0n, deletes = 0n } = counts ?? {};
+  return [total, inserts, updates, deletes].map(grouped);
+}
+
+function outcomeText({ table, sent, outcome, rows }: OutcomeCount): string {
+  const kind =
+    { [ChangeKind.INSERT]: 'insert', [ChangeKind.UPDATE]: 'update', [ChangeKind.DELETE]: 'delete' }[sent as string] ??
+    'change';
+  return `${table} ${kind} → ${outcomeWord(outcome)} ${grouped(rows)}`;
+}
+
+/** OUTCOME_INSERTED_INSTEAD_OF_UPDATE → insertedInsteadOfUpdate. */
+function outcomeWord(outcome: string): string {
+  return outcome
+    .replace('OUTCOME_', '')
+    .toLowerCase()
+    .replace(/_([a-z])/g, (_all, letter: string) => letter.toUpperCase());
+}
+
+export function verdictWord(verdict: Verdict): string {
+  switch (verdict) {
+    case Verdict.BALANCED:
+      return colour('green', 'balanced 平');
+    case Verdict.EXPLAINED:
+      return colour('green', 'explained 已说明');
+    case Verdict.IN_FLIGHT:
+      return colour('cyan', 'in flight 在途');
+    case Verdict.OPEN:
+      return colour('yellow', 'open 待处理');
+    case Verdict.DEVIATION:
+      return colour('red', 'deviation 偏差');
+    default:
+      return 'nothing sent yet';
+  }
+}
+
+async function printDeliveries(bridge: string | undefined, options: ReconcileOptions, command: Command): Promise<void> {
+  await withMonitor(command, async (monitor) => {
+    const rows: (string | bigint)[][] = [];
+    const lines: object[] = [];
+    const request = {
+      bridge: bridge ?? '',
+      fromDay: options.from ?? '',
+      toDay: options.to ?? '',
+      verdict: Verdict.UNSPECIFIED,
+      limit: 1000,
+    };
+    for await (const line of monitor.listDeliveries(request)) {
+      lines.push(line);
+      rows.push([
+        line.bridge,
+        line.destinationNode,
+        line.epoch,
+        line.sequence,
+        moment(line.sealedAtMs),
+        moment(line.appliedAtMs),
+        line.counts.reduce((sum, counts) => sum + counts.inserts + counts.updates + counts.deletes, 0n),
+        verdictWord(line.verdict),
+        line.reason,
+      ]);
+    }
+    if (wantsJson(command)) return printJson(lines);
+    printTable(
+      ['bridge', 'to', 'epoch', 'sequence', 'sealed', 'applied', 'rows', 'verdict', 'reason'],
+      rows,
+      'no delivery yet',
+    );
+  });
+}

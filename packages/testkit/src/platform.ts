@@ -1,0 +1,220 @@
+// A whole platform in one temporary directory: hub with its nats-server, monitor, agents — real processes, joined with real
+// tokens, on free ports. A story owns it with `await using` and leaves nothing behind.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { freePorts } from './ports.ts';
+import { Program } from './program.ts';
+import { type Answer, runQiao } from './qiao.ts';
+
+export interface NodePlan {
+  readonly code: string;
+  readonly departmentTitle?: string;
+  /** As in agent.yaml. */
+  readonly dataSources: Readonly<Record<string, object>>;
+  readonly exposes?: readonly object[];
+  readonly accepts?: readonly object[];
+  /** Further keys of agent.yaml, for example limits. */
+  readonly more?: Readonly<Record<string, unknown>>;
+}
+
+export interface PlatformPlan {
+  readonly nodes: readonly NodePlan[];
+  readonly timeZone?: string;
+  /** Where everything lies; a temporary directory, removed at the end, when not given. */
+  readonly directory?: string;
+  /** Told of each step, for a demo that explains itself. */
+  readonly onStep?: (step: string) => void;
+}
+
+export class Platform implements AsyncDisposable {
+  readonly directory: string;
+  readonly context: string;
+  readonly hub: Program;
+  readonly monitor: Program;
+  readonly agents = new Map<string, Program>();
+  readonly natsPort: number;
+  readonly boardPort: number;
+  readonly #isTemporary: boolean;
+
+  private constructor(plan: PlatformPlan, ports: readonly number[]) {
+    this.#isTemporary = plan.directory === undefined;
+    this.directory = plan.directory ?? mkdtempSync(join(tmpdir(), 'qiao-'));
+    this.context = join(this.directory, 'operator');
+    this.natsPort = ports[1] as number;
+    this.boardPort = ports[3] as number;
+    this.hub = this.#program('hub', ['hub', 'start', '--dir', this.hubDirectory], 'hub is ready');
+    this.monitor = this.#program('monitor', ['monitor', 'start', '--dir', this.monitorDirectory], 'monitor is ready');
+    for (const { code } of plan.nodes) {
+      this.agents.set(
+        code,
+        this.#program(code, ['agent', 'start', '--config', this.agentConfig(code)], 'agent is ready'),
+      );
+    }
+  }
+
+  /** Founds the platform, starts everything and joins every node. On failure it takes down what it had started. */
+  static async start(plan: PlatformPlan): Promise<Platform> {
+    const step = plan.onStep ?? (() => undefined);
+    const ports = await freePorts(4);
+    const platform = new Platform(plan, ports);
+    const [hub, nats, monitor, board] = ports.map((port) => `127.0.0.1:${port}`) as [string, string, string, string];
+    try {
+      step('found the platform: certificate authority, keys, the first operator');
+      await platform.qiao(
+        ...[
+          'hub',
+          'init',
+          '--dir',
+          platform.hubDirectory,
+          '--platform',
+          'demo',
+          '--title',
+          '演示平台',
+          '--listen',
+          hub,
+        ],
+        ...[
+          '--nats-listen',
+          nats,
+          '--time-zone',
+          plan.timeZone ?? 'Asia/Shanghai',
+          '--operator-dir',
+          platform.context,
+          '--monitor',
+          monitor,
+        ],
+      );
+      step('start the hub and its nats-server');
+      await platform.hub.start();
+      step('join and start the monitor');
+      const token = await platform.invite('monitor', ['--role', 'monitor']);
+      await platform.qiao(
+        ...[
+          'monitor',
+          'join',
+          '--dir',
+          platform.monitorDirectory,
+          '--token',
+          token,
+          '--listen',
+          monitor,
+          '--board-listen',
+          board,
+        ],
+      );
+      await platform.monitor.start();
+      for (const node of plan.nodes) {
+        step(`join and start the agent of ${node.departmentTitle ?? node.code}`);
+        await platform.join(node);
+        await platform.agent(node.code).start();
+      }
+      return platform;
+    } catch (error) {
+      await platform[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get hubDirectory(): string {
+    return join(this.directory, 'hub');
+  }
+
+  get monitorDirectory(): string {
+    return join(this.directory, 'monitor');
+  }
+
+  agentDirectory(code: string): string {
+    return join(this.directory, code);
+  }
+
+  agentConfig(code: string): string {
+    return join(this.directory, `${code}.yaml`);
+  }
+
+  agent(code: string): Program {
+    const program = this.agents.get(code);
+    if (program === undefined) throw new Error(`no agent ${code} in this platform`);
+    return program;
+  }
+
+  /** Every process, for a story that kills one at random. */
+  get programs(): Program[] {
+    return [this.hub, this.monitor, ...this.agents.values()];
+  }
+
+  async invite(code: string, words: readonly string[] = []): Promise<string> {
+    const answer = await this.qiao('node', 'invite', code, ...words, '--json');
+    return (JSON.parse(answer.stdout) as { token: string }).token;
+  }
+
+  /** Writes agent.yaml and joins; the agent is not started. */
+  async join(node: NodePlan): Promise<void> {
+    this.writeAgentConfig(node);
+    const token = await this.invite(node.code, [
+      '--department',
+      node.code,
+      '--department-title',
+      node.departmentTitle ?? node.code,
+    ]);
+    await this.qiao('agent', 'join', '--config', this.agentConfig(node.code), '--token', token);
+  }
+
+  writeAgentConfig(node: NodePlan): void {
+    mkdirSync(this.agentDirectory(node.code), { recursive: true });
+    const config = {
+      node: node.code,
+      directory: this.agentDirectory(node.code),
+      dataSources: node.dataSources,
+      exposes: node.exposes ?? Object.keys(node.dataSources).map((dataSource) => ({ dataSource, table: '*' })),
+      accepts:
+        node.accepts ??
+        [...Object.keys(node.dataSources), 'exchange'].map((dataSource) => ({ dataSource, table: '*' })),
+      ...node.more,
+    };
+    writeFileSync(this.agentConfig(node.code), stringify(config), { mode: 0o600 });
+    if (!this.agents.has(node.code)) {
+      this.agents.set(
+        node.code,
+        this.#program(node.code, ['agent', 'start', '--config', this.agentConfig(node.code)], 'agent is ready'),
+      );
+    }
+  }
+
+  /** Runs the CLI as this platform's operator; throws with both outputs when it fails. */
+  async qiao(...words: string[]): Promise<Answer> {
+    const answer = await this.tryQiao(...words);
+    if (answer.code !== 0)
+      throw new Error(`qiao ${words.join(' ')} ended with ${answer.code}\n${answer.stdout}${answer.stderr}`);
+    return answer;
+  }
+
+  /** Runs the CLI as this platform's operator and gives its answer, whatever it is. */
+  async tryQiao(...words: string[]): Promise<Answer> {
+    return runQiao(words, { context: this.context });
+  }
+
+  /** Runs the CLI with a file on standard input, for -f -. */
+  async qiaoWith(input: string, ...words: string[]): Promise<Answer> {
+    return runQiao(words, { context: this.context, input });
+  }
+
+  /** The logs of every process, for a story that failed. */
+  get logs(): string {
+    return this.programs.map((program) => `--- ${program.name}\n${program.log}`).join('\n');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const program of this.programs) program.thaw();
+    await Promise.all([...this.agents.values(), this.monitor].map((program) => program.stop()));
+    await this.hub.stop();
+    if (this.#isTemporary && process.env.QIAO_KEEP === undefined)
+      rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #program(name: string, words: readonly string[], readyWhen: string): Program {
+    return new Program({ name, arguments: words, readyWhen, logFile: join(this.directory, `${name}.log`) });
+  }
+}

@@ -1,0 +1,109 @@
+// One real process of Qiao: started as an operator would start it, awaited until it says it is ready, killed without warning
+// when a story wants that. Its log is kept so that a failing story can print it.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url));
+
+/** How long a program may take until it is ready. Generous, since CI may have two busy cores. */
+const READY_MS = 60_000;
+
+/** Log lines kept in memory for a failing story; the rest is in the log file. */
+const KEPT_LINES = 400;
+
+export interface ProgramOptions {
+  readonly name: string;
+  readonly arguments: readonly string[];
+  /** The log message that says it is ready. */
+  readonly readyWhen: string;
+  readonly logFile: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export class Program {
+  readonly #options: ProgramOptions;
+  #child: ChildProcess | undefined;
+  #lines: string[] = [];
+
+  constructor(options: ProgramOptions) {
+    this.#options = options;
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** The last lines of its log. */
+  get log(): string {
+    return this.#lines.join('\n');
+  }
+
+  /** Starts the process and resolves when it is ready; rejects with its log when it ends before or takes too long. */
+  async start(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...this.#options.arguments], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...this.#options.environment, ...environment },
+    });
+    this.#child = child;
+    await new Promise<void>((resolve, reject) => {
+      const fail = (why: string) => reject(new Error(`${this.name} ${why}\n${this.log}`));
+      const timer = setTimeout(() => fail(`was not ready within ${READY_MS} ms`), READY_MS);
+      child.once('exit', (code, signal) => {
+        clearTimeout(timer);
+        fail(`ended before it was ready: code ${code}, signal ${signal}`);
+      });
+      let rest = '';
+      child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+        appendFileSync(this.#options.logFile, chunk);
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        this.#lines = [...this.#lines, ...lines].slice(-KEPT_LINES);
+        if (lines.some((line) => line.includes(`"msg":"${this.#options.readyWhen}"`))) {
+          clearTimeout(timer);
+          resolve();
+        }
+      });
+    });
+  }
+
+  /** kill -9; resolves when the kernel has reaped it. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** SIGTERM, and resolves with its exit code when it has ended. */
+  async stop(): Promise<number | null> {
+    return this.#end('SIGTERM');
+  }
+
+  /** Freezes or thaws the process: it stays there and does nothing. */
+  freeze(): void {
+    this.#child?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#child?.kill('SIGCONT');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit');
+      child.kill(signal);
+      await ended;
+    }
+    return child.exitCode;
+  }
+}
