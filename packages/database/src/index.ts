@@ -1,1 +1,2 @@
-export {};
+export type { Migration } from './migrations.ts';
+export { openDatabase } from './open.ts';

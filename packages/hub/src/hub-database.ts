@@ -1,0 +1,271 @@
+// Owns the tables of hub.db: their columns as TypeScript sees them and the steps that make them. Who reads and writes which
+// table is said in the rooms: registry (departments, nodes, certificates, tokens), bridges (bridges, versions, lanes),
+// desired (hub_state, snapshots), routing (refusals, a lane's epoch and counters), audit.
+
+import type { Migration } from '@qiao/database';
+import type { Generated, Kysely, Selectable } from 'kysely';
+
+export type NodeRoleName = 'agent' | 'monitor' | 'operator';
+export type NodeStatusName = 'invited' | 'joined' | 'revoked';
+export type BridgeStateName = 'created' | 'deployed' | 'running' | 'stopped' | 'retired';
+
+/** Identities are 32 lower-case hexadecimal characters everywhere in this file; times are milliseconds since 1970 UTC. */
+export interface HubTables {
+  /** One row. `number` is the newest version given to any snapshot or directory inside `generation`. */
+  hub_state: { id: number; platform_id: string; hub_node_id: string; generation: number; number: number };
+  departments: { code: string; title: string };
+  nodes: {
+    id: string;
+    code: string;
+    title: string;
+    department_code: string;
+    role: NodeRoleName;
+    status: NodeStatusName;
+    /** DER; null until it joined. */
+    certificate: Uint8Array | null;
+    /** SHA-256 of the certificate, hexadecimal. */
+    fingerprint: string | null;
+    certificate_ends_at_ms: number | null;
+    sealing_key: Uint8Array | null;
+    reads_format: number;
+    nats_user: string | null;
+    fencing_token: number;
+    joined_at_ms: number | null;
+    last_seen_at_ms: number;
+    version: string;
+    exchange_database_id: string | null;
+    actual_generation: number;
+    actual_number: number;
+    /** JSON list of BridgeProblem as the node reported it. */
+    problems_json: string;
+  };
+  /** Every certificate the authority gave to a node, monitor or operator, so that a revoked one stays known for ever. */
+  certificates: {
+    fingerprint: string;
+    node_id: string;
+    nats_user: string | null;
+    issued_at_ms: number;
+    revoked_at_ms: number | null;
+    reason: string | null;
+  };
+  tokens: {
+    secret_sha256: string;
+    node_id: string;
+    created_at_ms: number;
+    created_by: string;
+    expires_at_ms: number;
+    used_at_ms: number | null;
+  };
+  bridges: {
+    id: string;
+    name: string;
+    title: string;
+    state: BridgeStateName;
+    version: number;
+    /** 0 before the first deploy. */
+    deployed_version: number;
+    source_node_id: string;
+    run_number: number;
+    allowed_deletes: number;
+    created_at_ms: number;
+    changed_at_ms: number;
+  };
+  bridge_versions: {
+    bridge_id: string;
+    version: number;
+    yaml: string;
+    definition_json: string;
+    stored_at_ms: number;
+    stored_by: string;
+    /** First time it became the nodes' desired state: from then on deliveries may name it. */
+    deployed_at_ms: number | null;
+  };
+  lanes: {
+    id: string;
+    bridge_id: string;
+    sender_id: string;
+    receiver_id: string;
+    data_source: string;
+    /** Index of the destination in the deployed definition; the last one it had when the lane has ended. */
+    destination: number;
+    bound_at_ms: number;
+    ended_at_ms: number | null;
+    /** 0 for none. Durable before the opening of that epoch is forwarded. */
+    highest_epoch: number;
+    highest_nonce: Uint8Array | null;
+    /** Counters: written in batches, so a crash may leave them a second behind. */
+    routed_sequence: number;
+    routed_deliveries: number;
+    refused_deliveries: number;
+  };
+  refusals: {
+    id: Generated<number>;
+    at_ms: number;
+    from_node: string;
+    bridge: string;
+    lane_id: string;
+    epoch: number;
+    sequence: number;
+    code: string;
+    message: string;
+    times: number;
+  };
+  /** The newest signed snapshot of each node; `digest` is over what it says apart from its number and time. */
+  snapshots: {
+    node_id: string;
+    generation: number;
+    number: number;
+    digest: string;
+    signed: Uint8Array;
+  };
+  audit: {
+    number: number;
+    at_ms: number;
+    actor: string;
+    action: string;
+    subject: string;
+    success: number;
+    detail_json: string;
+    previous_hash: Uint8Array;
+    hash: Uint8Array;
+  };
+}
+
+export type HubDatabase = Kysely<HubTables>;
+export type NodeRow = Selectable<HubTables['nodes']>;
+export type BridgeRow = Selectable<HubTables['bridges']>;
+export type BridgeVersionRow = Selectable<HubTables['bridge_versions']>;
+export type LaneRow = Selectable<HubTables['lanes']>;
+export type AuditRow = Selectable<HubTables['audit']>;
+
+export const HUB_MIGRATIONS: readonly Migration[] = [
+  {
+    id: '0001-hub',
+    breaking: true,
+    sql: `
+CREATE TABLE hub_state (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  platform_id TEXT NOT NULL,
+  hub_node_id TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  number INTEGER NOT NULL
+) STRICT;
+CREATE TABLE departments (code TEXT PRIMARY KEY, title TEXT NOT NULL) STRICT;
+CREATE TABLE nodes (
+  id TEXT PRIMARY KEY,
+  code TEXT NOT NULL UNIQUE,
+  title TEXT NOT NULL,
+  department_code TEXT NOT NULL REFERENCES departments (code),
+  role TEXT NOT NULL CHECK (role IN ('agent', 'monitor', 'operator')),
+  status TEXT NOT NULL CHECK (status IN ('invited', 'joined', 'revoked')),
+  certificate BLOB,
+  fingerprint TEXT,
+  certificate_ends_at_ms INTEGER,
+  sealing_key BLOB,
+  reads_format INTEGER NOT NULL DEFAULT 1,
+  nats_user TEXT,
+  fencing_token INTEGER NOT NULL DEFAULT 0,
+  joined_at_ms INTEGER,
+  last_seen_at_ms INTEGER NOT NULL DEFAULT 0,
+  version TEXT NOT NULL DEFAULT '',
+  exchange_database_id TEXT,
+  actual_generation INTEGER NOT NULL DEFAULT 0,
+  actual_number INTEGER NOT NULL DEFAULT 0,
+  problems_json TEXT NOT NULL DEFAULT '[]'
+) STRICT;
+CREATE TABLE certificates (
+  fingerprint TEXT PRIMARY KEY,
+  node_id TEXT NOT NULL REFERENCES nodes (id),
+  nats_user TEXT,
+  issued_at_ms INTEGER NOT NULL,
+  revoked_at_ms INTEGER,
+  reason TEXT
+) STRICT;
+CREATE INDEX certificates_of_node ON certificates (node_id);
+CREATE TABLE tokens (
+  secret_sha256 TEXT PRIMARY KEY,
+  node_id TEXT NOT NULL REFERENCES nodes (id),
+  created_at_ms INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at_ms INTEGER NOT NULL,
+  used_at_ms INTEGER
+) STRICT;
+CREATE INDEX tokens_of_node ON tokens (node_id);
+CREATE TABLE bridges (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  title TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('created', 'deployed', 'running', 'stopped', 'retired')),
+  version INTEGER NOT NULL,
+  deployed_version INTEGER NOT NULL DEFAULT 0,
+  source_node_id TEXT NOT NULL REFERENCES nodes (id),
+  run_number INTEGER NOT NULL DEFAULT 0,
+  allowed_deletes INTEGER NOT NULL DEFAULT 0,
+  created_at_ms INTEGER NOT NULL,
+  changed_at_ms INTEGER NOT NULL
+) STRICT;
+-- A retired bridge gives its name free.
+CREATE UNIQUE INDEX bridges_by_name ON bridges (name) WHERE state <> 'retired';
+CREATE TABLE bridge_versions (
+  bridge_id TEXT NOT NULL REFERENCES bridges (id),
+  version INTEGER NOT NULL,
+  yaml TEXT NOT NULL,
+  definition_json TEXT NOT NULL,
+  stored_at_ms INTEGER NOT NULL,
+  stored_by TEXT NOT NULL,
+  deployed_at_ms INTEGER,
+  PRIMARY KEY (bridge_id, version)
+) STRICT;
+CREATE TABLE lanes (
+  id TEXT PRIMARY KEY,
+  bridge_id TEXT NOT NULL REFERENCES bridges (id),
+  sender_id TEXT NOT NULL REFERENCES nodes (id),
+  receiver_id TEXT NOT NULL REFERENCES nodes (id),
+  data_source TEXT NOT NULL,
+  destination INTEGER NOT NULL,
+  bound_at_ms INTEGER NOT NULL,
+  ended_at_ms INTEGER,
+  highest_epoch INTEGER NOT NULL DEFAULT 0,
+  highest_nonce BLOB,
+  routed_sequence INTEGER NOT NULL DEFAULT 0,
+  routed_deliveries INTEGER NOT NULL DEFAULT 0,
+  refused_deliveries INTEGER NOT NULL DEFAULT 0
+) STRICT;
+-- At most one living lane per destination of a bridge.
+CREATE UNIQUE INDEX lanes_living ON lanes (bridge_id, receiver_id, data_source) WHERE ended_at_ms IS NULL;
+CREATE TABLE refusals (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_ms INTEGER NOT NULL,
+  from_node TEXT NOT NULL,
+  bridge TEXT NOT NULL,
+  lane_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  code TEXT NOT NULL,
+  message TEXT NOT NULL,
+  times INTEGER NOT NULL
+) STRICT;
+CREATE TABLE snapshots (
+  node_id TEXT PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  signed BLOB NOT NULL
+) STRICT;
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  success INTEGER NOT NULL,
+  detail_json TEXT NOT NULL,
+  previous_hash BLOB NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+-- The chain proves an edit; these stop the careless one.
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
+CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never deleted'); END;
+`,
+  },
+];

@@ -1,0 +1,64 @@
+// Owns the list of certificates given out and which of them are revoked. The authority that signs them is in `security`;
+// this list is why a stolen certificate is useless the moment an operator says so.
+
+import type { HubDatabase } from '../hub-database.ts';
+
+export interface IssuedCertificate {
+  /** SHA-256 of the DER, hexadecimal. */
+  readonly fingerprint: string;
+  readonly nodeId: string;
+  readonly natsUser: string | null;
+  readonly issuedAtMs: number;
+}
+
+export async function recordCertificate(store: HubDatabase, issued: IssuedCertificate): Promise<void> {
+  await store
+    .insertInto('certificates')
+    .values({
+      fingerprint: issued.fingerprint,
+      node_id: issued.nodeId,
+      nats_user: issued.natsUser,
+      issued_at_ms: issued.issuedAtMs,
+      revoked_at_ms: null,
+      reason: null,
+    })
+    .execute();
+}
+
+/** Revokes everything the node was ever given; answers the NATS users that the bus must cut. */
+export async function revokeCertificates(
+  store: HubDatabase,
+  nodeId: string,
+  reason: string,
+  nowMs: number,
+): Promise<string[]> {
+  const rows = await store
+    .updateTable('certificates')
+    .set({ revoked_at_ms: nowMs, reason })
+    .where('node_id', '=', nodeId)
+    .where('revoked_at_ms', 'is', null)
+    .returning('nats_user')
+    .execute();
+  return rows.flatMap((row) => (row.nats_user === null ? [] : [row.nats_user]));
+}
+
+/** NATS users of every revoked certificate, for a bus that lost its accounts. */
+export async function revokedBusUsers(store: HubDatabase): Promise<string[]> {
+  const rows = await store
+    .selectFrom('certificates')
+    .select('nats_user')
+    .where('revoked_at_ms', 'is not', null)
+    .where('nats_user', 'is not', null)
+    .execute();
+  return rows.flatMap((row) => (row.nats_user === null ? [] : [row.nats_user]));
+}
+
+/** Whether a certificate was issued here and still holds. One that this hub never issued does not. */
+export async function isCertificateGood(store: HubDatabase, fingerprint: string): Promise<boolean> {
+  const row = await store
+    .selectFrom('certificates')
+    .select('revoked_at_ms')
+    .where('fingerprint', '=', fingerprint)
+    .executeTakeFirst();
+  return row !== undefined && row.revoked_at_ms === null;
+}
