@@ -1,0 +1,150 @@
+/**
+ * What capture remembers per bridge and per table between scans: numbers of scans and runs, layouts, whether it is stuck.
+ * The digests themselves are in digests.ts.
+ */
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './database.ts';
+import { type StuckColumns, type StuckReason, stuckReason } from './lanePlace.ts';
+
+export interface CaptureState {
+  readonly bridge: Uint8Array;
+  readonly version: number;
+  readonly startedScan: number;
+  readonly finishedScan: number;
+  /** Newest manual run that was answered by a finished scan. */
+  readonly runNumber: bigint;
+  /** 0 for never. */
+  readonly lastRunAtMs: number;
+  readonly stuck: StuckReason | undefined;
+}
+
+/** One table of a captured bridge. */
+export interface CaptureTable {
+  readonly id: number;
+  readonly layout: string;
+  readonly keyLayout: string;
+  readonly digestCount: number;
+  /** Rows the adapter could not carry in the last scan. */
+  readonly refused: number;
+}
+
+interface CaptureRow extends StuckColumns {
+  bridge: Buffer;
+  version: number;
+  started_scan: number;
+  finished_scan: number;
+  run_number: number;
+  last_run_at_ms: number;
+}
+
+const GET = 'SELECT * FROM capture WHERE bridge = ?';
+const BEGIN_SCAN = `INSERT INTO capture (bridge, version, started_scan) VALUES (@bridge, @version, 1)
+ ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, started_scan = started_scan + 1 RETURNING started_scan`;
+const FINISH_SCAN = `UPDATE capture SET finished_scan = @scan, run_number = max(run_number, @run), last_run_at_ms = @atMs,
+ stuck_code = NULL, stuck_message = NULL, stuck_hint = NULL WHERE bridge = @bridge`;
+const STICK = `INSERT INTO capture (bridge, version, run_number, stuck_code, stuck_message, stuck_hint)
+ VALUES (@bridge, @version, @run, @code, @message, @hint)
+ ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, run_number = max(run_number, excluded.run_number),
+ stuck_code = excluded.stuck_code, stuck_message = excluded.stuck_message, stuck_hint = excluded.stuck_hint`;
+const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused
+ FROM capture_table WHERE bridge = ? AND name = ?`;
+const ADD_TABLE = 'INSERT INTO capture_table (bridge, name, layout, key_layout) VALUES (?, ?, ?, ?) RETURNING id';
+const SET_LAYOUT = 'UPDATE capture_table SET layout = ?, key_layout = ? WHERE id = ?';
+const COUNT_DIGESTS = 'UPDATE capture_table SET digest_count = digest_count + ? WHERE id = ?';
+const SET_REFUSED = 'UPDATE capture_table SET refused = ? WHERE id = ?';
+const TABLES = 'SELECT id, name FROM capture_table WHERE bridge = ?';
+const REMOVE_TABLE = 'DELETE FROM capture_table WHERE id = ?';
+const REMOVE = 'DELETE FROM capture WHERE bridge = ?';
+
+export class CaptureStore {
+  readonly #get: Statement<[Uint8Array], CaptureRow>;
+  readonly #beginScan: Statement<[{ bridge: Uint8Array; version: number }], number>;
+  readonly #finishScan: Statement<[{ bridge: Uint8Array; scan: number; run: bigint; atMs: number }]>;
+  readonly #stick: Statement<[{ bridge: Uint8Array; version: number; run: bigint } & StuckReason]>;
+  readonly #table: Statement<[Uint8Array, string], CaptureTable>;
+  readonly #addTable: Statement<[Uint8Array, string, string, string], number>;
+  readonly #setLayout: Statement<[string, string, number]>;
+  readonly #countDigests: Statement<[number, number]>;
+  readonly #setRefused: Statement<[number, number]>;
+  readonly #tables: Statement<[Uint8Array], { id: number; name: string }>;
+  readonly #removeTable: Statement<[number]>;
+  readonly #remove: Statement<[Uint8Array]>;
+
+  constructor(sqlite: Sqlite) {
+    this.#get = sqlite.prepare(GET);
+    this.#beginScan = sqlite.prepare<[{ bridge: Uint8Array; version: number }], number>(BEGIN_SCAN).pluck();
+    this.#finishScan = sqlite.prepare(FINISH_SCAN);
+    this.#stick = sqlite.prepare(STICK);
+    this.#table = sqlite.prepare(TABLE);
+    this.#addTable = sqlite.prepare<[Uint8Array, string, string, string], number>(ADD_TABLE).pluck();
+    this.#setLayout = sqlite.prepare(SET_LAYOUT);
+    this.#countDigests = sqlite.prepare(COUNT_DIGESTS);
+    this.#setRefused = sqlite.prepare(SET_REFUSED);
+    this.#tables = sqlite.prepare(TABLES);
+    this.#removeTable = sqlite.prepare(REMOVE_TABLE);
+    this.#remove = sqlite.prepare(REMOVE);
+  }
+
+  get(bridge: Uint8Array): CaptureState | undefined {
+    const row = this.#get.get(bridge);
+    if (!row) return undefined;
+    return {
+      bridge: row.bridge,
+      version: row.version,
+      startedScan: row.started_scan,
+      finishedScan: row.finished_scan,
+      runNumber: BigInt(row.run_number),
+      lastRunAtMs: row.last_run_at_ms,
+      stuck: stuckReason(row),
+    };
+  }
+
+  /** Gives the next scan's number: 1, 2, 3 … per bridge. */
+  beginScan(bridge: Uint8Array, version: number): number {
+    return this.#beginScan.get({ bridge, version }) ?? 1;
+  }
+
+  /** The scan saw its last row and everything it found is packed. Clears what was stuck. */
+  finishScan(bridge: Uint8Array, scan: number, runNumber: bigint, atMs: number): void {
+    this.#finishScan.run({ bridge, scan, run: runNumber, atMs });
+  }
+
+  /** A person must act before capture goes on; `runNumber` is the run that ended this way. */
+  stick(bridge: Uint8Array, version: number, runNumber: bigint, reason: StuckReason): void {
+    this.#stick.run({ bridge, version, run: runNumber, ...reason });
+  }
+
+  table(bridge: Uint8Array, name: string): CaptureTable | undefined {
+    return this.#table.get(bridge, name);
+  }
+
+  addTable(bridge: Uint8Array, name: string, layout: string, keyLayout: string): CaptureTable {
+    const id = this.#addTable.get(bridge, name, layout, keyLayout) as number;
+    return { id, layout, keyLayout, digestCount: 0, refused: 0 };
+  }
+
+  setLayout(tableId: number, layout: string, keyLayout: string): void {
+    this.#setLayout.run(layout, keyLayout, tableId);
+  }
+
+  /** Keeps the number of digests of a table in step; called in the transaction that adds or removes them. */
+  countDigests(tableId: number, difference: number): void {
+    if (difference !== 0) this.#countDigests.run(difference, tableId);
+  }
+
+  setRefused(tableId: number, rows: number): void {
+    this.#setRefused.run(rows, tableId);
+  }
+
+  tables(bridge: Uint8Array): { id: number; name: string }[] {
+    return this.#tables.all(bridge);
+  }
+
+  removeTable(tableId: number): void {
+    this.#removeTable.run(tableId);
+  }
+
+  remove(bridge: Uint8Array): void {
+    this.#remove.run(bridge);
+  }
+}

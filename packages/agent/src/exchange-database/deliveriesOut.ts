@@ -1,0 +1,280 @@
+/**
+ * Deliveries that begin here: a parcel (or an opening) at its place in a lane. What we did with it (`bus`) and what the
+ * other side said of it (`answer`) are two columns; the lane's counters and the parcel's open deliveries move with them.
+ */
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './database.ts';
+import type { LanePlace } from './lanePlace.ts';
+
+export type DeliveryRole = 'opening' | 'rows' | 'void';
+export type BusState = 'recorded' | 'onBus';
+/** awaited: no receipt. open: a receipt with open rows. settled: no open row. closed: ended by our own settlement. */
+export type Answer = 'awaited' | 'open' | 'settled' | 'closed';
+
+export interface NewDelivery extends LanePlace {
+  readonly role: 'opening' | 'rows';
+  /** The parcel's number; undefined for an opening. */
+  readonly parcel: number | undefined;
+  readonly bridgeVersion: number;
+  readonly previousChain: Uint8Array;
+  readonly chain: Uint8Array;
+  readonly sealedAtMs: number;
+  readonly loadBegins: boolean;
+  readonly loadEnds: boolean;
+  readonly allowedDeletes: bigint;
+  /** Encoded Opening; undefined for rows. */
+  readonly opening: Uint8Array | undefined;
+  /** Stored bytes of the parcel, for the lane's budget. */
+  readonly storedBytes: number;
+}
+
+export interface DeliveryOut extends Omit<NewDelivery, 'role'> {
+  readonly role: DeliveryRole;
+  readonly voidCode: string;
+  readonly voidReason: string;
+  readonly bus: BusState;
+  readonly answer: Answer;
+  readonly sentBytes: number;
+  readonly attempts: number;
+  /** On the bus: when to publish again without a receipt. */
+  readonly dueAtMs: number;
+}
+
+interface Row {
+  lane: Buffer;
+  epoch: number;
+  sequence: number;
+  role: DeliveryRole;
+  parcel: number | null;
+  bridge_version: number;
+  previous_chain: Buffer;
+  chain: Buffer;
+  sealed_at_ms: number;
+  load_begins: number;
+  load_ends: number;
+  allowed_deletes: number;
+  opening: Buffer | null;
+  void_code: string | null;
+  void_reason: string | null;
+  bus: BusState;
+  answer: Answer;
+  stored_bytes: number;
+  sent_bytes: number;
+  attempts: number;
+  due_at_ms: number;
+}
+
+const ADD = `INSERT INTO delivery_out (lane, epoch, sequence, role, parcel, bridge_version, previous_chain, chain, sealed_at_ms,
+ load_begins, load_ends, allowed_deletes, opening, bus, answer, stored_bytes) VALUES (@lane, @epoch, @sequence, @role, @parcel,
+ @bridgeVersion, @previousChain, @chain, @sealedAtMs, @loadBegins, @loadEnds, @allowedDeletes, @opening, 'recorded', 'awaited',
+ @storedBytes)`;
+const GET = 'SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
+export const NEXT_RECORDED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND bus = 'recorded' AND answer <> 'closed'
+ ORDER BY sequence LIMIT 1`;
+export const NEXT_DUE = `SELECT * FROM delivery_out WHERE lane = ? AND bus = 'onBus' AND answer = 'awaited'
+ ORDER BY due_at_ms LIMIT 1`;
+export const FIRST_UNSETTLED = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ ORDER BY sequence LIMIT 1`;
+export const UNSETTLED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ AND sequence > ? ORDER BY sequence LIMIT ?`;
+export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence BETWEEN ? AND ?
+ ORDER BY sequence LIMIT ?`;
+const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs
+ WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence`;
+const RECORDED = "UPDATE delivery_out SET bus = 'recorded' WHERE lane = ? AND epoch = ? AND sequence = ?";
+const ANSWER =
+  'UPDATE delivery_out SET answer = @answer WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence';
+const VOID = `UPDATE delivery_out SET role = 'void', void_code = @code, void_reason = @reason
+ WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence AND role = 'rows'`;
+const COUNT = `UPDATE lane_out SET on_bus_bytes = on_bus_bytes + @onBusBytes, on_bus_count = on_bus_count + @onBusCount,
+ waiting_bytes = waiting_bytes + @waitingBytes, waiting_count = waiting_count + @waitingCount WHERE lane = @lane`;
+export const OF_PARCEL = 'SELECT lane, epoch, sequence FROM delivery_out WHERE parcel = ?';
+const REMOVE = 'DELETE FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
+export const REMOVE_OPENINGS = `DELETE FROM delivery_out WHERE lane = ? AND epoch < ? AND sequence = 0`;
+
+interface CounterChange {
+  lane: Uint8Array;
+  onBusBytes?: number;
+  onBusCount?: number;
+  waitingBytes?: number;
+  waitingCount?: number;
+}
+
+export class DeliveryOutStore {
+  readonly #sqlite: Sqlite;
+  readonly #add: Statement;
+  readonly #get: Statement<[Uint8Array, bigint, bigint], Row>;
+  readonly #nextRecorded: Statement<[Uint8Array, bigint], Row>;
+  readonly #nextDue: Statement<[Uint8Array], Row>;
+  readonly #firstUnsettled: Statement<[Uint8Array, bigint], number>;
+  readonly #unsettled: Statement<[Uint8Array, bigint, bigint, number], Row>;
+  readonly #range: Statement<[Uint8Array, bigint, bigint, bigint, number], Row>;
+  readonly #onBus: Statement;
+  readonly #recorded: Statement;
+  readonly #answer: Statement;
+  readonly #void: Statement;
+  readonly #count: Statement;
+  readonly #ofParcel: Statement<[number], { lane: Buffer; epoch: number; sequence: number }>;
+  readonly #remove: Statement;
+  readonly #removeOpenings: Statement;
+
+  constructor(sqlite: Sqlite) {
+    this.#sqlite = sqlite;
+    this.#add = sqlite.prepare(ADD);
+    this.#get = sqlite.prepare(GET);
+    this.#nextRecorded = sqlite.prepare(NEXT_RECORDED);
+    this.#nextDue = sqlite.prepare(NEXT_DUE);
+    this.#firstUnsettled = sqlite.prepare<[Uint8Array, bigint], number>(FIRST_UNSETTLED).pluck();
+    this.#unsettled = sqlite.prepare(UNSETTLED);
+    this.#range = sqlite.prepare(RANGE_OUT);
+    this.#onBus = sqlite.prepare(ON_BUS);
+    this.#recorded = sqlite.prepare(RECORDED);
+    this.#answer = sqlite.prepare(ANSWER);
+    this.#void = sqlite.prepare(VOID);
+    this.#count = sqlite.prepare(COUNT);
+    this.#ofParcel = sqlite.prepare(OF_PARCEL);
+    this.#remove = sqlite.prepare(REMOVE);
+    this.#removeOpenings = sqlite.prepare(REMOVE_OPENINGS);
+  }
+
+  add(delivery: NewDelivery): void {
+    this.#inTransaction();
+    this.#add.run({
+      ...delivery,
+      parcel: delivery.parcel ?? null,
+      opening: delivery.opening ?? null,
+      loadBegins: delivery.loadBegins ? 1 : 0,
+      loadEnds: delivery.loadEnds ? 1 : 0,
+    });
+    this.#countLane({ lane: delivery.lane, waitingBytes: delivery.storedBytes, waitingCount: 1 });
+  }
+
+  get(place: LanePlace): DeliveryOut | undefined {
+    const row = this.#get.get(place.lane, place.epoch, place.sequence);
+    return row && delivery(row);
+  }
+
+  /** The lowest sequence of the epoch that waits to be published. */
+  nextRecorded(lane: Uint8Array, epoch: bigint): DeliveryOut | undefined {
+    const row = this.#nextRecorded.get(lane, epoch);
+    return row && delivery(row);
+  }
+
+  /** The delivery on the bus whose receipt is due first; compare its `dueAtMs` with the clock. */
+  nextDue(lane: Uint8Array): DeliveryOut | undefined {
+    const row = this.#nextDue.get(lane);
+    return row && delivery(row);
+  }
+
+  /** The lowest sequence without a settled receipt. */
+  firstUnsettled(lane: Uint8Array, epoch: bigint): bigint | undefined {
+    const sequence = this.#firstUnsettled.get(lane, epoch);
+    return sequence === undefined ? undefined : BigInt(sequence);
+  }
+
+  unsettledAfter(lane: Uint8Array, epoch: bigint, sequence: bigint, limit: number): DeliveryOut[] {
+    return this.#unsettled.all(lane, epoch, sequence, limit).map(delivery);
+  }
+
+  range(lane: Uint8Array, epoch: bigint, first: bigint, last: bigint, limit: number): DeliveryOut[] {
+    return this.#range.all(lane, epoch, first, last, limit).map(delivery);
+  }
+
+  /** Published: counted in the window until a receipt comes, due again at `dueAtMs`. */
+  markOnBus(place: DeliveryOut, sentBytes: number, dueAtMs: number): void {
+    this.#inTransaction();
+    this.#onBus.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence, bytes: sentBytes, dueAtMs });
+    if (place.answer !== 'awaited') return;
+    const wasOnBus = place.bus === 'onBus';
+    this.#countLane({
+      lane: place.lane,
+      onBusBytes: sentBytes - (wasOnBus ? place.sentBytes : 0),
+      onBusCount: wasOnBus ? 0 : 1,
+    });
+  }
+
+  /** To be published again: leaves the window. */
+  markRecorded(place: DeliveryOut): void {
+    this.#inTransaction();
+    if (place.bus === 'recorded') return;
+    this.#recorded.run(place.lane, place.epoch, place.sequence);
+    if (place.answer === 'awaited') {
+      this.#countLane({ lane: place.lane, onBusBytes: -place.sentBytes, onBusCount: -1 });
+    }
+  }
+
+  /** The other side answered (or we closed it). Counters follow; the caller moves the parcel's open deliveries. */
+  setAnswer(place: DeliveryOut, answer: Answer): void {
+    this.#inTransaction();
+    if (place.answer === answer) return;
+    this.#answer.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence, answer });
+    if (place.answer === 'awaited') {
+      this.#countLane({
+        lane: place.lane,
+        waitingBytes: -place.storedBytes,
+        waitingCount: -1,
+        onBusBytes: place.bus === 'onBus' ? -place.sentBytes : 0,
+        onBusCount: place.bus === 'onBus' ? -1 : 0,
+      });
+    }
+  }
+
+  /** Turns a delivery of rows into a void at the same place. False when it is none (any more). */
+  makeVoid(place: LanePlace, code: string, reason: string): boolean {
+    return (
+      this.#void.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence, code, reason }).changes === 1
+    );
+  }
+
+  ofParcel(parcel: number): LanePlace[] {
+    return this.#ofParcel.all(parcel).map((row) => ({
+      lane: row.lane,
+      epoch: BigInt(row.epoch),
+      sequence: BigInt(row.sequence),
+    }));
+  }
+
+  remove(place: LanePlace): void {
+    this.#remove.run(place.lane, place.epoch, place.sequence);
+  }
+
+  /** Forgets the openings of epochs before `epoch`. */
+  removeOpeningsBefore(lane: Uint8Array, epoch: bigint): void {
+    this.#removeOpenings.run(lane, epoch);
+  }
+
+  #countLane(change: CounterChange): void {
+    this.#count.run({ onBusBytes: 0, onBusCount: 0, waitingBytes: 0, waitingCount: 0, ...change });
+  }
+
+  /** The delivery and the counters that stand for it move together or not at all. */
+  #inTransaction(): void {
+    if (!this.#sqlite.inTransaction) throw new Error('a delivery moves only inside a transaction');
+  }
+}
+
+function delivery(row: Row): DeliveryOut {
+  return {
+    lane: row.lane,
+    epoch: BigInt(row.epoch),
+    sequence: BigInt(row.sequence),
+    role: row.role,
+    parcel: row.parcel ?? undefined,
+    bridgeVersion: row.bridge_version,
+    previousChain: row.previous_chain,
+    chain: row.chain,
+    sealedAtMs: row.sealed_at_ms,
+    loadBegins: row.load_begins === 1,
+    loadEnds: row.load_ends === 1,
+    allowedDeletes: BigInt(row.allowed_deletes),
+    opening: row.opening ?? undefined,
+    voidCode: row.void_code ?? '',
+    voidReason: row.void_reason ?? '',
+    bus: row.bus,
+    answer: row.answer,
+    storedBytes: row.stored_bytes,
+    sentBytes: row.sent_bytes,
+    attempts: row.attempts,
+    dueAtMs: row.due_at_ms,
+  };
+}

@@ -1,0 +1,164 @@
+/**
+ * Row digests: what the destinations were last sent, one per source row, and the working list of keys a running scan has
+ * not met yet.
+ *
+ * An unchanged row is only read here, never written: a scan of a table at rest leaves no page dirty. (Stamping every row
+ * with the scan's number would rewrite the whole table in each scan.) The list of unmet keys is a temporary table: it
+ * needs no durability, because an interrupted scan proves nothing and starts again.
+ */
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './database.ts';
+
+/** key, digest (16 bytes), sent (1 or 0). A tuple, because millions of them pass by. */
+export type DigestRow = [key: Buffer, digest: Buffer, sent: number];
+
+export interface DigestChange {
+  readonly key: Uint8Array;
+  readonly digest: Uint8Array;
+  readonly sent: boolean;
+}
+
+export const RANGE = `SELECT key, digest, sent FROM row_digest
+ WHERE table_id = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?`;
+export const AFTER = `SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?`;
+export const GET = 'SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key = ?';
+export const REMOVE = 'DELETE FROM row_digest WHERE table_id = ? AND key = ?';
+export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = ?1 AND key IN
+ (SELECT key FROM row_digest WHERE table_id = ?1 LIMIT ?2)`;
+export const FORGET_SOME = `UPDATE row_digest SET digest = x'00' WHERE table_id = ?`;
+const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
+ (table_id INTEGER NOT NULL, key BLOB NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
+export const UNSEEN_AFTER = 'SELECT key, sent FROM temp.unseen WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?';
+
+/** Rows of one multi-row statement: fewer calls, and still far below SQLite's limit of bound values. */
+const ROWS_PER_STATEMENT = 64;
+
+function upsertSql(rows: number): string {
+  return `INSERT INTO row_digest (table_id, key, digest, sent) VALUES ${'(?,?,?,?),'.repeat(rows).slice(0, -1)}
+ ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, sent = excluded.sent`;
+}
+
+function unseenSql(rows: number): string {
+  return `INSERT OR REPLACE INTO temp.unseen (table_id, key, sent) VALUES ${'(?,?,?),'.repeat(rows).slice(0, -1)}`;
+}
+
+export class DigestStore {
+  readonly #range: Statement<[number, Uint8Array, Uint8Array, number], DigestRow>;
+  readonly #after: Statement<[number, Uint8Array, number], DigestRow>;
+  readonly #get: Statement<[number, Uint8Array], DigestRow>;
+  readonly #upsertOne: Statement<unknown[]>;
+  readonly #upsertMany: Statement<unknown[]>;
+  readonly #remove: Statement<[number, Uint8Array]>;
+  readonly #removeSome: Statement<[number, number]>;
+  readonly #forget: Statement<[number]>;
+  readonly #unseenOne: Statement<unknown[]>;
+  readonly #unseenMany: Statement<unknown[]>;
+  readonly #unseenAfter: Statement<[number, Uint8Array, number], [Buffer, number]>;
+  readonly #unseenRemove: Statement<[number, Uint8Array]>;
+  readonly #unseenClear: Statement<[number]>;
+  readonly #unseenCount: Statement<[number], number>;
+
+  constructor(sqlite: Sqlite) {
+    sqlite.exec(UNSEEN_TABLE);
+    this.#range = sqlite.prepare<[number, Uint8Array, Uint8Array, number], DigestRow>(RANGE).raw();
+    this.#after = sqlite.prepare<[number, Uint8Array, number], DigestRow>(AFTER).raw();
+    this.#get = sqlite.prepare<[number, Uint8Array], DigestRow>(GET).raw();
+    this.#upsertOne = sqlite.prepare(upsertSql(1));
+    this.#upsertMany = sqlite.prepare(upsertSql(ROWS_PER_STATEMENT));
+    this.#remove = sqlite.prepare(REMOVE);
+    this.#removeSome = sqlite.prepare(REMOVE_SOME);
+    this.#forget = sqlite.prepare(FORGET_SOME);
+    this.#unseenOne = sqlite.prepare(unseenSql(1));
+    this.#unseenMany = sqlite.prepare(unseenSql(ROWS_PER_STATEMENT));
+    this.#unseenAfter = sqlite.prepare<[number, Uint8Array, number], [Buffer, number]>(UNSEEN_AFTER).raw();
+    this.#unseenRemove = sqlite.prepare('DELETE FROM temp.unseen WHERE table_id = ? AND key = ?');
+    this.#unseenClear = sqlite.prepare('DELETE FROM temp.unseen WHERE table_id = ?');
+    this.#unseenCount = sqlite
+      .prepare<[number], number>('SELECT count(*) FROM temp.unseen WHERE table_id = ? AND sent = 1')
+      .pluck();
+  }
+
+  /** Digests with `after < key <= through` in ascending order of key, at most `limit`. */
+  range(tableId: number, after: Uint8Array, through: Uint8Array, limit: number): DigestRow[] {
+    return this.#range.all(tableId, after, through, limit);
+  }
+
+  /** Digests with `key > after` in ascending order of key, at most `limit`. */
+  after(tableId: number, after: Uint8Array, limit: number): DigestRow[] {
+    return this.#after.all(tableId, after, limit);
+  }
+
+  get(tableId: number, key: Uint8Array): DigestRow | undefined {
+    return this.#get.get(tableId, key);
+  }
+
+  put(tableId: number, changes: readonly DigestChange[]): void {
+    let at = 0;
+    const many = new Array<unknown>(ROWS_PER_STATEMENT * 4);
+    for (; at + ROWS_PER_STATEMENT <= changes.length; at += ROWS_PER_STATEMENT) {
+      for (let i = 0, p = 0; i < ROWS_PER_STATEMENT; i++) {
+        const change = changes[at + i] as DigestChange;
+        many[p++] = tableId;
+        many[p++] = change.key;
+        many[p++] = change.digest;
+        many[p++] = change.sent ? 1 : 0;
+      }
+      this.#upsertMany.run(...many);
+    }
+    for (; at < changes.length; at++) {
+      const change = changes[at] as DigestChange;
+      this.#upsertOne.run(tableId, change.key, change.digest, change.sent ? 1 : 0);
+    }
+  }
+
+  remove(tableId: number, keys: readonly Uint8Array[]): void {
+    for (const key of keys) this.#remove.run(tableId, key);
+  }
+
+  /** Removes up to `limit` digests of a table; returns how many. Call until 0 to drop a table in bounded transactions. */
+  removeSome(tableId: number, limit: number): number {
+    return this.#removeSome.run(tableId, limit).changes;
+  }
+
+  /** Makes every row of the table differ from its digest, so that the next scan sends all of them. */
+  forgetContents(tableId: number): void {
+    this.#forget.run(tableId);
+  }
+
+  /** Notes stored keys that the scan passed without meeting them. */
+  noteUnseen(tableId: number, rows: readonly DigestRow[]): void {
+    let at = 0;
+    const many = new Array<unknown>(ROWS_PER_STATEMENT * 3);
+    for (; at + ROWS_PER_STATEMENT <= rows.length; at += ROWS_PER_STATEMENT) {
+      for (let i = 0, p = 0; i < ROWS_PER_STATEMENT; i++) {
+        const row = rows[at + i] as DigestRow;
+        many[p++] = tableId;
+        many[p++] = row[0];
+        many[p++] = row[2];
+      }
+      this.#unseenMany.run(...many);
+    }
+    for (; at < rows.length; at++) {
+      const row = rows[at] as DigestRow;
+      this.#unseenOne.run(tableId, row[0], row[2]);
+    }
+  }
+
+  /** A key turned up after all (the source sorts otherwise). False when it was not on the list. */
+  meetUnseen(tableId: number, key: Uint8Array): boolean {
+    return this.#unseenRemove.run(tableId, key).changes === 1;
+  }
+
+  unseenAfter(tableId: number, after: Uint8Array, limit: number): [key: Buffer, sent: number][] {
+    return this.#unseenAfter.all(tableId, after, limit);
+  }
+
+  /** Unseen keys of rows that the destinations hold. */
+  countUnseenSent(tableId: number): number {
+    return this.#unseenCount.get(tableId) ?? 0;
+  }
+
+  clearUnseen(tableId: number): void {
+    this.#unseenClear.run(tableId);
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Single facts about this exchange database: its identity, the fencing token of the last start, the cached snapshot.
+ */
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './database.ts';
+
+const GET = 'SELECT value FROM meta WHERE name = ?';
+const PUT = 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value';
+
+export class MetaStore {
+  readonly #get: Statement<[string], unknown>;
+  readonly #put: Statement<[string, unknown]>;
+
+  constructor(sqlite: Sqlite) {
+    this.#get = sqlite.prepare<[string], unknown>(GET).pluck();
+    this.#put = sqlite.prepare(PUT);
+  }
+
+  /** The identity of this file, made by `newId` at the first call of its life. */
+  databaseId(newId: () => Uint8Array): Uint8Array {
+    const held = this.#get.get('databaseId');
+    if (held instanceof Uint8Array) return held;
+    const made = newId();
+    this.#put.run('databaseId', made);
+    return made;
+  }
+
+  /**
+   * The newest fencing token this file ever worked under; 0n for none. A start does not run on it: it takes its own from
+   * the hub. It is kept to notice a hub that gives out a smaller one.
+   */
+  fencingToken(): bigint {
+    const held = this.#get.get('fencingToken');
+    return typeof held === 'string' ? BigInt(held) : 0n;
+  }
+
+  setFencingToken(token: bigint): void {
+    this.#put.run('fencingToken', token.toString());
+  }
+
+  /** The newest snapshot that was accepted (encoded Signed), to run on while the hub is away. */
+  snapshot(): Uint8Array | undefined {
+    const held = this.#get.get('snapshot');
+    return held instanceof Uint8Array ? held : undefined;
+  }
+
+  setSnapshot(signed: Uint8Array): void {
+    this.#put.run('snapshot', signed);
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * The tables of the exchange database, as an append-only list of migrations. A migration that an older program could not
+ * live with says `breaking`. What the rows mean is said here, table by table; how they are read and written is in the
+ * file named after each noun.
+ *
+ * Conventions: identities are BLOBs of 16 bytes; times are milliseconds since 1970 UTC; flags are 0 or 1.
+ */
+
+export interface Migration {
+  /** Stable name, never reused. */
+  readonly id: string;
+  readonly sql: string;
+  /** An older program must stop when it finds this one applied. */
+  readonly breaking?: boolean;
+}
+
+export const MIGRATIONS: readonly Migration[] = [
+  {
+    id: '0001-exchange-database',
+    sql: `
+-- meta: single facts about this file (its identity, the last fencing token, the cached snapshot).
+CREATE TABLE meta (
+  name  TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- capture: one row per bridge captured here. What the last scans did and whether a person must act.
+CREATE TABLE capture (
+  bridge           BLOB PRIMARY KEY CHECK (length(bridge) = 16),
+  version          INTEGER NOT NULL,
+  started_scan     INTEGER NOT NULL DEFAULT 0,  -- number of the newest scan begun
+  finished_scan    INTEGER NOT NULL DEFAULT 0,  -- number of the newest scan that saw its last row
+  run_number       INTEGER NOT NULL DEFAULT 0,  -- newest manual run that was answered by a scan
+  last_run_at_ms   INTEGER NOT NULL DEFAULT 0,  -- when the newest finished scan ended
+  stuck_code       TEXT,                        -- set while a person must act
+  stuck_message    TEXT,
+  stuck_hint       TEXT
+) STRICT, WITHOUT ROWID;
+
+-- capture_table: one row per table of a captured bridge; its small number stands for (bridge, table) in the digests.
+CREATE TABLE capture_table (
+  id           INTEGER PRIMARY KEY,
+  bridge       BLOB NOT NULL CHECK (length(bridge) = 16),
+  name         TEXT NOT NULL,           -- source table as the bridge writes it
+  layout       TEXT NOT NULL,           -- columns in order as last packed; another layout makes every row differ
+  key_layout   TEXT NOT NULL,           -- key columns and their encodings; another one makes the digests worthless
+  digest_count INTEGER NOT NULL DEFAULT 0,
+  refused      INTEGER NOT NULL DEFAULT 0, -- rows the adapter could not carry in the last scan
+  UNIQUE (bridge, name)
+) STRICT;
+
+-- row_digest: what the destinations were last sent, one row per source row. Moves only with the parcel that carries the row.
+CREATE TABLE row_digest (
+  table_id INTEGER NOT NULL,
+  key      BLOB NOT NULL,               -- capture/keys.ts: ascending integers stay ascending
+  digest   BLOB NOT NULL,               -- 16 bytes over the transformed row text
+  sent     INTEGER NOT NULL,            -- 1: the destinations hold a version of this row; 0: filtered or refused so far
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+
+-- lane_out: one row per lane that begins here. Three axes: where the lane is in its life, what stops it, what is under way.
+CREATE TABLE lane_out (
+  lane             BLOB PRIMARY KEY CHECK (length(lane) = 16),
+  bridge           BLOB NOT NULL CHECK (length(bridge) = 16),
+  receiver         BLOB NOT NULL CHECK (length(receiver) = 16),
+  epoch            INTEGER NOT NULL,    -- ordinal, 1 or more
+  nonce            BLOB NOT NULL CHECK (length(nonce) = 16),
+  phase            TEXT NOT NULL CHECK (phase IN ('loading', 'streaming', 'suspended', 'ended')),
+  load_scan        INTEGER NOT NULL DEFAULT 0, -- scan whose load was begun on this lane, 0 for none
+  last_sequence    INTEGER NOT NULL,    -- highest sequence given out in this epoch
+  chain            BLOB NOT NULL CHECK (length(chain) = 32), -- chain value of last_sequence
+  settled_through  INTEGER NOT NULL DEFAULT -1, -- every sequence up to this one is settled; -1 before the opening is
+  on_bus_bytes     INTEGER NOT NULL DEFAULT 0,  -- bytes published and not receipted: the window
+  on_bus_count     INTEGER NOT NULL DEFAULT 0,
+  waiting_bytes    INTEGER NOT NULL DEFAULT 0,  -- stored bytes of every delivery without a receipt
+  waiting_count    INTEGER NOT NULL DEFAULT 0,
+  paused_until_ms  INTEGER NOT NULL DEFAULT 0,  -- set by a refusal that says "later"
+  refusals_in_row  INTEGER NOT NULL DEFAULT 0,
+  stuck_code       TEXT,                -- set while a person must act
+  stuck_message    TEXT,
+  stuck_hint       TEXT,
+  stuck_version    INTEGER NOT NULL DEFAULT 0,  -- bridge version at which it stuck: a newer one is a new attempt
+  opened_at_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lane_out_bridge ON lane_out (bridge);
+
+-- parcel: changes that travel together; the body is kept until every delivery of it is settled and the retention has passed.
+CREATE TABLE parcel (
+  number          INTEGER PRIMARY KEY,
+  parcel          BLOB NOT NULL UNIQUE CHECK (length(parcel) = 16),
+  bridge          BLOB NOT NULL,
+  bridge_version  INTEGER NOT NULL,
+  origin          TEXT NOT NULL CHECK (origin IN ('change', 'load', 'resync')),
+  content_hash    BLOB NOT NULL CHECK (length(content_hash) = 32),
+  content_bytes   INTEGER NOT NULL,     -- of the plaintext
+  counts          TEXT NOT NULL,        -- JSON: rows per table and kind
+  made_at_ms      INTEGER NOT NULL,
+  open_deliveries INTEGER NOT NULL,     -- deliveries of it that are not settled
+  settled_at_ms   INTEGER,              -- when the last of them was
+  stored_bytes    INTEGER NOT NULL,
+  content         BLOB                  -- zstd; last, so that reading the facts never touches its pages
+) STRICT;
+CREATE INDEX parcel_settled ON parcel (settled_at_ms) WHERE settled_at_ms IS NOT NULL;
+
+-- delivery_out: a parcel (or an opening) at its place in a lane. What we did (bus) and what the other side said (answer) are two columns.
+CREATE TABLE delivery_out (
+  lane             BLOB NOT NULL,
+  epoch            INTEGER NOT NULL,
+  sequence         INTEGER NOT NULL,    -- 0 is the opening
+  role             TEXT NOT NULL CHECK (role IN ('opening', 'rows', 'void')),
+  parcel           INTEGER REFERENCES parcel (number), -- NULL for openings
+  bridge_version   INTEGER NOT NULL,
+  previous_chain   BLOB NOT NULL,
+  chain            BLOB NOT NULL,
+  sealed_at_ms     INTEGER NOT NULL,    -- the books' day
+  load_begins      INTEGER NOT NULL DEFAULT 0,
+  load_ends        INTEGER NOT NULL DEFAULT 0,
+  allowed_deletes  INTEGER NOT NULL DEFAULT 0,
+  opening          BLOB,                -- encoded Opening
+  void_code        TEXT,
+  void_reason      TEXT,
+  bus              TEXT NOT NULL CHECK (bus IN ('recorded', 'onBus')),
+  answer           TEXT NOT NULL CHECK (answer IN ('awaited', 'open', 'settled', 'closed')),
+  stored_bytes     INTEGER NOT NULL,    -- of the parcel, for the budget
+  sent_bytes       INTEGER NOT NULL DEFAULT 0, -- of the last publish, for the window
+  attempts         INTEGER NOT NULL DEFAULT 0,
+  due_at_ms        INTEGER NOT NULL DEFAULT 0, -- on the bus: when to publish again without a receipt
+  PRIMARY KEY (lane, epoch, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_out_recorded ON delivery_out (lane, epoch, sequence) WHERE bus = 'recorded' AND answer <> 'closed';
+CREATE INDEX delivery_out_due ON delivery_out (lane, due_at_ms) WHERE bus = 'onBus' AND answer = 'awaited';
+CREATE INDEX delivery_out_unsettled ON delivery_out (lane, epoch, sequence) WHERE answer IN ('awaited', 'open');
+CREATE INDEX delivery_out_parcel ON delivery_out (parcel);
+
+-- receipt_in: the newest receipt of each delivery we sent, as its receiver signed it.
+CREATE TABLE receipt_in (
+  lane           BLOB NOT NULL,
+  epoch          INTEGER NOT NULL,
+  sequence       INTEGER NOT NULL,
+  revision       INTEGER NOT NULL,
+  settled        INTEGER NOT NULL,
+  receipt        BLOB NOT NULL,         -- encoded Signed
+  received_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- lane_in: one row per lane that ends here: how far the target database is, as the mark said when we last looked.
+CREATE TABLE lane_in (
+  lane             BLOB PRIMARY KEY CHECK (length(lane) = 16),
+  bridge           BLOB NOT NULL CHECK (length(bridge) = 16),
+  sender           BLOB NOT NULL CHECK (length(sender) = 16),
+  epoch            INTEGER NOT NULL DEFAULT 0,
+  nonce            BLOB NOT NULL DEFAULT x'',
+  applied_sequence INTEGER NOT NULL DEFAULT -1,
+  chain            BLOB NOT NULL DEFAULT x'',
+  target_id        TEXT,                -- of the target database; another one is another database
+  fencing_token    INTEGER NOT NULL DEFAULT 0, -- newest seen in a verified header
+  settled_through  INTEGER NOT NULL DEFAULT -1, -- as the sender last said
+  resend_asked_ms  INTEGER NOT NULL DEFAULT 0, -- when a gap was last asked for
+  ended            INTEGER NOT NULL DEFAULT 0,
+  stuck_code       TEXT,
+  stuck_message    TEXT,
+  stuck_hint       TEXT,
+  stuck_version    INTEGER NOT NULL DEFAULT 0,
+  applied_at_ms    INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- inbox: deliveries received and not applied. The header stays as it was signed; the parts stay sealed.
+CREATE TABLE inbox (
+  number         INTEGER PRIMARY KEY,
+  lane           BLOB NOT NULL,
+  epoch          INTEGER NOT NULL,
+  sequence       INTEGER NOT NULL,
+  nonce          BLOB NOT NULL,
+  content_hash   BLOB NOT NULL,
+  header         BLOB NOT NULL,         -- encoded Signed
+  header_hash    BLOB NOT NULL,         -- SHA-256 of the signed payload: parts of two sealings are never mixed
+  parts          INTEGER NOT NULL,
+  parts_held     INTEGER NOT NULL,
+  bytes          INTEGER NOT NULL,      -- of the parts held
+  received_at_ms INTEGER NOT NULL,      -- when the last part was durable
+  UNIQUE (lane, epoch, sequence)
+) STRICT;
+
+-- inbox_part: one sealed part of a delivery in the inbox.
+CREATE TABLE inbox_part (
+  inbox INTEGER NOT NULL REFERENCES inbox (number) ON DELETE CASCADE,
+  part  INTEGER NOT NULL,
+  body  BLOB NOT NULL,
+  PRIMARY KEY (inbox, part)
+) STRICT;
+
+-- receipt_out: the newest receipt we gave for each delivery, to answer again word for word.
+CREATE TABLE receipt_out (
+  lane          BLOB NOT NULL,
+  epoch         INTEGER NOT NULL,
+  sequence      INTEGER NOT NULL,
+  nonce         BLOB NOT NULL,
+  content_hash  BLOB NOT NULL,
+  revision      INTEGER NOT NULL,
+  settled       INTEGER NOT NULL,
+  receipt       BLOB NOT NULL,          -- encoded Signed
+  applied_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- control_out: control messages waiting for the bus. A newer one of the same topic takes the older one's place.
+CREATE TABLE control_out (
+  number     INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: "sent" names exactly the message that was published
+  topic      TEXT UNIQUE,               -- NULL: never replaced
+  message    BLOB NOT NULL,             -- encoded ControlMessage
+  made_at_ms INTEGER NOT NULL
+) STRICT;
+
+-- book: this node's books, numbered from 1 without holes, kept until the monitor holds them.
+CREATE TABLE book (
+  number INTEGER PRIMARY KEY,
+  entry  BLOB NOT NULL,                 -- encoded BookEntry, its number and database included
+  at_ms  INTEGER NOT NULL
+) STRICT;
+
+-- book_cursor: one row. last: given out; published: sent to the bus; through: on the monitor's disk.
+CREATE TABLE book_cursor (
+  id        INTEGER PRIMARY KEY CHECK (id = 1),
+  last      INTEGER NOT NULL,
+  published INTEGER NOT NULL,
+  through   INTEGER NOT NULL
+) STRICT;
+INSERT INTO book_cursor VALUES (1, 0, 0, 0);
+
+-- quarantine: rows the target refused, kept whole. Written before the target commits, replaced when the delivery is applied again.
+CREATE TABLE quarantine (
+  lane        BLOB NOT NULL,
+  epoch       INTEGER NOT NULL,
+  sequence    INTEGER NOT NULL,
+  section     INTEGER NOT NULL,
+  row_index   INTEGER NOT NULL,
+  table_name  TEXT NOT NULL,
+  kind        TEXT NOT NULL CHECK (kind IN ('insert', 'update', 'delete')),
+  columns     TEXT NOT NULL,            -- JSON: names in the order of the fields
+  key_columns INTEGER NOT NULL,
+  whole_rows  INTEGER NOT NULL,
+  line        BLOB NOT NULL,            -- row text with its LF
+  code        TEXT NOT NULL,
+  reason      TEXT NOT NULL,            -- never a value
+  at_ms       INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch, sequence, section, row_index)
+) STRICT, WITHOUT ROWID;
+`,
+  },
+];

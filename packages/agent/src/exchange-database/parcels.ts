@@ -1,0 +1,136 @@
+/**
+ * Parcels: the packed changes, each stored once however many lanes it serves. The body stays until every delivery of the
+ * parcel is settled and the retention has passed.
+ */
+import type { KindCount } from '@qiao/exchange';
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './database.ts';
+
+export type ParcelOrigin = 'change' | 'load' | 'resync';
+
+export interface NewParcel {
+  /** Random identity: 16 bytes. */
+  readonly parcel: Uint8Array;
+  readonly bridge: Uint8Array;
+  readonly bridgeVersion: number;
+  readonly origin: ParcelOrigin;
+  /** SHA-256 of the plaintext content: 32 bytes. */
+  readonly contentHash: Uint8Array;
+  readonly contentBytes: number;
+  readonly counts: readonly KindCount[];
+  readonly madeAtMs: number;
+  /** How many lanes it serves: 1 or more. */
+  readonly deliveries: number;
+  /** The content, zstd. */
+  readonly content: Uint8Array;
+}
+
+export interface Parcel {
+  /** The store's own number, which deliveries refer to. */
+  readonly number: number;
+  readonly parcel: Uint8Array;
+  readonly bridge: Uint8Array;
+  readonly bridgeVersion: number;
+  readonly origin: ParcelOrigin;
+  readonly contentHash: Uint8Array;
+  readonly contentBytes: number;
+  readonly counts: readonly KindCount[];
+  readonly madeAtMs: number;
+  readonly openDeliveries: number;
+  readonly settledAtMs: number | undefined;
+  readonly storedBytes: number;
+}
+
+interface Row {
+  number: number;
+  parcel: Buffer;
+  bridge: Buffer;
+  bridge_version: number;
+  origin: ParcelOrigin;
+  content_hash: Buffer;
+  content_bytes: number;
+  counts: string;
+  made_at_ms: number;
+  open_deliveries: number;
+  settled_at_ms: number | null;
+  stored_bytes: number;
+}
+
+const FACTS = `number, parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
+ open_deliveries, settled_at_ms, stored_bytes`;
+const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
+ open_deliveries, stored_bytes, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @contentHash, @contentBytes,
+ @counts, @madeAtMs, @deliveries, @storedBytes, @content) RETURNING number`;
+export const GET_PARCEL = `SELECT ${FACTS} FROM parcel WHERE number = ?`;
+const CONTENT = 'SELECT content FROM parcel WHERE number = ?';
+const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @change,
+ settled_at_ms = CASE WHEN open_deliveries + @change = 0 THEN @atMs ELSE NULL END WHERE number = @number`;
+export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
+ ORDER BY settled_at_ms LIMIT ?`;
+const REMOVE = 'DELETE FROM parcel WHERE number = ?';
+
+export class ParcelStore {
+  readonly #add: Statement<[object], number>;
+  readonly #get: Statement<[number], Row>;
+  readonly #content: Statement<[number], Buffer | null>;
+  readonly #countOpen: Statement;
+  readonly #settled: Statement<[number, number], number>;
+  readonly #remove: Statement;
+
+  constructor(sqlite: Sqlite) {
+    this.#add = sqlite.prepare<[object], number>(ADD).pluck();
+    this.#get = sqlite.prepare(GET_PARCEL);
+    this.#content = sqlite.prepare<[number], Buffer | null>(CONTENT).pluck();
+    this.#countOpen = sqlite.prepare(COUNT_OPEN);
+    this.#settled = sqlite.prepare<[number, number], number>(SETTLED_PARCELS).pluck();
+    this.#remove = sqlite.prepare(REMOVE);
+  }
+
+  /** Stores a parcel and returns its number. */
+  add(parcel: NewParcel): number {
+    return this.#add.get({
+      ...parcel,
+      counts: JSON.stringify(parcel.counts),
+      storedBytes: parcel.content.byteLength,
+    }) as number;
+  }
+
+  get(number: number): Parcel | undefined {
+    const row = this.#get.get(number);
+    if (!row) return undefined;
+    return {
+      number: row.number,
+      parcel: row.parcel,
+      bridge: row.bridge,
+      bridgeVersion: row.bridge_version,
+      origin: row.origin,
+      contentHash: row.content_hash,
+      contentBytes: row.content_bytes,
+      counts: JSON.parse(row.counts) as KindCount[],
+      madeAtMs: row.made_at_ms,
+      openDeliveries: row.open_deliveries,
+      settledAtMs: row.settled_at_ms ?? undefined,
+      storedBytes: row.stored_bytes,
+    };
+  }
+
+  /** The stored body (zstd), or undefined when it was purged. */
+  content(number: number): Uint8Array | undefined {
+    return this.#content.get(number) ?? undefined;
+  }
+
+  /** One delivery of the parcel was settled (-1) or opened again (+1). */
+  countOpen(number: number, change: 1 | -1, atMs: number): void {
+    this.#countOpen.run({ number, change, atMs });
+  }
+
+  /** Numbers of parcels that were wholly settled before `beforeMs`, oldest first. */
+  settledBefore(beforeMs: number, limit: number): number[] {
+    return this.#settled.all(beforeMs, limit);
+  }
+
+  /** Removes a parcel whose deliveries were removed before. */
+  remove(number: number): void {
+    this.#remove.run(number);
+  }
+}
