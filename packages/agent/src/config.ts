@@ -1,0 +1,84 @@
+/**
+ * agent.yaml: what the department itself decides about its node. Strict: an unknown key is an error. Secrets are written as
+ * `${ENV:NAME}` or `encrypted: …`; reading them is data-sources' business, this file only says where they may stand.
+ */
+import { z } from 'zod';
+import { DEFAULT_CAPTURE_LIMITS } from './capture/ports.ts';
+import { DEFAULT_SEND_LIMITS } from './send/ports.ts';
+
+const code = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, 'expected a code: lower-case letters, digits and hyphens, at most 32');
+const MIB = 1024 * 1024;
+
+/** A secret: text, `${ENV:NAME}`, or encrypted with this host's key. */
+const secret = z.union([z.string(), z.strictObject({ encrypted: z.string().startsWith('qiaosec1:') })]);
+
+const postgres = z.strictObject({
+  adapter: z.literal('postgres'),
+  host: z.string().min(1),
+  port: z.int().min(1).max(65_535).default(5432),
+  database: z.string().min(1),
+  user: z.string().min(1),
+  password: secret.default(''),
+  schema: z.string().min(1).optional(),
+  tls: z.union([z.literal('disable'), z.literal('require'), z.strictObject({ ca: z.string().min(1) })]).optional(),
+});
+
+const sqlite = z.strictObject({ adapter: z.literal('sqlite'), file: z.string().min(1) });
+
+const dataSource = z.discriminatedUnion('adapter', [postgres, sqlite]);
+
+/** One rule of `exposes` or `accepts`: the table may be `*`; without columns, or with `*`, every column. */
+const rule = z.strictObject({
+  dataSource: code,
+  schema: z.string().min(1).optional(),
+  table: z.string().min(1),
+  columns: z.union([z.literal('*'), z.array(z.string().min(1)).min(1)]).optional(),
+});
+
+const limits = z.strictObject({
+  /** Pause between two scans of a realtime bridge with compare. */
+  compareEveryMs: z.int().min(100).max(86_400_000).default(DEFAULT_CAPTURE_LIMITS.compareEveryMs),
+  parcelBytes: z
+    .int()
+    .min(64 * 1024)
+    .max(32 * MIB)
+    .default(DEFAULT_CAPTURE_LIMITS.parcelBytes),
+  outboxBudgetBytes: z.int().min(MIB).default(DEFAULT_CAPTURE_LIMITS.outboxBudgetBytes),
+  snapshotMaxMs: z.int().min(1_000).default(DEFAULT_CAPTURE_LIMITS.snapshotMaxMs),
+  resendAfterMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendAfterMs),
+  resendMostMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendMostMs),
+  retentionMs: z.int().min(0).default(DEFAULT_SEND_LIMITS.retentionMs),
+  laneBudgetBytes: z
+    .int()
+    .min(16 * MIB)
+    .default(DEFAULT_SEND_LIMITS.laneBudgetBytes),
+  /** Deliveries of one agent's inbox, bytes: past it the bus keeps what comes. */
+  inboxBudgetBytes: z
+    .int()
+    .min(16 * MIB)
+    .default(512 * MIB),
+});
+
+const log = z.strictObject({
+  level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+  pretty: z.boolean().default(false),
+});
+
+export const agentConfigSchema = z.strictObject({
+  node: z.strictObject({ code }),
+  /** Where identity, exchange database and exchange tables live. Relative to the file. */
+  directory: z.string().min(1),
+  dataSources: z.record(code, dataSource).default({}),
+  /** Replaces the built-in data source `exchange` (a SQLite file in the directory). */
+  exchange: dataSource.optional(),
+  exposes: z.array(rule).default([]),
+  accepts: z.array(rule).default([]),
+  limits: limits.prefault({}),
+  log: log.prefault({}),
+});
+
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
+export type AgentDataSource = z.infer<typeof dataSource>;
+export type AgentSecret = z.infer<typeof secret>;

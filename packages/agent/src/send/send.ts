@@ -1,0 +1,5 @@
+import type { SendPorts, SendService } from './ports.ts';
+
+export function createSendParts(ports: SendPorts): SendService {
+  throw new Error(String(ports));
+}
