@@ -1,6 +1,13 @@
-/** Streams and consumers: the hub's alone. */
+/**
+ * Streams and consumers: the hub's alone. Everything here is idempotent, because a bus that lost its disks is made anew by the same
+ * calls that made it first. It speaks JetStream's JSON API over the bus port, so it needs no connection of its own.
+ */
+import { QiaoError } from '@qiao/exchange';
 import type { Log } from '@qiao/runtime';
 import type { Bus } from './bus.ts';
+import type { ApiError } from './bus-errors.ts';
+import { type BusLine, consumers, streams, subjects } from './names.ts';
+import { downLines } from './permissions.ts';
 
 export interface BusAdministrationOptions {
   /** A bus connected with a hub user. */
@@ -12,13 +19,17 @@ export interface BusAdministrationOptions {
   readonly sizes?: Partial<BusSizes>;
 }
 
-/** Upper limits of the streams in bytes; the server reserves their sum, so its `maxStoreBytes` must hold them. */
+/** Upper limits of the streams in bytes. The server reserves their sum, so its `maxStoreBytes` must hold them all. */
 export interface BusSizes {
+  /** Default 4 GiB. */
   readonly upDataBytes: number;
+  /** Default 256 MiB. */
   readonly upControlBytes: number;
+  /** Default 1 GiB. */
   readonly telemetryBytes: number;
-  /** A node's share: what may wait for it on the bus. */
+  /** A node's share: what may wait for it on the bus. Default 256 MiB. */
   readonly nodeDataBytes: number;
+  /** Default 64 MiB. */
   readonly nodeControlBytes: number;
 }
 
@@ -36,19 +47,211 @@ export interface ShareUse {
   readonly maxBytes: number;
 }
 
+const MIB = 1024 * 1024;
+const DEFAULT_SIZES: BusSizes = {
+  upDataBytes: 4096 * MIB,
+  upControlBytes: 256 * MIB,
+  telemetryBytes: 1024 * MIB,
+  nodeDataBytes: 256 * MIB,
+  nodeControlBytes: 64 * MIB,
+};
+
+const API_TIMEOUT_MS = 10_000;
+const NANOS_PER_MS = 1_000_000;
+const STREAM_NOT_FOUND = 10059;
+const CONSUMER_NOT_FOUND = 10014;
+const NO_ROOM = new Set([10047, 10002, 10028]);
+
+/**
+ * How long a message may be worked on before it comes again. Long for a node's data, because megabytes travel a slow line inside it;
+ * short for control, because a restarted process waits this long for what its predecessor held.
+ */
+const ACK_WAIT_MS = { router: 30_000, nodeData: 60_000, control: 15_000 } as const;
+const MAX_ACK_PENDING = 1_000;
+
+interface StreamWish {
+  readonly name: string;
+  readonly subject: string;
+  readonly maxBytes: number;
+}
+
+interface ConsumerWish {
+  readonly stream: string;
+  readonly name: string;
+  readonly ackWaitMs: number;
+}
+
+interface StreamInfo {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly state: { readonly messages: number; readonly bytes: number };
+}
+
 export class BusAdministration {
-  constructor(_options: BusAdministrationOptions) {}
-  /** Makes or mends the platform's streams and consumers. Idempotent. */
+  readonly #bus: Bus;
+  readonly #platform: string;
+  readonly #log: Log;
+  readonly #replicas: number;
+  readonly #sizes: BusSizes;
+
+  constructor({ bus, platform, log, replicas = 1, sizes = {} }: BusAdministrationOptions) {
+    this.#bus = bus;
+    this.#platform = platform;
+    this.#log = log;
+    this.#replicas = replicas;
+    this.#sizes = { ...DEFAULT_SIZES, ...sizes };
+  }
+
+  /** Bytes that the platform's own streams and `nodes` agents reserve at the server. */
+  reservedBytes(nodes: number): number {
+    const { upDataBytes, upControlBytes, telemetryBytes, nodeDataBytes, nodeControlBytes } = this.#sizes;
+    return upDataBytes + upControlBytes + telemetryBytes + nodes * (nodeDataBytes + nodeControlBytes);
+  }
+
+  /** Makes or mends the platform's streams and consumers. Throws BUS_STORE_TOO_SMALL, STREAM_CONFLICT, and what `Bus.request` throws. */
   async ensureStreams(): Promise<void> {
-    throw new Error('not built yet');
+    const p = this.#platform;
+    const sizes = this.#sizes;
+    await this.#ensureStream({
+      name: streams.upData(p),
+      subject: subjects.everyUp(p, 'data'),
+      maxBytes: sizes.upDataBytes,
+    });
+    await this.#ensureStream({
+      name: streams.upControl(p),
+      subject: subjects.everyUp(p, 'control'),
+      maxBytes: sizes.upControlBytes,
+    });
+    await this.#ensureStream({
+      name: streams.telemetry(p),
+      subject: subjects.everyTelemetry(p),
+      maxBytes: sizes.telemetryBytes,
+    });
+    await this.#ensureConsumer({
+      stream: streams.upData(p),
+      name: consumers.routerData,
+      ackWaitMs: ACK_WAIT_MS.router,
+    });
+    await this.#ensureConsumer({
+      stream: streams.upControl(p),
+      name: consumers.routerControl,
+      ackWaitMs: ACK_WAIT_MS.control,
+    });
+    await this.#ensureConsumer({
+      stream: streams.telemetry(p),
+      name: consumers.monitor,
+      ackWaitMs: ACK_WAIT_MS.router,
+    });
   }
-  async ensureNode(_node: BusNode): Promise<void> {
-    throw new Error('not built yet');
+
+  /** Makes or mends a node's down streams and its consumer on each. */
+  async ensureNode(node: BusNode): Promise<void> {
+    for (const line of downLines(node.role)) {
+      const stream = downStream(node.code, line);
+      const maxBytes = line === 'data' ? (node.dataBytes ?? this.#sizes.nodeDataBytes) : this.#sizes.nodeControlBytes;
+      await this.#ensureStream({ name: stream, subject: subjects.down(this.#platform, node.code, line), maxBytes });
+      const ackWaitMs = line === 'data' ? ACK_WAIT_MS.nodeData : ACK_WAIT_MS.control;
+      await this.#ensureConsumer({ stream, name: consumers.node(node.code), ackWaitMs });
+    }
   }
-  async removeNode(_code: string): Promise<void> {
-    throw new Error('not built yet');
+
+  /** Removes a node's down streams with everything that waited there; the senders' outboxes still hold it. */
+  async removeNode(code: string): Promise<void> {
+    for (const line of ['data', 'control'] as const) {
+      const name = downStream(code, line);
+      const answer = await this.#call(`STREAM.DELETE.${name}`, undefined);
+      if (answer.error !== undefined && answer.error.err_code !== STREAM_NOT_FOUND) throw refused(name, answer.error);
+    }
   }
-  async shareOf(_code: string, _line: 'data' | 'control'): Promise<ShareUse> {
-    throw new Error('not built yet');
+
+  /** How full a node's share is; undefined when the node has no such stream. */
+  async shareOf(code: string, line: BusLine): Promise<ShareUse | undefined> {
+    const info = await this.#streamInfo(downStream(code, line));
+    if (info === undefined) return undefined;
+    return { messages: info.state.messages, bytes: info.state.bytes, maxBytes: Number(info.config['max_bytes']) };
   }
+
+  async #ensureStream({ name, subject, maxBytes }: StreamWish): Promise<void> {
+    const wished: Record<string, unknown> = {
+      name,
+      subjects: [subject],
+      retention: 'workqueue',
+      storage: 'file',
+      discard: 'new',
+      max_bytes: maxBytes,
+      max_age: 0,
+      max_msgs: -1,
+      max_msg_size: -1,
+      max_consumers: -1,
+      num_replicas: this.#replicas,
+      // Only the retry of one ambiguous publish relies on it; correctness never does.
+      duplicate_window: 120_000 * NANOS_PER_MS,
+    };
+    const info = await this.#streamInfo(name);
+    if (info !== undefined && Object.entries(wished).every(([key, value]) => isSame(info.config[key], value))) return;
+    const verb = info === undefined ? 'CREATE' : 'UPDATE';
+    // An update starts from what is there: a newer server's own fields are not ours to change.
+    const answer = await this.#call(`STREAM.${verb}.${name}`, { ...info?.config, ...wished });
+    if (answer.error !== undefined) throw refused(name, answer.error);
+    this.#log.info({ stream: name, maxBytes }, info === undefined ? 'stream made' : 'stream mended');
+  }
+
+  async #ensureConsumer({ stream, name, ackWaitMs }: ConsumerWish): Promise<void> {
+    const wished: Record<string, unknown> = {
+      durable_name: name,
+      deliver_policy: 'all',
+      ack_policy: 'explicit',
+      ack_wait: ackWaitMs * NANOS_PER_MS,
+      max_deliver: -1,
+      max_ack_pending: MAX_ACK_PENDING,
+      replay_policy: 'instant',
+      max_waiting: 512,
+    };
+    const found = await this.#call<{ config: Record<string, unknown> }>(`CONSUMER.INFO.${stream}.${name}`, undefined);
+    if (found.error !== undefined && found.error.err_code !== CONSUMER_NOT_FOUND) throw refused(stream, found.error);
+    const config = found.error === undefined ? found.config : undefined;
+    if (config !== undefined && Object.entries(wished).every(([key, value]) => isSame(config[key], value))) return;
+    const answer = await this.#call(`CONSUMER.DURABLE.CREATE.${stream}.${name}`, {
+      stream_name: stream,
+      config: { ...config, ...wished },
+    });
+    if (answer.error !== undefined) throw refused(stream, answer.error);
+    this.#log.info({ stream, consumer: name }, config === undefined ? 'consumer made' : 'consumer mended');
+  }
+
+  async #streamInfo(name: string): Promise<StreamInfo | undefined> {
+    const answer = await this.#call<StreamInfo>(`STREAM.INFO.${name}`, undefined);
+    if (answer.error === undefined) return answer;
+    if (answer.error.err_code === STREAM_NOT_FOUND) return undefined;
+    throw refused(name, answer.error);
+  }
+
+  async #call<T>(verb: string, body: unknown): Promise<(T & { error?: undefined }) | { error: ApiError }> {
+    const bytes = body === undefined ? new Uint8Array() : new TextEncoder().encode(JSON.stringify(body));
+    const answer = await this.#bus.request(`$JS.API.${verb}`, bytes, API_TIMEOUT_MS);
+    return JSON.parse(new TextDecoder().decode(answer)) as (T & { error?: undefined }) | { error: ApiError };
+  }
+}
+
+function downStream(code: string, line: BusLine): string {
+  return line === 'data' ? streams.downData(code) : streams.downControl(code);
+}
+
+function isSame(found: unknown, wished: unknown): boolean {
+  return JSON.stringify(found) === JSON.stringify(wished);
+}
+
+function refused(name: string, error: ApiError): QiaoError {
+  const description = error.description ?? `code ${error.code}`;
+  if (NO_ROOM.has(error.err_code ?? 0)) {
+    return new QiaoError('BUS_STORE_TOO_SMALL', `the bus has no room left to reserve for ${name}: ${description}`, {
+      fate: 'transient',
+      hint: 'raise the bus store in hub.yaml, or lower the node share',
+    });
+  }
+  // 10008 and friends: JetStream is still starting or has no leader; everything else is a stream of another making under our name.
+  const fate = error.code >= 500 ? 'transient' : 'permanent';
+  return new QiaoError('STREAM_CONFLICT', `the bus refused ${name}: ${description}`, {
+    fate,
+    hint: 'nats stream info',
+  });
 }

@@ -6,7 +6,7 @@
 /** One connection to the bus, kept for ever: while it is away, everything that needs it fails at once as `transient`. */
 export interface Bus {
   /**
-   * Publishes into a stream and waits for its acknowledgement (`timeoutMs`, default 10,000). Call it many times at once; order is kept.
+   * Publishes into a stream and waits for its acknowledgement (`timeoutMs`, default 20,000). Call it many times at once; order is kept.
    * Throws BUS_UNREACHABLE, STREAM_FULL, NODE_SHARE_FULL, STREAM_MISSING (transient), PUBLISH_TIMED_OUT, PUBLISH_INTERRUPTED
    * (ambiguous: publish again under the same `messageId`), BUS_DENIED, MESSAGE_TOO_LARGE, BUS_CLOSED (permanent).
    */
@@ -17,7 +17,7 @@ export interface Bus {
    */
   consume(stream: string, consumer: string, options: ConsumeOptions): AsyncIterable<BusMessage>;
   /**
-   * Asks and waits for one answer. Throws BUS_UNREACHABLE, NO_RESPONDER (transient), REQUEST_TIMED_OUT (ambiguous),
+   * Asks and waits for one answer. Throws BUS_UNREACHABLE, NO_RESPONDER (transient), REQUEST_TIMED_OUT, REQUEST_INTERRUPTED (ambiguous),
    * BUS_DENIED (permanent), or the QiaoError that the responder's handler threw.
    */
   request(subject: string, bytes: Uint8Array, timeoutMs: number): Promise<Uint8Array>;

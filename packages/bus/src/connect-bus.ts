@@ -1,21 +1,14 @@
 /** Opens the bus: see `Bus`. */
-import type { Log } from '@qiao/runtime';
-import type { Bus, BusAddress, BusCredentials } from './bus.ts';
+import type { Bus } from './bus.ts';
+import { Connection, type ConnectionOptions } from './connection.ts';
+import { NatsBus } from './nats-bus.ts';
 
-export interface ConnectBusOptions extends BusAddress {
-  /** Shown in the server's connection list. */
-  readonly name: string;
-  /** Read again at every attempt when it is a function, so that a renewed JWT is picked up. */
-  readonly credentials: BusCredentials | (() => BusCredentials);
-  /** See `inboxPrefix` in names.ts. */
-  readonly inboxPrefix: string;
-  readonly log: Log;
-}
+export type ConnectBusOptions = ConnectionOptions;
 
 /**
  * Resolves after the first attempt, whether it succeeded or not (`isConnected` tells), and reconnects for ever.
- * Throws BUS_CREDENTIALS_BAD (permanent) when the seed or the authority cannot be read.
+ * Throws BUS_CREDENTIALS_BAD (permanent) when the user JWT or its seed cannot be read.
  */
-export async function connectBus(_options: ConnectBusOptions): Promise<Bus> {
-  throw new Error('not built yet');
+export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
+  return new NatsBus(await Connection.open(options), options.log);
 }

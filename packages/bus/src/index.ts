@@ -1,6 +1,24 @@
-export * from './bus.ts';
-export * from './bus-accounts.ts';
-export * from './bus-administration.ts';
-export * from './connect-bus.ts';
-export * from './names.ts';
-export * from './nats-server-part.ts';
+export type {
+  Bus,
+  BusAddress,
+  BusCredentials,
+  BusMessage,
+  BusStatus,
+  BusTls,
+  ConsumeOptions,
+  PublishOptions,
+  RequestHandler,
+  RespondOptions,
+} from './bus.ts';
+export { BusAccounts, type BusUser, createBusUserKey, type ServerAuthConfig } from './bus-accounts.ts';
+export {
+  BusAdministration,
+  type BusAdministrationOptions,
+  type BusNode,
+  type BusSizes,
+  type ShareUse,
+} from './bus-administration.ts';
+export { type ConnectBusOptions, connectBus } from './connect-bus.ts';
+export { type BusLine, consumers, inboxPrefix, nodeOfSubject, streams, subjects, type TelemetryKind } from './names.ts';
+export { type NatsServerOptions, type NatsServerPart, natsServerPart } from './nats-server-part.ts';
+export { type BusPermissions, type BusRole, permissionsOf } from './permissions.ts';

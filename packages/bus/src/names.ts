@@ -21,7 +21,10 @@ export const subjects = {
   command: (platform: string, node: string): string => `qiao.command.${code(platform)}.${code(node)}`,
   /** Request and reply, node to hub; no stream keeps it. */
   hello: (platform: string, node: string): string => `qiao.up.${code(platform)}.${code(node)}.hello`,
-  /** What the hub listens to for every node's hello. */
+  /** Every node's line upward, every node's telemetry: what the hub's streams keep. */
+  everyUp: (platform: string, line: BusLine): string => `qiao.up.${code(platform)}.*.${line}`,
+  everyTelemetry: (platform: string): string => `qiao.telemetry.${code(platform)}.*.*`,
+  /** What the hub answers. */
   everyHello: (platform: string): string => `qiao.up.${code(platform)}.*.hello`,
 } as const;
 

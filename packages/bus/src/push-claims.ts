@@ -1,0 +1,34 @@
+/** Tells a running nats-server the account's present claims. It answers for one server; a cluster passes them on by itself. */
+import { QiaoError } from '@qiao/exchange';
+import { silentLog } from '@qiao/runtime';
+import type { BusAddress, BusCredentials } from './bus.ts';
+import { connectBus } from './connect-bus.ts';
+
+const ANSWER_TIMEOUT_MS = 5_000;
+
+/** Throws BUS_UNREACHABLE, REQUEST_TIMED_OUT, or CLAIMS_REFUSED when the server knows another operator. */
+export async function pushClaims(accountJwt: string, systemUser: BusCredentials, at: BusAddress): Promise<void> {
+  const bus = await connectBus({
+    urls: at.urls,
+    tls: at.tls,
+    name: 'qiao-claims',
+    credentials: systemUser,
+    inboxPrefix: '_INBOX_claims',
+    log: silentLog(),
+  });
+  try {
+    const answer = await bus.request('$SYS.REQ.CLAIMS.UPDATE', new TextEncoder().encode(accountJwt), ANSWER_TIMEOUT_MS);
+    const read = JSON.parse(new TextDecoder().decode(answer)) as { error?: { description?: string } };
+    if (read.error !== undefined) {
+      throw new QiaoError(
+        'CLAIMS_REFUSED',
+        `the bus refused the account's claims: ${read.error.description ?? 'no reason'}`,
+        {
+          hint: 'qiao hub start with the keys that this bus was started with',
+        },
+      );
+    }
+  } finally {
+    await bus.close();
+  }
+}
