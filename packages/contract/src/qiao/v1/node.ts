@@ -583,6 +583,8 @@ export interface DirectoryNode {
   departmentCode: string;
   departmentTitle: string;
   revoked: boolean;
+  /** Its certificate (DER); the monitor checks it against the authority itself. Empty before it joined. */
+  certificate: Uint8Array;
 }
 
 /** A bridge for the board. */
@@ -2945,7 +2947,15 @@ export const Directory: MessageFns<Directory> = {
 };
 
 function createBaseDirectoryNode(): DirectoryNode {
-  return { nodeId: new Uint8Array(0), code: "", title: "", departmentCode: "", departmentTitle: "", revoked: false };
+  return {
+    nodeId: new Uint8Array(0),
+    code: "",
+    title: "",
+    departmentCode: "",
+    departmentTitle: "",
+    revoked: false,
+    certificate: new Uint8Array(0),
+  };
 }
 
 export const DirectoryNode: MessageFns<DirectoryNode> = {
@@ -2967,6 +2977,9 @@ export const DirectoryNode: MessageFns<DirectoryNode> = {
     }
     if (message.revoked !== false) {
       writer.uint32(48).bool(message.revoked);
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(58).bytes(message.certificate);
     }
     return writer;
   },
@@ -3032,6 +3045,14 @@ export const DirectoryNode: MessageFns<DirectoryNode> = {
             message.revoked = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3064,6 +3085,7 @@ export const DirectoryNode: MessageFns<DirectoryNode> = {
         ? globalThis.String(object.department_title)
         : "",
       revoked: isSet(object.revoked) ? globalThis.Boolean(object.revoked) : false,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
     };
   },
 
@@ -3087,6 +3109,9 @@ export const DirectoryNode: MessageFns<DirectoryNode> = {
     if (message.revoked !== false) {
       obj.revoked = message.revoked;
     }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
     return obj;
   },
 
@@ -3101,6 +3126,7 @@ export const DirectoryNode: MessageFns<DirectoryNode> = {
     message.departmentCode = object.departmentCode ?? "";
     message.departmentTitle = object.departmentTitle ?? "";
     message.revoked = object.revoked ?? false;
+    message.certificate = object.certificate ?? new Uint8Array(0);
     return message;
   },
 };
