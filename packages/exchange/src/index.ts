@@ -1,3 +1,4 @@
+export * from './books.ts';
 export * from './bridge.ts';
 export * from './chain.ts';
 export * from './checkValue.ts';
