@@ -97,8 +97,8 @@ export function refusalFateToNumber(object: RefusalFate): number {
 }
 
 /**
- * What travels on the control streams: small, never a row. Signed by its author with context label qiao.control.v1,
- * except the variants that carry a Signed of their own.
+ * What travels on the control streams: small, never a row. A bus message of a control stream is always a Signed (context
+ * label qiao.control.v1) whose payload is a ControlMessage; receipts and snapshots inside carry their own signature besides.
  */
 export interface ControlMessage {
   /** Node that this is for: 16 bytes; empty for the hub. */
