@@ -1,15 +1,65 @@
-/** Logical types. */
+/**
+ * Logical types and their canonical text: one text per value, the same from snapshot, stream, trigger and verify, because
+ * digests and comparisons are over this text. It is what PostgreSQL prints with DateStyle ISO, TimeZone UTC,
+ * IntervalStyle iso_8601, extra_float_digits 1 and bytea_output hex. fit.ts says which type goes into which,
+ * checkValue.ts which text fits a type.
+ */
+
 export type ColumnType =
+  /** `-12`. Signed two's complement unless `unsigned`. */
   | { type: 'integer'; bits: 16 | 32 | 64; unsigned?: boolean }
+  /** `12.50`: the scale is kept. Without precision and scale: unlimited. A scale below 0 counts zeros before the point. */
   | { type: 'decimal'; precision?: number; scale?: number }
+  /** Shortest round trip: `0.1` `1e+20` `NaN` `Infinity` `-Infinity`. */
   | { type: 'float'; bits: 32 | 64 }
+  /** `t` or `f`. */
   | { type: 'boolean' }
+  /** `maxLength` in characters (code points). `padded` is char(n): blanks are significant as stored. */
   | { type: 'text'; maxLength?: number; padded?: boolean }
+  /** `\x` and lower-case hex; in row text therefore `\\x6869`. */
   | { type: 'bytes'; maxBytes?: number }
+  /** `2024-01-31`, `0044-03-15 BC`, `infinity`. */
   | { type: 'date' }
+  /** `08:00:00.5`: no trailing zeros. `digits` after the point: 0 to 9. */
   | { type: 'time'; digits: number }
+  /** `2024-01-31 08:00:00.123456`, without a zone. */
   | { type: 'timestamp'; digits: number }
+  /** `2024-01-31 00:00:00+00`: always UTC. */
   | { type: 'timestamptz'; digits: number }
+  /** Lower-case `8-4-4-4-12`. */
   | { type: 'uuid' }
+  /** The text untouched. */
   | { type: 'json' }
+  /** Exact only to the same system and name: inet, interval, jsonb, ranges, arrays, enums. */
   | { type: 'native'; system: 'postgres'; name: string };
+
+/** A type as people read it: `integer(64)`, `decimal(10,2)`, `text(20)`. */
+export function typeText(type: ColumnType): string {
+  switch (type.type) {
+    case 'integer':
+      return `${type.unsigned ? 'unsigned ' : ''}integer(${type.bits})`;
+    case 'float':
+      return `float(${type.bits})`;
+    case 'decimal':
+      return type.precision === undefined ? 'decimal' : `decimal(${type.precision},${type.scale ?? 0})`;
+    case 'text': {
+      const name = type.padded ? 'char' : 'text';
+      return type.maxLength === undefined ? name : `${name}(${type.maxLength})`;
+    }
+    case 'bytes':
+      return type.maxBytes === undefined ? 'bytes' : `bytes(${type.maxBytes})`;
+    case 'time':
+    case 'timestamp':
+    case 'timestamptz':
+      return `${type.type}(${type.digits})`;
+    case 'native':
+      return `${type.system} ${type.name}`;
+    case 'boolean':
+    case 'date':
+    case 'uuid':
+    case 'json':
+      return type.type;
+    default:
+      return type satisfies never;
+  }
+}
