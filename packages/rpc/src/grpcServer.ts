@@ -7,12 +7,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import {
+  logVerbosity,
   ResponderBuilder,
   ServerCredentials,
   ServerInterceptingCall,
   type ServerInterceptor,
   ServerListenerBuilder,
   type ServerOptions,
+  setLogVerbosity,
 } from '@grpc/grpc-js';
 import { QiaoError } from '@qiao/exchange';
 import {
@@ -22,6 +24,7 @@ import {
   type ServerMiddleware,
   type ServiceImplementation,
 } from 'nice-grpc';
+import { ServerError, Status } from 'nice-grpc-common';
 import { addressText, parseAddress } from './address.ts';
 import type { Caller, CallerContext, CallerPorts, CallerRole, RpcLog } from './caller.ts';
 import { presentable, toServerError } from './problemStatus.ts';
@@ -83,6 +86,9 @@ export function openService<D extends CompatServiceDefinition>(
 
 /** Largest message either way: a bridge file with its shapes is far below. */
 export const MESSAGE_MAX_BYTES = 8 * 1024 * 1024;
+
+// grpc-js writes to standard error by itself; what matters here is thrown or logged with its fields.
+if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NONE);
 
 /** Starts listening. Throws LISTEN_FAILED (address in use, not ours). */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
@@ -187,8 +193,16 @@ function gate(
       }
       // Streams have no end of their own, so closing ends them; a unary call is given its grace.
       const signals = [context.signal, controller.signal, ...(call.responseStream ? [closing] : [])];
-      const next = { ...context, ...(caller ? { caller } : {}), signal: AbortSignal.any(signals) };
-      return yield* call.next(call.request, next as typeof context & Partial<CallerContext>);
+      const signal = AbortSignal.any(signals);
+      const next = { ...context, ...(caller ? { caller } : {}), signal } as typeof context & Partial<CallerContext>;
+      if (!call.responseStream) return yield* call.next(call.request, next);
+      for await (const message of call.next(call.request, next)) {
+        signal.throwIfAborted();
+        yield message;
+      }
+      // An implementation that returns when told to stop has not finished: the caller must not take it for the end.
+      signal.throwIfAborted();
+      return undefined;
     } catch (error) {
       if (controller.signal.aborted && registered) throw toServerError(revoked(registered.caller), context.trailer);
       if (closing.aborted && call.responseStream) {
@@ -200,7 +214,8 @@ function gate(
           context.trailer,
         );
       }
-      if (context.signal.aborted) throw error;
+      // Nobody reads this answer. The error itself is not handed on: nice-grpc would print it, and it may quote a row.
+      if (context.signal.aborted) throw new ServerError(Status.CANCELLED, 'the caller ended the call');
       const shown = presentable(error, randomUUID().slice(0, 8), (reference, cause) =>
         ports.log.error({ reference, method: call.method.path, error: describe(cause) }, 'call failed unexpectedly'),
       );

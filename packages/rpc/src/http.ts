@@ -157,7 +157,7 @@ class Door {
     const url = URL.parse(request.url ?? '/', 'http://qiao.invalid');
     if (!url) throw new QiaoError('REQUEST_INVALID', 'the address of the request cannot be read');
     const ticket = url.searchParams.get('ticket');
-    if (ticket !== null && request.method === 'GET') return this.#exchange(ticket, response);
+    if (ticket !== null && request.method === 'GET') return this.#exchange(ticket, request, response);
     const caller = this.sessions.callerOf(request.headers.cookie);
     if (!caller || (await this.#options.isRevoked(caller))) return refuseStranger(url.pathname, response);
     if (url.pathname.startsWith('/api/')) return this.#call(url.pathname, caller, request, response);
@@ -172,15 +172,16 @@ class Door {
     response.end(request.method === 'HEAD' ? undefined : body);
   }
 
-  #exchange(ticket: string, response: ServerResponse): void {
+  #exchange(ticket: string, request: IncomingMessage, response: ServerResponse): void {
     const cookie = this.sessions.exchange(ticket);
-    if (!cookie) {
+    // A used link opened again in the browser that used it leads on as before.
+    if (!cookie && !this.sessions.callerOf(request.headers.cookie)) {
       answerPage(response, 401, '链接已失效 · This link was used or is too old', 'qiao watch --board');
       return;
     }
     // A page that leads on, not a redirect: after a click on another site's page, browsers keep a strict cookie back from the
     // redirect's target, but not from a navigation that our own page begins. It also takes the ticket out of the history.
-    response.setHeader('set-cookie', cookie);
+    if (cookie) response.setHeader('set-cookie', cookie);
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
     response.end(
       '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Qiao</title><a href="/">Qiao</a>\n',

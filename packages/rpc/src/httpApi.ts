@@ -32,13 +32,13 @@ interface JsonMethod {
 }
 
 /** An entry for `startHttp`, typed: browsers may call exactly `methods`. */
-export function httpService<D extends CompatServiceDefinition & JsonServiceDefinition>(
+export function httpService<
+  D extends CompatServiceDefinition & JsonServiceDefinition,
+  M extends keyof ServiceImplementation<D, CallerContext> & string,
+>(
   definition: D,
-  implementation: Pick<
-    ServiceImplementation<D, CallerContext>,
-    keyof D['methods'] & keyof ServiceImplementation<D, CallerContext>
-  >,
-  methods: readonly (keyof D['methods'] & string)[],
+  implementation: Pick<ServiceImplementation<D, CallerContext>, NoInfer<M>>,
+  methods: readonly M[],
   roles: readonly CallerRole[] = ['operator'],
 ): HttpService {
   return { definition, implementation, methods, roles };

@@ -182,7 +182,5 @@ function randomSerial(): string {
 }
 
 async function importPrivate(pkcs8: Uint8Array): Promise<webcrypto.CryptoKey> {
-  return (await webcrypto.subtle.importKey('pkcs8', pkcs8 as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, false, [
-    'sign',
-  ]));
+  return await webcrypto.subtle.importKey('pkcs8', pkcs8 as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, false, ['sign']);
 }

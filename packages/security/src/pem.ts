@@ -17,5 +17,5 @@ export function fromPem(text: string, label: PemLabel): Uint8Array {
   const match = new RegExp(`-----BEGIN ${label}-----([A-Za-z0-9+/=\\s]+)-----END ${label}-----`).exec(text);
   const der = Buffer.from(match?.[1] ?? '', 'base64');
   if (der.length === 0) throw new QiaoError('PEM_INVALID', `no PEM block labelled ${label} was found`);
-  return der;
+  return new Uint8Array(der);
 }

@@ -1,0 +1,135 @@
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { Authority } from './authority.ts';
+import { createKeyAndCsr, fingerprintOf, readCertificate, verifyIssued } from './certificate.ts';
+import { temporaryDirectory } from './temporaryDirectory.test-support.ts';
+
+const platformId = new Uint8Array(16).fill(0xab);
+const nodeId = new Uint8Array(16).fill(0x02);
+const nowMs = Date.UTC(2026, 10, 21, 8);
+const DAY_MS = 86_400_000;
+const code = (value: string) => expect.objectContaining({ code: value });
+
+async function authorityIn(path: string): Promise<Authority> {
+  return Authority.create(path, { platformId, platformCode: 'demo', nowMs });
+}
+
+async function issue(
+  authority: Authority,
+  role: 'agent' | 'monitor' | 'hub' | 'operator' = 'agent',
+): Promise<Uint8Array> {
+  const { csrDer } = await createKeyAndCsr('health');
+  return authority.issue(csrDer, {
+    role,
+    platformId,
+    nodeId,
+    code: 'health',
+    days: 30,
+    hosts: ['127.0.0.1', 'hub.example'],
+    nowMs,
+  });
+}
+
+test('a certificate names role, platform, node and code, and the authority vouches for it', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const certificate = await issue(authority);
+  expect(verifyIssued(certificate, authority.certificateDer, nowMs)).toEqual({
+    role: 'agent',
+    platformId,
+    nodeId,
+    code: 'health',
+    notBeforeMs: nowMs - 5 * 60_000,
+    notAfterMs: nowMs + 30 * DAY_MS,
+    fingerprint: fingerprintOf(certificate),
+  });
+});
+
+test('a certificate of another authority is refused, even under the same name', async () => {
+  using here = temporaryDirectory();
+  using there = temporaryDirectory();
+  const [ours, theirs] = [await authorityIn(here.path), await authorityIn(there.path)];
+  const foreign = await issue(theirs);
+  expect(() => verifyIssued(foreign, ours.certificateDer, nowMs)).toThrow(code('CERTIFICATE_FOREIGN'));
+  expect(() => verifyIssued(ours.certificateDer, ours.certificateDer, nowMs)).toThrow(code('CERTIFICATE_FOREIGN'));
+});
+
+test('a certificate is refused after its end and before its begin', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const certificate = await issue(authority);
+  verifyIssued(certificate, authority.certificateDer, nowMs + 30 * DAY_MS);
+  expect(() => verifyIssued(certificate, authority.certificateDer, nowMs + 30 * DAY_MS + 1)).toThrow(
+    code('CERTIFICATE_EXPIRED'),
+  );
+  expect(() => verifyIssued(certificate, authority.certificateDer, nowMs - DAY_MS)).toThrow(
+    code('CERTIFICATE_NOT_YET_VALID'),
+  );
+});
+
+test('a changed certificate is refused', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const certificate = Uint8Array.from(await issue(authority));
+  const at = Buffer.from(certificate).indexOf('/agent/');
+  certificate.set(Buffer.from('/ogent/'), at);
+  expect(() => verifyIssued(certificate, authority.certificateDer, nowMs)).toThrow(code('CERTIFICATE_FOREIGN'));
+  expect(() => readCertificate(certificate)).toThrow(code('CERTIFICATE_WITHOUT_IDENTITY'));
+  expect(() => readCertificate(Buffer.from('garbage'))).toThrow(code('CERTIFICATE_INVALID'));
+});
+
+test('a signing request that does not prove possession of its key gets no certificate', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const { csrDer } = await createKeyAndCsr('health');
+  const forged = Uint8Array.from(csrDer);
+  const last = forged.length - 1;
+  forged[last] = (forged[last] as number) ^ 1;
+  const options = { role: 'agent', platformId, nodeId, code: 'health', days: 1 } as const;
+  await expect(authority.issue(forged, options)).rejects.toThrow(code('CSR_INVALID'));
+  await expect(authority.issue(Buffer.from('garbage'), options)).rejects.toThrow(code('CSR_INVALID'));
+});
+
+test('only hub and monitor may answer as servers, under the given names', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const serverAuth = '1.3.6.1.5.5.7.3.1';
+  const read = async (role: 'agent' | 'monitor' | 'hub' | 'operator') =>
+    new X509Certificate(await issue(authority, role));
+  const [hub, monitor, agent, operator] = [
+    await read('hub'),
+    await read('monitor'),
+    await read('agent'),
+    await read('operator'),
+  ];
+  expect(hub.keyUsage).toContain(serverAuth);
+  expect(monitor.keyUsage).toContain(serverAuth);
+  expect(agent.keyUsage).not.toContain(serverAuth);
+  expect(operator.keyUsage).not.toContain(serverAuth);
+  expect(hub.checkIP('127.0.0.1')).toBe('127.0.0.1');
+  expect(hub.checkHost('hub.example')).toBe('hub.example');
+  expect(agent.checkIP('127.0.0.1')).toBeUndefined();
+});
+
+test('an authority is read again as it was made, its key readable by its owner only', async () => {
+  using dir = temporaryDirectory();
+  const made = await authorityIn(dir.path);
+  const keyFile = join(dir.path, 'authority.key');
+  expect(statSync(keyFile).mode & 0o777).toBe(0o600);
+  expect(statSync(dir.path).mode & 0o777).toBe(0o700);
+  const opened = await Authority.open(dir.path);
+  expect(opened.fingerprint).toBe(made.fingerprint);
+  verifyIssued(await issue(opened), made.certificateDer, nowMs);
+  chmodSync(keyFile, 0o640);
+  await expect(Authority.open(dir.path)).rejects.toThrow(code('FILE_EXPOSED'));
+});
+
+test('an existing authority is never replaced, a missing one is named', async () => {
+  using dir = temporaryDirectory();
+  using empty = temporaryDirectory();
+  await authorityIn(dir.path);
+  await expect(authorityIn(dir.path)).rejects.toThrow(code('FILE_EXISTS'));
+  await expect(Authority.open(empty.path)).rejects.toThrow(code('AUTHORITY_MISSING'));
+});
