@@ -21,8 +21,8 @@ export interface ClientTls {
   /** PEM: the platform's authority, the only one believed. */
   readonly ca: string;
   /** PEM: the caller's certificate and key; both or neither (joining). */
-  readonly cert?: string;
-  readonly key?: string;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
 }
 
 export interface GrpcClientOptions {
@@ -30,12 +30,12 @@ export interface GrpcClientOptions {
   readonly address: string;
   readonly tls: ClientTls;
   /** For unary calls without one of their own; default 30,000. Streams have none. */
-  readonly deadlineMs?: number;
+  readonly deadlineMs?: number | undefined;
 }
 
 export interface DeadlineOption {
   /** Milliseconds this call may take; for a stream, its whole length. */
-  readonly deadlineMs?: number;
+  readonly deadlineMs?: number | undefined;
 }
 
 export type GrpcClient<D extends CompatServiceDefinition> = Client<D, DeadlineOption> & { close(): void } & Disposable;
@@ -71,7 +71,7 @@ export function createGrpcClient<D extends CompatServiceDefinition>(
     .use(problems(address, options.deadlineMs ?? 30_000))
     .create(definition, channel);
   const close = (): void => channel.close();
-  return Object.assign(client, { close, [Symbol.dispose]: close }) as unknown as GrpcClient<D>;
+  return Object.assign(client, { close, [Symbol.dispose]: close }) as GrpcClient<D>;
 }
 
 function problems(address: string, defaultDeadlineMs: number): ClientMiddleware<DeadlineOption> {

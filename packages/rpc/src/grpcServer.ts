@@ -11,6 +11,7 @@ import {
   ResponderBuilder,
   ServerCredentials,
   ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
   type ServerInterceptor,
   ServerListenerBuilder,
   type ServerOptions,
@@ -100,12 +101,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
+    // What one connection, a stranger's included, may hold open at once.
+    'grpc.max_concurrent_streams': 200,
   };
   const server = createServer(serverOptions);
   for (const entry of options.services) {
-    server
-      .with(gate(entry, options, running, closing.signal))
-      .add(entry.definition, entry.implementation as ServiceImplementation<CompatServiceDefinition>);
+    server.with(gate(entry, options, running, closing.signal)).add(entry.definition, entry.implementation);
   }
   const credentials = new AskingCredentials(options.tls);
   const wanted = parseAddress(options.listen);
@@ -163,7 +164,7 @@ const showCertificate: ServerInterceptor = (_method, call) =>
           new ServerListenerBuilder()
             .withOnReceiveMetadata((metadata, pass) => {
               metadata.remove(CERTIFICATE_KEY);
-              const raw = call.getAuthContext().sslPeerCertificate?.raw;
+              const raw = provenCertificate(call);
               if (raw) metadata.set(CERTIFICATE_KEY, raw);
               pass(metadata);
             })
@@ -172,6 +173,15 @@ const showCertificate: ServerInterceptor = (_method, call) =>
       )
       .build(),
   );
+
+function provenCertificate(call: ServerInterceptingCallInterface): Buffer | undefined {
+  try {
+    return call.getAuthContext().sslPeerCertificate?.raw;
+  } catch {
+    // The connection ended between the headers and this: the socket is gone, and with it the proof.
+    return undefined;
+  }
+}
 
 /** The middleware of one service: who calls, may they, and what a failure looks like outside. */
 function gate(

@@ -25,9 +25,9 @@ export interface HttpOptions {
   /** host:port; port 0 takes a free one. */
   readonly listen: string;
   /** With a certificate the server speaks https. PEM. */
-  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   /** Names (without port) under which browsers reach it; localhost and IP addresses always work. */
-  readonly hosts?: readonly string[];
+  readonly hosts?: readonly string[] | undefined;
   /** By path; `/` is the page. */
   readonly assets: ReadonlyMap<string, Asset>;
   readonly services: readonly HttpService[];
@@ -35,9 +35,9 @@ export interface HttpOptions {
   readonly nowMs: () => number;
   readonly log: RpcLog;
   /** Default five minutes. */
-  readonly ticketLifeMs?: number;
+  readonly ticketLifeMs?: number | undefined;
   /** Default eight hours. */
-  readonly sessionLifeMs?: number;
+  readonly sessionLifeMs?: number | undefined;
 }
 
 export interface HttpServer {

@@ -18,9 +18,9 @@ export interface IssueOptions extends Identity {
   /** Days of validity: 1 to 3,650. */
   readonly days: number;
   /** Names and addresses a server answers under; only hub and monitor are servers. */
-  readonly hosts?: readonly string[];
+  readonly hosts?: readonly string[] | undefined;
   /** Milliseconds since 1970 UTC; the machine's clock when left out. */
-  readonly nowMs?: number;
+  readonly nowMs?: number | undefined;
 }
 
 const DAY_MS = 86_400_000;

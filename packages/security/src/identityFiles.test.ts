@@ -38,8 +38,10 @@ test('keys are readable by their owner only, and nothing half-written is left', 
   using dir = temporaryDirectory();
   writeIdentity(dir.path, identity);
   writeIdentity(dir.path, identity);
-  for (const name of ['key.pem', 'sealing.key', 'nats.seed', 'nats.jwt'])
-    expect(statSync(join(dir.path, name)).mode & 0o777, name).toBe(0o600);
+  const modes = ['key.pem', 'sealing.key', 'nats.seed', 'nats.jwt'].map(
+    (name) => statSync(join(dir.path, name)).mode & 0o777,
+  );
+  expect(modes).toEqual([0o600, 0o600, 0o600, 0o600]);
   expect(statSync(dir.path).mode & 0o777).toBe(0o700);
   expect(readdirSync(dir.path).sort()).toEqual([
     'authority.pem',

@@ -31,9 +31,9 @@ export interface NodeIdentity {
   /** The hub's signing certificate (DER); empty at the hub itself. */
   readonly hubCertificate: Uint8Array;
   /** Present where bodies are received. */
-  readonly sealingKey?: { readonly publicKey: Uint8Array; readonly privateKey: Uint8Array };
+  readonly sealingKey?: { readonly publicKey: Uint8Array; readonly privateKey: Uint8Array } | undefined;
   /** Present where the bus is used. */
-  readonly nats?: { readonly seed: string; readonly jwt: string };
+  readonly nats?: { readonly seed: string; readonly jwt: string } | undefined;
 }
 
 const TEXT_FIELDS = [

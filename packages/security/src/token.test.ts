@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type JoinToken, makeToken, newSecret, readToken, secretHash } from './token.ts';
 
