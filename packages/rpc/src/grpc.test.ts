@@ -12,7 +12,7 @@ import { expect, test } from 'vitest';
 import type { CallerContext } from './caller.ts';
 import { createGrpcClient } from './grpcClient.ts';
 import { openService, service, startGrpcServer } from './grpcServer.ts';
-import { failureOf, type Member, type TestPlatform, testPlatform } from './platform.test-support.ts';
+import { failureOf, type Member, type TestPlatform, testPlatform } from './platform.testing.ts';
 import { fetchAuthority } from './serverIdentity.ts';
 
 const code = (value: string) => expect.objectContaining({ code: value });

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import type { Caller } from './caller.ts';
 import { type HttpOptions, type HttpServer, startHttp } from './http.ts';
 import { httpService } from './httpApi.ts';
-import { testPlatform } from './platform.test-support.ts';
+import { testPlatform } from './platform.testing.ts';
 
 const zhang: Caller = {
   role: 'operator',

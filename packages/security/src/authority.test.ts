@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Authority } from './authority.ts';
 import { createKeyAndCsr, fingerprintOf, readCertificate, verifyIssued } from './certificate.ts';
-import { temporaryDirectory } from './temporaryDirectory.test-support.ts';
+import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
 const platformId = new Uint8Array(16).fill(0xab);
 const nodeId = new Uint8Array(16).fill(0x02);

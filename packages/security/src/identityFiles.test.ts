@@ -2,7 +2,7 @@ import { chmodSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
-import { temporaryDirectory } from './temporaryDirectory.test-support.ts';
+import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
 const identity: NodeIdentity = {
   role: 'agent',

@@ -2,7 +2,7 @@ import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { decryptSecret, encryptSecret, isEncryptedSecret, openHostKey } from './secretBox.ts';
-import { temporaryDirectory } from './temporaryDirectory.test-support.ts';
+import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
 const code = (value: string) => expect.objectContaining({ code: value });
 

@@ -5,7 +5,7 @@ import { Authority } from './authority.ts';
 import { createKeyAndCsr } from './certificate.ts';
 import { p256Sha256 } from './cryptoSuite.ts';
 import { Signer, Verifier } from './signed.ts';
-import { temporaryDirectory } from './temporaryDirectory.test-support.ts';
+import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
 const payload = Buffer.from('出生医学证明 birth certificate');
 
