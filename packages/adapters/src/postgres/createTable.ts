@@ -1,0 +1,44 @@
+/** Makes a target table for an operator who has none: exactly the bridged columns, the key as primary key. */
+
+import { QiaoError } from '@qiao/exchange';
+import type { TargetTable } from '../adapter.ts';
+import type { Session } from './session.ts';
+import { identifier, identifiers, qualified } from './sql.ts';
+import { columnSql } from './types.ts';
+
+/** Does nothing when the table exists. Throws TYPE_REFUSED for a type that the database does not have. */
+export async function createTable(session: Session, schema: string, table: TargetTable): Promise<void> {
+  const lines: string[] = [];
+  for (const { name, type } of table.columns) {
+    const sql = columnSql(type, name);
+    if (type.type === 'native') await proveType(session, sql, name);
+    // A journal's deletes carry the key only, so nothing but the key may be required there.
+    lines.push(`${identifier(name)} ${sql}${table.key.includes(name) ? ' NOT NULL' : ''}`);
+  }
+  if (table.landing === 'journal') {
+    const names = table.journalColumns;
+    lines.push(
+      `${identifier(names.operation)} char(1) NOT NULL`,
+      `${identifier(names.batchNo)} text NOT NULL`,
+      `${identifier(names.sourceDepartment)} text NOT NULL`,
+      `${identifier(names.appliedAt)} timestamptz NOT NULL`,
+      `${identifier(names.processed)} text NOT NULL DEFAULT '0'`,
+    );
+  } else {
+    if (table.onDelete === 'mark' && table.markColumn !== undefined) {
+      lines.push(`${identifier(table.markColumn)} boolean NOT NULL DEFAULT false`);
+    }
+    lines.push(`PRIMARY KEY (${identifiers(table.key)})`);
+  }
+  await session.run(
+    `CREATE TABLE IF NOT EXISTS ${qualified(table.ref.schema ?? schema, table.ref.name)} (\n  ${lines.join(',\n  ')}\n)`,
+  );
+}
+
+async function proveType(session: Session, sql: string, column: string): Promise<void> {
+  const [row] = await session.rows('SELECT pg_catalog.to_regtype($1)', [sql]);
+  if (row?.[0] != null) return;
+  throw new QiaoError('TYPE_REFUSED', `column ${column}: this database has no type ${sql}`, {
+    hint: 'create the type or its extension first, then: qiao bridge check',
+  });
+}

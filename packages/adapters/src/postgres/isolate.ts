@@ -1,0 +1,275 @@
+/**
+ * Lands the sections of a delivery so that one bad row costs one row: first everything at once; when constraints object,
+ * in another order of tables; then by halves under savepoints until the bad rows stand alone, which are tried once more
+ * after all others. What landing means belongs to `landing.ts`; the transaction to `target.ts`.
+ */
+
+import { Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
+import type { QuarantinedRow } from '../adapter.ts';
+import type { Landed, Piece } from './landing.ts';
+import type { Session } from './session.ts';
+import { RowError } from './sqlstate.ts';
+
+/** More isolated rows than this in one delivery are not bad rows but a bad schema (DESIGN section 9). */
+export const MOST_QUARANTINED = 1000;
+/** Rows that wait for each other resolve in few rounds; more would be a loop. */
+const MOST_ROUNDS = 10;
+
+export interface SectionPort {
+  readonly session: Session;
+  readonly sections: readonly Section[];
+  /** Lands the given lines of a section. `isWhole` allows the fast way for a section that was not cut. */
+  land(section: Section, piece: Piece, isWhole: boolean): Promise<Landed>;
+  /** Labels of tables, parents before children. */
+  parentsFirst(): Promise<readonly string[]>;
+}
+
+export interface LandedSections {
+  readonly matrix: Matrix;
+  readonly isolated: readonly QuarantinedRow[];
+}
+
+/** Lands every section. Throws QUARANTINE_LIMIT past the limit and classified errors that are not single rows'. */
+export async function landSections(port: SectionPort): Promise<LandedSections> {
+  const sent = port.sections.map((_, index) => index);
+  if (sent.length === 0) return { matrix: new Matrix(), isolated: [] };
+  const { session } = port;
+  await session.run('SAVEPOINT qiao_sections');
+  const attempt = async (work: () => Promise<LandedSections>): Promise<LandedSections | RowError> => {
+    try {
+      const landed = await work();
+      // Deferrable constraints speak up here, where a failure can still be undone and isolated.
+      await session.run('SET CONSTRAINTS ALL IMMEDIATE; RELEASE qiao_sections');
+      return landed;
+    } catch (error) {
+      if (!(error instanceof RowError)) throw error;
+      await session.run('ROLLBACK TO qiao_sections');
+      return error;
+    }
+  };
+
+  const first = await attempt(() => landWhole(port, sent));
+  if (!(first instanceof RowError)) return first;
+  let order = sent;
+  if (first.isIntegrity) {
+    order = reordered(port.sections, await port.parentsFirst());
+    if (order.some((section, place) => section !== place)) {
+      const second = await attempt(() => landWhole(port, order));
+      if (!(second instanceof RowError)) return second;
+    }
+  }
+  const third = await attempt(() => landByHalves(port, order, 'DEFERRED'));
+  if (!(third instanceof RowError)) return third;
+  const last = await attempt(() => landByHalves(port, order, 'IMMEDIATE'));
+  if (!(last instanceof RowError)) return last;
+  throw last;
+}
+
+/**
+ * Another order with the same meaning: each table's own sections keep theirs, so that a key changed twice ends the same.
+ * Deletes that stand at the front of a table go children first, then all else parents first.
+ */
+export function reordered(sections: readonly Section[], parentsFirst: readonly string[]): number[] {
+  const queues = new Map<string, number[]>();
+  sections.forEach((section, index) => {
+    const queue = queues.get(section.table);
+    if (queue === undefined) queues.set(section.table, [index]);
+    else queue.push(index);
+  });
+  const tables = [...queues.keys()].sort((a, b) => parentsFirst.indexOf(a) - parentsFirst.indexOf(b));
+  const order: number[] = [];
+  for (const table of tables.toReversed()) {
+    const queue = queues.get(table) ?? [];
+    while (queue.length > 0 && sections[queue[0] as number]?.kind === 'delete') order.push(queue.shift() as number);
+  }
+  // Upserts of every table, parents first; deletes behind them again children first.
+  const trailing: number[] = [];
+  for (const table of tables) {
+    const queue = queues.get(table) ?? [];
+    const last = queue.findLastIndex((index) => sections[index]?.kind !== 'delete');
+    order.push(...queue.slice(0, last + 1));
+    trailing.unshift(...queue.slice(last + 1));
+  }
+  return [...order, ...trailing];
+}
+
+async function landWhole(port: SectionPort, order: readonly number[]): Promise<LandedSections> {
+  const tally = new Tally(port.sections);
+  await port.session.run('SET CONSTRAINTS ALL DEFERRED');
+  for (const index of order) {
+    const section = port.sections[index] as Section;
+    tally.add(index, 0, await port.land(section, { ...section }, true));
+  }
+  return tally.result();
+}
+
+async function landByHalves(
+  port: SectionPort,
+  order: readonly number[],
+  constraints: 'DEFERRED' | 'IMMEDIATE',
+): Promise<LandedSections> {
+  const { session, sections } = port;
+  const tally = new Tally(sections);
+  const lines = sections.map((section) => new Lines(section));
+  const failed: { section: number; index: number; error: RowError }[] = [];
+  await session.run(`SET CONSTRAINTS ALL ${constraints}`);
+
+  const tryPiece = async (index: number, from: number, to: number): Promise<RowError | undefined> => {
+    const section = sections[index] as Section;
+    await session.run('SAVEPOINT qiao_piece');
+    try {
+      const landed = await port.land(section, (lines[index] as Lines).piece(from, to), false);
+      await session.run('RELEASE qiao_piece');
+      tally.add(index, from, landed);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof RowError)) throw error;
+      await session.run('ROLLBACK TO qiao_piece; RELEASE qiao_piece');
+      return error;
+    }
+  };
+  const halve = async (index: number, from: number, to: number): Promise<void> => {
+    if (from >= to) return;
+    const error = await tryPiece(index, from, to);
+    if (error === undefined) return;
+    if (to - from === 1) {
+      failed.push({ section: index, index: from, error });
+      if (failed.length + tally.isolated > MOST_QUARANTINED) throw tooMany();
+      return;
+    }
+    // COPY names the line it stumbled over; other statements do not.
+    const bad = error.line !== undefined && error.line <= to - from ? from + error.line - 1 : undefined;
+    const middle = bad ?? Math.floor((from + to) / 2);
+    await halve(index, from, middle);
+    if (bad === undefined) return halve(index, middle, to);
+    await halve(index, bad, bad + 1);
+    await halve(index, bad + 1, to);
+  };
+  for (const index of order) await halve(index, 0, (sections[index] as Section).rowCount);
+
+  // Failing rows last: a parent may have come meanwhile, or the row that held a unique value may be gone.
+  let open = failed;
+  for (let round = 0; round < MOST_ROUNDS && open.length > 0; round++) {
+    const still: typeof failed = [];
+    for (const row of open) {
+      const mayMove = row.error.isIntegrity && !changesAgain(sections, lines, row.section, row.index);
+      const error = mayMove ? await tryPiece(row.section, row.index, row.index + 1) : row.error;
+      if (error !== undefined) still.push({ ...row, error });
+    }
+    if (still.length === open.length) {
+      open = still;
+      break;
+    }
+    open = still;
+  }
+  for (const { section, index, error } of open) {
+    tally.add(section, index, {
+      counts: [],
+      isolated: [{ index: 0, outcome: 'quarantined', code: error.code, reason: error.message }],
+    });
+  }
+  return tally.result();
+}
+
+/** Whether a later section of the same table carries the key of this row: moving the row behind it would turn time back. */
+function changesAgain(sections: readonly Section[], lines: readonly Lines[], at: number, index: number): boolean {
+  const table = sections[at]?.table;
+  const isLater = (other: number) => other > at && sections[other]?.table === table;
+  if (!sections.some((_, other) => isLater(other))) return false;
+  const key = lines[at]?.key(index) ?? '';
+  return lines.some((other, place) => isLater(place) && other.keys().has(key));
+}
+
+/** Counts what landed, and collects isolated rows with their place in the delivery. */
+class Tally {
+  readonly #sections: readonly Section[];
+  readonly #matrix = new Matrix();
+  readonly #rows: QuarantinedRow[] = [];
+  readonly #lines = new Map<number, Lines>();
+
+  constructor(sections: readonly Section[]) {
+    this.#sections = sections;
+  }
+
+  get isolated(): number {
+    return this.#rows.length;
+  }
+
+  add(index: number, from: number, landed: Landed): void {
+    const section = this.#sections[index] as Section;
+    const add = (outcome: Outcome, rows: number) => {
+      if (rows !== 0) this.#matrix.add(section.table, section.kind, outcome, rows);
+    };
+    for (const [outcome, rows] of landed.counts) {
+      if (rows < 0) {
+        throw new QiaoError('TARGET_BUSY', 'another session changed the same rows while they were counted', {
+          fate: 'transient',
+          hint: 'it is tried again; find out who else writes into the table if it stays',
+        });
+      }
+      add(outcome, rows);
+    }
+    for (const line of landed.isolated) {
+      if (this.#rows.length >= MOST_QUARANTINED) throw tooMany();
+      let lines = this.#lines.get(index);
+      if (lines === undefined) this.#lines.set(index, (lines = new Lines(section)));
+      add(line.outcome, 1);
+      this.#rows.push({
+        table: section.table,
+        kind: section.kind,
+        section: index,
+        ...line,
+        index: from + line.index,
+        line: lines.piece(from + line.index, from + line.index + 1).rows,
+      });
+    }
+  }
+
+  result(): LandedSections {
+    return { matrix: this.#matrix, isolated: this.#rows.sort((a, b) => a.section - b.section || a.index - b.index) };
+  }
+}
+
+/** Where the lines of a section begin; found only when a section has to be cut. */
+export class Lines {
+  readonly #section: Section;
+  #starts: number[] | undefined;
+  #keys: Set<string> | undefined;
+
+  constructor(section: Section) {
+    this.#section = section;
+  }
+
+  piece(from: number, to: number): Piece {
+    const starts = this.#find();
+    const rows = this.#section.rows.subarray(starts[from], starts[to]);
+    return { ...this.#section, rows, rowCount: to - from };
+  }
+
+  /** The key fields of a line as they stand in the row text. */
+  key(index: number): string {
+    const starts = this.#find();
+    const bytes = this.#section.rows.subarray(starts[index], (starts[index + 1] ?? 0) - 1);
+    return Buffer.from(bytes).toString('utf8').split('\t', this.#section.keyColumns).join('\t');
+  }
+
+  keys(): ReadonlySet<string> {
+    this.#keys ??= new Set(Array.from({ length: this.#section.rowCount }, (_, index) => this.key(index)));
+    return this.#keys;
+  }
+
+  #find(): number[] {
+    if (this.#starts !== undefined) return this.#starts;
+    const starts = [0];
+    const { rows } = this.#section;
+    for (let end = rows.indexOf(0x0a); end !== -1; end = rows.indexOf(0x0a, end + 1)) starts.push(end + 1);
+    this.#starts = starts;
+    return starts;
+  }
+}
+
+function tooMany(): QiaoError {
+  return new QiaoError('QUARANTINE_LIMIT', `more than ${MOST_QUARANTINED} rows of one delivery are refused`, {
+    hint: 'this is rather a difference of the tables than of rows: qiao bridge check, then start the bridge again',
+  });
+}

@@ -1,0 +1,213 @@
+/**
+ * One connection with every setting that shapes text or behaviour fixed, so that the same row is the same bytes on
+ * every connection whatever the server, database or role defaults say. Owns opening, closing and plain statements;
+ * what is asked over the connection belongs to others.
+ */
+
+import { QiaoError } from '@qiao/exchange';
+import pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import type { DataSourceConfig } from '../adapter.ts';
+import { classify, type Side } from './sqlstate.ts';
+
+/**
+ * How to reach one PostgreSQL database. `tls` absent: none for this machine, required for any other. `require` encrypts
+ * without checking the certificate; `{ca}` (PEM) checks it and the host name.
+ */
+export type PostgresConfig = Extract<DataSourceConfig, { adapter: 'postgres' }>;
+
+/** Time limits in milliseconds; 0 means none. */
+export interface SessionLimits {
+  readonly statementMs: number;
+  readonly lockMs: number;
+  readonly idleInTransactionMs: number;
+}
+
+export type Row = (string | null)[];
+
+/** The oldest server whose float text is the shortest round trip and which knows every setting used. */
+const OLDEST_VERSION = 120000;
+
+const textTypes = { getTypeParser: () => (value: unknown) => value } as unknown as pg.CustomTypesConfig;
+
+/** One connection. Statements run one after another; every value comes back as text. */
+export class Session {
+  readonly side: Side;
+  readonly versionNumber: number;
+  readonly version: string;
+  readonly client: pg.Client;
+  #isBroken = false;
+
+  constructor(client: pg.Client, side: Side, version: string, versionNumber: number) {
+    this.client = client;
+    this.side = side;
+    this.version = version;
+    this.versionNumber = versionNumber;
+    client.on('error', () => {
+      this.#isBroken = true;
+    });
+    client.on('end', () => {
+      this.#isBroken = true;
+    });
+  }
+
+  /** The connection is gone; open another. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
+  /** Rows as arrays of text. Throws a classified QiaoError or RowError. */
+  async rows(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+    try {
+      const result = await this.client.query<Row>({ text, values: [...values], rowMode: 'array', types: textTypes });
+      return result.rows;
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** Runs a statement and gives the number of rows that it touched. */
+  async run(text: string, values: readonly unknown[] = []): Promise<number> {
+    try {
+      const result =
+        values.length === 0
+          ? await this.client.query(text)
+          : await this.client.query({ text, values: [...values], rowMode: 'array', types: textTypes });
+      return result.rowCount ?? 0;
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** Sends row text in one piece to `COPY … FROM STDIN`; gives the number of rows in the server's tag. */
+  async copyIn(statement: string, rows: Uint8Array): Promise<number> {
+    const copy = this.client.query(copyFrom(statement));
+    try {
+      await new Promise<void>((resolve, reject) => {
+        copy.once('error', reject);
+        copy.once('finish', () => resolve());
+        // A connection that dies during COPY ends no stream by itself.
+        this.client.once('end', () => reject(new Error('connection ended')));
+        copy.end(rows);
+      });
+      return copy.rowCount;
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** Closes politely; never throws. */
+  async close(): Promise<void> {
+    if (this.#isBroken) return this.abandon();
+    await this.client.end().catch(() => undefined);
+  }
+
+  /** Cuts the connection, for one that is in the middle of a COPY or must stop now. */
+  abandon(): void {
+    this.#isBroken = true;
+    (this.client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+
+  #failed(error: unknown): Error {
+    const classified = classify(error, this.side);
+    const state = (error as { code?: string } | null)?.code ?? '';
+    if (state === '' || /^(08|57P|E[A-Z])/.test(state)) this.#isBroken = true;
+    return classified;
+  }
+}
+
+/** Connects and fixes the settings. Throws classified errors; `<SIDE>_VERSION` for a server that is too old. */
+export async function openSession(
+  config: PostgresConfig,
+  options: { side: Side; purpose: string; limits: SessionLimits },
+): Promise<Session> {
+  const { side, limits } = options;
+  const client = new pg.Client({
+    host: config.host,
+    port: config.port,
+    database: config.database,
+    user: config.user,
+    password: config.password,
+    ssl: tlsOptions(config),
+    keepAlive: true,
+    connectionTimeoutMillis: 10_000,
+    application_name: `qiao ${options.purpose}`.slice(0, 63),
+  });
+  client.on('error', () => undefined); // a second listener watches in Session; without one Node ends the process
+  try {
+    await client.connect();
+    const shown = await client.query<Row>({
+      text: "SELECT current_setting('server_version'), current_setting('server_version_num')",
+      rowMode: 'array',
+      types: textTypes,
+    });
+    const version = shown.rows[0]?.[0] ?? '';
+    const versionNumber = Number(shown.rows[0]?.[1] ?? 0);
+    if (versionNumber < OLDEST_VERSION) {
+      throw new QiaoError(`${side}_VERSION`, `PostgreSQL ${version} is too old; 12 or later is expected`, {
+        hint: 'upgrade the database, or share through the exchange tables of this node',
+      });
+    }
+    const session = new Session(client, side, version, versionNumber);
+    const settings = Object.entries(fixedSettings(config, limits, side, versionNumber));
+    await session.rows(
+      `SELECT ${settings.map((_, index) => `set_config($${index * 2 + 1}, $${index * 2 + 2}, false)`).join(', ')}`,
+      settings.flat(),
+    );
+    return session;
+  } catch (error) {
+    await client.end().catch(() => undefined);
+    throw classify(error, side);
+  }
+}
+
+/** The schema that a reference without one means. */
+export function defaultSchema(config: PostgresConfig): string {
+  return config.schema ?? 'public';
+}
+
+/**
+ * Text shapes first (DESIGN section 7), then what keeps others safe from us. `row_security = off` makes a statement
+ * fail where a policy would hide rows: a silent half of a table would look like deletes.
+ */
+function fixedSettings(
+  config: PostgresConfig,
+  limits: SessionLimits,
+  side: Side,
+  versionNumber: number,
+): Record<string, string> {
+  const schema = `"${defaultSchema(config).replaceAll('"', '""')}"`;
+  return {
+    client_encoding: 'UTF8',
+    DateStyle: 'ISO, YMD',
+    IntervalStyle: 'iso_8601',
+    TimeZone: 'UTC',
+    extra_float_digits: '1',
+    bytea_output: 'hex',
+    xmloption: 'content',
+    standard_conforming_strings: 'on',
+    search_path: `pg_catalog, ${schema}, pg_temp`,
+    row_security: 'off',
+    synchronous_commit: 'on',
+    statement_timeout: String(limits.statementMs),
+    lock_timeout: String(limits.lockMs),
+    idle_in_transaction_session_timeout: String(limits.idleInTransactionMs),
+    jit: 'off',
+    ...(versionNumber >= 140000 ? { client_connection_check_interval: '5s' } : {}),
+    ...(side === 'SOURCE'
+      ? { default_transaction_read_only: 'on', max_parallel_workers_per_gather: '0' }
+      : // A stage holds a few thousand keys and the target millions of rows: index look-ups, not a scan of the target.
+        { random_page_cost: '1.1', temp_buffers: '32MB', work_mem: '32MB' }),
+  };
+}
+
+function tlsOptions(config: PostgresConfig): pg.ClientConfig['ssl'] {
+  const tls = config.tls ?? (isThisMachine(config.host) ? 'disable' : 'require');
+  if (tls === 'disable') return false;
+  if (tls === 'require') return { rejectUnauthorized: false };
+  return { ca: tls.ca, rejectUnauthorized: true, servername: config.host };
+}
+
+function isThisMachine(host: string): boolean {
+  return host.startsWith('/') || host === 'localhost' || host === '::1' || /^127\./.test(host);
+}

@@ -1,0 +1,279 @@
+/**
+ * The reading side: one repeatable-read, read-only transaction, rows streamed by COPY and never held. COPY's text is row
+ * text already but for three escapes, which are rewritten only where they occur; no row becomes an object.
+ */
+
+import { isUtf8 } from 'node:buffer';
+import { MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
+import { to as copyTo } from 'pg-copy-streams';
+import type { RefusedRows, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import { defaultSchema, openSession, type PostgresConfig, type Session } from './session.ts';
+import { identifier, identifiers, qualified } from './sql.ts';
+import { classify } from './sqlstate.ts';
+
+const LF = 0x0a;
+const BACKSLASH = 0x5c;
+const TAB = 0x09;
+/** A chunk is given out when it has this many bytes, so that a slow server does not cost a wake per row. */
+const CHUNK_BYTES = 128 * 1024;
+
+/** Takes the snapshot now. Throws classified errors, or the signal's reason. */
+export async function openSnapshot(
+  config: PostgresConfig,
+  options: { readonly signal: AbortSignal; readonly maxMs: number },
+): Promise<SourceSnapshot> {
+  options.signal.throwIfAborted();
+  const session = await openSession(config, {
+    side: 'SOURCE',
+    purpose: 'snapshot',
+    // The server's own limit stops a statement that our cut connection would leave behind, for example in a long sort.
+    limits: { statementMs: options.maxMs, lockMs: 10_000, idleInTransactionMs: options.maxMs },
+  });
+  try {
+    await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    // The snapshot is taken by the first statement, not by BEGIN.
+    const [encoding] = await session.rows("SELECT current_setting('server_encoding')");
+    return new PostgresSnapshot(session, defaultSchema(config), options, encoding?.[0] !== 'SQL_ASCII');
+  } catch (error) {
+    session.abandon();
+    throw error;
+  }
+}
+
+class PostgresSnapshot implements SourceSnapshot {
+  readonly consistency = 'snapshot';
+  readonly #session: Session;
+  readonly #schema: string;
+  readonly #signal: AbortSignal;
+  readonly #maxMs: number;
+  readonly #isUtf8Sure: boolean;
+  readonly #timer: NodeJS.Timeout;
+  readonly #stop = () => this.#session.abandon();
+  #isTooLong = false;
+  #isReading = false;
+
+  constructor(
+    session: Session,
+    schema: string,
+    options: { readonly signal: AbortSignal; readonly maxMs: number },
+    isUtf8Sure: boolean,
+  ) {
+    this.#session = session;
+    this.#schema = schema;
+    this.#signal = options.signal;
+    this.#maxMs = options.maxMs;
+    this.#isUtf8Sure = isUtf8Sure;
+    this.#timer = setTimeout(() => {
+      this.#isTooLong = true;
+      this.#session.abandon();
+    }, options.maxMs);
+    this.#timer.unref();
+    this.#signal.addEventListener('abort', this.#stop, { once: true });
+  }
+
+  async *rows(table: SnapshotTable): AsyncGenerator<SourceChunk> {
+    this.#check();
+    if (this.#isReading) throw new QiaoError('SNAPSHOT_BUSY', 'a snapshot reads one table at a time');
+    if (this.#session.isBroken) throw this.#failure(new Error('the snapshot was left in the middle of a table'));
+    this.#isReading = true;
+    const stream = this.#session.client.query(copyTo(this.#statement(table), { highWaterMark: 4 * CHUNK_BYTES }));
+    const ended = () => stream.destroy(new Error('connection ended'));
+    this.#session.client.once('end', ended);
+    const cutter = new RowCutter(
+      table.columns.map((column) => column.name),
+      this.#isUtf8Sure,
+    );
+    let isComplete = false;
+    try {
+      for await (const bytes of stream as AsyncIterable<Buffer>) {
+        const chunk = cutter.push(bytes);
+        if (chunk !== undefined) yield chunk;
+        this.#check();
+      }
+      isComplete = true;
+      const rest = cutter.finish();
+      if (rest !== undefined) yield rest;
+    } catch (error) {
+      throw this.#failure(error);
+    } finally {
+      this.#isReading = false;
+      this.#session.client.removeListener('end', ended);
+      // A COPY that nobody reads to its end leaves the connection in the middle of a message.
+      if (!isComplete) this.#session.abandon();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#signal.removeEventListener('abort', this.#stop);
+    if (this.#isReading) this.#session.abandon();
+    else await this.#session.close();
+  }
+
+  #statement(table: SnapshotTable): string {
+    const names = table.columns.map((column) => column.name);
+    const key = names.slice(0, table.keyColumns).map(identifier).join(', ');
+    const from = qualified(table.ref.schema ?? this.#schema, table.ref.name);
+    return `COPY (SELECT ${identifiers(names)} FROM ${from}${key === '' ? '' : ` ORDER BY ${key}`}) TO STDOUT`;
+  }
+
+  #check(): void {
+    if (this.#isTooLong) throw this.#tooLong();
+    this.#signal.throwIfAborted();
+  }
+
+  #failure(error: unknown): unknown {
+    if (this.#isTooLong) return this.#tooLong();
+    if (this.#signal.aborted) return this.#signal.reason;
+    if ((error as { code?: string }).code === '57014') return this.#tooLong();
+    return classify(error, 'SOURCE');
+  }
+
+  #tooLong(): QiaoError {
+    return new QiaoError('SNAPSHOT_TOO_LONG', `the source was read for longer than ${this.#maxMs} ms`, {
+      fate: 'transient',
+      hint: 'raise the limit of the agent, or share fewer rows by a `where` on an indexed column',
+    });
+  }
+}
+
+/** Cuts a byte stream of COPY lines at row ends; holds less than a chunk and one row. */
+export class RowCutter {
+  readonly #columns: readonly string[];
+  readonly #isUtf8Sure: boolean;
+  #pieces: Buffer[] = [];
+  #bytes = 0;
+  /** Bytes since the last row end that was seen. */
+  #openBytes = 0;
+  #isSkipping = false;
+  #tooLarge = 0;
+
+  constructor(columns: readonly string[], isUtf8Sure: boolean) {
+    this.#columns = columns;
+    this.#isUtf8Sure = isUtf8Sure;
+  }
+
+  push(bytes: Buffer): SourceChunk | undefined {
+    let piece = bytes;
+    if (this.#isSkipping) {
+      const end = piece.indexOf(LF);
+      if (end === -1) return undefined;
+      this.#isSkipping = false;
+      piece = piece.subarray(end + 1);
+    }
+    if (piece.length === 0) return undefined;
+    const cut = piece.lastIndexOf(LF);
+    this.#pieces.push(piece);
+    this.#bytes += piece.length;
+    this.#openBytes = cut === -1 ? this.#openBytes + piece.length : piece.length - cut - 1;
+    if (this.#openBytes > MAX_ROW_BYTES) return this.#dropOpenRow();
+    // Nothing but one long open row: wait for its end.
+    if (this.#bytes < CHUNK_BYTES || this.#openBytes === this.#bytes) return undefined;
+    const all = this.#pieces.length === 1 ? piece : Buffer.concat(this.#pieces, this.#bytes);
+    const end = this.#bytes - this.#openBytes;
+    this.#pieces = this.#openBytes === 0 ? [] : [Buffer.from(all.subarray(end))];
+    this.#bytes = this.#openBytes;
+    return this.#chunk(all.subarray(0, end));
+  }
+
+  /** What is left when the stream has ended, if anything. */
+  finish(): SourceChunk | undefined {
+    if (this.#bytes === 0 && this.#tooLarge === 0) return undefined;
+    const all = Buffer.concat(this.#pieces, this.#bytes);
+    this.#pieces = [];
+    this.#bytes = 0;
+    return this.#chunk(all);
+  }
+
+  #dropOpenRow(): SourceChunk | undefined {
+    const all = Buffer.concat(this.#pieces, this.#bytes);
+    const end = this.#bytes - this.#openBytes;
+    this.#pieces = [];
+    this.#bytes = 0;
+    this.#openBytes = 0;
+    this.#isSkipping = true;
+    this.#tooLarge += 1;
+    return this.#chunk(all.subarray(0, end));
+  }
+
+  #chunk(lines: Buffer): SourceChunk {
+    const refused: RefusedRows[] = [];
+    let rows = withoutLargeRows(toRowText(lines), () => {
+      this.#tooLarge += 1;
+    });
+    if (this.#tooLarge > 0) refused.push({ code: 'ROW_TOO_LARGE', column: '', count: this.#tooLarge });
+    this.#tooLarge = 0;
+    if (!this.#isUtf8Sure && !isUtf8(rows)) rows = withoutBrokenText(rows, this.#columns, refused);
+    return refused.length === 0 ? { rows } : { rows, refused };
+  }
+}
+
+/**
+ * COPY's text as row text: `\b`, `\f` and `\v` become the bytes that they stand for (PostgreSQL manual, COPY, text
+ * format). Gives back the same buffer when there are none, which is nearly always.
+ */
+export function toRowText(lines: Buffer): Buffer {
+  if (!lines.includes('\\b') && !lines.includes('\\f') && !lines.includes('\\v')) return lines;
+  const out = Buffer.allocUnsafe(lines.length);
+  let length = 0;
+  for (let index = 0; index < lines.length; index++) {
+    const byte = lines[index] as number;
+    if (byte !== BACKSLASH) {
+      out[length++] = byte;
+      continue;
+    }
+    const escaped = lines[++index] as number;
+    const raw = escaped === 0x62 ? 0x08 : escaped === 0x66 ? 0x0c : escaped === 0x76 ? 0x0b : undefined;
+    if (raw === undefined) {
+      out[length++] = BACKSLASH;
+      out[length++] = escaped;
+    } else {
+      out[length++] = raw;
+    }
+  }
+  return out.subarray(0, length);
+}
+
+/** Rows over the limit can also arrive within one piece; only chunks that are larger than a row may be are looked at. */
+function withoutLargeRows(lines: Buffer, onLarge: () => void): Buffer {
+  if (lines.length <= MAX_ROW_BYTES) return lines;
+  return Buffer.concat(
+    [...linesOf(lines)].filter((line) => {
+      if (line.length > MAX_ROW_BYTES) onLarge();
+      return line.length <= MAX_ROW_BYTES;
+    }),
+  );
+}
+
+/** A SQL_ASCII database stores whatever bytes it was given: rows that are not UTF-8 stay behind, counted. */
+function withoutBrokenText(lines: Buffer, columns: readonly string[], refused: RefusedRows[]): Buffer {
+  const counts = new Map<string, number>();
+  const kept: Buffer[] = [];
+  for (const line of linesOf(lines)) {
+    if (isUtf8(line)) {
+      kept.push(line);
+      continue;
+    }
+    const column = columns[brokenField(line)] ?? '';
+    counts.set(column, (counts.get(column) ?? 0) + 1);
+  }
+  for (const [column, count] of counts) refused.push({ code: 'TEXT_NOT_UTF8', column, count });
+  return Buffer.concat(kept);
+}
+
+function brokenField(line: Buffer): number {
+  let start = 0;
+  for (let field = 0; ; field++) {
+    const tab = line.indexOf(TAB, start);
+    if (!isUtf8(line.subarray(start, tab === -1 ? line.length : tab)) || tab === -1) return field;
+    start = tab + 1;
+  }
+}
+
+function* linesOf(lines: Buffer): Generator<Buffer> {
+  for (let start = 0; start < lines.length; ) {
+    const end = lines.indexOf(LF, start) + 1 || lines.length;
+    yield lines.subarray(start, end);
+    start = end;
+  }
+}
