@@ -249,7 +249,7 @@ export interface TargetTable {
  *    Notes of an earlier unfinished load of the lane are dropped first. Each delivery until the end takes its keys out of the notes.
  * L2 At `load.ends` the rows still noted are removed (ownership 'whole' or {where}; `extras.deleted`) or left ('none'; `extras.kept`), and the
  *    notes are gone. A delivery may begin and end a load at once. The opening of an epoch drops notes of the lane.
- * L3 deleteGuard: when one table's removals are more than `deleteGuard.rows` AND more than `deleteGuard.share` of the rows the table had,
+ * L3 deleteGuard: when one table's removals are more than `deleteGuard.rows` AND more than `deleteGuard.share` of the rows the table has before the removal,
  *    and more than `load.allowedDeletes`, nothing at all is committed and the answer is `guard`.
  *
  * N1 Names of tables and columns may be any text the database can store: Chinese, reserved words, quotes, blanks.
@@ -347,7 +347,7 @@ export interface AmendWork {
   readonly tables: ReadonlyMap<string, TargetTable>;
   /** The outcome the rows have now. */
   readonly from: 'quarantined' | 'held';
-  /** Rows to try again (edited or not); those refused again stay as they were. */
+  /** Rows to try again (edited or not); those refused again stay open. */
   readonly sections: readonly Section[];
   /** Rows given up: moved to 'abandoned' in the matrix. */
   readonly abandoned: readonly { readonly table: string; readonly sent: Kind; readonly rows: number }[];

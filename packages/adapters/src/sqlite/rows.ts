@@ -1,0 +1,300 @@
+/**
+ * Applies the sections of one delivery inside an open transaction: in order, counting every row once, isolating those that are refused (R2, R3).
+ *
+ * SQLite runs in this process, so a prepared statement per row costs what a staging table would, and a refused statement undoes exactly its
+ * own row: isolation needs no bisection. A row that fails for its neighbours' sake (a unique value still taken, a parent not yet there, a
+ * child not yet gone) waits with everything later of its own key, is tried again after the others in alternating direction, then with foreign
+ * keys deferred, and only then given up.
+ */
+import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Kind, Matrix, type Outcome, QiaoError, type Section, unescapeField } from '@qiao/exchange';
+import type { QuarantinedRow, TargetTable } from '../adapter.ts';
+import type { LoadNotes } from './load.ts';
+import { type Journal, type RowPlan, type RowRefusal, rowPlan, schemaError, TargetColumns } from './plan.ts';
+import { type Connection, sqliteCode } from './session.ts';
+import type { StoredValue } from './values.ts';
+
+/** Isolated rows in one delivery past which the failure is not the rows'. */
+export const MOST_ISOLATED = 1000;
+
+/** Work between two turns of the event loop. */
+const TURN_MS = 10;
+
+const WINDOW_BYTES = 256 * 1024;
+
+interface Row {
+  readonly section: number;
+  readonly index: number;
+  readonly kind: Kind;
+  readonly table: string;
+  readonly wholeRow: boolean;
+  readonly line: string;
+  readonly plan: RowPlan;
+  readonly values: StoredValue[];
+}
+
+interface Waiting {
+  readonly rows: Row[];
+  refusal: RowRefusal;
+}
+
+export class RowApplier {
+  readonly matrix = new Matrix();
+  readonly isolated: QuarantinedRow[] = [];
+  readonly #db: Connection;
+  readonly #tables: ReadonlyMap<string, TargetTable>;
+  readonly #journal: Journal;
+  readonly #notes: LoadNotes | undefined;
+  readonly #columns = new Map<string, TargetColumns>();
+  readonly #waiting = new Map<string, Waiting>();
+  #turnedAt = performance.now();
+
+  constructor(db: Connection, tables: ReadonlyMap<string, TargetTable>, journal: Journal, notes?: LoadNotes) {
+    this.#db = db;
+    this.#tables = tables;
+    this.#journal = journal;
+    this.#notes = notes;
+  }
+
+  /** Applies every section. Throws QUARANTINE_LIMIT, TARGET_SCHEMA, DELIVERY_INVALID and what SQLite throws for more than one row. */
+  async apply(sections: readonly Section[]): Promise<void> {
+    for (const [number, section] of sections.entries()) await this.#applySection(number, section);
+    await this.#settleWaiting();
+  }
+
+  async #applySection(number: number, section: Section): Promise<void> {
+    const plan = rowPlan(this.#columnsOf(section.table), section, this.#journal);
+    const { table, kind, keyColumns, wholeRows } = section;
+    const forget = this.#notes?.forgetter(table, section.columns.slice(0, keyColumns));
+    const counts = new Map<Outcome, number>();
+    let index = -1;
+    for (const lines of windows(section.rows)) {
+      for (const line of lines) {
+        index++;
+        const fields = fieldsOf(line);
+        const values = plan.encode(fields);
+        if (!Array.isArray(values)) {
+          this.#isolate({ section: number, index, kind, table, wholeRow: wholeRows, line, plan, values: [] }, values);
+          // The source has this key: the end of a load must leave its row alone.
+          forget?.(fields);
+          continue;
+        }
+        forget?.(fields);
+        const waiting = this.#waiting.size === 0 ? undefined : this.#waiting.get(keyOf(table, line, keyColumns));
+        if (waiting) {
+          waiting.rows.push({ section: number, index, kind, table, wholeRow: wholeRows, line, plan, values });
+          continue;
+        }
+        const outcome = this.#attempt(plan, kind, values, wholeRows);
+        if (typeof outcome === 'string') {
+          counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+          continue;
+        }
+        const row = { section: number, index, kind, table, wholeRow: wholeRows, line, plan, values };
+        if (outcome.mayPass) this.#waiting.set(keyOf(table, line, keyColumns), { rows: [row], refusal: outcome });
+        else this.#isolate(row, outcome);
+      }
+      await this.#turn();
+    }
+    for (const [outcome, rows] of counts) this.matrix.add(table, kind, outcome, rows);
+  }
+
+  #columnsOf(table: string): TargetColumns {
+    let columns = this.#columns.get(table);
+    if (!columns) {
+      const target = this.#tables.get(table);
+      if (!target) throw schemaError(`the delivery has rows of ${table}, which lands nowhere at this destination`);
+      columns = new TargetColumns(this.#db, target);
+      this.#columns.set(table, columns);
+    }
+    return columns;
+  }
+
+  #attempt(plan: RowPlan, kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal {
+    try {
+      return plan.write(kind, values, wholeRow);
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (!refusal) throw error;
+      if (!this.#db.inTransaction) {
+        throw schemaError(
+          'a trigger or constraint of the target table rolls back the whole transaction when a row fails',
+        );
+      }
+      return refusal;
+    }
+  }
+
+  /** Tries waiting rows until nothing moves any more; then isolates the first of each key and goes on with those behind it. */
+  async #settleWaiting(): Promise<void> {
+    for (let isForward = true; this.#waiting.size > 0; isForward = !isForward) {
+      const keys = [...this.#waiting.keys()];
+      let hasMoved = false;
+      for (const key of isForward ? keys : keys.toReversed()) {
+        if (this.#tryWaiting(key)) hasMoved = true;
+        await this.#turn();
+      }
+      if (hasMoved || this.#waiting.size === 0) continue;
+      if (this.#tryDeferred()) continue;
+      for (const [key, waiting] of this.#waiting) {
+        const first = waiting.rows.shift();
+        if (first) this.#isolate(first, waiting.refusal);
+        if (waiting.rows.length === 0) this.#waiting.delete(key);
+      }
+    }
+  }
+
+  /** True when at least the first row of the key is done with. */
+  #tryWaiting(key: string): boolean {
+    const waiting = this.#waiting.get(key);
+    if (!waiting) return false;
+    let hasMoved = false;
+    for (let row = waiting.rows[0]; row; row = waiting.rows[0]) {
+      const outcome = this.#attempt(row.plan, row.kind, row.values, row.wholeRow);
+      if (typeof outcome !== 'string' && outcome.mayPass) {
+        waiting.refusal = outcome;
+        return hasMoved;
+      }
+      waiting.rows.shift();
+      hasMoved = true;
+      if (typeof outcome === 'string') this.matrix.add(row.table, row.kind, outcome, 1);
+      else this.#isolate(row, outcome);
+    }
+    this.#waiting.delete(key);
+    return true;
+  }
+
+  /**
+   * Rows that refer to each other in a circle: writes the first row of every key that lacks a parent with foreign keys deferred, and keeps
+   * those whose parents are all there in the end. True when any was kept.
+   */
+  #tryDeferred(): boolean {
+    let candidates = [...this.#waiting].filter(
+      ([, { refusal, rows }]) => refusal.code === 'FOREIGN_KEY' && rows[0]?.kind !== 'delete',
+    );
+    while (candidates.length > 1) {
+      this.#db.exec('SAVEPOINT qiao_deferred');
+      this.#db.pragma('defer_foreign_keys = ON');
+      const outcomes = candidates.map(([, { rows }]) => {
+        const row = rows[0] as Row;
+        return this.#attempt(row.plan, row.kind, row.values, row.wholeRow);
+      });
+      const good = candidates.filter(([, { rows }], i) => {
+        const row = rows[0] as Row;
+        return typeof outcomes[i] === 'string' && !row.plan.isOrphan(row.values);
+      });
+      if (good.length === candidates.length) {
+        this.#db.exec('RELEASE qiao_deferred');
+        this.#db.pragma('defer_foreign_keys = OFF');
+        for (const [i, [key, waiting]] of candidates.entries()) {
+          const row = waiting.rows.shift() as Row;
+          this.matrix.add(row.table, row.kind, outcomes[i] as Outcome, 1);
+          if (waiting.rows.length === 0) this.#waiting.delete(key);
+        }
+        return true;
+      }
+      this.#db.exec('ROLLBACK TO qiao_deferred');
+      this.#db.exec('RELEASE qiao_deferred');
+      this.#db.pragma('defer_foreign_keys = OFF');
+      candidates = good;
+    }
+    return false;
+  }
+
+  #isolate(row: Row, refusal: RowRefusal): void {
+    const outcome = refusal.code === 'MISSING_BASE' ? 'held' : 'quarantined';
+    this.matrix.add(row.table, row.kind, outcome, 1);
+    this.isolated.push({
+      table: row.table,
+      kind: row.kind,
+      section: row.section,
+      index: row.index,
+      line: Buffer.from(`${row.line}\n`),
+      outcome,
+      code: refusal.code,
+      reason: refusal.reason,
+    });
+    if (this.isolated.length > MOST_ISOLATED) {
+      throw new QiaoError(
+        'QUARANTINE_LIMIT',
+        `more than ${MOST_ISOLATED} rows of one delivery were refused; the last by ${refusal.code}: ${refusal.reason}`,
+        { hint: 'The failure is hardly the rows own: compare the tables with the bridge: qiao bridge check NAME' },
+      );
+    }
+  }
+
+  async #turn(): Promise<void> {
+    if (performance.now() - this.#turnedAt < TURN_MS) return;
+    await nextTurn();
+    this.#turnedAt = performance.now();
+  }
+}
+
+/** What SQLite says about one row; undefined when the failure is not one row's. */
+export function refusalOf(error: unknown): RowRefusal | undefined {
+  const sqlite = sqliteCode(error);
+  const said = (error as Error).message;
+  switch (sqlite) {
+    case 'SQLITE_CONSTRAINT_NOTNULL':
+      return { code: 'NOT_NULL', reason: said, mayPass: false };
+    case 'SQLITE_CONSTRAINT_UNIQUE':
+    case 'SQLITE_CONSTRAINT_PRIMARYKEY':
+    case 'SQLITE_CONSTRAINT_ROWID':
+      return { code: 'UNIQUE', reason: said, mayPass: true };
+    case 'SQLITE_CONSTRAINT_FOREIGNKEY':
+      return { code: 'FOREIGN_KEY', reason: said, mayPass: true };
+    case 'SQLITE_CONSTRAINT_CHECK':
+      return { code: 'CHECK', reason: said, mayPass: false };
+    case 'SQLITE_CONSTRAINT_TRIGGER':
+      // The trigger writes its own message, and may put values into it.
+      return { code: 'TRIGGER_REFUSED', reason: 'a trigger of the table refused the row', mayPass: true };
+    case 'SQLITE_CONSTRAINT_DATATYPE':
+    case 'SQLITE_MISMATCH':
+      return { code: 'VALUE_INVALID', reason: 'a STRICT table refused the storage class of a value', mayPass: false };
+    case 'SQLITE_TOOBIG':
+      return { code: 'VALUE_INVALID', reason: 'the row is larger than SQLite allows', mayPass: false };
+    default:
+      return undefined;
+  }
+}
+
+/** Lines without LF, some hundred KiB of them at a time. */
+function* windows(rows: Uint8Array): Generator<string[], void, undefined> {
+  const bytes = Buffer.from(rows.buffer, rows.byteOffset, rows.byteLength);
+  for (let start = 0; start < bytes.length; ) {
+    let end = bytes.length;
+    if (end - start > WINDOW_BYTES) {
+      const last = bytes.lastIndexOf(10, start + WINDOW_BYTES);
+      end = last >= start ? last + 1 : bytes.indexOf(10, start) + 1 || bytes.length;
+    }
+    const text = bytes.toString('utf8', start, end);
+    yield (text.endsWith('\n') ? text.slice(0, -1) : text).split('\n');
+    start = end;
+  }
+}
+
+/** The fields of a line; decoding has checked its escapes already. */
+function fieldsOf(line: string): (string | null)[] {
+  const fields: (string | null)[] = line.split('\t');
+  if (!line.includes('\\')) return fields;
+  for (let i = 0; i < fields.length; i++) {
+    const field = fields[i] as string;
+    if (field === '\\N') fields[i] = null;
+    else if (field.includes('\\')) fields[i] = unescapeField(field);
+  }
+  return fields;
+}
+
+/** Names a key inside this delivery: the table and the key's fields as they stand in the line. */
+function keyOf(table: string, line: string, keyColumns: number): string {
+  let end = -1;
+  for (let i = 0; i < keyColumns; i++) {
+    end = line.indexOf('\t', end + 1);
+    if (end < 0) {
+      end = line.length;
+      break;
+    }
+  }
+  return `${table}\n${line.slice(0, end)}`;
+}

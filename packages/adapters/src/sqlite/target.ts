@@ -1,0 +1,219 @@
+/**
+ * The apply side of one SQLite file: mark, transaction, and the order of things inside it. Rows belong to `rows.ts`, loads to `load.ts`, the
+ * decision whether a delivery is next to `../mark.ts`.
+ *
+ * A crash before COMMIT leaves nothing, after COMMIT everything: mark and rows are one transaction with synchronous = FULL.
+ */
+import { randomBytes } from 'node:crypto';
+import { Matrix, type OutcomeCell, QiaoError } from '@qiao/exchange';
+import type { AmendResult, AmendWork, AppliedPoint, ApplyResult, ApplyWork, StoredAnswer, Target } from '../adapter.ts';
+import { answerText, decide, EMPTY_ANSWER, MARK_TABLE, parseAnswer, TARGET_LANE } from '../mark.ts';
+import { LoadNotes } from './load.ts';
+import { RowApplier } from './rows.ts';
+import { type Connection, failure, openWriter, patiently, sqliteCode } from './session.ts';
+
+/** For the DBA, and for `prepare`. */
+export const MARK_DDL = `CREATE TABLE IF NOT EXISTS ${MARK_TABLE} (
+  lane TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  nonce BLOB NOT NULL,
+  sequence INTEGER NOT NULL,
+  chain BLOB NOT NULL,
+  content_hash BLOB NOT NULL,
+  answer TEXT NOT NULL,
+  applied_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch, sequence)
+) STRICT, WITHOUT ROWID`;
+
+const HAS_MARK = `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '${MARK_TABLE}'`;
+const READ_TARGET = `SELECT nonce FROM ${MARK_TABLE} WHERE lane = '${TARGET_LANE}' AND epoch = 0 AND sequence = 0`;
+const WRITE_TARGET = `INSERT INTO ${MARK_TABLE} VALUES ('${TARGET_LANE}', 0, ?, 0, x'', x'', '{"outcomes":[],"extras":[]}', ?)`;
+const POINTS = `SELECT epoch, nonce, sequence, chain, content_hash AS contentHash, answer, applied_at_ms AS appliedAtMs FROM ${MARK_TABLE} WHERE lane = ? ORDER BY epoch, sequence`;
+const WRITE_POINT = `INSERT INTO ${MARK_TABLE} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const WRITE_ANSWER = `UPDATE ${MARK_TABLE} SET answer = ? WHERE lane = ? AND epoch = ? AND sequence = ?`;
+const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence <= ? AND sequence < ?`;
+// Answers of the epoch before stay until the new one is known to run: a sender may still ask for them.
+const PURGE_OLDER = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch < ?`;
+
+/** Opens the apply side. `nowMs` dates the target id. Throws FILE_MISSING, TARGET_UNAVAILABLE. */
+export function openTarget(file: string, nowMs: () => number = Date.now): SqliteTarget {
+  return new SqliteTarget(openWriter(file), file, nowMs);
+}
+
+export class SqliteTarget implements Target {
+  readonly #db: Connection;
+  readonly #file: string;
+  readonly #nowMs: () => number;
+  /** One transaction at a time: its awaits must not let another call write on the same connection. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(db: Connection, file: string, nowMs: () => number) {
+    this.#db = db;
+    this.#file = file;
+    this.#nowMs = nowMs;
+  }
+
+  prepare(): Promise<{ targetId: string; created: boolean }> {
+    return this.#inTurn(async () => {
+      const existing = await patiently(() => this.#targetId());
+      if (existing) return { targetId: existing, created: false };
+      try {
+        return await this.#transaction(async () => {
+          this.#db.exec(MARK_DDL);
+          const found = this.#targetId();
+          if (found) return { targetId: found, created: false };
+          const id = randomBytes(16);
+          this.#db.prepare(WRITE_TARGET).run(id, this.#nowMs());
+          return { targetId: id.toString('hex'), created: true };
+        });
+      } catch (error) {
+        if (!/^SQLITE_(READONLY|PERM|AUTH|CANTOPEN)/.test(sqliteCode(error))) throw error;
+        throw new QiaoError('MARK_REFUSED', `${MARK_TABLE} cannot be created in ${this.#file}: ${sqliteCode(error)}`, {
+          hint: `Give the user of the agent the right to write the file and its directory, or run: ${MARK_DDL};`,
+          cause: error,
+        });
+      }
+    });
+  }
+
+  points(laneId: string): Promise<AppliedPoint[]> {
+    return this.#inTurn(() => patiently(() => this.#points(laneId)));
+  }
+
+  apply(work: ApplyWork): Promise<ApplyResult> {
+    return this.#inTurn(() => this.#transaction((rollback) => this.#apply(work, rollback)));
+  }
+
+  amend(work: AmendWork): Promise<AmendResult> {
+    return this.#inTurn(() => this.#transaction((rollback) => this.#amend(work, rollback)));
+  }
+
+  async close(): Promise<void> {
+    await this.#turn.catch(() => undefined);
+    if (this.#db.open) this.#db.close();
+  }
+
+  async #apply(work: ApplyWork, rollback: () => void): Promise<ApplyResult> {
+    const decision = decide(this.#points(work.laneId), work);
+    if (decision.kind !== 'apply') return decision;
+    this.#writePoint(work);
+    const notes = new LoadNotes(this.#db, work.laneId, work.tables);
+    if (work.opensEpoch) notes.drop();
+    if (work.load.begins) await notes.begin();
+    const rows = new RowApplier(this.#db, work.tables, work, notes);
+    await rows.apply(work.sections);
+    let extras: StoredAnswer['extras'] = [];
+    if (work.load.ends) {
+      const end = await notes.end(work);
+      if (end.kind === 'guard') {
+        rollback();
+        return end;
+      }
+      extras = end.extras;
+    }
+    const answer: StoredAnswer = { outcomes: rows.matrix.cells(), extras };
+    this.#db.prepare(WRITE_ANSWER).run(answerText(answer), work.laneId, work.epoch, work.sequence);
+    if (rows.isolated.length > 0) await work.beforeCommit(rows.isolated);
+    return { kind: 'applied', answer, quarantined: rows.isolated };
+  }
+
+  /** First write of the transaction; what the sender has settled goes. */
+  #writePoint(work: ApplyWork): void {
+    const { laneId, epoch, nonce, sequence, chain, contentHash, settledThrough, appliedAtMs } = work;
+    this.#db
+      .prepare(WRITE_POINT)
+      .run(laneId, epoch, nonce, sequence, chain, contentHash, answerText(EMPTY_ANSWER), appliedAtMs);
+    this.#db.prepare(PURGE_EPOCH).run(laneId, epoch, settledThrough, sequence);
+    if (settledThrough > 0n) this.#db.prepare(PURGE_OLDER).run(laneId, epoch);
+    else if (work.opensEpoch) this.#db.prepare(PURGE_OLDER).run(laneId, epoch - 1n);
+  }
+
+  async #amend(work: AmendWork, rollback: () => void): Promise<AmendResult> {
+    const point = this.#points(work.laneId).find(
+      ({ epoch, sequence }) => epoch === work.epoch && sequence === work.sequence,
+    );
+    if (!point) {
+      return { kind: 'unknown', why: `sequence ${work.sequence} of epoch ${work.epoch} is not in the mark` };
+    }
+    const rows = new RowApplier(this.#db, work.tables, work);
+    await rows.apply(work.sections);
+    const abandoned = work.abandoned.map((cell): OutcomeCell => ({ ...cell, outcome: 'abandoned' }));
+    const outcomes = moved(point.answer.outcomes, work.from, [...rows.matrix.cells(), ...abandoned]);
+    if (!outcomes) {
+      rollback();
+      return { kind: 'unknown', why: `the delivery has fewer rows ${work.from} than were to be moved` };
+    }
+    const answer: StoredAnswer = { outcomes, extras: point.answer.extras };
+    this.#db.prepare(WRITE_ANSWER).run(answerText(answer), work.laneId, work.epoch, work.sequence);
+    await work.beforeCommit(answer, rows.isolated);
+    return { kind: 'amended', answer, quarantined: rows.isolated };
+  }
+
+  #points(laneId: string): AppliedPoint[] {
+    const rows = this.#db.prepare(POINTS).safeIntegers().all(laneId) as {
+      epoch: bigint;
+      nonce: Buffer;
+      sequence: bigint;
+      chain: Buffer;
+      contentHash: Buffer;
+      answer: string;
+      appliedAtMs: bigint;
+    }[];
+    return rows.map((row) => ({ ...row, answer: parseAnswer(row.answer), appliedAtMs: Number(row.appliedAtMs) }));
+  }
+
+  #targetId(): string | undefined {
+    if (this.#db.prepare(HAS_MARK).get() === undefined) return undefined;
+    const id = this.#db.prepare(READ_TARGET).pluck().get() as Buffer | undefined;
+    return id?.toString('hex');
+  }
+
+  /** Runs `body` between BEGIN IMMEDIATE and COMMIT; `rollback` inside it ends the transaction without committing. */
+  async #transaction<T>(body: (rollback: () => void) => Promise<T>): Promise<T> {
+    const rollback = (): void => {
+      if (this.#db.inTransaction) this.#db.exec('ROLLBACK');
+    };
+    await patiently(() => this.#db.exec('BEGIN IMMEDIATE'));
+    try {
+      const result = await body(rollback);
+      // Readers of a rollback-journal database may hold the lock that COMMIT needs; the transaction stays open meanwhile.
+      if (this.#db.inTransaction) await patiently(() => this.#db.exec('COMMIT'));
+      return result;
+    } catch (error) {
+      rollback();
+      throw error;
+    }
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#turn
+      .catch(() => undefined)
+      .then(async () => {
+        try {
+          return await action();
+        } catch (error) {
+          throw failure(error, 'TARGET_UNAVAILABLE', this.#file);
+        }
+      });
+    this.#turn = result;
+    return result;
+  }
+}
+
+/** The answer after rows left `from` for the outcomes given; undefined when it has not that many. */
+function moved(
+  outcomes: readonly OutcomeCell[],
+  from: 'quarantined' | 'held',
+  to: readonly OutcomeCell[],
+): OutcomeCell[] | undefined {
+  const cells = [...outcomes];
+  for (const { table, sent, rows } of to) {
+    const index = cells.findIndex((cell) => cell.table === table && cell.sent === sent && cell.outcome === from);
+    const cell = cells[index];
+    if (!cell || cell.rows < rows) return undefined;
+    cells[index] = { ...cell, rows: cell.rows - rows };
+  }
+  const matrix = Matrix.from(cells.filter((cell) => cell.rows > 0));
+  for (const { table, sent, outcome, rows } of to) matrix.add(table, sent, outcome, rows);
+  return matrix.cells();
+}
