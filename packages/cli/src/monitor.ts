@@ -1,7 +1,7 @@
 // `qiao monitor`: join the platform, run, open the board.
 
 import { joinMonitor, readMonitorConfig, startMonitor } from '@qiao/monitor';
-import { createLog, stopSignal } from '@qiao/runtime';
+import { createLog, stopSignal, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
 import { wantsJson } from './json.ts';
@@ -23,6 +23,7 @@ export function registerMonitor(program: Command): void {
         token: options.token,
         listen: options.listen,
         boardListen: options.boardListen,
+        clock: systemClock,
       });
       say(`Joined ${joined.platformCode} as ${joined.nodeCode}.\n\nNext:  qiao monitor start --dir ${options.dir}`);
     });

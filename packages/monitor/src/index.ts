@@ -1,1 +1,3 @@
-export {};
+export { type MonitorConfig, monitorConfigSchema, readMonitorConfig } from './config.ts';
+export { type JoinMonitorOptions, joinMonitor } from './join.ts';
+export { type RunningMonitor, type StartMonitorOptions, startMonitor } from './monitor.ts';

@@ -1,4 +1,5 @@
 export { type Address, addressText, parseAddress } from './address.ts';
+export { callJoin } from './callJoin.ts';
 export type { Caller, CallerContext, CallerFacts, CallerPorts, CallerRole, RpcLog } from './caller.ts';
 export {
   type ClientTls,

@@ -10,6 +10,7 @@ export {
 } from './certificate.ts';
 export { type CryptoSuite, type KeyPair, p256Sha256, suiteNamed } from './cryptoSuite.ts';
 export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
+export { type JoiningOptions, joinPlatform } from './joining.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
 export { type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';

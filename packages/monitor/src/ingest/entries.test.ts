@@ -1,0 +1,221 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BookEntries, type BookEntry } from '@qiao/contract/control';
+import { ChangeKind, Outcome } from '@qiao/contract/counts';
+import { Origin } from '@qiao/contract/delivery';
+import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
+import { Authority, createKeyAndCsr, Signer, Verifier } from '@qiao/security';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type MonitorDatabase, openMonitorDatabase } from '../monitorDatabase.ts';
+import { createBooksDay } from '../reconciliation/day.ts';
+import { type EntriesPorts, takeEntries } from './entries.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'qiao-monitor-'));
+const platformId = new Uint8Array(16).fill(1);
+const laneId = new Uint8Array(16).fill(2);
+const bridgeId = new Uint8Array(16).fill(3);
+const nonce = new Uint8Array(16).fill(4);
+const databaseId = new Uint8Array(16).fill(5);
+const contentHash = new Uint8Array(32).fill(6);
+const sealedAtMs = Date.UTC(2026, 10, 20, 17); // 01:00 of the 21st in Shanghai
+
+interface Party {
+  readonly id: Uint8Array;
+  readonly code: string;
+  readonly certificate: Uint8Array;
+  readonly signer: Signer;
+}
+
+let authority: Authority;
+let sender: Party;
+let receiver: Party;
+let made = 0;
+
+beforeAll(async () => {
+  authority = await Authority.create(join(folder, 'authority'), { platformId, platformCode: 'demo' });
+  sender = await party('health', 7);
+  receiver = await party('civil-affairs', 8);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function party(code: string, fill: number): Promise<Party> {
+  const { keyPem, csrDer } = await createKeyAndCsr(code);
+  const id = new Uint8Array(16).fill(fill);
+  const certificate = await authority.issue(csrDer, { role: 'agent', platformId, nodeId: id, code, days: 1 });
+  return { id, code, certificate, signer: new Signer(keyPem, certificate) };
+}
+
+async function newPorts(): Promise<EntriesPorts & AsyncDisposable> {
+  made += 1;
+  const database: MonitorDatabase = await openMonitorDatabase(join(folder, `monitor-${made}.db`));
+  return {
+    database,
+    verifier: new Verifier(),
+    authority: authority.certificateDer,
+    booksDay: createBooksDay('Asia/Shanghai'),
+    nowMs: () => Date.now(),
+    [Symbol.asyncDispose]: () => database.destroy(),
+  };
+}
+
+const place = () => ({ platformId, laneId, bridgeId, bridgeVersion: 1, senderId: sender.id, receiverId: receiver.id });
+
+function statement(sequence: number, inserts: number, signer = sender.signer): BookEntry['entry'] {
+  const payload = Statement.encode(
+    Statement.fromPartial({
+      ...place(),
+      epoch: { ordinal: 1n, nonce },
+      sequence: BigInt(sequence),
+      contentHash,
+      counts: [{ table: 'person', inserts: BigInt(inserts), updates: 0n, deletes: 0n }],
+      sealedAtMs: BigInt(sealedAtMs),
+      origin: Origin.CHANGE,
+      parcelId: new Uint8Array(16).fill(100 + sequence),
+      capture: [
+        {
+          table: 'person',
+          kind: ChangeKind.INSERT,
+          captured: BigInt(inserts),
+          packed: BigInt(inserts),
+          folded: 0n,
+          filtered: 0n,
+          refused: 0n,
+        },
+      ],
+    }),
+  ).finish();
+  return { $case: 'statement', value: signer.sign('qiao.statement.v1', payload) };
+}
+
+function receipt(sequence: number, inserted: number, revision = 1, open = 0): BookEntry['entry'] {
+  const outcomes = [
+    { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.INSERTED, rows: BigInt(inserted) },
+    { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.QUARANTINED, rows: BigInt(open) },
+  ].filter(({ rows }) => rows > 0n);
+  const payload = Receipt.encode(
+    Receipt.fromPartial({
+      ...place(),
+      format: 1,
+      epoch: { ordinal: 1n, nonce },
+      sequence: BigInt(sequence),
+      contentHash,
+      revision,
+      outcomes,
+      settled: open === 0,
+    }),
+  ).finish();
+  return { $case: 'receipt', value: receiver.signer.sign('qiao.receipt.v1', payload) };
+}
+
+function batch(party: Party, first: number, entries: BookEntry['entry'][]): Uint8Array {
+  return BookEntries.encode({
+    certificate: party.certificate,
+    entries: entries.map((entry, index) => ({ number: BigInt(first + index), exchangeDatabaseId: databaseId, entry })),
+  }).finish();
+}
+
+async function tally(ports: EntriesPorts): Promise<Record<string, number>> {
+  const rows = await ports.database.selectFrom('tally').selectAll().where('amount', '<>', 0).execute();
+  return Object.fromEntries(
+    rows.map((row) => [[row.day, row.measure, row.kind, row.detail].filter(Boolean).join(' '), row.amount]),
+  );
+}
+
+test('a statement and its receipt balance, on the day of the platform’s zone', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(sender, 1, [statement(1, 5)]), 'health');
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1, '2026-11-21 sent insert': 5 });
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
+  expect(await tally(ports)).toEqual({
+    '2026-11-21 sent insert': 5,
+    '2026-11-21 outcome insert inserted': 5,
+    '2026-11-21 deliveries balanced': 1,
+    '2026-11-21 rows balanced': 5,
+    '2026-11-21 capture insert captured': 5,
+    '2026-11-21 capture insert packed': 5,
+  });
+});
+
+test('however entries arrive — twice, in pieces, receipts first — the books end the same', async () => {
+  const sends = [statement(1, 5), statement(2, 7), statement(3, 11)];
+  const receives = [receipt(1, 5), receipt(2, 6, 1, 1), receipt(2, 7, 2), receipt(3, 11)];
+  const expected = {
+    '2026-11-21 deliveries balanced': 3,
+    '2026-11-21 sent insert': 23,
+    '2026-11-21 outcome insert inserted': 23,
+  };
+  const step = fc.record({ bySender: fc.boolean(), from: fc.nat(3), count: fc.integer({ min: 1, max: 4 }) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+      await using ports = await newPorts();
+      const all = [...steps, { bySender: true, from: 0, count: 4 }, { bySender: false, from: 0, count: 4 }];
+      for (const { bySender, from, count } of all) {
+        const [who, entries] = bySender ? [sender, sends] : [receiver, receives];
+        const slice = entries.slice(from, from + count);
+        if (slice.length > 0) await takeEntries(ports, batch(who, from + 1, slice), who.code);
+      }
+      const sums = await tally(ports);
+      expect(sums).toMatchObject(expected);
+      expect(Object.keys(sums).some((key) => key.includes('quarantined') || key.includes('inFlight'))).toBe(false);
+    }),
+    { numRuns: 25 },
+  );
+});
+
+test('a hole in a node’s books stops there and is told', async () => {
+  await using ports = await newPorts();
+  expect(await takeEntries(ports, batch(sender, 2, [statement(2, 1)]), 'health')).toMatchObject({
+    through: 0,
+    hasHole: true,
+  });
+  expect(await takeEntries(ports, batch(sender, 1, [statement(1, 1), statement(2, 1)]), 'health')).toMatchObject({
+    through: 2,
+    hasHole: false,
+  });
+});
+
+test('a node that signs for another, or a signature that fails, is kept as broken and counts nothing', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(sender, 1, [statement(1, 5, receiver.signer), receipt(1, 5)]), 'health');
+  expect(await ports.database.selectFrom('broken_entry').select('reason').execute()).toHaveLength(2);
+  expect(await tally(ports)).toEqual({});
+});
+
+test('entries on a subject of another node are refused whole', async () => {
+  await using ports = await newPorts();
+  await expect(takeEntries(ports, batch(sender, 1, [statement(1, 5)]), 'civil-affairs')).rejects.toMatchObject({
+    code: 'ENTRIES_INVALID',
+  });
+});
+
+test('a delivery the sender closed is explained: every row cancelled, with the reason', async () => {
+  await using ports = await newPorts();
+  const settlement = Settlement.encode(
+    Settlement.fromPartial({
+      ...place(),
+      epoch: { ordinal: 1n, nonce },
+      firstSequence: 1n,
+      lastSequence: 1n,
+      code: 'LANE_ENDED',
+      reason: 'unbound',
+    }),
+  ).finish();
+  const closed: BookEntry['entry'] = {
+    $case: 'settlement',
+    value: sender.signer.sign('qiao.settlement.v1', settlement),
+  };
+  await takeEntries(ports, batch(sender, 1, [statement(1, 5), closed]), 'health');
+  expect(await tally(ports)).toMatchObject({
+    '2026-11-21 deliveries explained': 1,
+    '2026-11-21 outcome insert cancelled': 5,
+  });
+});
+
+test('a receipt that does not add up to its statement is a deviation', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(sender, 1, [statement(1, 5)]), 'health');
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 4)]), 'civil-affairs');
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1 });
+});

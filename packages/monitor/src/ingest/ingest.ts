@@ -1,0 +1,109 @@
+// The monitor's ear: consumes the telemetry stream, hands each kind of message to its room, acknowledges what is on disk, and
+// tells nodes how far their books are held. A message that no node of this platform can have written is dropped with a warning.
+
+import type { Bus, BusMessage } from '@qiao/bus';
+import { consumers, nodeOfSubject, streams, subjects } from '@qiao/bus';
+import { ControlMessage } from '@qiao/contract/control';
+import { Signed } from '@qiao/contract/signed';
+import { parseId, QiaoError } from '@qiao/exchange';
+import { type Clock, describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
+import type { Signer } from '@qiao/security';
+import { type BooksPosition, type EntriesPorts, takeEntries } from './entries.ts';
+
+export interface IngestPorts {
+  readonly bus: Bus;
+  readonly platformCode: string;
+  /** The monitor's own code, for its subjects. */
+  readonly monitorCode: string;
+  readonly entries: EntriesPorts;
+  takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void>;
+  takeDirectory(bytes: Uint8Array): Promise<void>;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Woken after every change of the books. */
+  readonly changed: Wakeup;
+}
+
+/** A node is told of its position at most this often. */
+const TELL_EVERY_MS = 500;
+
+/** A hole is asked for at most this often per node: what was asked for may be under way. */
+const ASK_AGAIN_AFTER_MS = 5_000;
+
+/** The parts that listen and answer. */
+export function createIngestParts(ports: IngestPorts): Part[] {
+  const positions = new Map<string, BooksPosition>();
+  return [
+    { name: 'ingest', run: (signal) => listen(ports, positions, signal) },
+    { name: 'books-through', run: (signal) => tell(ports, positions, signal) },
+  ];
+}
+
+async function listen(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
+  const messages = ports.bus.consume(streams.telemetry(), consumers.monitor, { signal });
+  for await (const message of messages) {
+    await take(ports, positions, message);
+    ports.changed.wake();
+  }
+}
+
+async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, message: BusMessage): Promise<void> {
+  try {
+    const nodeCode = nodeOfSubject(message.subject);
+    const kind = message.subject.split('.')[4];
+    switch (kind) {
+      case 'books': {
+        const position = await takeEntries(ports.entries, message.data, nodeCode);
+        positions.set(position.nodeId, position);
+        break;
+      }
+      case 'heartbeat':
+        await ports.takeHeartbeat(message.data, nodeCode);
+        break;
+      case 'directory':
+        await ports.takeDirectory(message.data);
+        break;
+      default:
+        ports.log.warn({ kind }, 'telemetry of an unknown kind, dropped');
+    }
+    message.ack();
+  } catch (error) {
+    if (!(error instanceof QiaoError)) throw error;
+    // Nothing is lost by dropping it: a node keeps its entries until it hears that they are held.
+    ports.log.warn({ subject: message.subject, err: describeError(error) }, 'telemetry refused');
+    message.ack();
+  }
+}
+
+async function tell(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
+  const told = new Map<string, number>();
+  const askedAtMs = new Map<string, number>();
+  while (!signal.aborted) {
+    await ports.clock.sleep(TELL_EVERY_MS, signal);
+    for (const { nodeId, through, hasHole } of positions.values()) {
+      const nowMs = ports.clock.nowMs();
+      const asks = hasHole && nowMs - (askedAtMs.get(nodeId) ?? 0) >= ASK_AGAIN_AFTER_MS;
+      if (told.get(nodeId) === through && !asks) continue;
+      await publishPosition(ports, nodeId, through, asks);
+      told.set(nodeId, through);
+      if (asks) askedAtMs.set(nodeId, nowMs);
+    }
+  }
+}
+
+async function publishPosition(ports: IngestPorts, nodeId: string, through: number, sendAgain: boolean): Promise<void> {
+  const message = ControlMessage.encode(
+    ControlMessage.fromPartial({
+      toNodeId: parseId(nodeId),
+      body: { $case: 'booksThrough', value: { number: BigInt(through), sendAgain } },
+    }),
+  ).finish();
+  const signed = Signed.encode(ports.signer.sign('qiao.control.v1', message)).finish();
+  try {
+    await ports.bus.publish(subjects.up(ports.platformCode, ports.monitorCode, 'control'), signed);
+  } catch (error) {
+    if (!(error instanceof QiaoError) || error.fate === 'permanent') throw error;
+    ports.log.debug({ code: error.code }, 'position not told, it will be');
+  }
+}

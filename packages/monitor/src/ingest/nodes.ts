@@ -1,0 +1,106 @@
+// The last word of every node, and the hub's directory: who there is, which bridges run, who owns which certificate.
+
+import { Directory, type DirectoryNode, Heartbeat } from '@qiao/contract/node';
+import { Signed } from '@qiao/contract/signed';
+import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
+import { type Verifier, verifyIssued } from '@qiao/security';
+import type { MonitorDatabase } from '../monitorDatabase.ts';
+
+export interface NodesPorts {
+  readonly database: MonitorDatabase;
+  readonly verifier: Verifier;
+  readonly authority: Uint8Array;
+  readonly hubCertificate: Uint8Array;
+  readonly nowMs: () => number;
+}
+
+/** What the monitor knows of nodes and bridges; kept in memory, written through to disk. */
+export class Nodes {
+  readonly #ports: NodesPorts;
+  #directory: Directory | undefined;
+  readonly #states = new Map<string, { heartbeat: Heartbeat; receivedAtMs: number }>();
+
+  private constructor(ports: NodesPorts) {
+    this.#ports = ports;
+  }
+
+  /** Reads what was known before the restart. */
+  static async open(ports: NodesPorts): Promise<Nodes> {
+    const nodes = new Nodes(ports);
+    const directory = await ports.database.selectFrom('directory').select('bytes').executeTakeFirst();
+    if (directory !== undefined) nodes.#directory = Directory.decode(directory.bytes);
+    for (const row of await ports.database.selectFrom('node_state').selectAll().execute()) {
+      nodes.#states.set(row.node_id, { heartbeat: Heartbeat.decode(row.heartbeat), receivedAtMs: row.received_at_ms });
+    }
+    return nodes;
+  }
+
+  get directory(): Directory | undefined {
+    return this.#directory;
+  }
+
+  /** The last heartbeat of a node and when it came, by the monitor's clock. */
+  state(nodeId: string): { heartbeat: Heartbeat; receivedAtMs: number } | undefined {
+    return this.#states.get(nodeId);
+  }
+
+  /** Takes the hub's directory; an older one changes nothing. Throws SIGNATURE_INVALID. */
+  async takeDirectory(bytes: Uint8Array): Promise<void> {
+    const signed = Signed.decode(bytes);
+    this.#ports.verifier.verify('qiao.snapshot.v1', signed, this.#ports.hubCertificate);
+    const directory = Directory.decode(signed.payload);
+    if (this.#directory !== undefined && isOlder(directory, this.#directory)) return;
+    const row = {
+      generation: safeCount(directory.generation),
+      number: safeCount(directory.number),
+      bytes: Directory.encode(directory).finish(),
+    };
+    await this.#ports.database
+      .insertInto('directory')
+      .values({ id: 1, ...row })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+      .execute();
+    this.#directory = directory;
+  }
+
+  /**
+   * Takes a heartbeat. Before the directory names the node nothing can be believed and nothing is kept: the next one is
+   * seconds away. Throws HEARTBEAT_INVALID, CERTIFICATE_*, SIGNATURE_INVALID.
+   */
+  async takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void> {
+    const node = this.#directory?.nodes.find(({ code, certificate }) => code === nodeCode && certificate.length > 0);
+    if (node === undefined) return;
+    const signed = Signed.decode(bytes);
+    const facts = verifyIssued(node.certificate, this.#ports.authority, this.#ports.nowMs());
+    this.#ports.verifier.verify('qiao.heartbeat.v1', signed, node.certificate);
+    const heartbeat = Heartbeat.decode(signed.payload);
+    if (!sameBytes(heartbeat.nodeId, facts.nodeId)) {
+      throw new QiaoError('HEARTBEAT_INVALID', `a heartbeat signed by ${facts.code} speaks for another node`);
+    }
+    const nodeId = idText(heartbeat.nodeId);
+    const known = this.#states.get(nodeId);
+    if (
+      known !== undefined &&
+      heartbeat.atMs < known.heartbeat.atMs &&
+      heartbeat.startedAtMs <= known.heartbeat.startedAtMs
+    )
+      return;
+    const receivedAtMs = this.#ports.nowMs();
+    this.#states.set(nodeId, { heartbeat, receivedAtMs });
+    const row = { code: nodeCode, heartbeat: signed.payload, received_at_ms: receivedAtMs };
+    await this.#ports.database
+      .insertInto('node_state')
+      .values({ node_id: nodeId, ...row })
+      .onConflict((conflict) => conflict.column('node_id').doUpdateSet(row))
+      .execute();
+  }
+
+  /** The directory's node, by identity. */
+  node(nodeId: string): DirectoryNode | undefined {
+    return this.#directory?.nodes.find((one) => idText(one.nodeId) === nodeId);
+  }
+}
+
+function isOlder(a: Directory, b: Directory): boolean {
+  return a.generation < b.generation || (a.generation === b.generation && a.number < b.number);
+}

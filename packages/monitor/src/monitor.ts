@@ -1,0 +1,201 @@
+// The composition root of the monitor: builds the real ports, runs the parts, takes everything down again. Nothing else makes
+// connections or reads the clock.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connectBus, inboxPrefix } from '@qiao/bus';
+import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
+import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
+import { type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
+import { keepAlerts } from './alerts/alerts.ts';
+import { findConditions } from './alerts/conditions.ts';
+import { type BoardPorts, readBoard } from './api/board.ts';
+import { boardService, monitorService } from './api/service.ts';
+import { identityDirectory, type MonitorConfig } from './config.ts';
+import { createIngestParts } from './ingest/ingest.ts';
+import { Nodes } from './ingest/nodes.ts';
+import { openMonitorDatabase } from './monitorDatabase.ts';
+import { createBooksDay } from './reconciliation/day.ts';
+
+export interface StartMonitorOptions {
+  readonly config: MonitorConfig;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+export interface RunningMonitor {
+  /** host:port of the gRPC server. */
+  readonly address: string;
+  /** http(s)://host:port of the board. */
+  readonly boardAddress: string;
+  /** Resolves when everything has stopped. */
+  readonly closed: Promise<void>;
+}
+
+/** How often the monitor looks for what is wrong. */
+const LOOK_EVERY_MS = 1_000;
+
+/** Starts the monitor; resolves when it answers. Throws IDENTITY_MISSING, LISTEN_FAILED, what the database throws. */
+export async function startMonitor({
+  config,
+  signal,
+  log,
+  clock = systemClock,
+}: StartMonitorOptions): Promise<RunningMonitor> {
+  const identity = readIdentity(identityDirectory(config.directory));
+  const database = await openMonitorDatabase(join(config.directory, 'monitor.db'));
+  const nowMs = () => clock.nowMs();
+  const verifier = new Verifier();
+  const trust = { verifier, authority: identity.authority, nowMs };
+  const nodes = await Nodes.open({ database, hubCertificate: identity.hubCertificate, ...trust });
+  const bus = await connectBus({
+    urls: identity.natsUrls,
+    name: `monitor ${identity.nodeCode}`,
+    credentials: requireBusCredentials(identity),
+    tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+    inboxPrefix: inboxPrefix(identity.nodeCode),
+    log,
+  });
+  const changed = createWakeup();
+  const board: BoardPorts = {
+    database,
+    nodes,
+    nowMs,
+    timeZone: identity.timeZone,
+    nodeSilentAfterMs: config.alerts.nodeSilentAfterMs,
+  };
+  const isRevoked = (caller: Caller) => isRevokedIn(nodes, caller);
+  const http = await startBoard(config, identity, board, isRevoked, nowMs, log);
+  const grpc = await startApi(config, identity, { ...board, clock, changed, http, isRevoked, log });
+
+  const parts = [
+    ...createIngestParts({
+      bus,
+      platformCode: identity.platformCode,
+      monitorCode: identity.nodeCode,
+      // The platform's zone is fixed when it is founded: a day of the books never moves.
+      entries: { database, booksDay: createBooksDay(identity.timeZone), ...trust },
+      takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
+      takeDirectory: (bytes) => nodes.takeDirectory(bytes),
+      signer: new Signer(identity.keyPem, identity.certificate),
+      clock,
+      log,
+      changed,
+    }),
+    alertsPart(config, board, clock, log),
+  ];
+  const closed = supervise(parts, { signal, clock, log }).then(async () => {
+    await Promise.all([grpc.close(), http.close()]);
+    await bus.close();
+    await database.destroy();
+  });
+  return { address: grpc.address, boardAddress: http.url, closed };
+}
+
+function requireBusCredentials(identity: NodeIdentity): { jwt: string; seed: string } {
+  if (identity.nats === undefined) throw new Error('the monitor’s identity has no bus credentials');
+  return identity.nats;
+}
+
+function isRevokedIn(nodes: Nodes, caller: Caller): boolean {
+  const known = nodes.directory?.nodes.find(({ nodeId }) => Buffer.compare(nodeId, caller.nodeId) === 0);
+  return known?.revoked === true;
+}
+
+function tlsOf(identity: NodeIdentity): { cert: string; key: string; ca: string } {
+  const ca = toPem(identity.authority, 'CERTIFICATE');
+  return { cert: toPem(identity.certificate, 'CERTIFICATE'), key: identity.keyPem, ca };
+}
+
+interface ApiPorts extends BoardPorts {
+  readonly clock: Clock;
+  readonly changed: ReturnType<typeof createWakeup>;
+  readonly http: HttpServer;
+  readonly isRevoked: (caller: Caller) => boolean;
+  readonly log: Log;
+}
+
+async function startApi(config: MonitorConfig, identity: NodeIdentity, ports: ApiPorts): Promise<GrpcServer> {
+  return startGrpcServer({
+    listen: config.listen,
+    tls: tlsOf(identity),
+    services: [
+      monitorService({
+        ...ports,
+        openBoard: (caller) => {
+          const link = ports.http.openLink(caller);
+          return { url: link.url, expiresAtMs: BigInt(link.expiresAtMs) };
+        },
+      }),
+    ],
+    identify: (certificate) => verifyIssued(certificate, identity.authority, ports.nowMs()),
+    isRevoked: ports.isRevoked,
+    log: ports.log,
+  });
+}
+
+const LOOPBACK = /^(127\.|localhost:|\[::1\])/;
+
+async function startBoard(
+  config: MonitorConfig,
+  identity: NodeIdentity,
+  board: BoardPorts,
+  isRevoked: (caller: Caller) => boolean,
+  nowMs: () => number,
+  log: Log,
+): Promise<HttpServer> {
+  return startHttp({
+    listen: config.board.listen,
+    hosts: config.board.hosts,
+    ...(LOOPBACK.test(config.board.listen) ? {} : { tls: tlsOf(identity) }),
+    assets: boardAssets(),
+    services: [boardService(board)],
+    isRevoked,
+    nowMs,
+    log,
+  });
+}
+
+function boardAssets(): Map<string, Asset> {
+  const read = (name: string) => readFileSync(new URL(`./board/${name}`, import.meta.url), 'utf8');
+  return new Map([
+    ['/', { type: 'text/html; charset=utf-8', body: read('board.html') }],
+    ['/board.js', { type: 'text/javascript; charset=utf-8', body: read('board.js') }],
+    ['/board.css', { type: 'text/css; charset=utf-8', body: read('board.css') }],
+  ]);
+}
+
+function alertsPart(config: MonitorConfig, board: BoardPorts, clock: Clock, log: Log): Part {
+  const retryingSinceMs = new Map<string, number>();
+  return {
+    name: 'alerts',
+    async run(signal) {
+      // The telemetry that waited while the monitor was away comes first, or every node would seem silent at a start.
+      await clock.sleep(config.alerts.nodeSilentAfterMs, signal);
+      while (!signal.aborted) {
+        const { lanes } = await readBoard(board);
+        const conditions = findConditions({
+          nodes: board.nodes,
+          board: { lanes },
+          brokenEntries: await countBrokenEntries(board),
+          nowMs: clock.nowMs(),
+          ...config.alerts,
+          retryingSinceMs,
+        });
+        const { opened, resolved } = await keepAlerts(board.database, conditions, clock.nowMs());
+        if (opened + resolved > 0) log.info({ opened, resolved }, 'alerts changed');
+        await clock.sleep(LOOK_EVERY_MS, signal);
+      }
+    },
+  };
+}
+
+async function countBrokenEntries({ database, nodes }: BoardPorts): Promise<Map<string, number>> {
+  const rows = await database
+    .selectFrom('broken_entry')
+    .select(({ fn }) => ['node_id', fn.countAll<number>().as('count')])
+    .groupBy('node_id')
+    .execute();
+  return new Map(rows.map(({ node_id, count }) => [nodes.node(node_id)?.code ?? node_id, count]));
+}

@@ -1,0 +1,148 @@
+// The monitor's store: the books line by line, tallies that sum them up, the last word of every node, alerts.
+// A line of the books enters once: (lane, epoch, nonce, sequence) is its identity, and each change of a line moves the tallies
+// in the same transaction.
+
+import { type Migration, openDatabase } from '@qiao/database';
+import type { Kysely } from 'kysely';
+
+/** Where a delivery stands in the books, without regard to the clock (lateness is asked at reading). */
+export type DeliveryState = 'unstated' | 'inFlight' | 'balanced' | 'explained' | 'open' | 'deviation';
+
+export interface MonitorSchema {
+  /** Per node and exchange database: its entries up to `through` are here without a hole. */
+  book_position: { node_id: string; database_id: string; through: number };
+  delivery: DeliveryRow;
+  /** Sums per owner (lane, or bridge for capture) and day; see tallies.ts for the measures. */
+  tally: {
+    owner_id: string;
+    day: string;
+    measure: string;
+    table_name: string;
+    kind: string;
+    detail: string;
+    amount: number;
+  };
+  /** Parcels whose capture counts are in the tallies already: several lanes repeat them. */
+  counted_parcel: { parcel_id: string; counted_at_ms: number };
+  /** Entries whose signature or shape failed: never dropped, never believed. */
+  broken_entry: {
+    node_id: string;
+    database_id: string;
+    number: number;
+    lane_id: string;
+    reason: string;
+    at_ms: number;
+  };
+  /** Refusals as nodes report them. */
+  refusal: {
+    node_id: string;
+    database_id: string;
+    number: number;
+    lane_id: string;
+    code: string;
+    message: string;
+    hint: string;
+  };
+  node_state: { node_id: string; code: string; heartbeat: Uint8Array; received_at_ms: number };
+  directory: { id: number; generation: number; number: number; bytes: Uint8Array };
+  alert: AlertRow;
+}
+
+export interface DeliveryRow {
+  lane_id: string;
+  epoch: number;
+  nonce: string;
+  sequence: number;
+  bridge_id: string;
+  sender_id: string;
+  receiver_id: string;
+  /** Day of the books; empty until the statement is here. */
+  day: string;
+  sealed_at_ms: number;
+  received_at_ms: number;
+  applied_at_ms: number;
+  sent_hash: string;
+  received_hash: string;
+  /** KindCount[] as JSON. */
+  counts: string;
+  /** OutcomeCell[] as JSON; empty list without a receipt. */
+  outcomes: string;
+  /** {table, deleted, kept}[] as JSON. */
+  extras: string;
+  revision: number;
+  settlement_code: string;
+  state: DeliveryState;
+  reason: string;
+  rows: number;
+  /** The signed bytes, kept as evidence. */
+  statement: Uint8Array | null;
+  receipt: Uint8Array | null;
+}
+
+export interface AlertRow {
+  id: number;
+  /** What makes two sightings the same alert: code and subject's identity. */
+  condition_key: string;
+  level: 'warning' | 'fault';
+  code: string;
+  subject: string;
+  message: string;
+  hint: string;
+  state: 'open' | 'acknowledged' | 'resolved';
+  opened_at_ms: number;
+  acknowledged_at_ms: number;
+  acknowledged_by: string;
+  resolved_at_ms: number;
+  times: number;
+}
+
+const migrations: readonly Migration[] = [
+  {
+    id: '0001-books',
+    sql: `
+CREATE TABLE book_position (
+  node_id TEXT NOT NULL, database_id TEXT NOT NULL, through INTEGER NOT NULL,
+  PRIMARY KEY (node_id, database_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE delivery (
+  lane_id TEXT NOT NULL, epoch INTEGER NOT NULL, nonce TEXT NOT NULL, sequence INTEGER NOT NULL,
+  bridge_id TEXT NOT NULL, sender_id TEXT NOT NULL, receiver_id TEXT NOT NULL,
+  day TEXT NOT NULL, sealed_at_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, applied_at_ms INTEGER NOT NULL,
+  sent_hash TEXT NOT NULL, received_hash TEXT NOT NULL,
+  counts TEXT NOT NULL, outcomes TEXT NOT NULL, extras TEXT NOT NULL,
+  revision INTEGER NOT NULL, settlement_code TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, rows INTEGER NOT NULL,
+  statement BLOB, receipt BLOB,
+  PRIMARY KEY (lane_id, epoch, nonce, sequence)) STRICT;
+CREATE INDEX delivery_waiting ON delivery (state, sealed_at_ms) WHERE state IN ('inFlight', 'unstated');
+CREATE INDEX delivery_by_day ON delivery (day, sealed_at_ms);
+CREATE INDEX delivery_by_bridge ON delivery (bridge_id, sealed_at_ms);
+CREATE TABLE tally (
+  owner_id TEXT NOT NULL, day TEXT NOT NULL, measure TEXT NOT NULL, table_name TEXT NOT NULL, kind TEXT NOT NULL,
+  detail TEXT NOT NULL, amount INTEGER NOT NULL,
+  PRIMARY KEY (owner_id, day, measure, table_name, kind, detail)) STRICT, WITHOUT ROWID;
+CREATE TABLE counted_parcel (parcel_id TEXT PRIMARY KEY, counted_at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE broken_entry (
+  node_id TEXT NOT NULL, database_id TEXT NOT NULL, number INTEGER NOT NULL, lane_id TEXT NOT NULL, reason TEXT NOT NULL,
+  at_ms INTEGER NOT NULL, PRIMARY KEY (node_id, database_id, number)) STRICT, WITHOUT ROWID;
+CREATE TABLE refusal (
+  node_id TEXT NOT NULL, database_id TEXT NOT NULL, number INTEGER NOT NULL, lane_id TEXT NOT NULL, code TEXT NOT NULL,
+  message TEXT NOT NULL, hint TEXT NOT NULL, PRIMARY KEY (node_id, database_id, number)) STRICT, WITHOUT ROWID;
+CREATE TABLE node_state (
+  node_id TEXT PRIMARY KEY, code TEXT NOT NULL, heartbeat BLOB NOT NULL, received_at_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE directory (
+  id INTEGER PRIMARY KEY CHECK (id = 1), generation INTEGER NOT NULL, number INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE alert (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, condition_key TEXT NOT NULL, level TEXT NOT NULL, code TEXT NOT NULL,
+  subject TEXT NOT NULL, message TEXT NOT NULL, hint TEXT NOT NULL, state TEXT NOT NULL,
+  opened_at_ms INTEGER NOT NULL, acknowledged_at_ms INTEGER NOT NULL, acknowledged_by TEXT NOT NULL,
+  resolved_at_ms INTEGER NOT NULL, times INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX alert_unresolved ON alert (condition_key) WHERE state <> 'resolved';
+`,
+  },
+];
+
+export type MonitorDatabase = Kysely<MonitorSchema>;
+
+/** Opens, and creates when missing, the monitor's store. */
+export async function openMonitorDatabase(file: string): Promise<MonitorDatabase> {
+  return openDatabase<MonitorSchema>(file, migrations);
+}

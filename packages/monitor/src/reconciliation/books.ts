@@ -1,0 +1,315 @@
+// Reading the books: tallies of a span of days become lines — one per lane, or one per lane and day — with the verdict and the
+// remarks that name the leg and the side. Only here does the clock come in: a receipt missing past the bridge's lateAfter.
+
+import type { CaptureCounts, ExtraRows, OutcomeCount } from '@qiao/contract/counts';
+import type { BooksLine, ReconcileRequest, ReconcileResponse, SideCounts } from '@qiao/contract/monitor';
+import type { DirectoryBridge, LaneAssignment } from '@qiao/contract/node';
+import {
+  contractKind,
+  contractOutcome,
+  contractVerdict,
+  idText,
+  KINDS,
+  type Kind,
+  type Outcome,
+  QiaoError,
+  type Verdict,
+  worst,
+} from '@qiao/exchange';
+import type { Nodes } from '../ingest/nodes.ts';
+import type { DeliveryState, MonitorDatabase } from '../monitorDatabase.ts';
+
+export interface BooksPorts {
+  readonly database: MonitorDatabase;
+  readonly nodes: Nodes;
+  readonly nowMs: () => number;
+  /** Used until the first directory is here. */
+  readonly timeZone: string;
+}
+
+/** A row has arrived when it ended in one of these: what the kind was sent to do, or found so. */
+const ARRIVED: ReadonlySet<string> = new Set<Outcome>([
+  'inserted',
+  'updated',
+  'deleted',
+  'unchanged',
+  'insertedInsteadOfUpdate',
+  'updatedInsteadOfInsert',
+  'deletedNothing',
+]);
+const OPEN: ReadonlySet<string> = new Set<Outcome>(['quarantined', 'held']);
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+
+interface TallyRow {
+  readonly owner_id: string;
+  readonly day: string;
+  readonly measure: string;
+  readonly table_name: string;
+  readonly kind: string;
+  readonly detail: string;
+  readonly amount: number;
+}
+
+interface Late {
+  readonly deliveries: number;
+  readonly rows: number;
+  readonly since: number;
+}
+
+/** The books for a request. Throws DAY_INVALID, BRIDGE_UNKNOWN. */
+export async function readBooks(ports: BooksPorts, request: ReconcileRequest): Promise<ReconcileResponse> {
+  for (const day of [request.fromDay, request.toDay]) {
+    if (day !== '' && !DAY.test(day)) throw new QiaoError('DAY_INVALID', `found day ${day}, expected YYYY-MM-DD`);
+  }
+  const bridges = (ports.nodes.directory?.bridges ?? []).filter(
+    ({ name }) => request.bridge === '' || name === request.bridge,
+  );
+  if (request.bridge !== '' && bridges.length === 0) {
+    throw new QiaoError('BRIDGE_UNKNOWN', `no bridge ${request.bridge} in the books`, { hint: 'qiao bridge list' });
+  }
+  const tallies = await selectTallies(ports, request);
+  const lines: BooksLine[] = [];
+  for (const bridge of bridges) {
+    for (const lane of bridge.lanes) {
+      const days = request.byDay ? daysOf(tallies, lane) : [''];
+      for (const day of days) {
+        const line = await readLine(ports, request, tallies, bridge, lane, day);
+        if (isWanted(request, line)) lines.push(line);
+      }
+    }
+  }
+  return {
+    lines,
+    verdict: contractVerdict(worst(lines.map(({ verdict }) => verdictOf(verdict)))),
+    timeZone: ports.nodes.directory?.timeZone ?? ports.timeZone,
+    atMs: BigInt(ports.nowMs()),
+  };
+}
+
+function isWanted(request: ReconcileRequest, line: BooksLine): boolean {
+  return (
+    (request.fromDepartment === '' || request.fromDepartment === line.sourceDepartment) &&
+    (request.toDepartment === '' || request.toDepartment === line.destinationDepartment)
+  );
+}
+
+async function selectTallies(ports: BooksPorts, request: ReconcileRequest): Promise<Map<string, TallyRow[]>> {
+  let query = ports.database.selectFrom('tally').selectAll();
+  if (request.fromDay !== '') query = query.where('day', '>=', request.fromDay);
+  if (request.toDay !== '') query = query.where('day', '<=', request.toDay);
+  const byOwner = new Map<string, TallyRow[]>();
+  for (const row of await query.execute()) {
+    const rows = byOwner.get(row.owner_id);
+    if (rows === undefined) byOwner.set(row.owner_id, [row]);
+    else rows.push(row);
+  }
+  return byOwner;
+}
+
+function daysOf(tallies: ReadonlyMap<string, TallyRow[]>, lane: LaneAssignment): string[] {
+  return [...new Set((tallies.get(idText(lane.laneId)) ?? []).map(({ day }) => day))].sort();
+}
+
+async function readLine(
+  ports: BooksPorts,
+  request: ReconcileRequest,
+  tallies: ReadonlyMap<string, TallyRow[]>,
+  bridge: DirectoryBridge,
+  lane: LaneAssignment,
+  day: string,
+): Promise<BooksLine> {
+  const laneId = idText(lane.laneId);
+  const ofDay = (rows: readonly TallyRow[] = []) =>
+    rows.filter((row) => (day === '' || row.day === day) && row.amount !== 0);
+  const rows = ofDay(tallies.get(laneId));
+  const source = ports.nodes.node(idText(lane.senderId));
+  const destination = ports.nodes.node(idText(lane.receiverId));
+  const deliveries = byState(rows, 'deliveries');
+  const rowsByState = byState(rows, 'rows');
+  const late = await readLate(ports, bridge, laneId, day, request);
+  const openRows = sum(rows, (row) => row.measure === 'outcome' && OPEN.has(row.detail));
+  const total = [...deliveries.values()].reduce((all, count) => all + count, 0);
+  const inFlight = deliveries.get('inFlight') ?? 0;
+  const broken = deliveries.get('deviation') ?? 0;
+  const line: BooksLine = {
+    bridgeId: bridge.bridgeId,
+    bridge: bridge.name,
+    title: bridge.title,
+    laneId: lane.laneId,
+    sourceNode: source?.code ?? idText(lane.senderId),
+    sourceDepartment: source?.departmentCode ?? '',
+    destinationNode: destination?.code ?? idText(lane.receiverId),
+    destinationDepartment: destination?.departmentCode ?? '',
+    day,
+    captured: captureCounts(ofDay(tallies.get(idText(bridge.bridgeId)))),
+    sent: sideCounts(rows, (row) => row.measure === 'sent'),
+    received: sideCounts(rows, (row) => row.measure === 'outcome' && ARRIVED.has(row.detail)),
+    outcomes: outcomeCounts(rows),
+    extras: extraRows(rows),
+    deliveries: BigInt(total),
+    receipted: BigInt(total - inFlight),
+    inFlightDeliveries: BigInt(inFlight),
+    inFlightRows: BigInt(rowsByState.get('inFlight') ?? 0),
+    openRows: BigInt(openRows),
+    verdict: contractVerdict(
+      worst([
+        ...(['balanced', 'explained', 'open', 'deviation'] as const).filter(
+          (state) => (deliveries.get(state) ?? 0) > 0,
+        ),
+        ...(inFlight > late.deliveries ? (['inFlight'] as const) : []),
+        ...(late.deliveries > 0 ? (['deviation'] as const) : []),
+        'balanced',
+      ]),
+    ),
+    remarks: [],
+  };
+  return { ...line, remarks: remarks(line, late, broken) };
+}
+
+/** Deliveries whose receipt is missing past the bridge's lateAfter, and receipts whose statement is. */
+async function readLate(
+  ports: BooksPorts,
+  bridge: DirectoryBridge,
+  laneId: string,
+  day: string,
+  request: ReconcileRequest,
+): Promise<Late> {
+  const before = ports.nowMs() - Number(bridge.lateAfterMs);
+  let query = ports.database
+    .selectFrom('delivery')
+    .select(({ fn }) => [
+      fn.countAll<number>().as('deliveries'),
+      fn.sum<number | null>('rows').as('rows'),
+      fn.min<number | null>('sealed_at_ms').as('since'),
+    ])
+    .where('lane_id', '=', laneId)
+    .where((where) =>
+      where.or([
+        where.and([where('state', '=', 'inFlight'), where('sealed_at_ms', '<', before)]),
+        where.and([where('state', '=', 'unstated'), where('received_at_ms', '<', before)]),
+      ]),
+    );
+  if (day !== '') query = query.where('day', '=', day);
+  if (request.fromDay !== '') query = query.where('day', '>=', request.fromDay);
+  if (request.toDay !== '') query = query.where('day', '<=', request.toDay);
+  const found = await query.executeTakeFirst();
+  return { deliveries: found?.deliveries ?? 0, rows: found?.rows ?? 0, since: found?.since ?? 0 };
+}
+
+function remarks(line: BooksLine, late: Late, broken: number): string[] {
+  const found: string[] = [];
+  if (late.deliveries > 0) {
+    found.push(
+      `${late.deliveries} deliveries (${late.rows} rows) wait too long for a receipt of ${line.destinationNode}: ` +
+        'leg 传输 when they wait at the sender (qiao watch: send), leg 入库 when the receiver has them (apply)',
+    );
+  }
+  if (broken > 0) {
+    found.push(`${broken} deliveries whose sums, hash or signature fail: qiao reconcile ${line.bridge} --deliveries`);
+  }
+  if (line.openRows > 0n) found.push(`${line.openRows} rows wait in quarantine at ${line.destinationNode} (leg 入库)`);
+  const refused = line.captured.reduce((all, { refused: rows }) => all + rows, 0n);
+  if (refused > 0n) found.push(`${refused} rows were refused at ${line.sourceNode} (leg 抽取) and never sent`);
+  const kept = line.extras.reduce((all, extra) => all + extra.kept, 0n);
+  if (kept > 0n)
+    found.push(
+      `${kept} rows at ${line.destinationNode} are not in the source and not owned by this lane; they were kept`,
+    );
+  return found;
+}
+
+function byState(rows: readonly TallyRow[], measure: string): Map<DeliveryState, number> {
+  const states = new Map<DeliveryState, number>();
+  for (const row of rows) {
+    if (row.measure !== measure) continue;
+    const state = row.detail as DeliveryState;
+    states.set(state, (states.get(state) ?? 0) + row.amount);
+  }
+  return states;
+}
+
+function sideCounts(rows: readonly TallyRow[], wanted: (row: TallyRow) => boolean): SideCounts {
+  const of = (kind: Kind) => sum(rows, (row) => wanted(row) && row.kind === kind);
+  const [inserts, updates, deletes] = [of('insert'), of('update'), of('delete')];
+  return {
+    total: BigInt(inserts + updates + deletes),
+    inserts: BigInt(inserts),
+    updates: BigInt(updates),
+    deletes: BigInt(deletes),
+  };
+}
+
+function outcomeCounts(rows: readonly TallyRow[]): OutcomeCount[] {
+  return grouped(rows, 'outcome', ({ table_name, kind, detail }) => [table_name, kind, detail]).map(
+    ([[table, kind, outcome], amount]) => ({
+      table: table as string,
+      sent: contractKind(kind as Kind),
+      outcome: contractOutcome(outcome as Outcome),
+      rows: BigInt(amount),
+    }),
+  );
+}
+
+function extraRows(rows: readonly TallyRow[]): ExtraRows[] {
+  const tables = new Set(rows.filter(({ measure }) => measure === 'extra').map(({ table_name }) => table_name));
+  const of = (table: string, detail: string) =>
+    BigInt(sum(rows, (row) => row.measure === 'extra' && row.table_name === table && row.detail === detail));
+  return [...tables].sort().map((table) => ({ table, deleted: of(table, 'deleted'), kept: of(table, 'kept') }));
+}
+
+function captureCounts(rows: readonly TallyRow[]): CaptureCounts[] {
+  const tables = [
+    ...new Set(rows.filter(({ measure }) => measure === 'capture').map(({ table_name }) => table_name)),
+  ].sort();
+  return tables.flatMap((table) =>
+    KINDS.map((kind) => {
+      const of = (detail: string) =>
+        BigInt(
+          sum(
+            rows,
+            (row) =>
+              row.measure === 'capture' && row.table_name === table && row.kind === kind && row.detail === detail,
+          ),
+        );
+      return {
+        table,
+        kind: contractKind(kind),
+        captured: of('captured'),
+        packed: of('packed'),
+        folded: of('folded'),
+        filtered: of('filtered'),
+        refused: of('refused'),
+      };
+    }).filter(({ captured }) => captured > 0n),
+  );
+}
+
+function grouped(
+  rows: readonly TallyRow[],
+  measure: string,
+  keyOf: (row: TallyRow) => string[],
+): [key: string[], amount: number][] {
+  const groups = new Map<string, [string[], number]>();
+  for (const row of rows) {
+    if (row.measure !== measure) continue;
+    const key = keyOf(row);
+    const name = JSON.stringify(key);
+    groups.set(name, [key, (groups.get(name)?.[1] ?? 0) + row.amount]);
+  }
+  return [...groups.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => group);
+}
+
+function sum(rows: readonly TallyRow[], wanted: (row: TallyRow) => boolean): number {
+  return rows.reduce((all, row) => (wanted(row) ? all + row.amount : all), 0);
+}
+
+/** VERDICT_IN_FLIGHT → inFlight. */
+function verdictOf(verdict: BooksLine['verdict']): Verdict {
+  const words: Readonly<Record<string, Verdict>> = {
+    VERDICT_BALANCED: 'balanced',
+    VERDICT_EXPLAINED: 'explained',
+    VERDICT_IN_FLIGHT: 'inFlight',
+    VERDICT_OPEN: 'open',
+  };
+  return words[verdict] ?? 'deviation';
+}

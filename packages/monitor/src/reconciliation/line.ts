@@ -1,0 +1,137 @@
+// One line of the books per delivery: how statement, receipt and settlement come together, in whatever order they arrive.
+
+import type { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
+import {
+  countsOf,
+  idText,
+  type KindCount,
+  Matrix,
+  type OutcomeCell,
+  safeCount,
+  totalRows,
+  verdictOfDelivery,
+} from '@qiao/exchange';
+import type { DeliveryRow, DeliveryState } from '../monitorDatabase.ts';
+
+export interface LineKey {
+  readonly lane_id: string;
+  readonly epoch: number;
+  readonly nonce: string;
+  readonly sequence: number;
+}
+
+/** The identity of the delivery that a statement or receipt speaks of. */
+export function lineKey(entry: Statement | Receipt): LineKey {
+  return {
+    lane_id: idText(entry.laneId),
+    epoch: safeCount(entry.epoch?.ordinal ?? 0n),
+    nonce: hex(entry.epoch?.nonce ?? new Uint8Array()),
+    sequence: safeCount(entry.sequence),
+  };
+}
+
+/** A line with nothing in it yet. */
+export function emptyLine(key: LineKey, entry: Statement | Receipt): DeliveryRow {
+  return {
+    ...key,
+    bridge_id: idText(entry.bridgeId),
+    sender_id: idText(entry.senderId),
+    receiver_id: idText(entry.receiverId),
+    day: '',
+    sealed_at_ms: 0,
+    received_at_ms: 0,
+    applied_at_ms: 0,
+    sent_hash: '',
+    received_hash: '',
+    counts: '[]',
+    outcomes: '[]',
+    extras: '[]',
+    revision: 0,
+    settlement_code: '',
+    state: 'unstated',
+    reason: '',
+    rows: 0,
+    statement: null,
+    receipt: null,
+  };
+}
+
+/** The line once the sender's statement is in. A second statement of the same delivery says the same (it is signed) or is a deviation. */
+export function withStatement(line: DeliveryRow, statement: Statement, signed: Uint8Array, day: string): DeliveryRow {
+  const counts = countsOf(statement.counts);
+  const sentHash = hex(statement.contentHash);
+  if (line.sent_hash !== '' && line.sent_hash !== sentHash) {
+    return { ...line, state: 'deviation', reason: 'two statements of one delivery name different contents (fork)' };
+  }
+  return judged({
+    ...line,
+    day,
+    sealed_at_ms: Number(statement.sealedAtMs),
+    sent_hash: sentHash,
+    counts: JSON.stringify(counts),
+    rows: totalRows(counts),
+    statement: signed,
+  });
+}
+
+/** The line once a receipt is in; an older revision changes nothing. */
+export function withReceipt(
+  line: DeliveryRow,
+  receipt: Receipt,
+  signed: Uint8Array,
+  receivedAtMs: number,
+): DeliveryRow {
+  if (receipt.revision <= line.revision) return line;
+  return judged({
+    ...line,
+    revision: receipt.revision,
+    received_hash: hex(receipt.contentHash),
+    outcomes: JSON.stringify(Matrix.ofContract(receipt.outcomes).cells()),
+    extras: JSON.stringify(
+      receipt.extras.map(({ table, deleted, kept }) => ({ table, deleted: safeCount(deleted), kept: safeCount(kept) })),
+    ),
+    received_at_ms: receivedAtMs,
+    applied_at_ms: Number(receipt.appliedAtMs),
+    receipt: signed,
+  });
+}
+
+/** The line once the sender closed it without a receipt: every row is cancelled. A receipt that did come stands. */
+export function withSettlement(line: DeliveryRow, settlement: Settlement): DeliveryRow {
+  if (line.revision > 0) return line;
+  const outcomes = Matrix.from(
+    (JSON.parse(line.counts) as KindCount[]).flatMap(({ table, inserts, updates, deletes }) => [
+      { table, sent: 'insert', outcome: 'cancelled', rows: inserts } as const,
+      { table, sent: 'update', outcome: 'cancelled', rows: updates } as const,
+      { table, sent: 'delete', outcome: 'cancelled', rows: deletes } as const,
+    ]),
+  ).cells();
+  return judged({ ...line, settlement_code: settlement.code, outcomes: JSON.stringify(outcomes) });
+}
+
+/** State and reason from what is in the line; the clock is left out, lateness is asked when the books are read. */
+function judged(line: DeliveryRow): DeliveryRow {
+  if (line.day === '') return { ...line, state: 'unstated', reason: 'a receipt without the sender’s statement' };
+  const { verdict, reason } = verdictOfDelivery({
+    counts: JSON.parse(line.counts) as KindCount[],
+    contentHash: Buffer.from(line.sent_hash, 'hex'),
+    sealedAtMs: line.sealed_at_ms,
+    ...(line.revision === 0
+      ? {}
+      : {
+          receipt: {
+            outcomes: JSON.parse(line.outcomes) as OutcomeCell[],
+            contentHash: Buffer.from(line.received_hash, 'hex'),
+          },
+        }),
+    ...(line.settlement_code === '' ? {} : { settlement: { code: line.settlement_code } }),
+    nowMs: line.sealed_at_ms,
+    lateAfterMs: Number.MAX_SAFE_INTEGER,
+  });
+  const state: DeliveryState = verdict;
+  return { ...line, state, reason };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex');
+}
