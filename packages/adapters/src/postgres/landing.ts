@@ -115,8 +115,7 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
   const mark = markOf(layout);
   // A key that is equal may still be stored otherwise (1.0 and 1.00): types whose equality is loose are compared too.
   const written = piece.columns.filter((name) => !key.includes(name) || hasLooseEquality(layout, name));
-  const differs = (other: string) =>
-    written.length === 0 ? 'false' : `ROW(${identifiers(written, 't.')}) *<> ROW(${identifiers(written, `${other}.`)})`;
+  const differs = (other: string) => imagesDiffer(written, other);
   const assignments = written.map((name) => `${identifier(name)} = EXCLUDED.${identifier(name)}`);
   if (mark !== undefined)
     assignments.push(`${mark.column} = CASE WHEN ${mark.isMarked} THEN ${mark.clear} ELSE t.${mark.column} END`);
@@ -134,14 +133,18 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
   const due = layout.hasRowTriggers
     ? await countOf(session, `SELECT count(*) FROM ${join} WHERE ${differs('s')} AND ${owned.sql}`, owned.parameters)
     : 0;
+  const upsert = `
+    INSERT INTO ${layout.sql} AS t (${identifiers(piece.columns)}${mark === undefined ? '' : `, ${mark.column}`})
+    SELECT ${identifiers(piece.columns, 's.')}${mark === undefined ? '' : `, ${mark.clear}`} FROM ${stage.sql} s
+    ON CONFLICT (${identifiers(key)}) DO UPDATE SET ${assignments.join(', ')}
+    WHERE (${differs('EXCLUDED')}${mark === undefined ? '' : ` OR ${mark.isMarked}`}) AND ${owned.sql}`;
   const [row] = await session.rows(
-    `WITH landed AS (
-       INSERT INTO ${layout.sql} AS t (${identifiers(piece.columns)}${mark === undefined ? '' : `, ${mark.column}`})
-       SELECT ${identifiers(piece.columns, 's.')}${mark === undefined ? '' : `, ${mark.clear}`} FROM ${stage.sql} s
-       ON CONFLICT (${identifiers(key)}) DO UPDATE SET ${assignments.join(', ')}
-       WHERE (${differs('EXCLUDED')}${mark === undefined ? '' : ` OR ${mark.isMarked}`}) AND ${owned.sql}
-       RETURNING (t.xmax = 0) AS is_new)
-     SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM landed`,
+    layout.isPartitioned
+      ? // A partitioned table shows no xmax: what its snapshot had before the statement was there.
+        `WITH landed AS (${upsert} RETURNING 1), earlier AS (SELECT count(*) AS n FROM ${join})
+         SELECT ${count} - earlier.n, (SELECT count(*) FROM landed) - (${count} - earlier.n) FROM earlier`
+      : `WITH landed AS (${upsert} RETURNING (t.xmax = 0) AS is_new)
+         SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM landed`,
     owned.parameters,
   );
   const fresh = Number(row?.[0]);
@@ -216,7 +219,7 @@ async function landPartialUpdate(session: Session, layout: Layout, stage: Stage,
           `UPDATE ${layout.sql} t SET ${written.map((name) => `${identifier(name)} = s.${identifier(name)}`).join(', ')}
              FROM ${stage.sql} s
             WHERE ${sameKey(key, 't', 's')} AND ${owned.sql}
-              AND ROW(${identifiers(written, 't.')}) *<> ROW(${identifiers(written, 's.')})`,
+              AND ${imagesDiffer(written, 's')}`,
           owned.parameters,
         );
   return {
@@ -330,6 +333,15 @@ function merged(first: readonly IsolatedLine[], second: readonly IsolatedLine[])
     return { ...line, index };
   });
   return [...first, ...shifted];
+}
+
+/**
+ * The stored images differ: exact for json, xml, points, numeric scale and minus zero, where `IS DISTINCT FROM` is either
+ * missing or blind. The function of `*<>`, because the operator between two ROW(…) compares column by column.
+ */
+function imagesDiffer(columns: readonly string[], other: string): string {
+  if (columns.length === 0) return 'false';
+  return `pg_catalog.record_image_ne(ROW(${identifiers(columns, 't.')}), ROW(${identifiers(columns, `${other}.`)}))`;
 }
 
 /** Types whose `=` holds between values that are stored otherwise. */

@@ -23,6 +23,7 @@ export interface Layout {
   readonly target: TargetTable;
   readonly oid: string;
   readonly sql: string;
+  readonly isPartitioned: boolean;
   readonly columns: ReadonlyMap<string, LayoutColumn>;
   /** Changes whenever a column's type does; stages are made for one fingerprint. */
   readonly fingerprint: string;
@@ -54,7 +55,7 @@ const LAYOUT = `
                           WHERE u.place <= i.indnkeyatts)
                       = (SELECT pg_catalog.array_agg(w.name ORDER BY w.name COLLATE "C")
                            FROM pg_catalog.jsonb_array_elements_text(a.key) w (name))),
-         pg_catalog.to_regclass(a.notes) IS NOT NULL
+         pg_catalog.to_regclass(a.notes) IS NOT NULL, c.relkind
     FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS a (label text, schema text, name text, key jsonb, notes text)
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = a.schema
     LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = a.name AND c.relkind IN ('r', 'p')`;
@@ -76,7 +77,7 @@ export async function readLayouts(
     key: table.key,
     notes: qualified(schema, loadTableName(laneId, table.table)),
   }));
-  for (const [label, oid, columns, triggers, hasKey, hasNotes] of await session.rows(LAYOUT, [
+  for (const [label, oid, columns, triggers, hasKey, hasNotes, relationKind] of await session.rows(LAYOUT, [
     JSON.stringify(request),
   ])) {
     const target = asked.get(label ?? '');
@@ -93,6 +94,7 @@ export async function readLayouts(
       target,
       oid,
       sql: where,
+      isPartitioned: relationKind === 'p',
       columns: new Map(list.map((column) => [column.name, column])),
       fingerprint: `${oid} ${columns}`,
       hasRowTriggers: triggers === 't',

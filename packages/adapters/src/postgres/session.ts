@@ -82,17 +82,20 @@ export class Session {
   /** Sends row text in one piece to `COPY … FROM STDIN`; gives the number of rows in the server's tag. */
   async copyIn(statement: string, rows: Uint8Array): Promise<number> {
     const copy = this.client.query(copyFrom(statement));
+    // A connection that dies during COPY ends no stream by itself.
+    const ended = () => copy.destroy(new Error('connection ended'));
+    this.client.once('end', ended);
     try {
       await new Promise<void>((resolve, reject) => {
         copy.once('error', reject);
-        copy.once('finish', () => resolve());
-        // A connection that dies during COPY ends no stream by itself.
-        this.client.once('end', () => reject(new Error('connection ended')));
+        copy.once('finish', resolve);
         copy.end(rows);
       });
       return copy.rowCount;
     } catch (error) {
       throw this.#failed(error);
+    } finally {
+      this.client.removeListener('end', ended);
     }
   }
 
@@ -186,7 +189,8 @@ function fixedSettings(
     bytea_output: 'hex',
     xmloption: 'content',
     standard_conforming_strings: 'on',
-    search_path: `pg_catalog, ${schema}, pg_temp`,
+    // pg_catalog comes first by itself; naming it would make it the place where tables are created.
+    search_path: `${schema}, pg_temp`,
     row_security: 'off',
     synchronous_commit: 'on',
     statement_timeout: String(limits.statementMs),
