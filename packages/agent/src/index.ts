@@ -1,1 +1,14 @@
-export {};
+export { type StartAgentOptions, startAgent } from './agent.ts';
+export { type AgentStatus, readAgentStatus } from './commands/status.ts';
+export { type AgentConfig, agentConfigSchema } from './config.ts';
+export {
+  type AddDataSourceOptions,
+  addDataSource,
+  dataSourceTables,
+  type NewDataSource,
+  testDataSource,
+} from './data-sources/manage.ts';
+export { readAgentConfig } from './data-sources/settings.ts';
+export type { ExchangeDatabaseStatus, LaneStatus } from './exchange-database/readStatus.ts';
+export { type JoinAgentOptions, type Joined, joinAgent } from './join/join.ts';
+export { type Finding, preflight } from './join/preflight.ts';

@@ -91,6 +91,17 @@ export function readExchangeDatabaseStatus(file: string): ExchangeDatabaseStatus
   }
 }
 
+/** The snapshot that the agent cached (encoded Signed), undefined before the first. */
+export function readCachedSnapshot(file: string): Uint8Array | undefined {
+  const sqlite = new Database(file, { readonly: true, fileMustExist: true, timeout: 5_000 });
+  try {
+    const held = sqlite.prepare("SELECT value FROM meta WHERE name = 'snapshot'").pluck().get();
+    return held instanceof Uint8Array ? held : undefined;
+  } finally {
+    sqlite.close();
+  }
+}
+
 function lane(row: LaneRow, direction: 'out' | 'in'): LaneStatus {
   return {
     lane: row.lane.toLowerCase(),

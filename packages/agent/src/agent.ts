@@ -1,0 +1,387 @@
+// The agent: builds every real port once, hands each part what it needs, and supervises them until it is stopped. The only
+// file that knows all of them; what they do is in their folders.
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { type Bus, connectBus, consumers, inboxPrefix, streams, subjects } from '@qiao/bus';
+import { ControlMessage } from '@qiao/contract/control';
+import type { ServiceState } from '@qiao/contract/node';
+import { idText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
+import {
+  type Clock,
+  createHostSampler,
+  createWakeup,
+  type Log,
+  type Part,
+  supervise,
+  systemClock,
+  VERSION,
+} from '@qiao/runtime';
+import { keyIdOf, type NodeIdentity, readIdentity, Signer, sealing, sealingContext, toPem } from '@qiao/security';
+import { applyPart, forkReason } from './apply/apply.ts';
+import { createLaneConditions } from './apply/lane-conditions.ts';
+import type { BodyOpener } from './apply/open-body.ts';
+import { booksPart } from './books/publish.ts';
+import { createCaptureParts } from './capture/index.ts';
+import { commandsPart } from './commands/answer.ts';
+import { executeCommand } from './commands/execute.ts';
+import { diagnose } from './commands/status.ts';
+import type { AgentConfig } from './config.ts';
+import { controlPart } from './control/consume.ts';
+import { createDesiredState } from './control/desired.ts';
+import { createFence } from './control/fence.ts';
+import { helloPart } from './control/hello.ts';
+import { outgoingControlPart } from './control/outgoing.ts';
+import { createSnapshotDoor } from './control/take-snapshot.ts';
+import { createTrust } from './control/trust.ts';
+import { makeExchangeTables } from './data-sources/exchange-tables.ts';
+import { createDataSources } from './data-sources/registry.ts';
+import { dataSourceConfigs, exchangeDatabaseFile, permissionsOf, settingsProblems } from './data-sources/settings.ts';
+import { openExchangeDatabase } from './exchange-database/index.ts';
+import { heartbeatPart } from './heartbeat/heartbeat.ts';
+import { dataSourceProbes } from './heartbeat/probes.ts';
+import { identityDirectory } from './join/join.ts';
+import { createAnswers } from './receive/answer.ts';
+import { createAsker } from './receive/ask.ts';
+import { receivePart } from './receive/receive.ts';
+import { createSendParts, DEFAULT_SEND_LIMITS } from './send/index.ts';
+
+export interface StartAgentOptions {
+  /** As `readAgentConfig` gives it: paths absolute. */
+  readonly config: AgentConfig;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+const CHECKPOINT_EVERY_MS = 60_000;
+
+/**
+ * Runs the agent until the signal aborts. Rejects at once for what no waiting mends: IDENTITY_MISSING, CONFIG_INVALID,
+ * EXCHANGE_DATABASE_LOCKED, SECRET_MISSING. A hub or bus that is away is waited for; capture goes on meanwhile.
+ */
+export async function startAgent({ config, signal, log, clock = systemClock }: StartAgentOptions): Promise<void> {
+  const problems = settingsProblems(config);
+  if (problems.length > 0) throw new ProblemsError(problems, { code: 'CONFIG_INVALID' });
+  const identity = readIdentity(identityDirectory(config));
+  requireOwnIdentity(identity, config);
+  mkdirSync(config.directory, { recursive: true, mode: 0o700 });
+  if (config.exchange === undefined) makeExchangeTables(config);
+  const database = openExchangeDatabase(exchangeDatabaseFile(config), { nowMs: () => clock.nowMs() });
+  const sources = createDataSources(dataSourceConfigs(config));
+  let bus: Bus | undefined;
+  try {
+    bus = await openBus(identity, log);
+    const agent = buildAgent({ config, identity, database, sources, bus, log, clock });
+    log.info({ node: identity.nodeCode, platform: identity.platformCode, version: VERSION }, 'agent started');
+    await supervise(agent, { signal, clock, log });
+    log.info('agent stopped');
+  } finally {
+    await bus?.close().catch(() => {});
+    await sources.close();
+    database.close();
+  }
+}
+
+interface Built {
+  readonly config: AgentConfig;
+  readonly identity: NodeIdentity;
+  readonly database: ReturnType<typeof openExchangeDatabase>;
+  readonly sources: ReturnType<typeof createDataSources>;
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+function buildAgent({ config, identity, database, sources, bus, log, clock }: Built): Part[] {
+  const nodeId = idText(identity.nodeId);
+  const platformId = idText(identity.platformId);
+  const { platformCode, nodeCode, hubCertificate } = identity;
+  const startedAtMs = clock.nowMs();
+  const newId = () => new Uint8Array(randomBytes(16));
+  const child = (part: string) => log.child({ part });
+
+  const signer = new Signer(identity.keyPem, identity.certificate);
+  const trust = createTrust({ authority: identity.authority, platformId, nowMs: () => clock.nowMs() });
+  const permissions = permissionsOf(config, sources);
+  const desired = createDesiredState();
+  const fence = createFence();
+  const wakeups = {
+    hello: createWakeup(),
+    controlOut: createWakeup(),
+    books: createWakeup(),
+    room: createWakeup(),
+    apply: new Map(sources.names().map(({ name }) => [name, createWakeup()])),
+  };
+  const wakeApply = () => {
+    for (const wakeup of wakeups.apply.values()) wakeup.wake();
+  };
+
+  const door = createSnapshotDoor({
+    reader: { platformId, nodeId, nodeCode, hubCertificate, trust, permissions },
+    desired,
+    cache: { load: () => database.meta.snapshot(), save: (bytes) => database.meta.setSnapshot(bytes) },
+    report: (actual) => {
+      const message = ControlMessage.fromPartial({ body: { $case: 'actualState', value: actual } });
+      database.controlOut.add(ControlMessage.encode(message).finish(), clock.nowMs(), 'actualState');
+      wakeups.controlOut.wake();
+    },
+    log: child('snapshot'),
+  });
+
+  const capture = createCaptureParts({
+    database,
+    desired,
+    dataSources: sources,
+    permissions,
+    signer,
+    clock,
+    log: child('capture'),
+    newId,
+    limits: config.limits,
+    onPacked: () => {
+      send.wake();
+      wakeups.books.wake();
+    },
+  });
+  const send = createSendParts({
+    database,
+    desired,
+    fence,
+    bus,
+    dataSubject: subjects.up(platformCode, nodeCode, 'data'),
+    signer,
+    sealing,
+    clock,
+    log: child('send'),
+    newId,
+    limits: { ...DEFAULT_SEND_LIMITS, ...config.limits },
+    onRoom: () => capture.wake(),
+  });
+
+  const conditions = createLaneConditions({ database, clock, log: child('apply') });
+  const onQueued = () => {
+    wakeups.controlOut.wake();
+    wakeups.books.wake();
+  };
+  const ask = createAsker({ database, clock, log: child('ask'), onQueued });
+  const answers = createAnswers({
+    database,
+    sign: (context, payload) => signer.sign(context, payload),
+    clock,
+    onQueued,
+  });
+  const probes = dataSourceProbes({ names: sources.names, open: sources.open, clock });
+  const books = booksPart({
+    database,
+    fence,
+    certificate: identity.certificate,
+    publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'books'), bytes),
+    wakeup: wakeups.books,
+    clock,
+    log: child('books'),
+  });
+  const services = (): ServiceState[] => [
+    ...capture.states(),
+    ...send.states(),
+    ...conditions.states(desired.current()),
+  ];
+
+  desired.onChange(() => {
+    send.wake();
+    wakeApply();
+  });
+  bus.onStatus((status) => {
+    if (status.kind !== 'connected') return;
+    wakeups.hello.wake();
+    wakeups.controlOut.wake();
+    wakeups.books.wake();
+    send.wake();
+  });
+  if (door.loadCached()) log.info('running on the cached snapshot until the hub answers');
+
+  return [
+    helloPart({
+      ask: (bytes, timeoutMs) => bus.request(subjects.hello(platformCode, nodeCode), bytes, timeoutMs),
+      fence,
+      door,
+      nodeId,
+      exchangeDatabaseId: database.id,
+      lastToken: () => database.meta.fencingToken(),
+      keepToken: (token) => database.meta.setFencingToken(token),
+      sending: () => send.sending(),
+      version: VERSION,
+      clock,
+      log: child('hello'),
+      wakeup: wakeups.hello,
+    }),
+    controlPart({
+      consume: (stop) => bus.consume(streams.downControl(nodeCode), consumers.node(nodeCode), { signal: stop }),
+      nodeId,
+      hubCertificate,
+      desired,
+      trust,
+      door,
+      onReceipt: (receipt, signed) => {
+        send.recordReceipt(receipt, signed);
+        wakeups.books.wake();
+      },
+      onResend: (request) => {
+        send.resendDeliveries(request);
+        send.wake();
+      },
+      onRefusal: (refusal) => {
+        send.handleRefusal(refusal);
+        wakeups.books.wake();
+      },
+      onBooksThrough: (through) => books.through(through),
+      keyIdOf,
+      log: child('control'),
+    }),
+    outgoingControlPart({
+      database,
+      fence,
+      signer,
+      publish: (bytes) => bus.publish(subjects.up(platformCode, nodeCode, 'control'), bytes),
+      wakeup: wakeups.controlOut,
+    }),
+    receivePart({
+      consume: (stop) =>
+        bus.consume(streams.downData(nodeCode), consumers.node(nodeCode), { signal: stop, maxMessages: 64 }),
+      nodeId,
+      platformId,
+      desired: () => desired.current(),
+      trust,
+      database,
+      answers,
+      ask,
+      inboxMaxBytes: config.limits.inboxBudgetBytes,
+      onDelivery: (laneId) => {
+        conditions.tryNow(parseId(laneId));
+        wakeApply();
+      },
+      stickFork: (lane, version, why) => conditions.stick(lane, version, forkReason(why)),
+      stuckForMs: (lane) => conditions.stuckForMs(lane),
+      wantSnapshot: wakeups.hello,
+      room: wakeups.room,
+      clock,
+      log: child('receive'),
+    }),
+    ...sources.names().map(({ name }) =>
+      applyPart(name, {
+        database,
+        answers,
+        permissions,
+        clock,
+        log: child('apply'),
+        nodeId,
+        desired,
+        open: (dataSource) => sources.open(dataSource),
+        body: bodyOpener(identity),
+        ask,
+        conditions,
+        wakeup: wakeups.apply.get(name) ?? createWakeup(),
+        onRoom: () => wakeups.room.wake(),
+        wantSnapshot: wakeups.hello,
+      }),
+    ),
+    books,
+    probes,
+    heartbeatPart({
+      node: {
+        nodeId,
+        code: nodeCode,
+        departmentCode: identity.departmentCode,
+        departmentTitle: identity.departmentTitle,
+      },
+      version: VERSION,
+      exchangeDatabaseId: database.id,
+      dataSources: () => probes.states(),
+      services,
+      host: createHostSampler(config.directory),
+      booksNumber: () => database.books.cursor().last,
+      sign: (payload) => signer.sign('qiao.heartbeat.v1', payload),
+      publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'heartbeat'), bytes),
+      clock,
+      log: child('heartbeat'),
+    }),
+    commandsPart({
+      nodeId,
+      hubCertificate,
+      trust,
+      respond: (handler, stop) => bus.respond(subjects.command(platformCode, nodeCode), handler, { signal: stop }),
+      execute: (command) =>
+        executeCommand(command, {
+          nodeId,
+          permissions,
+          open: (dataSource) => sources.open(dataSource),
+          desired: () => desired.current(),
+          diagnose: () =>
+            diagnose({
+              database,
+              desired: () => desired.current(),
+              dataSources: () => probes.states(),
+              services,
+              host: createHostSampler(config.directory),
+              busConnected: () => bus.isConnected,
+              hasToken: () => fence.token() !== undefined,
+              startedAtMs,
+            }),
+        }),
+      sign: (payload) => signer.sign('qiao.command.v1', payload),
+      clock,
+      log: child('commands'),
+    }),
+    {
+      name: 'checkpoint',
+      async run(stop) {
+        while (!stop.aborted) {
+          await clock.sleep(CHECKPOINT_EVERY_MS, stop);
+          database.checkpoint();
+        }
+      },
+    },
+    ...capture.parts,
+    ...send.parts,
+  ];
+}
+
+function openBus(identity: NodeIdentity, log: Log): Promise<Bus> {
+  if (identity.nats === undefined) {
+    throw new QiaoError('IDENTITY_INVALID', 'the identity has no bus credentials', {
+      hint: 'join again: qiao agent join --config FILE --token TOKEN',
+    });
+  }
+  return connectBus({
+    urls: identity.natsUrls,
+    name: identity.nodeCode,
+    credentials: identity.nats,
+    tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+    inboxPrefix: inboxPrefix(identity.nodeCode),
+    log: log.child({ part: 'bus' }),
+  });
+}
+
+function bodyOpener(identity: NodeIdentity): BodyOpener {
+  const { sealingKey } = identity;
+  return {
+    sealing: sealing.name,
+    open: (body, wrappedKey, header) => {
+      if (sealingKey === undefined || header.epoch === undefined) {
+        throw new QiaoError('BODY_UNREADABLE', 'this node has no sealing key');
+      }
+      const { laneId, epoch, sequence, contentHash } = header;
+      const context = sealingContext({ laneId, epoch, sequence, contentHash });
+      return sealing.open({ body, wrappedKey }, sealingKey.privateKey, context);
+    },
+  };
+}
+
+function requireOwnIdentity(identity: NodeIdentity, config: AgentConfig): void {
+  if (identity.role === 'agent' && identity.nodeCode === config.node.code) return;
+  throw new QiaoError(
+    'IDENTITY_FOREIGN',
+    `the identity is of ${identity.role} ${identity.nodeCode}, the configuration says agent ${config.node.code}`,
+    { hint: 'mend node.code in agent.yaml, or join with this configuration' },
+  );
+}

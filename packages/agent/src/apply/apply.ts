@@ -1,0 +1,312 @@
+// Applies what waits in the inbox, one part per data source: its lanes take turns on one target connection, in sequence each,
+// and the body of the next delivery is opened while one is being applied. Lanes of different data sources run side by side.
+// This part claims lanes; how one delivery lands is apply-delivery.ts, where a lane stands is recover.ts.
+
+import type { DataSource, Target } from '@qiao/adapters';
+import { RefusalFate } from '@qiao/contract/control';
+import { DeliveryHeader } from '@qiao/contract/delivery';
+import { Signed } from '@qiao/contract/signed';
+import { parseId, QiaoError } from '@qiao/exchange';
+import type { Part, Wakeup } from '@qiao/runtime';
+import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
+import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
+import type { Asker } from '../receive/ask.ts';
+import { type ApplyDeliveryPorts, applyDelivery, type Landing, type OpenedDelivery } from './apply-delivery.ts';
+import { type LaneConditions, reasonOf } from './lane-conditions.ts';
+import { nextStep } from './next-delivery.ts';
+import { type BodyOpener, openBody } from './open-body.ts';
+import { recoverLane } from './recover.ts';
+import { TargetTables } from './target-tables.ts';
+
+export interface ApplyPorts extends ApplyDeliveryPorts {
+  readonly database: Pick<ExchangeDatabase, 'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'>;
+  readonly nodeId: string;
+  readonly desired: Pick<DesiredState, 'current'>;
+  open(dataSource: string): Promise<DataSource>;
+  readonly body: BodyOpener;
+  readonly ask: Asker;
+  readonly conditions: LaneConditions;
+  /** Woken when a delivery is complete or the snapshot changed. One per data source. */
+  readonly wakeup: Wakeup;
+  /** Something left the inbox. */
+  onRoom(): void;
+  readonly wantSnapshot: Wakeup;
+}
+
+const POLL_MS = 1_000;
+/** A gap that shows while messages are under way closes by itself; it is asked for when it stays this long. */
+const GAP_PATIENCE_MS = 1_000;
+
+interface Claim {
+  readonly bridge: DesiredBridge;
+  readonly lane: DesiredLane;
+  readonly laneId: Uint8Array;
+  readonly delivery: InboxDelivery;
+}
+
+/** The apply part of one data source. */
+export function applyPart(dataSource: string, ports: ApplyPorts): Part {
+  return {
+    name: `apply:${dataSource}`,
+    async run(signal) {
+      while (!signal.aborted && lanesInto(dataSource, ports).length === 0) await ports.wakeup.wait(POLL_MS, signal);
+      if (signal.aborted) return;
+      let target: Target | undefined;
+      try {
+        const source = await ports.open(dataSource);
+        target = await source.openTarget();
+        const { targetId } = await target.prepare();
+        await new Worker(dataSource, source, target, targetId, ports).run(signal);
+      } catch (error) {
+        showOnEveryLane(dataSource, error, ports);
+        throw error;
+      } finally {
+        await target?.close().catch(() => {});
+      }
+    },
+  };
+}
+
+class Worker {
+  readonly #dataSource: string;
+  readonly #source: DataSource;
+  readonly #target: Target;
+  readonly #targetId: string;
+  readonly #ports: ApplyPorts;
+  /** Lanes whose mark was looked at on this connection; false: the lane stopped there. */
+  readonly #recovered = new Map<string, boolean>();
+  readonly #tables = new Map<string, TargetTables>();
+  readonly #gapSinceMs = new Map<string, number>();
+  /** The one body opened ahead. */
+  #ahead: { number: number; opened: Promise<OpenedDelivery> } | undefined;
+  #turn = 0;
+
+  constructor(dataSource: string, source: DataSource, target: Target, targetId: string, ports: ApplyPorts) {
+    this.#dataSource = dataSource;
+    this.#source = source;
+    this.#target = target;
+    this.#targetId = targetId;
+    this.#ports = ports;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const claim = await this.#claim();
+      if (claim === undefined) {
+        await this.#ports.wakeup.wait(POLL_MS, signal);
+        continue;
+      }
+      await this.#applyClaimed(claim);
+    }
+  }
+
+  /** The next lane in turn that has something to do. */
+  async #claim(): Promise<Claim | undefined> {
+    const lanes = lanesInto(this.#dataSource, this.#ports);
+    for (let step = 0; step < lanes.length; step += 1) {
+      const entry = lanes[(this.#turn + step) % lanes.length];
+      if (entry === undefined) continue;
+      const claim = await this.#claimLane(entry.bridge, entry.lane);
+      if (claim !== undefined) {
+        this.#turn = (this.#turn + step + 1) % lanes.length;
+        return claim;
+      }
+    }
+    return undefined;
+  }
+
+  async #claimLane(bridge: DesiredBridge, lane: DesiredLane): Promise<Claim | undefined> {
+    const { database, conditions, ask, clock } = this.#ports;
+    const laneId = parseId(lane.laneId);
+    if (!this.#recovered.has(lane.laneId)) {
+      const end = {
+        lane: laneId,
+        bridge: parseId(bridge.bridgeId),
+        senderId: lane.senderId,
+        sender: parseId(lane.senderId),
+        bridgeVersion: bridge.version,
+      };
+      this.#recovered.set(lane.laneId, await recoverLane(this.#target, this.#targetId, end, this.#ports));
+    }
+    const state = database.lanesIn.get(laneId);
+    if (state === undefined || !conditions.mayTry(state, bridge.version)) return undefined;
+    const onlyNewEpoch = conditions.isStopped(state) || this.#recovered.get(lane.laneId) === false;
+    const step = nextStep(state, database.inbox, onlyNewEpoch);
+    if (step.kind !== 'missing') this.#gapSinceMs.delete(lane.laneId);
+    switch (step.kind) {
+      case 'apply':
+        return { bridge, lane, laneId, delivery: step.delivery };
+      case 'missing': {
+        const sinceMs = this.#gapSinceMs.get(lane.laneId) ?? clock.nowMs();
+        this.#gapSinceMs.set(lane.laneId, sinceMs);
+        if (clock.nowMs() - sinceMs < GAP_PATIENCE_MS) return undefined;
+        const { epoch, nonce, first, last } = step;
+        ask.resend({ lane: laneId, senderId: lane.senderId, epoch, nonce, first, last, reason: 'gap' });
+        return undefined;
+      }
+      case 'wait':
+        // The target answers, and nothing is left that could fail: what stopped the lane is over.
+        if (!onlyNewEpoch && database.inbox.waiting(laneId).deliveries === 0) conditions.clear(state);
+        return undefined;
+      default:
+        return step satisfies never;
+    }
+  }
+
+  async #applyClaimed(claim: Claim): Promise<void> {
+    const { conditions } = this.#ports;
+    const { bridge, lane, laneId } = claim;
+    try {
+      const opened = await this.#opened(claim.delivery);
+      if (opened.header.bridgeVersion > bridge.version) {
+        this.#ports.wantSnapshot.wake();
+        throw new QiaoError(
+          'VERSION_AHEAD',
+          `the delivery was captured under version ${opened.header.bridgeVersion}, this node runs ${bridge.version}`,
+          { hint: 'it waits for the hub’s snapshot', fate: 'transient' },
+        );
+      }
+      this.#openAhead(claim);
+      const applied = await applyDelivery(opened, this.#landing(claim), this.#ports);
+      switch (applied.kind) {
+        case 'answered':
+          if (opened.header.role?.$case === 'opening') this.#recovered.set(lane.laneId, true);
+          conditions.progress(laneId);
+          this.#ports.onRoom();
+          return;
+        case 'lookAgain':
+          this.#ports.log.warn({ lane: lane.laneId, why: applied.why }, 'the mark stands elsewhere than remembered');
+          this.#recovered.delete(lane.laneId);
+          return;
+        case 'fork':
+          conditions.stick(laneId, bridge.version, forkReason(applied.why));
+          this.#ports.database.inbox.remove(claim.delivery);
+          return;
+        case 'guard':
+          conditions.stick(laneId, bridge.version, {
+            code: 'DELETE_GUARD',
+            message: `the end of the load would remove ${applied.rows} of ${applied.of} rows of ${applied.table}`,
+            hint: `if that is right: qiao bridge run ${bridge.name} --allow-deletes ${applied.rows}`,
+          });
+          return;
+        default:
+          applied satisfies never;
+      }
+    } catch (error) {
+      this.#failed(claim, error);
+    }
+  }
+
+  /** A lane's own failure stops that lane; a target that went away ends this attempt for all of them. */
+  #failed({ bridge, lane, laneId, delivery }: Claim, error: unknown): void {
+    const { conditions, ask, database } = this.#ports;
+    this.#ahead = undefined;
+    if (!(error instanceof QiaoError) || error.fate !== 'permanent') {
+      conditions.retryLater(laneId, error);
+      // The connection may be broken in the middle of anything: the supervisor opens a new one.
+      if (!(error instanceof QiaoError) || error.code === 'TARGET_UNAVAILABLE' || error.fate === 'ambiguous')
+        throw error;
+      return;
+    }
+    conditions.stick(laneId, bridge.version, reasonOf(error));
+    const fate = fateOf(error.code);
+    if (fate === undefined) return;
+    if (fate === RefusalFate.RESEND) database.inbox.remove(delivery);
+    ask.refuse({
+      lane: laneId,
+      senderId: lane.senderId,
+      epoch: delivery.epoch,
+      nonce: delivery.nonce,
+      sequence: delivery.sequence,
+      contentHash: delivery.contentHash,
+      code: error.code,
+      message: error.message,
+      hint: error.hint,
+      fate,
+    });
+  }
+
+  #landing({ bridge, lane }: Claim): Landing {
+    let tables = this.#tables.get(lane.laneId);
+    if (tables === undefined) {
+      tables = new TargetTables();
+      this.#tables.set(lane.laneId, tables);
+    }
+    return {
+      target: this.#target,
+      targetId: this.#targetId,
+      source: this.#source,
+      bridge,
+      lane,
+      sender: this.#ports.desired.current()?.peers.get(lane.senderId),
+      tables,
+    };
+  }
+
+  #opened(delivery: InboxDelivery): Promise<OpenedDelivery> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    return ahead?.number === delivery.number ? ahead.opened : openDelivery(delivery, this.#ports);
+  }
+
+  /** While this delivery is applied, the next of the same lane is opened: loads come one after another. */
+  #openAhead({ delivery }: Claim): void {
+    const next = this.#ports.database.inbox.get({ ...delivery, sequence: delivery.sequence + 1n });
+    if (next === undefined) return;
+    const opened = openDelivery(next, this.#ports);
+    // Whoever takes it sees the failure; until then it must not end the process.
+    opened.catch(() => {});
+    this.#ahead = { number: next.number, opened };
+  }
+}
+
+async function openDelivery(delivery: InboxDelivery, ports: ApplyPorts): Promise<OpenedDelivery> {
+  const header = DeliveryHeader.decode(Signed.decode(delivery.header).payload);
+  if (header.role?.$case !== 'rows') return { delivery, header, sections: [] };
+  const body = ports.database.inbox.body(delivery) ?? new Uint8Array(0);
+  return { delivery, header, sections: await openBody(header, body, ports.body) };
+}
+
+function lanesInto(dataSource: string, ports: ApplyPorts): { bridge: DesiredBridge; lane: DesiredLane }[] {
+  const found: { bridge: DesiredBridge; lane: DesiredLane }[] = [];
+  for (const bridge of ports.desired.current()?.bridges.values() ?? []) {
+    for (const lane of bridge.lanes) {
+      if (lane.receiverId === ports.nodeId && lane.destination?.dataSource === dataSource) found.push({ bridge, lane });
+    }
+  }
+  return found;
+}
+
+/** What keeps a data source from being opened is every lane's failure. */
+function showOnEveryLane(dataSource: string, error: unknown, ports: ApplyPorts): void {
+  const isPermanent = error instanceof QiaoError && error.fate === 'permanent';
+  for (const { bridge, lane } of lanesInto(dataSource, ports)) {
+    const laneId = parseId(lane.laneId);
+    ports.database.lanesIn.ensure(laneId, parseId(bridge.bridgeId), parseId(lane.senderId));
+    if (isPermanent) ports.conditions.stick(laneId, bridge.version, reasonOf(error));
+    else ports.conditions.showFailure(laneId, error);
+  }
+}
+
+/** Failures of the delivery itself, that its sender can do something about. The others are this node's own. */
+function fateOf(code: string): RefusalFate | undefined {
+  switch (code) {
+    case 'BODY_UNREADABLE':
+    case 'CONTENT_HASH_MISMATCH':
+    case 'CONTENT_INVALID':
+    case 'COUNTS_MISMATCH':
+      return RefusalFate.RESEND;
+    case 'VERSION_REFUSED':
+      return RefusalFate.VOID;
+    default:
+      return undefined;
+  }
+}
+
+export function forkReason(why: string) {
+  return {
+    code: 'FORK',
+    message: `two histories of this lane met: ${why}`,
+    hint: 'was a node cloned or restored from a backup? the sender opens a new epoch; compare with: qiao node list',
+  };
+}

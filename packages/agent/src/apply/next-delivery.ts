@@ -1,0 +1,39 @@
+// What a lane does next, decided from its point and its inbox alone: apply the next delivery, open the next epoch, answer a
+// place that the target knows already, ask for what is missing, or wait. Pure decisions over the stores; nothing is changed.
+
+import type { ExchangeDatabase, InboxDelivery, LaneIn } from '../exchange-database/index.ts';
+
+export type NextStep =
+  | { readonly kind: 'apply'; readonly delivery: InboxDelivery }
+  | {
+      readonly kind: 'missing';
+      readonly epoch: bigint;
+      readonly nonce: Uint8Array;
+      readonly first: bigint;
+      readonly last: bigint;
+    }
+  | { readonly kind: 'wait' };
+
+export type InboxView = Pick<ExchangeDatabase['inbox'], 'get' | 'lowestFrom' | 'firstOfLaterEpoch'>;
+
+/** The next step of a lane; `onlyNewEpoch` for lanes that stopped at a fork or a replaced target. */
+export function nextStep(state: LaneIn, inbox: InboxView, onlyNewEpoch: boolean): NextStep {
+  const later = inbox.firstOfLaterEpoch(state.lane, state.epoch);
+  if (later !== undefined) {
+    // The opening goes first: its sender has closed what was not receipted of the epoch before.
+    if (later.sequence === 0n) return { kind: 'apply', delivery: later };
+    return missing(later, 0n, later.sequence - 1n);
+  }
+  if (onlyNewEpoch || state.epoch === 0n) return { kind: 'wait' };
+  const lowest = inbox.lowestFrom(state.lane, state.epoch, 0n);
+  if (lowest === undefined) return { kind: 'wait' };
+  const expected = state.appliedSequence + 1n;
+  if (lowest.sequence > expected) return missing(lowest, expected, lowest.sequence - 1n);
+  // At the place expected, or at a known one that has lost its receipt: the target's mark answers both.
+  const complete = inbox.get(lowest);
+  return complete === undefined ? { kind: 'wait' } : { kind: 'apply', delivery: complete };
+}
+
+function missing(found: InboxDelivery, first: bigint, last: bigint): NextStep {
+  return { kind: 'missing', epoch: found.epoch, nonce: found.nonce, first, last };
+}

@@ -1,0 +1,96 @@
+// Where a lane stands when a target was opened: the target's mark is the truth, lane_in only remembers it. A mark ahead of the
+// memory is a crash before the receipt; a mark behind it is a database restored from a backup; another target id is another
+// database, and the lane stops.
+
+import type { Target } from '@qiao/adapters';
+import { idText } from '@qiao/exchange';
+import type { Clock, Log } from '@qiao/runtime';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Asker } from '../receive/ask.ts';
+import type { LaneConditions } from './lane-conditions.ts';
+
+export interface RecoverPorts {
+  readonly database: Pick<ExchangeDatabase, 'lanesIn' | 'inbox' | 'transaction'>;
+  readonly ask: Asker;
+  readonly conditions: LaneConditions;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface LaneEnd {
+  readonly lane: Uint8Array;
+  readonly bridge: Uint8Array;
+  readonly senderId: string;
+  readonly sender: Uint8Array;
+  readonly bridgeVersion: number;
+}
+
+/** Compares memory and mark and mends the memory. False when the lane stops here (TARGET_REPLACED). */
+export async function recoverLane(
+  target: Pick<Target, 'points'>,
+  targetId: string,
+  end: LaneEnd,
+  ports: RecoverPorts,
+): Promise<boolean> {
+  const { database, ask, conditions, clock, log } = ports;
+  database.lanesIn.ensure(end.lane, end.bridge, end.sender);
+  const state = database.lanesIn.get(end.lane);
+  if (state === undefined) return false;
+  if (state.targetId !== undefined && state.targetId !== targetId && state.epoch > 0n) {
+    conditions.stick(end.lane, end.bridgeVersion, {
+      code: 'TARGET_REPLACED',
+      message: `the target database is another one: its id is ${targetId}, this lane wrote into ${state.targetId}`,
+      hint: 'restore the right database, or bind the destination anew: qiao bridge unbind, then qiao bridge bind',
+    });
+    return false;
+  }
+  const newest = (await target.points(idText(end.lane))).at(-1);
+  const nowMs = clock.nowMs();
+  const isBehind =
+    state.epoch > 0n &&
+    (newest === undefined ||
+      newest.epoch < state.epoch ||
+      (newest.epoch === state.epoch && newest.sequence < state.appliedSequence));
+  database.transaction(() => {
+    if (state.targetId !== targetId) database.lanesIn.setTargetId(end.lane, targetId);
+    if (newest !== undefined) {
+      const { epoch, nonce, sequence, chain } = newest;
+      database.lanesIn.setPoint(end.lane, { epoch, nonce, sequence, chain }, newest.appliedAtMs);
+      database.inbox.removeBefore({ lane: end.lane, epoch, sequence: 0n });
+    } else if (isBehind) {
+      database.lanesIn.setPoint(
+        end.lane,
+        { epoch: 0n, nonce: new Uint8Array(0), sequence: -1n, chain: new Uint8Array(0) },
+        nowMs,
+      );
+    }
+  });
+  if (isBehind) {
+    log.warn(
+      { lane: idText(end.lane), remembered: String(state.appliedSequence), mark: String(newest?.sequence ?? -1n) },
+      'mark moved backwards: the target was restored; asking for what came after it',
+    );
+    const inEpoch = newest !== undefined && newest.epoch === state.epoch;
+    ask.resend({
+      lane: end.lane,
+      senderId: end.senderId,
+      epoch: state.epoch,
+      nonce: state.nonce,
+      first: inEpoch ? newest.sequence + 1n : 0n,
+      last: 0n,
+      reason: 'mark moved backwards',
+    });
+  } else if (state.epoch === 0n && newest !== undefined) {
+    // The exchange database is new and the target is not: what was received and not applied is gone with the old inbox.
+    ask.resend({
+      lane: end.lane,
+      senderId: end.senderId,
+      epoch: newest.epoch,
+      nonce: newest.nonce,
+      first: newest.sequence + 1n,
+      last: 0n,
+      reason: 'inbox lost',
+    });
+  }
+  return true;
+}

@@ -1,0 +1,96 @@
+// This node's books go to the monitor in batches, in order of number, and stay here until the monitor holds them on disk.
+// "Published" is only what the bus took; "through" is what the monitor said. What lies between is published again on request.
+
+import { BookEntries, BookEntry, type BooksThrough } from '@qiao/contract/control';
+import type { Clock, Log, Part, Wakeup } from '@qiao/runtime';
+import type { Fence } from '../control/fence.ts';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
+
+export interface BooksPorts {
+  readonly database: Pick<ExchangeDatabase, 'books' | 'transaction'>;
+  readonly fence: Fence;
+  /** This node's certificate (DER), so that the monitor checks every signature itself. */
+  readonly certificate: Uint8Array;
+  publish(bytes: Uint8Array): Promise<void>;
+  /** Woken when an entry was written or the monitor spoke. */
+  readonly wakeup: Wakeup;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Books extends Part {
+  /** The monitor's word: moves the cursor, and publishes again from there when it asks. */
+  through(message: BooksThrough): void;
+}
+
+const BATCH_ENTRIES = 1_000;
+/** Well under the bus's largest message (8 MiB); a single entry is at most 1 MiB. */
+const BATCH_BYTES = 3 * 1024 * 1024;
+const POLL_MS = 2_000;
+/** Entries that the monitor holds stay this many numbers longer, for a monitor restored from its backup. */
+const KEPT_ENTRIES = 100_000n;
+/** Published and not confirmed for this long: published again, because the telemetry stream may have lost its disk. */
+const CONFIRM_WITHIN_MS = 60_000;
+
+export function booksPart({ database, fence, certificate, publish, wakeup, clock, log }: BooksPorts): Books {
+  const { books } = database;
+  let lastMoveMs = clock.nowMs();
+
+  function batchAfter(number: bigint): { entries: BookEntry[]; last: bigint } {
+    const entries: BookEntry[] = [];
+    let bytes = 0;
+    let last = number;
+    for (const stored of books.after(number, BATCH_ENTRIES)) {
+      if (entries.length > 0 && bytes + stored.entry.length > BATCH_BYTES) break;
+      entries.push(BookEntry.decode(stored.entry));
+      bytes += stored.entry.length;
+      last = stored.number;
+    }
+    return { entries, last };
+  }
+
+  return {
+    name: 'books',
+    async run(signal) {
+      await fence.whenGiven(signal);
+      lastMoveMs = clock.nowMs();
+      while (!signal.aborted) {
+        const { published, through } = books.cursor();
+        const { entries, last } = batchAfter(published);
+        if (entries.length > 0) {
+          await publish(BookEntries.encode({ entries, certificate }).finish());
+          // Bus first, then the cursor: a crash between publishes a batch twice, and numbers tell them apart. The cursor may
+          // have been set back meanwhile by the monitor: then that stands.
+          if (books.cursor().published === published) books.setPublished(last);
+          lastMoveMs = clock.nowMs();
+          continue;
+        }
+        if (through < published && clock.nowMs() - lastMoveMs > CONFIRM_WITHIN_MS) {
+          log.info({ through: String(through), published: String(published) }, 'books not confirmed, publishing again');
+          books.setPublished(through);
+          lastMoveMs = clock.nowMs();
+          continue;
+        }
+        await wakeup.wait(POLL_MS, signal);
+      }
+    },
+    through({ number, sendAgain }) {
+      const before = books.cursor();
+      // A number past our own is about another exchange database of this node's past: it says nothing about these entries.
+      if (number > before.last) {
+        log.warn(
+          { number: String(number), last: String(before.last) },
+          'the monitor names books this node never wrote',
+        );
+        return;
+      }
+      database.transaction(() => {
+        books.setThrough(number);
+        if (sendAgain && number < before.published) books.setPublished(number);
+        if (number > KEPT_ENTRIES) books.removeThrough(number - KEPT_ENTRIES);
+      });
+      lastMoveMs = clock.nowMs();
+      wakeup.wake();
+    },
+  };
+}

@@ -1,0 +1,238 @@
+// Preflight of a bridge's ends that lie on this node: the node's own fence, the data source, its tables, keys, rights and
+// types. Every problem at once, nothing changed, no row read.
+
+import type { DataSource, SourceShape, TableDescription, TargetTable } from '@qiao/adapters';
+import { type CheckBridge, CheckProblem, TableShape } from '@qiao/contract/node';
+import {
+  areDisjoint,
+  type BridgeDefinition,
+  type BridgeTable,
+  type ColumnType,
+  columnsToRead,
+  compileTransform,
+  type Destination,
+  type Problem,
+  ProblemsError,
+  parseBridgeJson,
+  QiaoError,
+} from '@qiao/exchange';
+import { declaredColumns, renamed, targetTable } from '../apply/target-tables.ts';
+import type { Desired } from '../control/desired.ts';
+import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
+
+export interface CheckBridgePorts {
+  readonly nodeId: string;
+  readonly permissions: Permissions;
+  /** Throws DATA_SOURCE_UNKNOWN. */
+  open(dataSource: string): Promise<DataSource>;
+  /** Other bridges here, for two lanes into one table. */
+  desired(): Desired | undefined;
+}
+
+export interface BridgeCheck {
+  readonly problems: CheckProblem[];
+  readonly tables: TableShape[];
+}
+
+export async function checkBridge(command: CheckBridge, ports: CheckBridgePorts): Promise<BridgeCheck> {
+  let definition: BridgeDefinition;
+  try {
+    definition = parseBridgeJson(command.definitionJson);
+  } catch (error) {
+    return { problems: problemsOf(error, '').map(contractProblem), tables: [] };
+  }
+  const problems: Problem[] = [];
+  let tables: TableShape[] = [];
+  if (command.source) {
+    const source = await checkSourceEnd(definition, ports);
+    problems.push(...source.problems);
+    tables = source.tables;
+  }
+  const shapes = command.sourceTables.length > 0 ? command.sourceTables : tables;
+  for (const index of command.destinations) {
+    problems.push(...(await checkDestinationEnd(definition, index, shapes, ports)));
+  }
+  return { problems: problems.map(contractProblem), tables };
+}
+
+async function checkSourceEnd(
+  definition: BridgeDefinition,
+  ports: CheckBridgePorts,
+): Promise<{ problems: Problem[]; tables: TableShape[] }> {
+  const problems = exposeProblems(definition, ports.permissions);
+  const tables: TableShape[] = [];
+  try {
+    const source = await ports.open(definition.source.dataSource);
+    const found = await source.checkSource(
+      definition.source.tables.map((table) => ({
+        table: table.name,
+        ref: refOf(table),
+        ...(table.key === undefined ? {} : { key: table.key }),
+        ...(table.columns === undefined ? {} : { columns: table.columns }),
+      })),
+    );
+    problems.push(...found.map((problem) => ({ ...problem, path: sourcePath(definition, problem.path) })));
+    for (const [index, table] of definition.source.tables.entries()) {
+      const description = await source.describe(refOf(table));
+      // A missing table is checkSource's finding already.
+      if (description === undefined) continue;
+      try {
+        tables.push(shapeOf(table, description));
+      } catch (error) {
+        problems.push(...problemsOf(error, `source.tables[${index}]`));
+      }
+    }
+  } catch (error) {
+    problems.push(...problemsOf(error, 'source.dataSource'));
+  }
+  return { problems: distinct(problems), tables };
+}
+
+/** A table as it will be carried: after renames, key first. */
+function shapeOf(table: BridgeTable, description: TableDescription): TableShape {
+  const byName = new Map(description.columns.map((column) => [column.name, column]));
+  const available = description.columns.filter(({ type }) => !('unsupported' in type)).map(({ name }) => name);
+  const read = columnsToRead(table, available, description.primaryKey).flatMap((name) => {
+    const type = byName.get(name)?.type;
+    return type === undefined || 'unsupported' in type ? [] : [{ name, type }];
+  });
+  const { layout, types } = compileTransform(table, read, description.primaryKey);
+  const nullable = new Set(
+    description.columns.filter((column) => column.nullable).map((column) => renamed(table, column.name)),
+  );
+  for (const step of table.transform) {
+    if ('dictionary' in step && step.dictionary.otherwise === 'null')
+      nullable.add(renamed(table, step.dictionary.column));
+  }
+  return TableShape.fromPartial({
+    table: table.name,
+    columns: layout.columns.map((name, index) => ({
+      name,
+      typeJson: JSON.stringify(types[index]),
+      nullable: nullable.has(name),
+    })),
+    key: layout.columns.slice(0, layout.keyColumns),
+  });
+}
+
+async function checkDestinationEnd(
+  definition: BridgeDefinition,
+  index: number,
+  shapes: readonly TableShape[],
+  ports: CheckBridgePorts,
+): Promise<Problem[]> {
+  const path = `destinations[${index}]`;
+  const destination = definition.destinations[index];
+  if (destination === undefined) {
+    return [
+      {
+        code: 'DESTINATION_UNKNOWN',
+        path,
+        message: `the bridge has ${definition.destinations.length} destination(s)`,
+        hint: 'qiao bridge show NAME',
+      },
+    ];
+  }
+  const problems = acceptProblems(definition, index, ports.permissions);
+  problems.push(...overlaps(definition, destination, path, ports));
+  try {
+    const source = await ports.open(destination.dataSource);
+    const targets: TargetTable[] = [];
+    const sourceShapes = new Map<string, SourceShape>();
+    for (const table of definition.source.tables) {
+      if (destination.tables[table.name] === undefined) continue;
+      const shape = shapes.find((one) => one.table === table.name);
+      const columns = shape?.columns.map(({ name, typeJson, nullable }) => ({
+        name,
+        type: JSON.parse(typeJson) as ColumnType,
+        nullable,
+      }));
+      if (columns !== undefined) sourceShapes.set(table.name, { columns });
+      const sent =
+        columns === undefined || shape === undefined
+          ? (declaredColumns(table) ?? { columns: [], key: table.key ?? [] })
+          : { columns: columns.map(({ name, type }) => ({ name, type })), key: shape.key };
+      targets.push(targetTable(destination, table.name, sent));
+    }
+    const found = await source.checkTarget(targets, sourceShapes);
+    problems.push(...found.map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
+  } catch (error) {
+    problems.push(...problemsOf(error, path));
+  }
+  return distinct(problems);
+}
+
+/** Two lanes into one table must own rows that are provably disjoint, or one would remove what the other brought. */
+function overlaps(
+  definition: BridgeDefinition,
+  destination: Destination,
+  path: string,
+  ports: CheckBridgePorts,
+): Problem[] {
+  const problems: Problem[] = [];
+  for (const bridge of ports.desired()?.bridges.values() ?? []) {
+    if (bridge.name === definition.name) continue;
+    for (const lane of bridge.lanes) {
+      const other = lane.destination;
+      if (lane.receiverId !== ports.nodeId || lane.ended || other?.dataSource !== destination.dataSource) continue;
+      for (const [source, target] of Object.entries(destination.tables)) {
+        for (const theirs of Object.values(other.tables)) {
+          const isSame =
+            theirs.to === target.to && schemaOf(theirs, ports, other) === schemaOf(target, ports, destination);
+          if (!isSame || theirs.ownership === 'none' || target.ownership === 'none') continue;
+          if (areDisjoint(theirs.ownership, target.ownership)) continue;
+          problems.push({
+            code: 'OWNERSHIP_OVERLAP',
+            path: `${path}.tables.${source}`,
+            message: `bridge ${bridge.name} writes ${target.to} too, and the rows that the two own are not provably apart`,
+            hint: 'write ownership: {where: …} on one same column in both bridges, or ownership: none',
+          });
+        }
+      }
+    }
+  }
+  return problems;
+}
+
+function schemaOf(target: { schema?: string }, ports: CheckBridgePorts, destination: Destination): string | undefined {
+  return target.schema ?? ports.permissions.defaultSchema(destination.dataSource);
+}
+
+function refOf(table: BridgeTable) {
+  return { ...(table.schema === undefined ? {} : { schema: table.schema }), name: table.name };
+}
+
+/** Adapters name a table by its label, `<label>` or `<label>.<column>`; people read the definition. */
+function sourcePath(definition: BridgeDefinition, path: string): string {
+  const index = definition.source.tables.findIndex(({ name }) => path === name || path.startsWith(`${name}.`));
+  const table = definition.source.tables[index];
+  if (table === undefined) return `source.${path}`;
+  const column = path.slice(table.name.length + 1);
+  return column === '' ? `source.tables[${index}]` : `source.tables[${index}].${column}`;
+}
+
+function problemsOf(error: unknown, path: string): Problem[] {
+  if (error instanceof ProblemsError && error.problems.length > 0) {
+    return error.problems.map((problem) => ({
+      ...problem,
+      path: [path, problem.path].filter((part) => part !== '').join('.'),
+    }));
+  }
+  if (error instanceof QiaoError) return [{ code: error.code, path, message: error.message, hint: error.hint }];
+  throw error;
+}
+
+/** Two checks may find the same thing; a person reads it once. */
+function distinct(problems: readonly Problem[]): Problem[] {
+  const seen = new Set<string>();
+  return problems.filter(({ code, path }) => {
+    const key = `${code} ${path}`;
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}
+
+function contractProblem({ code, path, message, hint, warning }: Problem): CheckProblem {
+  return CheckProblem.fromPartial({ code, path, message, hint, warning: warning ?? false });
+}

@@ -1,0 +1,72 @@
+// What each command does on this node: check_bridge, list_tables, diagnose. All of them only look.
+
+import { type Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
+import { QiaoError } from '@qiao/exchange';
+import type { Permissions } from '../control/permissions.ts';
+import { type CheckBridgePorts, checkBridge } from './check-bridge.ts';
+
+export interface ExecutePorts extends CheckBridgePorts {
+  /** How everything is, as a JSON document: see status.ts. */
+  diagnose(): unknown;
+}
+
+export async function executeCommand(command: Command, ports: ExecutePorts): Promise<CommandResult> {
+  switch (command.command?.$case) {
+    case 'checkBridge': {
+      const { problems, tables } = await checkBridge(command.command.value, ports);
+      // A check that found something has been carried out, but DONE promises that there are no problems, warnings included.
+      const outcome = problems.length === 0 ? CommandOutcome.DONE : CommandOutcome.PARTLY_DONE;
+      return CommandResult.fromPartial({ outcome, problems, tables });
+    }
+    case 'listTables':
+      return CommandResult.fromPartial({
+        outcome: CommandOutcome.DONE,
+        reportJson: JSON.stringify(await listTables(command.command.value.dataSource, ports)),
+      });
+    case 'diagnose':
+      return CommandResult.fromPartial({ outcome: CommandOutcome.DONE, reportJson: JSON.stringify(ports.diagnose()) });
+    case undefined:
+      throw new QiaoError('COMMAND_UNKNOWN', 'this agent does not know the command', { hint: 'update the agent' });
+    default:
+      return command.command satisfies never;
+  }
+}
+
+export interface ListedTable {
+  readonly schema?: string | undefined;
+  readonly table: string;
+  readonly exposed: boolean;
+  readonly accepted: boolean;
+}
+
+/** Only tables that the node's file names: the names of the others are the department's own business, so they are counted. */
+async function listTables(
+  dataSource: string,
+  ports: ExecutePorts,
+): Promise<{ dataSource: string; tables: ListedTable[]; hidden: number }> {
+  const source = await ports.open(dataSource);
+  const all = (await source.tables()).map(({ schema, name }) => ({
+    schema,
+    table: name,
+    exposed: isNamed(ports.permissions.exposes, ports.permissions, dataSource, schema, name),
+    accepted: isNamed(ports.permissions.accepts, ports.permissions, dataSource, schema, name),
+  }));
+  const tables = all.filter(({ exposed, accepted }) => exposed || accepted);
+  return { dataSource, tables, hidden: all.length - tables.length };
+}
+
+function isNamed(
+  rules: Permissions['exposes'],
+  permissions: Permissions,
+  dataSource: string,
+  schema: string | undefined,
+  table: string,
+): boolean {
+  const standard = permissions.defaultSchema(dataSource);
+  return rules.some(
+    (rule) =>
+      rule.dataSource === dataSource &&
+      (rule.schema ?? standard) === (schema ?? standard) &&
+      (rule.table === '*' || rule.table === table),
+  );
+}

@@ -1,0 +1,143 @@
+// Reads this node's control stream: receipts and resend requests of peers, refusals, snapshots of the hub, how far the monitor's
+// books are. Every message is verified here and handed to whoever owns its subject; what is forged is dropped and said.
+
+import type { BusMessage } from '@qiao/bus';
+import type { BooksThrough, Refusal, ResendRequest } from '@qiao/contract/control';
+import { Receipt } from '@qiao/contract/receipt';
+import type { Signed } from '@qiao/contract/signed';
+import { QiaoError } from '@qiao/exchange';
+import { describeError, type Log, type Part } from '@qiao/runtime';
+import { type DesiredState, findLane } from './desired.ts';
+import { type DecodedControl, decodeControl } from './messages.ts';
+import type { SnapshotDoor } from './take-snapshot.ts';
+import { idOrEmpty, type Trust } from './trust.ts';
+
+export interface ControlPorts {
+  /** This node's control stream; ends on abort. */
+  consume(signal: AbortSignal): AsyncIterable<BusMessage>;
+  readonly nodeId: string;
+  readonly hubCertificate: Uint8Array;
+  readonly desired: Pick<DesiredState, 'current'>;
+  readonly trust: Trust;
+  readonly door: SnapshotDoor;
+  /** Each of these is durable when it returns. */
+  onReceipt(receipt: Receipt, signed: Signed): void;
+  onResend(request: ResendRequest): void;
+  onRefusal(refusal: Refusal): void;
+  onBooksThrough(through: BooksThrough): void;
+  /** SHA-256 of a certificate: the name of a key. */
+  keyIdOf(certificate: Uint8Array): Uint8Array;
+  readonly log: Log;
+}
+
+/** A lane that the snapshot has not brought yet: the message waits on the bus, this long and this often. */
+const UNKNOWN_AGAIN_MS = 3_000;
+
+export function controlPart(ports: ControlPorts): Part {
+  return {
+    name: 'control',
+    async run(signal) {
+      for await (const message of ports.consume(signal)) {
+        if (signal.aborted) return;
+        try {
+          handle(decodeControl(message.data), ports);
+        } catch (error) {
+          if (error instanceof QiaoError && error.fate !== 'permanent') {
+            message.retryLater(UNKNOWN_AGAIN_MS);
+            continue;
+          }
+          // Forged, foreign or of a kind we do not read: trying again changes nothing. Anything else is a fault of ours, and
+          // the message stays on the bus for the next attempt of this part.
+          if (!(error instanceof QiaoError)) throw error;
+          ports.log.warn({ err: describeError(error) }, 'control message dropped');
+        }
+        message.ack();
+      }
+    },
+  };
+}
+
+function handle({ message, signed }: DecodedControl, ports: ControlPorts): void {
+  const { body } = message;
+  switch (body?.$case) {
+    case 'snapshot':
+      ports.door.take(body.value);
+      return;
+    case 'receipt':
+      handleReceipt(body.value, ports);
+      return;
+    case 'refusal':
+      requireAuthor(signed, body.value.laneId, 'receiver', ports);
+      ports.onRefusal(body.value);
+      return;
+    case 'resend':
+      requireAuthor(signed, body.value.laneId, 'receiver', ports);
+      ports.onResend(body.value);
+      return;
+    case 'booksThrough':
+      // The hub lets only the monitor's through, and its certificate need not be among our peers; a wrong number could at
+      // most publish entries again or forget ones past their retention.
+      ports.onBooksThrough(body.value);
+      return;
+    case 'actualState':
+    case undefined:
+      throw new QiaoError('CONTROL_INVALID', `control message ${body?.$case ?? 'without a body'} is not for an agent`);
+    default:
+      body satisfies never;
+  }
+}
+
+function handleReceipt(signed: Signed, ports: ControlPorts): void {
+  const receipt = decodeReceipt(signed);
+  const laneId = idOrEmpty(receipt.laneId);
+  const { lane, peer } = otherEnd(laneId, ports);
+  if (lane.senderId !== ports.nodeId || idOrEmpty(receipt.senderId) !== ports.nodeId) {
+    throw new QiaoError('RECEIPT_FOREIGN', `the receipt is for sender ${idOrEmpty(receipt.senderId)}`);
+  }
+  if (idOrEmpty(receipt.receiverId) !== lane.receiverId) {
+    throw new QiaoError(
+      'RECEIPT_FOREIGN',
+      `lane ${laneId} ends at node ${lane.receiverId}, not ${idOrEmpty(receipt.receiverId)}`,
+    );
+  }
+  ports.trust.checkPeer(peer.certificate, lane.receiverId);
+  ports.trust.checkSigned('qiao.receipt.v1', signed, peer.certificate);
+  ports.onReceipt(receipt, signed);
+}
+
+/** The outer signature is the hub's or that of the node at the named end of the lane. Throws otherwise. */
+function requireAuthor(signed: Signed | undefined, lane: Uint8Array, end: 'receiver', ports: ControlPorts): void {
+  if (signed === undefined) throw new QiaoError('SIGNATURE_MISSING', 'the control message is not signed');
+  if (Buffer.compare(ports.keyIdOf(ports.hubCertificate), signed.keyId) === 0) {
+    ports.trust.checkSigned('qiao.control.v1', signed, ports.hubCertificate);
+    return;
+  }
+  const found = otherEnd(idOrEmpty(lane), ports);
+  if (found.lane.senderId !== ports.nodeId) {
+    throw new QiaoError('CONTROL_FOREIGN', `only the ${end} of a lane that begins here may ask that`);
+  }
+  ports.trust.checkPeer(found.peer.certificate, found.lane.receiverId);
+  ports.trust.checkSigned('qiao.control.v1', signed, found.peer.certificate);
+}
+
+/** The lane and its receiver. Throws LANE_UNKNOWN (transient): the snapshot that names it may be on its way. */
+function otherEnd(laneId: string, ports: ControlPorts) {
+  const desired = ports.desired.current();
+  const found = findLane(desired, laneId);
+  const peer = found === undefined ? undefined : desired?.peers.get(found.lane.receiverId);
+  if (found === undefined || peer === undefined) {
+    if (desired === undefined) {
+      throw new QiaoError('LANE_UNKNOWN', 'no snapshot yet', { fate: 'transient' });
+    }
+    throw new QiaoError('LANE_UNKNOWN', `lane ${laneId} is not among this node’s lanes`);
+  }
+  return { lane: found.lane, peer };
+}
+
+function decodeReceipt(signed: Signed): Receipt {
+  try {
+    return Receipt.decode(signed.payload);
+  } catch (error) {
+    throw new QiaoError('CONTROL_INVALID', 'the receipt cannot be decoded', { cause: error });
+  }
+}

@@ -1,0 +1,102 @@
+// What this node shall do, as the newest snapshot says it: bridges, lanes and the nodes at their other ends. This file owns
+// the shape and the one place where the present value stands; snapshot.ts decides what gets in, hello.ts and consume.ts bring it.
+
+import type { BridgeState, NodeSnapshot } from '@qiao/contract/node';
+import type { BridgeDefinition, Destination } from '@qiao/exchange';
+
+/** A node at the other end of a lane. */
+export interface DesiredPeer {
+  readonly nodeId: string;
+  readonly code: string;
+  readonly departmentCode: string;
+  readonly departmentTitle: string;
+  /** DER, checked against the authority when the snapshot was read. */
+  readonly certificate: Uint8Array;
+  readonly sealingKey: Uint8Array;
+  readonly readsFormat: number;
+  readonly fencingToken: bigint;
+}
+
+/** One lane that begins or ends here. */
+export interface DesiredLane {
+  readonly laneId: string;
+  readonly senderId: string;
+  readonly receiverId: string;
+  /** Index into `definition.destinations`. */
+  readonly destinationIndex: number;
+  /** Undefined only for an ended lane whose destination the newer definition no longer names. */
+  readonly destination: Destination | undefined;
+  readonly highestEpoch: bigint;
+  readonly ended: boolean;
+}
+
+/** One bridge as this node runs it. */
+export interface DesiredBridge {
+  readonly bridgeId: string;
+  readonly name: string;
+  readonly version: number;
+  readonly state: BridgeState;
+  readonly definition: BridgeDefinition;
+  readonly lanes: readonly DesiredLane[];
+  readonly runNumber: bigint;
+  readonly allowedDeletes: bigint;
+}
+
+/** A snapshot that was verified, parsed and cut down to what this node's own file allows. */
+export interface Desired {
+  readonly platformId: string;
+  readonly platformCode: string;
+  readonly nodeId: string;
+  readonly generation: bigint;
+  readonly number: bigint;
+  readonly timeZone: string;
+  readonly bridges: ReadonlyMap<string, DesiredBridge>;
+  readonly peers: ReadonlyMap<string, DesiredPeer>;
+}
+
+/** Holds the present desired state and tells those who wait for a newer one. */
+export interface DesiredState {
+  /** Undefined until the first snapshot was read, from the hub or from the cache. */
+  current(): Desired | undefined;
+  /** Takes a newer state; the caller has compared (generation, number). */
+  replace(desired: Desired): void;
+  /** Calls the listener after each replacement; returns the way to stop it. */
+  onChange(listener: (desired: Desired) => void): () => void;
+}
+
+export function createDesiredState(): DesiredState {
+  let current: Desired | undefined;
+  const listeners = new Set<(desired: Desired) => void>();
+  return {
+    current: () => current,
+    replace(desired) {
+      current = desired;
+      for (const listener of [...listeners]) listener(desired);
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** Whether snapshot `a` is newer than `b`: generations compare first, so that a restored hub wins over its own past. */
+export function isNewer(
+  a: Pick<NodeSnapshot, 'generation' | 'number'>,
+  b: Pick<NodeSnapshot, 'generation' | 'number'> | undefined,
+): boolean {
+  if (b === undefined) return true;
+  return a.generation === b.generation ? a.number > b.number : a.generation > b.generation;
+}
+
+/** A lane with its bridge, by the lane's id. */
+export function findLane(
+  desired: Desired | undefined,
+  laneId: string,
+): { bridge: DesiredBridge; lane: DesiredLane } | undefined {
+  for (const bridge of desired?.bridges.values() ?? []) {
+    const lane = bridge.lanes.find((one) => one.laneId === laneId);
+    if (lane !== undefined) return { bridge, lane };
+  }
+  return undefined;
+}

@@ -1,0 +1,47 @@
+// The fencing token of this start. Without one the agent captures but sends nothing: a clone of this node, or its own past
+// restored from a backup, would otherwise write into the same lanes.
+
+export interface Fence {
+  /** The token of this process start; undefined until the hub gave one, and after another start was given a newer one. */
+  token(): bigint | undefined;
+  /** Resolves when there is a token, or early when the signal aborts. */
+  whenGiven(signal: AbortSignal): Promise<void>;
+}
+
+export interface FenceHolder extends Fence {
+  give(token: bigint): void;
+  /** The hub gave another process of this node a newer token: this one sends nothing more, and asks for no other. */
+  lose(): void;
+  readonly isLost: boolean;
+}
+
+export function createFence(): FenceHolder {
+  let token: bigint | undefined;
+  let isLost = false;
+  let release: () => void = () => {};
+  const given = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return {
+    token: () => token,
+    async whenGiven(signal) {
+      if (token !== undefined || signal.aborted) return;
+      const stopped = Promise.withResolvers<void>();
+      const stop = () => stopped.resolve();
+      signal.addEventListener('abort', stop, { once: true });
+      await Promise.race([given, stopped.promise]);
+      signal.removeEventListener('abort', stop);
+    },
+    give(next) {
+      token = next;
+      release();
+    },
+    lose() {
+      isLost = true;
+      token = undefined;
+    },
+    get isLost() {
+      return isLost;
+    },
+  };
+}

@@ -1,0 +1,101 @@
+// The first word to the hub after each start: it gives the fencing token and the newest snapshot. Afterwards the part asks
+// for the snapshot again now and then, in case the control stream lost one with its disk.
+
+import { HelloReply, HelloRequest, type LaneEpoch } from '@qiao/contract/control';
+import { parseId, QiaoError } from '@qiao/exchange';
+import type { Clock, Log, Part, Wakeup } from '@qiao/runtime';
+import type { FenceHolder } from './fence.ts';
+import type { SnapshotDoor } from './take-snapshot.ts';
+
+export interface HelloPorts {
+  /** Request and reply over the bus. */
+  ask(request: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
+  readonly fence: FenceHolder;
+  readonly door: SnapshotDoor;
+  readonly nodeId: string;
+  readonly exchangeDatabaseId: Uint8Array;
+  /** The newest token this exchange database worked under; 0n for none. */
+  lastToken(): bigint;
+  keepToken(token: bigint): void;
+  /** Lanes this node sends on, so that a restored hub learns their epochs again. */
+  sending(): LaneEpoch[];
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Woken when the bus came back or somebody misses a lane: asks at once instead of at the next turn. */
+  readonly wakeup: Wakeup;
+}
+
+/** Highest delivery format this agent reads. */
+export const READS_FORMAT = 1;
+const HELLO_TIMEOUT_MS = 10_000;
+const ASK_AGAIN_MS = 60_000;
+
+/** Asks until the first answer (the supervisor sets the pace), then once a minute. */
+export function helloPart(ports: HelloPorts): Part {
+  return {
+    name: 'hello',
+    async run(signal) {
+      while (!signal.aborted) {
+        await hello(ports);
+        await ports.wakeup.wait(ASK_AGAIN_MS, signal);
+      }
+    },
+  };
+}
+
+async function hello(ports: HelloPorts): Promise<void> {
+  const token = ports.fence.token();
+  // A clone that asked again would take the token back, and the two would take turns for ever.
+  const isStart = token === undefined && !ports.fence.isLost;
+  const request = HelloRequest.fromPartial({
+    nodeId: parseId(ports.nodeId),
+    exchangeDatabaseId: ports.exchangeDatabaseId,
+    readsFormat: READS_FORMAT,
+    version: ports.version.slice(0, 32),
+    sending: ports.sending(),
+    isStart,
+    clockMs: BigInt(ports.clock.nowMs()),
+  });
+  const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish(), HELLO_TIMEOUT_MS));
+  if (reply.problem !== undefined) {
+    throw new QiaoError(reply.problem.code, reply.problem.message, { hint: reply.problem.hint, fate: 'transient' });
+  }
+  // Snapshot before token: with the token sending starts, and it shall start on the newest state.
+  if (reply.snapshot !== undefined) ports.door.take(reply.snapshot);
+  if (!isStart) {
+    if (token !== undefined && reply.fencingToken > token) {
+      ports.fence.lose();
+      ports.log.error(
+        { code: 'FENCED' },
+        'another process runs under this node’s identity: this one sends nothing more',
+      );
+    }
+    return;
+  }
+  if (reply.fencingToken === 0n) {
+    throw new QiaoError('FENCING_TOKEN_MISSING', 'the hub answered the hello without a fencing token', {
+      hint: 'compare the versions of hub and agent',
+      fate: 'transient',
+    });
+  }
+  if (reply.fencingToken <= ports.lastToken()) {
+    ports.log.warn('the hub gave an older fencing token than before: was it restored from a backup?');
+  }
+  ports.keepToken(reply.fencingToken);
+  ports.fence.give(reply.fencingToken);
+  // The token itself stays out of the log: the redaction list would hide it anyway.
+  ports.log.info('the hub knows this start; sending may begin');
+}
+
+function decodeReply(bytes: Uint8Array): HelloReply {
+  try {
+    return HelloReply.decode(bytes);
+  } catch (error) {
+    throw new QiaoError('HELLO_INVALID', 'the answer to the hello cannot be decoded', {
+      hint: 'compare the versions of hub and agent',
+      fate: 'transient',
+      cause: error,
+    });
+  }
+}

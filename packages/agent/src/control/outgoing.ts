@@ -1,0 +1,46 @@
+// Control messages leave in order from their durable queue: receipts, resend requests, refusals, what this node runs. Nothing
+// leaves before the hub knew this start; what the bus has not acknowledged stays and goes again.
+
+import { ControlMessage } from '@qiao/contract/control';
+import type { Part, Wakeup } from '@qiao/runtime';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Fence } from './fence.ts';
+import { type ControlSigner, encodeControl } from './messages.ts';
+
+export interface OutgoingPorts {
+  readonly database: Pick<ExchangeDatabase, 'controlOut'>;
+  readonly fence: Fence;
+  readonly signer: ControlSigner;
+  publish(bytes: Uint8Array): Promise<void>;
+  /** Woken when something was queued. */
+  readonly wakeup: Wakeup;
+}
+
+const BATCH = 64;
+const POLL_MS = 2_000;
+
+export function outgoingControlPart({ database, fence, signer, publish, wakeup }: OutgoingPorts): Part {
+  return {
+    name: 'control-out',
+    async run(signal) {
+      await fence.whenGiven(signal);
+      while (!signal.aborted) {
+        const waiting = database.controlOut.next(BATCH);
+        if (waiting.length === 0) {
+          await wakeup.wait(POLL_MS, signal);
+          continue;
+        }
+        // Published side by side, for the order between lanes means nothing and the bus keeps the order of publishing. Bus
+        // first, then the queue: a crash between sends a message twice, which its reader knows.
+        const outcomes = await Promise.allSettled(
+          waiting.map(async ({ number, message }) => {
+            await publish(encodeControl(ControlMessage.decode(message), signer));
+            database.controlOut.sent(number);
+          }),
+        );
+        const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+        if (failed !== undefined) throw failed.reason;
+      }
+    },
+  };
+}

@@ -1,0 +1,76 @@
+// The one door for snapshots, whether they come with the hello, over the control stream or from the cache: a newer one is
+// verified, planned, cached and made current; an older one changes nothing.
+
+import { ActualState, NodeSnapshot } from '@qiao/contract/node';
+import { Signed } from '@qiao/contract/signed';
+import { parseId } from '@qiao/exchange';
+import type { Log } from '@qiao/runtime';
+import { type DesiredState, isNewer } from './desired.ts';
+import { openSnapshot, planSnapshot, type SnapshotReader } from './snapshot.ts';
+
+export interface SnapshotCache {
+  load(): Uint8Array | undefined;
+  save(signed: Uint8Array, generation: bigint, number: bigint): void;
+}
+
+export interface TakeSnapshotPorts {
+  readonly reader: SnapshotReader;
+  readonly desired: DesiredState;
+  readonly cache: SnapshotCache;
+  /** Tells the hub what this node runs and what it refused. */
+  report(actual: ActualState): void;
+  readonly log: Log;
+}
+
+export interface SnapshotDoor {
+  /** Takes a snapshot from the hub. Throws when its signature or addressee is wrong; an older one is `older`. */
+  take(signed: Signed): 'taken' | 'older';
+  /** At start, while the hub may be away: runs on what was cached. False when there is no usable cache. */
+  loadCached(): boolean;
+  /** Reports again what runs, for example after a reconnect. */
+  reportAgain(): void;
+}
+
+export function createSnapshotDoor({ reader, desired, cache, report, log }: TakeSnapshotPorts): SnapshotDoor {
+  let lastReport: ActualState | undefined;
+
+  function plan(snapshot: NodeSnapshot): void {
+    const reading = planSnapshot(snapshot, reader);
+    lastReport = ActualState.fromPartial({
+      nodeId: parseId(reader.nodeId),
+      generation: snapshot.generation,
+      number: snapshot.number,
+      refused: [...reading.refused],
+    });
+    for (const { code, message, hint } of reading.refused) log.warn({ code, detail: message, hint }, 'bridge refused');
+    desired.replace(reading.desired);
+  }
+
+  return {
+    take(signed) {
+      const snapshot = openSnapshot(signed, reader);
+      if (!isNewer(snapshot, desired.current())) return 'older';
+      // Cache first: a crash between leaves a snapshot that the next start plans again.
+      cache.save(Signed.encode(signed).finish(), snapshot.generation, snapshot.number);
+      plan(snapshot);
+      log.info({ generation: String(snapshot.generation), number: String(snapshot.number) }, 'snapshot taken');
+      if (lastReport !== undefined) report(lastReport);
+      return 'taken';
+    },
+    loadCached() {
+      const bytes = cache.load();
+      if (bytes === undefined) return false;
+      try {
+        plan(openSnapshot(Signed.decode(bytes), reader));
+        return true;
+      } catch (error) {
+        // The hub's answer repairs this; until then nothing runs that was not verified.
+        log.warn({ reason: error instanceof Error ? error.message : String(error) }, 'cached snapshot not usable');
+        return false;
+      }
+    },
+    reportAgain() {
+      if (lastReport !== undefined) report(lastReport);
+    },
+  };
+}

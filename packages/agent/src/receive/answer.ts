@@ -1,0 +1,105 @@
+// Answers: the receipt is made, signed, stored, queued for its sender and entered into the books in one transaction of the
+// exchange database, which also takes the delivery out of the inbox. Whoever asks again gets the stored receipt word for word.
+
+import { ControlMessage } from '@qiao/contract/control';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
+import { Receipt } from '@qiao/contract/receipt';
+import { Signed } from '@qiao/contract/signed';
+import { idText, type LanePoint, QiaoError } from '@qiao/exchange';
+import type { Clock } from '@qiao/runtime';
+import type { ExchangeDatabase, LanePlace } from '../exchange-database/index.ts';
+import { type AnsweredRows, receiptOf } from './receipt.ts';
+
+export interface AnswerPorts {
+  readonly database: Pick<
+    ExchangeDatabase,
+    'transaction' | 'receiptsOut' | 'controlOut' | 'books' | 'inbox' | 'lanesIn'
+  >;
+  sign(context: 'qiao.receipt.v1', payload: Uint8Array): Signed;
+  readonly clock: Clock;
+  /** Something waits for the bus. */
+  onQueued(): void;
+}
+
+export interface AppliedDelivery {
+  readonly header: DeliveryHeader;
+  readonly answer: AnsweredRows;
+  readonly receivedAtMs: number;
+  readonly appliedAtMs: number;
+  /** Where the target's mark stands now; undefined when it stands further on than this delivery. */
+  readonly point: LanePoint | undefined;
+}
+
+export interface Answers {
+  /** The target committed: answers it and forgets the delivery. A place answered before, with other outcomes, gets a new revision. */
+  give(applied: AppliedDelivery): void;
+  /** Queues the stored receipt again; false when there is none for this place and content. */
+  giveAgain(place: LanePlace, contentHash: Uint8Array, senderId: Uint8Array): boolean;
+}
+
+export function createAnswers({ database, sign, clock, onQueued }: AnswerPorts): Answers {
+  function queue(place: LanePlace, senderId: Uint8Array, receipt: Signed): void {
+    const message = ControlMessage.encode({ toNodeId: senderId, body: { $case: 'receipt', value: receipt } }).finish();
+    // One topic per delivery: a newer revision takes the place of one that still waits.
+    database.controlOut.add(message, clock.nowMs(), `receipt:${idText(place.lane)}:${place.epoch}:${place.sequence}`);
+  }
+
+  return {
+    give({ header, answer, receivedAtMs, appliedAtMs, point }) {
+      const place = placeOf(header);
+      database.transaction(() => {
+        const before = database.receiptsOut.get(place);
+        const receipt = receiptOf({
+          header,
+          answer,
+          revision: (before?.revision ?? 0) + 1,
+          receivedAtMs,
+          appliedAtMs,
+        });
+        const signed = sign('qiao.receipt.v1', Receipt.encode(receipt).finish());
+        database.receiptsOut.put({
+          ...place,
+          nonce: place.nonce,
+          contentHash: header.contentHash,
+          revision: receipt.revision,
+          settled: receipt.settled,
+          receipt: Signed.encode(signed).finish(),
+          appliedAtMs,
+        });
+        queue(place, header.senderId, signed);
+        // An opening carries no rows: the books count rows.
+        if (header.role?.$case !== 'opening') {
+          database.books.append({ $case: 'receipt', value: signed }, clock.nowMs());
+        }
+        database.inbox.remove(place);
+        if (point !== undefined) database.lanesIn.setPoint(place.lane, point, appliedAtMs);
+        forgetSettled(place, header.settledThrough);
+      });
+      onQueued();
+    },
+    giveAgain(place, contentHash, senderId) {
+      const stored = database.receiptsOut.get(place);
+      if (stored === undefined || Buffer.compare(stored.contentHash, contentHash) !== 0) return false;
+      queue(place, senderId, Signed.decode(stored.receipt));
+      onQueued();
+      return true;
+    },
+  };
+
+  function forgetSettled(place: LanePlace, settledThrough: bigint): void {
+    database.lanesIn.setSettledThrough(place.lane, settledThrough);
+    database.receiptsOut.removeSettledThrough(place.lane, place.epoch, settledThrough);
+    if (place.sequence === 0n) database.receiptsOut.removeEpochsBefore(place.lane, place.epoch);
+  }
+}
+
+/** The place a verified header names. Throws HEADER_INVALID without an epoch. */
+export function placeOf(header: DeliveryHeader): LanePlace & { readonly nonce: Uint8Array } {
+  if (header.epoch === undefined) throw new QiaoError('HEADER_INVALID', 'the header names no epoch');
+  return {
+    lane: header.laneId,
+    epoch: header.epoch.ordinal,
+    sequence: header.sequence,
+    nonce: header.epoch.nonce,
+  };
+}

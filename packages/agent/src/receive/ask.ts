@@ -1,0 +1,115 @@
+// What a receiver tells a sender besides receipts: "send me that again" and "this cannot go on". Both are paced per lane, so
+// that a sender that does not answer is asked now and then, never in a loop.
+
+import { ControlMessage, RefusalFate } from '@qiao/contract/control';
+import { idText, parseId } from '@qiao/exchange';
+import type { Clock, Log } from '@qiao/runtime';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
+
+export interface ResendWanted {
+  readonly lane: Uint8Array;
+  readonly senderId: string;
+  readonly epoch: bigint;
+  readonly nonce: Uint8Array;
+  readonly first: bigint;
+  /** 0n for everything from `first` on. */
+  readonly last: bigint;
+  readonly reason: string;
+}
+
+export interface DeliveryRefused {
+  readonly lane: Uint8Array;
+  readonly senderId: string;
+  readonly epoch: bigint;
+  readonly nonce: Uint8Array;
+  readonly sequence: bigint;
+  readonly contentHash: Uint8Array;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  readonly fate: RefusalFate;
+  readonly highestEpoch?: bigint;
+}
+
+export interface AskPorts {
+  readonly database: Pick<ExchangeDatabase, 'controlOut' | 'lanesIn'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  onQueued(): void;
+}
+
+export interface Asker {
+  /** Asks for part of a lane again; false when the same lane was asked too short a time ago. */
+  resend(wanted: ResendWanted): boolean;
+  /** Refuses a delivery to its sender; false when the same refusal went out too short a time ago. */
+  refuse(refused: DeliveryRefused): boolean;
+}
+
+/** What is on its way when a gap shows needs a moment; a sender republishes by itself after 30 s. */
+const RESEND_EVERY_MS = 10_000;
+const REFUSE_EVERY_MS = 10_000;
+/** Refusals remembered for pacing; the oldest goes first. */
+const REMEMBERED_REFUSALS = 1_000;
+
+export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker {
+  const refusedAtMs = new Map<string, number>();
+  return {
+    resend({ lane, senderId, epoch, nonce, first, last, reason }) {
+      const nowMs = clock.nowMs();
+      const askedMs = database.lanesIn.get(lane)?.resendAskedMs ?? 0;
+      // A clock that was set back must not silence the lane until it caught up.
+      if (askedMs <= nowMs && nowMs - askedMs < RESEND_EVERY_MS) return false;
+      const message = ControlMessage.fromPartial({
+        toNodeId: parseId(senderId),
+        body: {
+          $case: 'resend',
+          value: { laneId: lane, epoch: { ordinal: epoch, nonce }, firstSequence: first, lastSequence: last, reason },
+        },
+      });
+      database.lanesIn.setResendAsked(lane, nowMs);
+      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `resend:${idText(lane)}`);
+      log.info(
+        { lane: idText(lane), epoch: String(epoch), first: String(first), last: String(last), reason },
+        'asked again',
+      );
+      onQueued();
+      return true;
+    },
+    refuse(refused) {
+      const nowMs = clock.nowMs();
+      const key = `${idText(refused.lane)}:${refused.epoch}:${refused.sequence}:${refused.code}`;
+      const beforeMs = refusedAtMs.get(key);
+      if (beforeMs !== undefined && beforeMs <= nowMs && nowMs - beforeMs < REFUSE_EVERY_MS) return false;
+      refusedAtMs.delete(key);
+      refusedAtMs.set(key, nowMs);
+      if (refusedAtMs.size > REMEMBERED_REFUSALS) {
+        const [oldest] = refusedAtMs.keys();
+        if (oldest !== undefined) refusedAtMs.delete(oldest);
+      }
+      const message = ControlMessage.fromPartial({
+        toNodeId: parseId(refused.senderId),
+        body: {
+          $case: 'refusal',
+          value: {
+            laneId: refused.lane,
+            epoch: { ordinal: refused.epoch, nonce: refused.nonce },
+            sequence: refused.sequence,
+            code: refused.code.slice(0, 64),
+            message: refused.message.slice(0, 1_000),
+            hint: refused.hint.slice(0, 200),
+            fate: refused.fate,
+            highestEpoch: refused.highestEpoch ?? 0n,
+            contentHash: refused.contentHash,
+          },
+        },
+      });
+      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `refusal:${key}`);
+      log.warn(
+        { lane: idText(refused.lane), sequence: String(refused.sequence), code: refused.code, detail: refused.message },
+        'delivery refused',
+      );
+      onQueued();
+      return true;
+    },
+  };
+}

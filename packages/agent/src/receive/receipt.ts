@@ -1,0 +1,94 @@
+// What this node answers for one delivery, as a Receipt: the matrix of rows, the cancelled rows of a void, the empty matrix
+// of an opening. Pure; answer.ts signs, stores and queues it.
+
+import type { ExtraRows } from '@qiao/adapters';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
+import { Receipt } from '@qiao/contract/receipt';
+import { countsOf, KINDS, type Kind, type KindCount, Matrix, type OutcomeCell } from '@qiao/exchange';
+
+export interface AnsweredRows {
+  readonly outcomes: readonly OutcomeCell[];
+  readonly extras: readonly ExtraRows[];
+}
+
+export interface ReceiptFacts {
+  readonly header: DeliveryHeader;
+  /** What the target's mark says, held rows added. Ignored for voids, whose rows are all cancelled. */
+  readonly answer: AnsweredRows;
+  readonly revision: number;
+  readonly receivedAtMs: number;
+  readonly appliedAtMs: number;
+}
+
+/** The receipt for a delivery that the target database has committed. */
+export function receiptOf({ header, answer, revision, receivedAtMs, appliedAtMs }: ReceiptFacts): Receipt {
+  const matrix = Matrix.from(header.role?.$case === 'void' ? cancelled(header) : answer.outcomes);
+  return Receipt.fromPartial({
+    format: 1,
+    platformId: header.platformId,
+    laneId: header.laneId,
+    bridgeId: header.bridgeId,
+    bridgeVersion: header.bridgeVersion,
+    senderId: header.senderId,
+    receiverId: header.receiverId,
+    ...(header.epoch === undefined ? {} : { epoch: header.epoch }),
+    sequence: header.sequence,
+    contentHash: header.contentHash,
+    revision,
+    outcomes: matrix.contract(),
+    extras: answer.extras.map(({ table, deleted, kept }) => ({
+      table,
+      deleted: BigInt(deleted),
+      kept: BigInt(kept),
+    })),
+    settled: matrix.openRows() === 0,
+    receivedAtMs: BigInt(receivedAtMs),
+    appliedAtMs: BigInt(appliedAtMs),
+  });
+}
+
+/** Every row of a delivery as cancelled. */
+export function cancelled(header: DeliveryHeader): OutcomeCell[] {
+  return cellsFor(countsOf(header.counts), 'cancelled');
+}
+
+/**
+ * Rows the header states and the cells do not count. They were held behind an open row when the exchange database that knew
+ * of them was lost: the mark names only what the target did. Empty when the sums agree.
+ */
+export function unanswered(header: DeliveryHeader, cells: readonly OutcomeCell[]): OutcomeCell[] {
+  if (header.role?.$case === 'void') return [];
+  const matrix = Matrix.from(cells);
+  const missing: OutcomeCell[] = [];
+  for (const count of countsOf(header.counts)) {
+    for (const kind of KINDS) {
+      const rows = rowsOf(count, kind) - matrix.total(count.table, kind);
+      if (rows > 0) missing.push({ table: count.table, sent: kind, outcome: 'held', rows });
+    }
+  }
+  return missing;
+}
+
+function cellsFor(counts: readonly KindCount[], outcome: 'cancelled'): OutcomeCell[] {
+  return counts.flatMap((count) =>
+    KINDS.filter((kind) => rowsOf(count, kind) > 0).map((kind) => ({
+      table: count.table,
+      sent: kind,
+      outcome,
+      rows: rowsOf(count, kind),
+    })),
+  );
+}
+
+function rowsOf(count: KindCount, kind: Kind): number {
+  switch (kind) {
+    case 'insert':
+      return count.inserts;
+    case 'update':
+      return count.updates;
+    case 'delete':
+      return count.deletes;
+    default:
+      return kind satisfies never;
+  }
+}

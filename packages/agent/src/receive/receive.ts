@@ -1,0 +1,214 @@
+// Takes deliveries from this node's data stream into the inbox. The bus is acknowledged after the inbox is on disk, never
+// before; what cannot be judged yet goes back to the bus for a while; judging order, gaps and epochs is apply's work, because
+// only the target's mark knows where a lane stands.
+
+import type { BusMessage } from '@qiao/bus';
+import { RefusalFate } from '@qiao/contract/control';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
+import { parseId, QiaoError } from '@qiao/exchange';
+import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
+import type { ExchangeDatabase, LaneIn } from '../exchange-database/index.ts';
+import { type Answers, placeOf } from './answer.ts';
+import type { Asker } from './ask.ts';
+import { type IntakePorts, takeIn, type VerifiedDelivery } from './intake.ts';
+
+export interface ReceivePorts extends IntakePorts {
+  /** This node's data stream; ends on abort. */
+  consume(signal: AbortSignal): AsyncIterable<BusMessage>;
+  readonly database: Pick<ExchangeDatabase, 'transaction' | 'inbox' | 'lanesIn'>;
+  readonly answers: Answers;
+  readonly ask: Asker;
+  /** Bytes the inbox may hold; see `hasRoom`. */
+  readonly inboxMaxBytes: number;
+  /** A delivery is complete in the inbox; its lane may have something to apply. */
+  onDelivery(laneId: string): void;
+  /** Stops the lane for a person; apply owns the state. */
+  stickFork(lane: Uint8Array, version: number, why: string): void;
+  /** How long this process has shown the lane as stuck, in milliseconds. */
+  stuckForMs(lane: Uint8Array): number;
+  /** When a lane is unknown: a newer snapshot is wanted. */
+  readonly wantSnapshot: Wakeup;
+  /** Woken when apply took something out of the inbox. */
+  readonly room: Wakeup;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const UNKNOWN_AGAIN_MS = 2_000;
+/** After this a message nobody can place is let go: its sender publishes it again as long as the lane lives. */
+const UNKNOWN_FOR_MS = 5 * 60_000;
+const FULL_PAUSE_MS = 5_000;
+/** A fork stays visible to the monitor this long before the sender is asked for a new epoch. */
+const FORK_SHOWN_MS = 20_000;
+const UNKNOWN_LANES_REMEMBERED = 1_000;
+
+export function receivePart(ports: ReceivePorts): Part {
+  const unknownSinceMs = new Map<string, number>();
+  return {
+    name: 'receive',
+    async run(signal) {
+      for await (const message of ports.consume(signal)) {
+        // Full: nothing is pulled while apply makes room. After the pause one message is looked at anyway, because the very
+        // delivery that lets a lane go on may be behind those that wait for it.
+        if (ports.database.inbox.total().bytes >= ports.inboxMaxBytes) await ports.room.wait(FULL_PAUSE_MS, signal);
+        if (signal.aborted) return;
+        take(message, ports, unknownSinceMs);
+      }
+    },
+  };
+}
+
+function take(message: BusMessage, ports: ReceivePorts, unknownSinceMs: Map<string, number>): void {
+  const intake = takeIn(message.data, ports);
+  switch (intake.kind) {
+    case 'delivery':
+      takeDelivery(message, intake.delivery, ports);
+      return;
+    case 'unknown': {
+      const sinceMs = unknownSinceMs.get(intake.laneId) ?? ports.clock.nowMs();
+      if (unknownSinceMs.size < UNKNOWN_LANES_REMEMBERED) unknownSinceMs.set(intake.laneId, sinceMs);
+      if (ports.clock.nowMs() - sinceMs > UNKNOWN_FOR_MS) {
+        ports.log.warn({ code: intake.code, detail: intake.message }, 'delivery let go');
+        unknownSinceMs.delete(intake.laneId);
+        message.ack();
+        return;
+      }
+      ports.wantSnapshot.wake();
+      message.retryLater(UNKNOWN_AGAIN_MS);
+      return;
+    }
+    case 'refused': {
+      const { header, lane, code, message: why, fate } = intake;
+      refuse(header, lane.senderId, code, why, fate, ports);
+      message.ack();
+      return;
+    }
+    case 'dropped':
+      ports.log.warn({ code: intake.code, detail: intake.message }, 'message dropped');
+      message.ack();
+      return;
+    default:
+      intake satisfies never;
+  }
+}
+
+function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: ReceivePorts): void {
+  const { header, bridge, lane } = delivery;
+  const place = placeOf(header);
+  const { database } = ports;
+  database.lanesIn.ensure(place.lane, parseId(bridge.bridgeId), parseId(lane.senderId));
+  const state = database.lanesIn.get(place.lane);
+  if (state === undefined) throw new QiaoError('LANE_UNKNOWN', 'the lane’s row went away', { fate: 'transient' });
+
+  // An ended lane whose destination is gone from the definition has no target left to be applied to.
+  const settled = lane.destination === undefined || judge(delivery, state, ports);
+  if (settled) {
+    message.ack();
+    return;
+  }
+  if (!hasRoom(header, state, ports)) {
+    message.retryLater(FULL_PAUSE_MS);
+    return;
+  }
+  const received = database.transaction(() => {
+    database.lanesIn.seeFencingToken(place.lane, header.fencingToken);
+    // A void closes the very place that its rows hold in the inbox: it must not be taken for their duplicate.
+    if (header.role?.$case === 'void') database.inbox.remove(place);
+    return database.inbox.receive({
+      ...place,
+      contentHash: header.contentHash,
+      header: delivery.signedHeader,
+      headerHash: delivery.headerHash,
+      parts: header.parts.length,
+      part: delivery.part,
+      body: delivery.body,
+      receivedAtMs: ports.clock.nowMs(),
+    });
+  });
+  // Inbox first, then the bus: a crash between leaves a duplicate that the inbox knows, never a hole.
+  crashPoint('receive.stored');
+  message.ack();
+  switch (received) {
+    case 'fork':
+      ports.stickFork(place.lane, bridge.version, `sequence ${place.sequence} came with two contents`);
+      return;
+    case 'complete':
+    case 'known':
+      ports.onDelivery(lane.laneId);
+      return;
+    case 'stored':
+      return;
+    default:
+      received satisfies never;
+  }
+}
+
+/** True when the delivery needs no place in the inbox: it was answered, refused, or its lane has stopped. */
+function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: ReceivePorts): boolean {
+  const place = placeOf(header);
+  if (header.fencingToken < state.fencingToken) {
+    // On the bus since before its sender's last start, or from a clone. The live sender publishes it again under its token.
+    refuse(
+      header,
+      lane.senderId,
+      'FENCED',
+      'its fencing token is older than one seen on this lane',
+      RefusalFate.RESEND,
+      ports,
+    );
+    return true;
+  }
+  const isApplied =
+    place.epoch < state.epoch || (place.epoch === state.epoch && place.sequence <= state.appliedSequence);
+  if (isApplied) {
+    if (ports.answers.giveAgain(place, header.contentHash, header.senderId)) return true;
+    if (place.epoch < state.epoch) {
+      const why = `epoch ${place.epoch} was closed by epoch ${state.epoch}`;
+      refuse(header, lane.senderId, 'EPOCH_CLOSED', why, RefusalFate.NEW_EPOCH, ports, state.epoch);
+      return true;
+    }
+  }
+  if (state.stuck?.code === 'FORK' && place.epoch <= state.epoch) {
+    if (ports.stuckForMs(place.lane) > FORK_SHOWN_MS) {
+      refuse(header, lane.senderId, 'FORK', state.stuck.message, RefusalFate.NEW_EPOCH, ports, state.epoch);
+    }
+    return true;
+  }
+  return false;
+}
+
+/**
+ * The inbox takes what it has room for, and always the next delivery of a lane: a full inbox of early deliveries would
+ * otherwise wait for ever for the one that is missing. Others stay on the bus, whose share for this node is bounded too.
+ */
+function hasRoom(header: DeliveryHeader, state: LaneIn, ports: ReceivePorts): boolean {
+  if (ports.database.inbox.total().bytes < ports.inboxMaxBytes) return true;
+  const place = placeOf(header);
+  if (place.sequence === 0n) return true;
+  return place.epoch === state.epoch && place.sequence === state.appliedSequence + 1n;
+}
+
+function refuse(
+  header: DeliveryHeader,
+  senderId: string,
+  code: string,
+  message: string,
+  fate: RefusalFate,
+  ports: ReceivePorts,
+  highestEpoch?: bigint,
+): void {
+  const place = placeOf(header);
+  ports.ask.refuse({
+    lane: place.lane,
+    senderId,
+    epoch: place.epoch,
+    nonce: place.nonce,
+    sequence: place.sequence,
+    contentHash: header.contentHash,
+    code,
+    message,
+    hint: '',
+    fate,
+    ...(highestEpoch === undefined ? {} : { highestEpoch }),
+  });
+}
