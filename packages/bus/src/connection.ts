@@ -5,10 +5,11 @@
  */
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { QiaoError } from '@qiao/exchange';
-import { createBackoff, type Log } from '@qiao/runtime';
+import { createBackoff, type Log, systemClock } from '@qiao/runtime';
 import { connect, jwtAuthenticator, type NatsConnection, NatsError } from 'nats';
 import type { BusAddress, BusCredentials, BusStatus } from './bus.ts';
 import { closedError, unreachable } from './bus-errors.ts';
+import { withinMs } from './within.ts';
 
 export interface ConnectionOptions extends BusAddress {
   readonly name: string;
@@ -139,7 +140,7 @@ export class Connection {
       firstAttemptDone();
       this.#endSession();
       if (this.isClosed) break;
-      await pauseMs(pauses.next(), this.#stop.signal);
+      await systemClock.sleep(pauses.next(), this.#stop.signal);
     }
     firstAttemptDone();
   }
@@ -298,26 +299,4 @@ function checkHosts(urls: readonly string[], certificate: PeerCertificate): Erro
 
 function isAuthCode(code: unknown): boolean {
   return /^(AUTHORIZATION_VIOLATION|AUTHENTICATION_EXPIRED|ACCOUNT_EXPIRED)$/.test(String(code));
-}
-
-async function withinMs(work: Promise<unknown>, limitMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limitMs);
-  });
-  await Promise.race([work.catch(() => {}), limit]);
-  clearTimeout(timer);
-}
-
-function pauseMs(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
-  });
 }

@@ -11,6 +11,7 @@ import { createInbox, type Msg, type NatsError, type Subscription } from 'nats';
 import type { BusMessage, ConsumeOptions } from './bus.ts';
 import { type ApiError, busError, deniedError } from './bus-errors.ts';
 import type { Connection, Session } from './connection.ts';
+import { withinMs } from './within.ts';
 
 const MAX_MESSAGES = 256;
 const MAX_BYTES = 24 * 1024 * 1024;
@@ -21,6 +22,8 @@ const HEARTBEAT_MS = 5_000;
 const SILENCE_MS = 12_000;
 const LOOK_AGAIN_MS = 3_000;
 const PROOF_TIMEOUT_MS = 5_000;
+const DRAIN_LIMIT_MS = 1_000;
+const SWEEP_MS = 20;
 const NANOS_PER_MS = 1_000_000;
 /** What JetStream puts before the place of a message in its reply subject. */
 const ACK_PREFIX = '$JS.ACK.';
@@ -58,7 +61,7 @@ export async function* consumeStream(
           }
         }
       } finally {
-        pull.stop();
+        await pull.stop();
       }
       if (signal.aborted) return;
     }
@@ -166,17 +169,12 @@ class Pull {
   askWhenLow(): void {
     if (!this.#isProven || this.#isOut || this.#session.isOver || this.#session.nats.isClosed()) return;
     if (this.#held.count > this.#batch || this.#held.bytes > this.#bytes) return;
-    const wish = {
+    this.#ask(this.#subscription.getSubject(), {
       batch: this.#batch,
       max_bytes: this.#bytes,
       expires: PULL_EXPIRES_MS * NANOS_PER_MS,
       idle_heartbeat: HEARTBEAT_MS * NANOS_PER_MS,
-    };
-    this.#session.nats.publish(
-      `$JS.API.CONSUMER.MSG.NEXT.${this.#stream}.${this.#consumer}`,
-      new TextEncoder().encode(JSON.stringify(wish)),
-      { reply: this.#subscription.getSubject() },
-    );
+    });
     this.#isOut = true;
     this.#left = this.#batch;
     this.#heardAtMs = performance.now();
@@ -190,9 +188,42 @@ class Pull {
     this.reason = 'no heartbeat';
   }
 
-  stop(): void {
+  /** Ends the interest and waits shortly for what is on the line already, so that it can be handed back instead of timing out. */
+  async stop(): Promise<void> {
     this.#forget();
-    if (!this.#session.nats.isClosed()) this.#subscription.unsubscribe();
+    if (this.#session.nats.isClosed() || this.#subscription.isClosed()) return;
+    if (this.#session.isOver) {
+      this.#subscription.unsubscribe();
+      return;
+    }
+    await withinMs(this.#subscription.drain(), DRAIN_LIMIT_MS);
+    if (this.#held.count > 0) await this.#sweep();
+  }
+
+  /**
+   * A pull that ends at once makes the server forget our abandoned one. Without it nats-server 2.9 takes the first message handed back
+   * out of its redelivery queue, finds only the abandoned pull, and drops the message until the ack wait.
+   */
+  async #sweep(): Promise<void> {
+    if (this.#session.isOver || this.#session.nats.isClosed()) return;
+    const answered = Promise.withResolvers<void>();
+    const subscription = this.#session.nats.subscribe(createInbox(this.#session.inboxPrefix), {
+      callback: (error, message) => {
+        if (error === null && message.reply?.startsWith(ACK_PREFIX) === true) this.#held.add(message);
+        answered.resolve();
+      },
+    });
+    this.#ask(subscription.getSubject(), { batch: 1, expires: SWEEP_MS * NANOS_PER_MS });
+    await withinMs(answered.promise, DRAIN_LIMIT_MS);
+    if (!this.#session.nats.isClosed()) subscription.unsubscribe();
+  }
+
+  #ask(reply: string, wish: Readonly<Record<string, number>>): void {
+    this.#session.nats.publish(
+      `$JS.API.CONSUMER.MSG.NEXT.${this.#stream}.${this.#consumer}`,
+      new TextEncoder().encode(JSON.stringify(wish)),
+      { reply },
+    );
   }
 
   #hear(error: NatsError | null, message: Msg): void {

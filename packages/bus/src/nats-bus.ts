@@ -17,6 +17,7 @@ import type {
 import { type ApiError, type Asking, busError, deniedError, interrupted, storeError, tooLarge } from './bus-errors.ts';
 import type { Connection, Session } from './connection.ts';
 import { consumeStream } from './consume.ts';
+import { withinMs } from './within.ts';
 
 const PUBLISH_TIMEOUT_MS = 20_000;
 /** Room for subject and headers below the server's `max_payload`. */
@@ -24,6 +25,7 @@ const HEADER_ROOM_BYTES = 4_096;
 /** Requests that one `respond` works on at once, and that may wait beyond them before askers are told to come back. */
 const HANDLERS_AT_ONCE = 16;
 const REQUESTS_WAITING = 256;
+const STOP_LIMIT_MS = 5_000;
 
 const ERROR_HEADERS = {
   code: 'Qiao-Error-Code',
@@ -132,46 +134,56 @@ export class NatsBus implements Bus {
     queue?: string,
   ) {
     const waiting: Msg[] = [];
-    let working = 0;
+    const working = new Set<Promise<void>>();
     const startMore = () => {
-      while (working < HANDLERS_AT_ONCE) {
+      while (working.size < HANDLERS_AT_ONCE) {
         const message = waiting.shift();
         if (message === undefined) return;
-        working += 1;
-        void this.#answer(message, handler).finally(() => {
-          working -= 1;
+        const work = this.#answer(message, handler).finally(() => {
+          working.delete(work);
           startMore();
         });
+        working.add(work);
       }
     };
-    await new Promise<void>((resolve, reject) => {
-      const subscription = session.nats.subscribe(subject, {
-        ...(queue === undefined ? {} : { queue }),
-        callback: (error, message) => {
-          if (error !== null) {
-            finish(() => reject(deniedError(subject, error)));
-          } else if (waiting.length >= REQUESTS_WAITING) {
-            answerError(
-              message,
-              new QiaoError('RESPONDER_BUSY', `too many requests wait on ${subject}`, { fate: 'transient' }),
-            );
-          } else {
-            waiting.push(message);
-            startMore();
-          }
-        },
-      });
-      const finish = (settle: () => void) => {
-        signal.removeEventListener('abort', stop);
-        forget();
-        if (!subscription.isClosed() && !session.nats.isClosed()) subscription.unsubscribe();
-        settle();
-      };
-      const stop = () => finish(resolve);
-      signal.addEventListener('abort', stop, { once: true });
-      const forget = session.onEnd(stop);
-      if (signal.aborted) stop();
+    const over = Promise.withResolvers<void>();
+    const subscription = session.nats.subscribe(subject, {
+      ...(queue === undefined ? {} : { queue }),
+      callback: (error, message) => {
+        if (error !== null) {
+          over.reject(deniedError(subject, error));
+        } else if (waiting.length >= REQUESTS_WAITING) {
+          answerError(
+            message,
+            new QiaoError('RESPONDER_BUSY', `too many requests wait on ${subject}`, { fate: 'transient' }),
+          );
+        } else {
+          waiting.push(message);
+          startMore();
+        }
+      },
     });
+    const stop = () => over.resolve();
+    signal.addEventListener('abort', stop, { once: true });
+    const forget = session.onEnd(stop);
+    if (signal.aborted) stop();
+    try {
+      await over.promise;
+    } finally {
+      signal.removeEventListener('abort', stop);
+      forget();
+      if (session.isOver) {
+        if (!session.nats.isClosed()) subscription.unsubscribe();
+      } else if (!subscription.isClosed()) {
+        // What the server handed us before it heard that we stop is answered still.
+        await withinMs(subscription.drain(), STOP_LIMIT_MS);
+        while (working.size > 0 && !session.isOver) {
+          const before = working.size;
+          await withinMs(Promise.all(working), STOP_LIMIT_MS);
+          if (working.size >= before) break;
+        }
+      }
+    }
   }
 
   async #answer(message: Msg, handler: RequestHandler): Promise<void> {
