@@ -70,7 +70,7 @@ const ADD = `INSERT INTO delivery_out (lane, epoch, sequence, role, parcel, brid
  @storedBytes)`;
 const GET = 'SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
 export const NEXT_RECORDED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND bus = 'recorded' AND answer <> 'closed'
- ORDER BY sequence LIMIT 1`;
+ ORDER BY sequence LIMIT ?`;
 export const NEXT_DUE = `SELECT * FROM delivery_out WHERE lane = ? AND bus = 'onBus' AND answer = 'awaited'
  ORDER BY due_at_ms LIMIT 1`;
 export const FIRST_UNSETTLED = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
@@ -82,6 +82,7 @@ export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = 
 const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs
  WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence`;
 const RECORDED = "UPDATE delivery_out SET bus = 'recorded' WHERE lane = ? AND epoch = ? AND sequence = ?";
+const SENT_BEFORE = "UPDATE delivery_out SET bus = 'onBus' WHERE lane = ? AND epoch = ? AND sequence = ?";
 const ANSWER =
   'UPDATE delivery_out SET answer = @answer WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence';
 const VOID = `UPDATE delivery_out SET role = 'void', void_code = @code, void_reason = @reason
@@ -104,13 +105,14 @@ export class DeliveryOutStore {
   readonly #sqlite: Sqlite;
   readonly #add: Statement;
   readonly #get: Statement<[Uint8Array, bigint, bigint], Row>;
-  readonly #nextRecorded: Statement<[Uint8Array, bigint], Row>;
+  readonly #nextRecorded: Statement<[Uint8Array, bigint, number], Row>;
   readonly #nextDue: Statement<[Uint8Array], Row>;
   readonly #firstUnsettled: Statement<[Uint8Array, bigint], number>;
   readonly #unsettled: Statement<[Uint8Array, bigint, bigint, number], Row>;
   readonly #range: Statement<[Uint8Array, bigint, bigint, bigint, number], Row>;
   readonly #onBus: Statement;
   readonly #recorded: Statement;
+  readonly #sentBefore: Statement;
   readonly #answer: Statement;
   readonly #void: Statement;
   readonly #count: Statement;
@@ -129,6 +131,7 @@ export class DeliveryOutStore {
     this.#range = sqlite.prepare(RANGE_OUT);
     this.#onBus = sqlite.prepare(ON_BUS);
     this.#recorded = sqlite.prepare(RECORDED);
+    this.#sentBefore = sqlite.prepare(SENT_BEFORE);
     this.#answer = sqlite.prepare(ANSWER);
     this.#void = sqlite.prepare(VOID);
     this.#count = sqlite.prepare(COUNT);
@@ -154,10 +157,9 @@ export class DeliveryOutStore {
     return row && delivery(row);
   }
 
-  /** The lowest sequence of the epoch that waits to be published. */
-  nextRecorded(lane: Uint8Array, epoch: bigint): DeliveryOut | undefined {
-    const row = this.#nextRecorded.get(lane, epoch);
-    return row && delivery(row);
+  /** The lowest sequences of the epoch that wait to be published, at most `limit`. */
+  nextRecorded(lane: Uint8Array, epoch: bigint, limit: number): DeliveryOut[] {
+    return this.#nextRecorded.all(lane, epoch, limit).map(delivery);
   }
 
   /** The delivery on the bus whose receipt is due first; compare its `dueAtMs` with the clock. */
@@ -201,6 +203,12 @@ export class DeliveryOutStore {
     if (place.answer === 'awaited') {
       this.#countLane({ lane: place.lane, onBusBytes: -place.sentBytes, onBusCount: -1 });
     }
+  }
+
+  /** An answer came before it was published again: there is nothing to publish any more. */
+  cancelResend(place: DeliveryOut): void {
+    this.#inTransaction();
+    if (place.bus === 'recorded' && place.attempts > 0) this.#sentBefore.run(place.lane, place.epoch, place.sequence);
   }
 
   /** The other side answered (or we closed it). Counters follow; the caller moves the parcel's open deliveries. */

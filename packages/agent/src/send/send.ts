@@ -1,5 +1,226 @@
+/**
+ * The sending side of an agent, put together: one loop per lane that begins here, purging, and the doors for what control
+ * brings (receipts, refusals, resend requests).
+ */
+import { BridgeState, ServiceCondition, ServiceLeg, type ServiceState } from '@qiao/contract/node';
+import { idText, QiaoError } from '@qiao/exchange';
+import { createWakeup, describeError, type Part, supervise, type Wakeup } from '@qiao/runtime';
+import type { LaneOut } from '../exchange-database/index.ts';
+import { alignLanes, laneOfSnapshot } from './lanes.ts';
 import type { SendPorts, SendService } from './ports.ts';
+import { purgePart } from './purge.ts';
+import { handleRefusal } from './refusal.ts';
+import { resendDeliveries } from './resend.ts';
+import { sendLanePart } from './sendLane.ts';
+import { recordReceipt } from './settle.ts';
+
+/** One lane's loop while it runs, and what its last attempt said. */
+interface RunningLane {
+  readonly wakeup: Wakeup;
+  readonly stop: AbortController;
+  readonly done: Promise<void>;
+  retries: number;
+  failure: { code: string; message: string; hint: string; atMs: number } | undefined;
+}
+
+const ALIGN_EVERY_MS = 30_000;
+/** A failure is shown until a batch went through or this long after it. */
+const FAILURE_SHOWN_MS = 60_000;
 
 export function createSendParts(ports: SendPorts): SendService {
-  throw new Error(String(ports));
+  const { database, desired } = ports;
+  const running = new Map<string, RunningLane>();
+  const aligning = createWakeup();
+
+  const wake = (): void => {
+    aligning.wake();
+    for (const lane of running.values()) lane.wakeup.wake();
+  };
+
+  const wakeLane = (laneId: Uint8Array): void => {
+    const lane = laneId.length === 16 ? running.get(idText(laneId)) : undefined;
+    if (lane === undefined) aligning.wake();
+    else lane.wakeup.wake();
+  };
+
+  return {
+    parts: [sendPart(ports, running, aligning), purgePart(ports)],
+    wake,
+    recordReceipt(receipt, signed) {
+      const record = recordReceipt(ports, receipt, signed);
+      if (record === 'recorded') {
+        const lane = running.get(idText(receipt.laneId));
+        if (lane !== undefined) lane.failure = undefined;
+        wakeLane(receipt.laneId);
+        ports.onRoom();
+      }
+      return record;
+    },
+    resendDeliveries(request) {
+      const answer = resendDeliveries(ports, request);
+      wakeLane(request.laneId);
+      if (answer.kind === 'reopened') ports.onRoom();
+      return answer;
+    },
+    handleRefusal(refusal) {
+      const answer = handleRefusal(ports, refusal);
+      wakeLane(refusal.laneId);
+      if (answer === 'reopened' || answer === 'closed') ports.onRoom();
+      return answer;
+    },
+    sending() {
+      return database.lanesOut
+        .all()
+        .filter((lane) => lane.phase !== 'ended')
+        .map((lane) => ({
+          laneId: lane.lane,
+          epoch: { ordinal: lane.epoch, nonce: lane.nonce },
+          lastSequence: lane.lastSequence,
+        }));
+    },
+    states() {
+      const now = desired.current();
+      return database.lanesOut
+        .all()
+        .filter((lane) => lane.phase !== 'ended' && laneOfSnapshot(now, lane.lane) !== undefined)
+        .map((lane) => stateOf(ports, lane, running.get(idText(lane.lane))));
+    },
+  };
+}
+
+/** Keeps one supervised loop per lane on disk that has not ended. */
+function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning: Wakeup): Part {
+  return {
+    name: 'send',
+    async run(signal) {
+      const unsubscribe = ports.desired.onChange(() => aligning.wake());
+      forgetFences(ports);
+      try {
+        while (!signal.aborted) {
+          align(ports);
+          startAndStop(ports, running, signal);
+          await aligning.wait(ALIGN_EVERY_MS, signal);
+        }
+      } finally {
+        unsubscribe();
+        for (const lane of running.values()) lane.stop.abort();
+        await Promise.all([...running.values()].map((lane) => lane.done));
+        running.clear();
+      }
+    },
+  };
+}
+
+/** A lane that stuck because another start had the fence goes on with this start's token. */
+function forgetFences({ database }: SendPorts): void {
+  for (const lane of database.lanesOut.all()) {
+    if (lane.stuck?.code === 'FENCED') database.lanesOut.unstick(lane.lane);
+  }
+}
+
+function align(ports: SendPorts): void {
+  const desired = ports.desired.current();
+  if (desired === undefined) return;
+  for (const bridge of desired.bridges.values()) {
+    if (bridge.state === BridgeState.CREATED) continue;
+    alignLanes(ports, desired, bridge);
+  }
+}
+
+function startAndStop(ports: SendPorts, running: Map<string, RunningLane>, signal: AbortSignal): void {
+  const wanted = new Map<string, Uint8Array>();
+  for (const lane of ports.database.lanesOut.all()) {
+    if (lane.phase !== 'ended') wanted.set(idText(lane.lane), lane.lane);
+  }
+  for (const [id, lane] of running) {
+    if (wanted.has(id)) lane.wakeup.wake();
+    else {
+      lane.stop.abort();
+      running.delete(id);
+    }
+  }
+  for (const [id, laneId] of wanted) {
+    if (!running.has(id)) running.set(id, startLane(ports, laneId, signal));
+  }
+}
+
+function startLane(ports: SendPorts, laneId: Uint8Array, signal: AbortSignal): RunningLane {
+  const wakeup = createWakeup();
+  const stop = new AbortController();
+  const lane: RunningLane = { wakeup, stop, done: Promise.resolve(), retries: 0, failure: undefined };
+  const done = supervise([sendLanePart(ports, laneId, wakeup)], {
+    signal: AbortSignal.any([signal, stop.signal]),
+    clock: ports.clock,
+    log: ports.log,
+    onFailure(_part, error) {
+      const { code, message } = describeError(error);
+      const hint = error instanceof QiaoError ? error.hint : '';
+      lane.retries += 1;
+      lane.failure = { code, message, hint, atMs: ports.clock.nowMs() };
+    },
+  });
+  return Object.assign(lane, { done });
+}
+
+function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefined): ServiceState {
+  const known = laneOfSnapshot(ports.desired.current(), lane.lane);
+  const isRunning = known?.bridge.state === BridgeState.RUNNING;
+  const recent =
+    running?.failure !== undefined && ports.clock.nowMs() - running.failure.atMs < FAILURE_SHOWN_MS
+      ? running.failure
+      : undefined;
+  const cause = lane.stuck ?? (isRunning ? (recent ?? waitingCause(ports, lane)) : undefined);
+  return {
+    bridgeId: lane.bridge,
+    laneId: lane.lane,
+    leg: ServiceLeg.SEND,
+    condition: conditionOf(lane, isRunning, cause !== undefined),
+    code: cause?.code ?? '',
+    message: cause?.message ?? '',
+    hint: cause?.hint ?? '',
+    waitingDeliveries: BigInt(lane.waitingCount),
+    waitingBytes: BigInt(lane.waitingBytes),
+    lastRunAtMs: 0n,
+    retries: BigInt(running?.retries ?? 0),
+  };
+}
+
+function conditionOf(lane: LaneOut, isRunning: boolean, hasCause: boolean): ServiceCondition {
+  if (lane.stuck !== undefined) return ServiceCondition.STUCK;
+  if (!isRunning) return ServiceCondition.STOPPED;
+  return hasCause ? ServiceCondition.RETRYING : ServiceCondition.RUNNING;
+}
+
+/** Why nothing goes out though something waits, when no attempt has failed. */
+function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message: string; hint: string } | undefined {
+  if (lane.waitingCount === 0) return undefined;
+  if (!ports.bus.isConnected) {
+    return {
+      code: 'BUS_UNREACHABLE',
+      message: 'the bus is away; deliveries wait in the outbox',
+      hint: 'qiao agent diagnose',
+    };
+  }
+  if (ports.fence.token() === undefined) {
+    return {
+      code: 'NO_FENCING_TOKEN',
+      message: 'the hub has not answered this start yet',
+      hint: 'qiao agent diagnose',
+    };
+  }
+  if (lane.phase === 'suspended') {
+    return {
+      code: 'LANE_SUSPENDED',
+      message: 'the destination did not answer within the budget; it loads anew when it returns',
+      hint: 'qiao node show CODE  # of the destination',
+    };
+  }
+  if (lane.pausedUntilMs > ports.clock.nowMs()) {
+    return {
+      code: 'DESTINATION_BUSY',
+      message: 'the hub asked to send later',
+      hint: 'qiao node show CODE  # of the destination',
+    };
+  }
+  return undefined;
 }

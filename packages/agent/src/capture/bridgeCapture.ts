@@ -1,0 +1,106 @@
+/**
+ * One bridge's capture: waits for its next scan, runs it, and says when a person must act. One of these runs per bridge, so
+ * two scans of a bridge never overlap.
+ */
+import { ProblemsError, parseId, QiaoError } from '@qiao/exchange';
+import type { Part, Wakeup } from '@qiao/runtime';
+import type { Desired, DesiredBridge } from '../control/desired.ts';
+import { exposeProblems } from '../control/permissions.ts';
+import { alignLanes } from '../send/lanes.ts';
+import { capturedBridge } from './captured.ts';
+import type { CapturePorts } from './ports.ts';
+import { scanBridge } from './scan.ts';
+import { type Due, dueScan } from './schedule.ts';
+
+const LOOK_AGAIN_MS = 60_000;
+
+export interface BridgeCaptureHooks {
+  readonly wakeup: Wakeup;
+  readonly room: Wakeup;
+  /** A scan finished, or the capture stuck for good: earlier failures are history. */
+  onSettled(): void;
+}
+
+/** Captures until stopped. Throws transient failures for its supervisor; permanent ones stick and wait for a person. */
+export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: BridgeCaptureHooks): Part {
+  const startedAtMs = ports.clock.nowMs();
+  let isFirstLook = true;
+  return {
+    name: `capture:${bridgeId.slice(0, 8)}`,
+    async run(signal) {
+      while (!signal.aborted) {
+        const desired = ports.desired.current();
+        const bridge = capturedBridge(desired, bridgeId);
+        if (desired === undefined || bridge === undefined) {
+          await hooks.wakeup.wait(LOOK_AGAIN_MS, signal);
+          continue;
+        }
+        alignLanes(ports, desired, bridge);
+        const due = dueOf(ports, desired, bridge, startedAtMs, isFirstLook);
+        if (due.kind === 'now') {
+          isFirstLook = false;
+          await scan(ports, desired, bridge, due, hooks, signal);
+        } else {
+          const pauseMs = due.kind === 'at' ? Math.min(due.atMs - ports.clock.nowMs(), LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
+          await hooks.wakeup.wait(Math.max(pauseMs, 1), signal);
+        }
+      }
+    },
+  };
+}
+
+function dueOf(
+  { database, clock, limits }: CapturePorts,
+  desired: Desired,
+  bridge: DesiredBridge,
+  startedAtMs: number,
+  isFirstLook: boolean,
+): Due {
+  const bridgeId = parseId(bridge.bridgeId);
+  const lanes = database.lanesOut.ofBridge(bridgeId);
+  return dueScan({
+    bridge,
+    state: database.captures.get(bridgeId),
+    hasLoading: lanes.some((lane) => lane.phase === 'loading'),
+    hasLanes: lanes.some((lane) => lane.phase === 'loading' || lane.phase === 'streaming'),
+    isFirstLook,
+    startedAtMs,
+    nowMs: clock.nowMs(),
+    realtimeEveryMs: limits.compareEveryMs,
+    timeZone: desired.timeZone,
+  });
+}
+
+async function scan(
+  ports: CapturePorts,
+  desired: Desired,
+  bridge: DesiredBridge,
+  due: Extract<Due, { kind: 'now' }>,
+  hooks: BridgeCaptureHooks,
+  signal: AbortSignal,
+): Promise<void> {
+  const startedMs = ports.clock.nowMs();
+  try {
+    const problems = exposeProblems(bridge.definition, ports.permissions);
+    if (problems.length > 0) throw new ProblemsError(problems);
+    const { runNumber, allowedDeletes } = due;
+    const result = await scanBridge(ports, { desired, bridge, runNumber, allowedDeletes, signal, room: hooks.room });
+    if (result.guarded !== undefined) stick(ports, bridge, runNumber, result.guarded);
+    hooks.onSettled();
+    ports.log.debug(
+      { bridge: bridge.name, scannedRows: result.rows, tookMs: ports.clock.nowMs() - startedMs },
+      'scan finished',
+    );
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
+    stick(ports, bridge, due.runNumber, error);
+    hooks.onSettled();
+  }
+}
+
+function stick(ports: CapturePorts, bridge: DesiredBridge, runNumber: bigint, error: QiaoError): void {
+  const { code, message, hint } = error;
+  ports.database.captures.stick(parseId(bridge.bridgeId), bridge.version, runNumber, { code, message, hint });
+  ports.log.error({ bridge: bridge.name, code, hint }, 'capture is stuck until a person acts');
+}

@@ -1,0 +1,208 @@
+/**
+ * One scan of one bridge: a consistent snapshot of its tables, parents first; then what no row claimed any more, children
+ * first; then the end of loads. Only a scan that saw its last row calls anything deleted, and the deleteGuard may hold that.
+ */
+import type { DataSource, SourceSnapshot } from '@qiao/adapters';
+import { parseId, QiaoError } from '@qiao/exchange';
+import type { Wakeup } from '@qiao/runtime';
+import type { Desired, DesiredBridge } from '../control/desired.ts';
+import type { CaptureTable } from '../exchange-database/index.ts';
+import { TableCompare } from './compare.ts';
+import { ScanOutput } from './output.ts';
+import { alignDigests, type PlannedTable, planTables } from './plan.ts';
+import type { CapturePorts } from './ports.ts';
+
+/** Keys of deletes taken in one step. */
+const DELETE_PAGE = 5_000;
+const BUDGET_LOOK_AGAIN_MS = 1_000;
+/** A fuller second than this is not made up for: a paused scan does not race afterwards. */
+const THROTTLE_MOST_MS = 1_000;
+
+export interface ScanWork {
+  readonly desired: Desired;
+  readonly bridge: DesiredBridge;
+  /** Run that this scan answers, and the deletes a person allowed for it. */
+  readonly runNumber: bigint;
+  readonly allowedDeletes: bigint;
+  readonly signal: AbortSignal;
+  /** Woken when room came free in the outbox. */
+  readonly room: Wakeup;
+}
+
+export interface ScanResult {
+  readonly rows: number;
+  /** Set when the deleteGuard held the deletes of a table: everything else of the scan is packed. */
+  readonly guarded: QiaoError | undefined;
+}
+
+interface ScannedTable {
+  readonly table: PlannedTable;
+  readonly held: CaptureTable;
+  /** Rows the adapter could not carry. */
+  refused: number;
+  /** Rows without a usable key, here or at the adapter: no delete may be concluded. */
+  hasNameless: boolean;
+}
+
+/** Runs one scan. Throws what the source, a transform or the outbox threw; what was packed before stays packed. */
+export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<ScanResult> {
+  const { database } = ports;
+  const { bridge, signal } = work;
+  const bridgeId = parseId(bridge.bridgeId);
+  const dataSource = await ports.dataSources.open(bridge.definition.source.dataSource);
+  const tables = await planTables(dataSource, bridge.definition);
+  const held = await alignDigests(database, bridge, tables);
+  const scan = database.captures.beginScan(bridgeId, bridge.version);
+  const lanes = database.lanesOut.ofBridge(bridgeId);
+  const output = new ScanOutput(ports, work.desired, bridge, scan, lanes, work.allowedDeletes);
+  const scanned = tables.map((table): ScannedTable => {
+    const found = held.get(table.name) as CaptureTable;
+    database.digests.clearUnseen(found.id);
+    return { table, held: found, refused: 0, hasNameless: false };
+  });
+
+  let rows = 0;
+  {
+    await using snapshot = await dataSource.snapshot({ signal, maxMs: ports.limits.snapshotMaxMs });
+    const pace = createPace(ports, bridge, signal);
+    for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, pace);
+  }
+  stopIf(signal);
+
+  const guarded = guardedTables(ports, work, scanned, output);
+  for (const one of scanned.toReversed()) {
+    if (!guarded.tables.has(one.table.name)) await takeDeletes(ports, work, one, output);
+  }
+  await output.flush({
+    finish() {
+      for (const { held: table, refused } of scanned) database.captures.setRefused(table.id, refused);
+      database.captures.finishScan(bridgeId, scan, work.runNumber, ports.clock.nowMs());
+    },
+  });
+  for (const { held: table } of scanned) database.digests.clearUnseen(table.id);
+  return { rows, guarded: guarded.error };
+}
+
+async function scanTable(
+  ports: CapturePorts,
+  work: ScanWork,
+  snapshot: SourceSnapshot,
+  one: ScannedTable,
+  output: ScanOutput,
+  pace: (rows: number) => Promise<void>,
+): Promise<number> {
+  const compare = new TableCompare(ports.database, one.table, one.held.id, output);
+  let rows = 0;
+  for await (const chunk of snapshot.rows(one.table.read)) {
+    stopIf(work.signal);
+    for (const { count } of chunk.refused ?? []) one.refused += count;
+    if (chunk.rows.length === 0) continue;
+    const taken = compare.take(chunk.rows);
+    rows += taken;
+    if (output.isFull) {
+      await output.flush();
+      compare.flushed();
+      await room(ports, work, output);
+    }
+    await pace(taken);
+  }
+  compare.finish();
+  one.hasNameless = one.refused > 0 || compare.nameless > 0;
+  // Rows the adapter refuses come again in each scan: only more of them than last time are new in the books.
+  if (one.refused > 0) {
+    const more = one.refused - one.held.refused;
+    if (more > 0) output.kept(one.table.name, 'insert', 'refused', true, more);
+    ports.log.warn(
+      { bridge: work.bridge.name, table: one.table.name, refusedRows: one.refused },
+      'some rows could not be carried exactly and were left out',
+    );
+  }
+  return rows;
+}
+
+/** Waits while the outbox is full; the snapshot stays open meanwhile, bounded by snapshotMaxMs. */
+async function room(ports: CapturePorts, work: ScanWork, output: ScanOutput): Promise<void> {
+  while (output.isOverBudget()) {
+    await work.room.wait(BUDGET_LOOK_AGAIN_MS, work.signal);
+    stopIf(work.signal);
+  }
+}
+
+/** Tables whose deletes the guard holds, with the error that says so. Loads have a guard of their own, at the target. */
+function guardedTables(
+  ports: CapturePorts,
+  work: ScanWork,
+  scanned: readonly ScannedTable[],
+  output: ScanOutput,
+): { tables: ReadonlySet<string>; error: QiaoError | undefined } {
+  const guard = work.bridge.definition.deleteGuard;
+  const over: { name: string; rows: number; of: number }[] = [];
+  for (const { table, held, hasNameless } of scanned) {
+    if (hasNameless || !output.isStreaming) continue;
+    const rows = ports.database.digests.countUnseenSent(held.id);
+    const of = held.digestCount;
+    if (rows > guard.rows && rows > guard.share * of) over.push({ name: table.name, rows, of });
+  }
+  const rows = over.reduce((sum, table) => sum + table.rows, 0);
+  if (over.length === 0 || BigInt(rows) <= work.allowedDeletes) return { tables: new Set(), error: undefined };
+  const sentence = over.map((table) => `${table.rows} of ${table.of} rows of ${table.name}`).join(', ');
+  return {
+    tables: new Set(over.map((table) => table.name)),
+    error: new QiaoError(
+      'DELETE_GUARD',
+      `${sentence} are gone at the source; the guard allows ${guard.rows} rows or ${guard.share * 100} %`,
+      {
+        hint: `look at the source; if they shall go: qiao bridge run ${work.bridge.name} --allow-deletes ${rows}`,
+      },
+    ),
+  };
+}
+
+async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTable, output: ScanOutput): Promise<void> {
+  const { database } = ports;
+  const { table, held } = one;
+  if (one.hasNameless) {
+    const unseen = database.digests.countUnseenSent(held.id);
+    if (unseen > 0) {
+      ports.log.warn(
+        { bridge: work.bridge.name, table: table.name, unseenRows: unseen },
+        'deletes held: rows without a usable value may be among the missing',
+      );
+    }
+    return;
+  }
+  for (let after: Uint8Array = Buffer.alloc(0); ; ) {
+    const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
+    for (const [key, sent] of page) {
+      if (sent === 1) output.change(table.layout, 'delete', table.keys.decode(key));
+      else output.kept(table.name, 'delete', 'filtered', true);
+      output.remove(held.id, key);
+      if (output.isFull) {
+        await output.flush();
+        await room(ports, work, output);
+      }
+    }
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = last[0];
+    stopIf(work.signal);
+  }
+}
+
+/** Keeps a scan at the bridge's rowsPerSecond, measured per chunk. */
+function createPace(ports: CapturePorts, bridge: DesiredBridge, signal: AbortSignal): (rows: number) => Promise<void> {
+  const perSecond = bridge.definition.limits?.rowsPerSecond;
+  if (perSecond === undefined) return async () => undefined;
+  let dueMs = ports.clock.nowMs();
+  return async (rows) => {
+    const nowMs = ports.clock.nowMs();
+    dueMs = Math.max(dueMs, nowMs - THROTTLE_MOST_MS) + (rows * 1_000) / perSecond;
+    if (dueMs > nowMs) await ports.clock.sleep(dueMs - nowMs, signal);
+    stopIf(signal);
+  };
+}
+
+function stopIf(signal: AbortSignal): void {
+  if (signal.aborted)
+    throw new QiaoError('CAPTURE_STOPPED', 'the scan was stopped before its last row', { fate: 'transient' });
+}

@@ -1,0 +1,57 @@
+/** When a bridge is scanned next: pure, from what the snapshot says, what capture remembers and the time. */
+import { isInsideWindow, nextRunMs } from '@qiao/exchange';
+import type { DesiredBridge } from '../control/desired.ts';
+import type { CaptureState } from '../exchange-database/index.ts';
+
+export type Due =
+  | { readonly kind: 'now'; readonly runNumber: bigint; readonly allowedDeletes: bigint }
+  | { readonly kind: 'at'; readonly atMs: number }
+  /** Only a new snapshot brings the next run. */
+  | { readonly kind: 'waits' };
+
+export interface ScheduleFacts {
+  readonly bridge: Pick<DesiredBridge, 'definition' | 'version' | 'runNumber' | 'allowedDeletes'>;
+  readonly state: CaptureState | undefined;
+  /** A destination waits for its load. */
+  readonly hasLoading: boolean;
+  /** Some destination takes rows at all. */
+  readonly hasLanes: boolean;
+  /** The first look of this process: what stuck before is tried once more. */
+  readonly isFirstLook: boolean;
+  readonly startedAtMs: number;
+  readonly nowMs: number;
+  readonly realtimeEveryMs: number;
+  /** The platform's zone, for a window that names none. */
+  readonly timeZone: string;
+}
+
+const WINDOW_LOOK_AGAIN_MS = 30_000;
+
+/** A run that a person asked for comes before everything; a stuck capture waits for one, or for a newer version. */
+export function dueScan(facts: ScheduleFacts): Due {
+  const { bridge, state, nowMs } = facts;
+  const { schedule, limits } = bridge.definition;
+  if (!facts.hasLanes) return { kind: 'waits' };
+  const answered = state?.runNumber ?? 0n;
+  if (bridge.runNumber > answered) {
+    return { kind: 'now', runNumber: bridge.runNumber, allowedDeletes: bridge.allowedDeletes };
+  }
+  if (state?.stuck !== undefined && state.version >= bridge.version) {
+    const tryAgain = facts.isFirstLook && state.stuck.code !== 'DELETE_GUARD';
+    if (!tryAgain) return { kind: 'waits' };
+  }
+  const atMs = scheduledMs(facts);
+  if (atMs === undefined) return { kind: 'waits' };
+  if (atMs > nowMs) return { kind: 'at', atMs };
+  if (limits?.window !== undefined && !isInsideWindow(limits.window, limits.timeZone ?? facts.timeZone, nowMs)) {
+    return { kind: 'at', atMs: nowMs + WINDOW_LOOK_AGAIN_MS };
+  }
+  return { kind: 'now', runNumber: answered, allowedDeletes: 0n };
+
+  function scheduledMs({ startedAtMs, hasLoading, realtimeEveryMs }: ScheduleFacts): number | undefined {
+    const isFrequent = schedule.kind === 'realtime' || schedule.kind === 'interval';
+    const lastRunAtMs = state?.lastRunAtMs ?? 0;
+    if (isFrequent && (hasLoading || lastRunAtMs === 0)) return nowMs;
+    return nextRunMs(schedule, lastRunAtMs === 0 ? startedAtMs : lastRunAtMs, realtimeEveryMs);
+  }
+}

@@ -1,0 +1,54 @@
+/** Counts of capture per table and kind: captured = packed + folded + filtered + refused, always. Compare never folds. */
+import { CaptureCounts } from '@qiao/contract/counts';
+import { contractKind, KINDS, type Kind } from '@qiao/exchange';
+
+export type Fate = 'packed' | 'filtered' | 'refused';
+
+type KindTally = Record<Fate, number>;
+
+export class CaptureTally {
+  readonly #tables = new Map<string, Record<Kind, KindTally>>();
+
+  /** `rows` changes of one kind were captured and met this fate. */
+  add(table: string, kind: Kind, fate: Fate, rows = 1): void {
+    let kinds = this.#tables.get(table);
+    if (kinds === undefined) {
+      kinds = { insert: none(), update: none(), delete: none() };
+      this.#tables.set(table, kinds);
+    }
+    kinds[kind][fate] += rows;
+  }
+
+  get isEmpty(): boolean {
+    return this.#tables.size === 0;
+  }
+
+  /** The counts so far for the contract; the tally starts anew. */
+  take(): CaptureCounts[] {
+    const counts: CaptureCounts[] = [];
+    for (const [table, kinds] of this.#tables) {
+      for (const kind of KINDS) {
+        const { packed, filtered, refused } = kinds[kind];
+        const captured = packed + filtered + refused;
+        if (captured === 0) continue;
+        counts.push(
+          CaptureCounts.fromPartial({
+            table,
+            kind: contractKind(kind),
+            captured: BigInt(captured),
+            packed: BigInt(packed),
+            folded: 0n,
+            filtered: BigInt(filtered),
+            refused: BigInt(refused),
+          }),
+        );
+      }
+    }
+    this.#tables.clear();
+    return counts;
+  }
+}
+
+function none(): KindTally {
+  return { packed: 0, filtered: 0, refused: 0 };
+}

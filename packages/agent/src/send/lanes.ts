@@ -1,0 +1,126 @@
+/**
+ * The life of lanes that begin here: opening an epoch, ending a lane, and bringing the lanes on disk in line with the newest
+ * snapshot. What travels on them is packed by pack.ts and published by sendLane.ts.
+ */
+import { Opening } from '@qiao/contract/delivery';
+import { BridgeState } from '@qiao/contract/node';
+import { chainOf, noChain, parseId, sameBytes } from '@qiao/exchange';
+import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
+import type { LanePhase } from '../exchange-database/index.ts';
+import type { SendPorts } from './ports.ts';
+import { closeEpoch } from './settle.ts';
+
+export type LanePorts = Pick<SendPorts, 'database' | 'desired' | 'signer' | 'clock' | 'newId'>;
+
+/**
+ * Makes the lanes of this bridge that begin here what the snapshot says: opens what is missing, ends what has ended, frees
+ * what stuck under an older version. Safe to call at any time, by sending and by capture before each scan.
+ */
+export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBridge): void {
+  const { database } = ports;
+  for (const lane of bridge.lanes) {
+    if (lane.senderId !== desired.nodeId) continue;
+    const held = database.lanesOut.get(parseId(lane.laneId));
+    if (lane.ended || bridge.state === BridgeState.RETIRED) {
+      if (held !== undefined && held.phase !== 'ended') endLane(ports, lane);
+      continue;
+    }
+    if (held?.phase === 'ended') continue;
+    if (held === undefined) {
+      openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
+    } else if (held.epoch < lane.highestEpoch) {
+      // The hub routed a later epoch than this file knows: it is a copy or an old backup. Nothing it holds may go on.
+      openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
+    } else if (held.stuck !== undefined && held.stuckVersion < bridge.version) {
+      if (held.stuck.code === 'LANE_FORKED') openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
+      else database.lanesOut.unstick(held.lane);
+    }
+  }
+}
+
+/**
+ * Begins an epoch: what the old one left unsettled is closed in the books, and the opening that names it is recorded at
+ * sequence 0. One transaction.
+ */
+export function openEpoch(
+  ports: LanePorts,
+  bridge: Pick<DesiredBridge, 'bridgeId' | 'version'>,
+  lane: Pick<DesiredLane, 'laneId' | 'receiverId' | 'highestEpoch'>,
+  ordinal: bigint,
+  phase: LanePhase,
+  why: { code: string; reason: string } = { code: 'EPOCH_CLOSED', reason: 'a new epoch of the lane was opened' },
+): void {
+  const { database, clock } = ports;
+  const laneId = parseId(lane.laneId);
+  const nonce = ports.newId();
+  const chain = chainOf({
+    previousChain: noChain(),
+    laneId,
+    epoch: { ordinal, nonce },
+    sequence: 0n,
+    contentHash: new Uint8Array(0),
+    counts: [],
+  });
+  database.transaction(() => {
+    const held = database.lanesOut.get(laneId);
+    if (held !== undefined) closeEpoch(ports, held, why.code, why.reason);
+    const opening = Opening.fromPartial({
+      ...(held === undefined ? {} : { previous: { ordinal: held.epoch, nonce: held.nonce } }),
+      previousLastSequence: held?.lastSequence ?? 0n,
+      // A lane's first epoch has nothing to know; a file that was lost cannot say what it gave out.
+      previousKnown: held !== undefined && held.epoch === ordinal - 1n,
+    });
+    database.lanesOut.open({
+      lane: laneId,
+      bridge: parseId(bridge.bridgeId),
+      receiver: parseId(lane.receiverId),
+      epoch: ordinal,
+      nonce,
+      phase,
+      chain,
+      atMs: clock.nowMs(),
+    });
+    database.deliveriesOut.add({
+      lane: laneId,
+      epoch: ordinal,
+      sequence: 0n,
+      role: 'opening',
+      parcel: undefined,
+      bridgeVersion: bridge.version,
+      previousChain: noChain(),
+      chain,
+      sealedAtMs: clock.nowMs(),
+      loadBegins: false,
+      loadEnds: false,
+      allowedDeletes: 0n,
+      opening: Opening.encode(opening).finish(),
+      storedBytes: 0,
+    });
+  });
+}
+
+/** Ends a lane for good: what is unsettled is closed in the books, nothing is sent any more. */
+export function endLane(ports: LanePorts, lane: Pick<DesiredLane, 'laneId'>): void {
+  const { database } = ports;
+  database.transaction(() => {
+    const held = database.lanesOut.get(parseId(lane.laneId));
+    if (held === undefined || held.phase === 'ended') return;
+    closeEpoch(ports, held, 'LANE_ENDED', 'the destination was unbound or the bridge retired');
+    database.lanesOut.setPhase(held.lane, 'ended');
+    database.lanesOut.unstick(held.lane);
+  });
+}
+
+/** The bridge and lane of the snapshot that own this lane, when it begins at this node. */
+export function laneOfSnapshot(
+  desired: Desired | undefined,
+  laneId: Uint8Array,
+): { desired: Desired; bridge: DesiredBridge; lane: DesiredLane } | undefined {
+  if (desired === undefined) return undefined;
+  for (const bridge of desired.bridges.values()) {
+    for (const lane of bridge.lanes) {
+      if (lane.senderId === desired.nodeId && sameBytes(parseId(lane.laneId), laneId)) return { desired, bridge, lane };
+    }
+  }
+  return undefined;
+}

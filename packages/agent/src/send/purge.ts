@@ -1,0 +1,43 @@
+/** Forgetting: parcels that every lane settled longer ago than the retention, with their deliveries and receipts. */
+import type { Part } from '@qiao/runtime';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { SendPorts } from './ports.ts';
+
+const EVERY_MS = 60_000;
+/** Parcels removed in one transaction: purging never holds the file for long. */
+const PARCELS_PER_STEP = 20;
+const MOST_STEPS = 500;
+
+/** Purges once a minute and keeps the database's log and free pages in bounds. */
+export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'>): Part {
+  return {
+    name: 'purge',
+    async run(signal) {
+      while (!signal.aborted) {
+        await ports.clock.sleep(EVERY_MS, signal);
+        if (signal.aborted) return;
+        for (let step = 0; step < MOST_STEPS && !signal.aborted; step++) {
+          if (purgeSettled(ports.database, ports.clock.nowMs() - ports.limits.retentionMs) === 0) break;
+          await new Promise(setImmediate);
+        }
+        ports.database.checkpoint();
+      }
+    },
+  };
+}
+
+/** Removes some parcels settled before `beforeMs`; returns how many. */
+export function purgeSettled(database: ExchangeDatabase, beforeMs: number): number {
+  return database.transaction(() => {
+    const parcels = database.parcels.settledBefore(beforeMs, PARCELS_PER_STEP);
+    for (const parcel of parcels) {
+      for (const place of database.deliveriesOut.ofParcel(parcel)) {
+        database.receiptsIn.remove(place);
+        database.deliveriesOut.remove(place);
+        database.deliveriesOut.removeOpeningsBefore(place.lane, database.lanesOut.get(place.lane)?.epoch ?? 0n);
+      }
+      database.parcels.remove(parcel);
+    }
+    return parcels.length;
+  });
+}

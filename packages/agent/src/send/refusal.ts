@@ -1,0 +1,103 @@
+/**
+ * Refusals by fate: send again later, close by a void, stop the lane, begin a new epoch. A refusal that speaks of an older
+ * attempt or of something that is over changes nothing.
+ */
+import { type Refusal, RefusalFate } from '@qiao/contract/control';
+import { sameBytes } from '@qiao/exchange';
+import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
+import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import type { RefusalAnswer } from './ports.ts';
+import { advanceSettled, bookSettlement, contentHashOf, moveAnswer } from './settle.ts';
+
+/** Pause after the first "later", doubled with each further one in a row. */
+const LATER_FIRST_MS = 500;
+const LATER_MOST_MS = 60_000;
+
+/** Answers a verified refusal in one transaction and writes it into the books, for the operator's eyes. */
+export function handleRefusal(ports: LanePorts, refusal: Refusal): RefusalAnswer {
+  const { database, clock } = ports;
+  return database.transaction(() => {
+    const lane = refusal.laneId.length === 16 ? database.lanesOut.get(refusal.laneId) : undefined;
+    // A busy destination says so once per delivery and attempt: the first of a row tells it all.
+    const isRepeated = refusal.fate === RefusalFate.RESEND && (lane?.refusalsInRow ?? 0) > 0;
+    if (!isRepeated) database.books.append({ $case: 'refusal', value: refusal }, clock.nowMs());
+    if (lane === undefined || lane.phase === 'ended') return 'ignored';
+    const delivery = refusedDelivery(ports, lane, refusal);
+    if (delivery === undefined) return 'ignored';
+    return act(ports, lane, delivery, refusal);
+  });
+}
+
+function refusedDelivery(ports: LanePorts, lane: LaneOut, refusal: Refusal): DeliveryOut | undefined {
+  const { epoch } = refusal;
+  if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) return undefined;
+  const delivery = ports.database.deliveriesOut.get({
+    lane: lane.lane,
+    epoch: lane.epoch,
+    sequence: refusal.sequence,
+  });
+  if (delivery === undefined || delivery.answer !== 'awaited') return undefined;
+  const expected = contentHashOf(ports.database, delivery);
+  if (refusal.contentHash.length > 0 && !sameBytes(refusal.contentHash, expected)) return undefined;
+  return delivery;
+}
+
+function act(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
+  switch (refusal.fate) {
+    case RefusalFate.RESEND:
+      return sendLater(ports, lane, delivery);
+    case RefusalFate.VOID:
+      return closeByVoid(ports, lane, delivery, refusal);
+    case RefusalFate.NEW_EPOCH:
+      return beginNewEpoch(ports, lane, refusal);
+    case RefusalFate.STOP:
+    case RefusalFate.UNSPECIFIED:
+    case RefusalFate.UNRECOGNIZED:
+      return stop(ports, lane, delivery, refusal);
+    default:
+      return refusal.fate satisfies never;
+  }
+}
+
+function sendLater({ database, clock }: LanePorts, lane: LaneOut, delivery: DeliveryOut): RefusalAnswer {
+  const inRow = Math.min(lane.refusalsInRow + 1, 30);
+  // Deliveries sent together are refused together: while the pause runs, more refusals do not lengthen it.
+  if (lane.pausedUntilMs <= clock.nowMs()) {
+    const pauseMs = Math.min(LATER_FIRST_MS * 2 ** (inRow - 1), LATER_MOST_MS);
+    database.lanesOut.pause(lane.lane, clock.nowMs() + pauseMs, inRow);
+  }
+  database.deliveriesOut.markRecorded(delivery);
+  return 'later';
+}
+
+function closeByVoid(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
+  const { database, clock } = ports;
+  if (database.deliveriesOut.makeVoid(delivery, refusal.code.slice(0, 64), refusal.message.slice(0, 1_000))) {
+    bookSettlement(ports, lane, delivery.sequence, delivery.sequence, refusal.code, refusal.message);
+    database.deliveriesOut.markRecorded(delivery);
+    return 'voided';
+  }
+  // A void (or an opening) was refused too: nobody will answer it. Its settlement is in the books already.
+  moveAnswer(database, delivery, 'closed', clock.nowMs());
+  advanceSettled(database, lane);
+  return 'closed';
+}
+
+function beginNewEpoch(ports: LanePorts, lane: LaneOut, refusal: Refusal): RefusalAnswer {
+  const known = laneOfSnapshot(ports.desired.current(), lane.lane);
+  if (known === undefined) return 'ignored';
+  const highest = refusal.highestEpoch > lane.epoch ? refusal.highestEpoch : lane.epoch;
+  openEpoch(ports, known.bridge, known.lane, highest + 1n, 'loading');
+  return 'reopened';
+}
+
+function stop({ database }: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
+  database.lanesOut.stick(lane.lane, delivery.bridgeVersion, {
+    code: refusal.code || 'REFUSED',
+    message: refusal.message,
+    hint: refusal.hint,
+  });
+  // Published again once the lane goes on.
+  database.deliveriesOut.markRecorded(delivery);
+  return 'stuck';
+}

@@ -1,0 +1,55 @@
+/** A receiver asks for part of a lane again: what is kept is published again, what is not kept needs a new epoch and a load. */
+import type { ResendRequest } from '@qiao/contract/control';
+import { sameBytes } from '@qiao/exchange';
+import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import type { ResendAnswer } from './ports.ts';
+
+const PAGE = 500;
+
+/** Marks deliveries to be published again, in order, whatever was answered before. One transaction. */
+export function resendDeliveries(ports: LanePorts, request: ResendRequest): ResendAnswer {
+  const { database } = ports;
+  return database.transaction((): ResendAnswer => {
+    const lane = database.lanesOut.get(request.laneId);
+    if (lane === undefined || lane.phase === 'ended') return { kind: 'unknownLane' };
+    const { epoch } = request;
+    if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) {
+      // The receiver speaks of another epoch: what it lacks first is the opening of this one.
+      for (const opening of database.deliveriesOut.range(lane.lane, lane.epoch, 0n, 0n, 1)) {
+        if (opening.answer === 'awaited') database.deliveriesOut.markRecorded(opening);
+      }
+      return { kind: 'otherEpoch' };
+    }
+    const last = request.lastSequence === 0n ? lane.lastSequence : min(request.lastSequence, lane.lastSequence);
+    let next = request.firstSequence;
+    let deliveries = 0;
+    while (next <= last) {
+      const page = database.deliveriesOut.range(lane.lane, lane.epoch, next, last, PAGE);
+      for (const delivery of page) {
+        if (delivery.sequence !== next) break;
+        next += 1n;
+        if (delivery.answer === 'closed') continue;
+        database.deliveriesOut.markRecorded(delivery);
+        deliveries += 1;
+      }
+      if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, request);
+    }
+    return { kind: 'resending', deliveries };
+  });
+}
+
+/** The bodies were purged after their retention: only a comparison of both ends can help, and a load is one. */
+function reopen(ports: LanePorts, request: ResendRequest): ResendAnswer {
+  const known = laneOfSnapshot(ports.desired.current(), request.laneId);
+  const lane = ports.database.lanesOut.get(request.laneId);
+  if (known === undefined || lane === undefined) return { kind: 'unknownLane' };
+  openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', {
+    code: 'EPOCH_CLOSED',
+    reason: 'the destination asked for deliveries that are past their retention',
+  });
+  return { kind: 'reopened' };
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}

@@ -1,0 +1,1 @@
+export { type TableTransform, type TransformedLine, tableTransform } from './tableTransform.ts';
