@@ -1,8 +1,9 @@
 // Owns the audit: rows that name who did what to what, each sealed to the row before by its hash, written in the transaction
 // of the event they tell of. Detail carries facts, never rows, keys or secrets: callers choose fields, this file adds none.
 
-import { createHash } from 'node:crypto';
+import type { AuditEntry } from '@qiao/contract/hub';
 import type { AuditRow, HubDatabase } from '../hub-database.ts';
+import { AUDIT_GENESIS, auditHash } from './audit-hash.ts';
 
 export interface AuditEvent {
   readonly atMs: number;
@@ -15,13 +16,11 @@ export interface AuditEvent {
   readonly detail?: Readonly<Record<string, string | number | boolean | readonly string[]>>;
 }
 
-/** What `verifyAudit` found: every row follows from the one before, or the first that does not. */
+/** What `verifyAudit` found: every entry follows from the one before, or the first that does not. */
 export type AuditFinding =
-  | { readonly kind: 'intact'; readonly entries: number; readonly head: string }
-  | { readonly kind: 'broken'; readonly number: number; readonly why: string };
+  | { readonly kind: 'intact'; readonly entries: bigint; readonly head: string }
+  | { readonly kind: 'broken'; readonly number: bigint; readonly why: string };
 
-/** Previous hash of entry 1. */
-const GENESIS = Buffer.alloc(32);
 const BATCH_ROWS = 1_000;
 
 /** Appends one entry. Hand in the transaction of the event, so that neither exists without the other. */
@@ -40,18 +39,19 @@ export async function appendAudit(store: HubDatabase, event: AuditEvent): Promis
     subject: event.subject,
     success: event.success ? 1 : 0,
     detail_json: JSON.stringify(event.detail ?? {}),
+    previous_hash: last?.hash ?? AUDIT_GENESIS,
   };
-  const previousHash = last === undefined ? GENESIS : last.hash;
+  const hash = auditHash(auditEntry({ ...row, hash: AUDIT_GENESIS }));
   await store
     .insertInto('audit')
-    .values({ ...row, previous_hash: previousHash, hash: auditHash(previousHash, row) })
+    .values({ ...row, hash })
     .execute();
 }
 
-/** Entries from `from` on, oldest first, read in batches so that a long audit is never held in memory. */
-export async function* readAudit(store: HubDatabase, from: number, limit = Number.MAX_SAFE_INTEGER): AsyncGenerator<AuditRow> {
+/** Entries from number `from` on, oldest first, read in batches so that a long audit is never held in memory. 0 means all. */
+export async function* readAudit(store: HubDatabase, from = 0, limit = 0): AsyncGenerator<AuditEntry> {
   let next = from;
-  let left = limit;
+  let left = limit === 0 ? Number.MAX_SAFE_INTEGER : limit;
   while (left > 0) {
     const rows = await store
       .selectFrom('audit')
@@ -60,9 +60,10 @@ export async function* readAudit(store: HubDatabase, from: number, limit = Numbe
       .orderBy('number')
       .limit(Math.min(left, BATCH_ROWS))
       .execute();
-    yield* rows;
-    if (rows.length < BATCH_ROWS) return;
-    next += rows.length;
+    for (const row of rows) yield auditEntry(row);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < BATCH_ROWS) return;
+    next = last.number + 1;
     left -= rows.length;
   }
 }
@@ -71,27 +72,35 @@ export async function* readAudit(store: HubDatabase, from: number, limit = Numbe
  * Checks the whole chain. An entry changed, removed from the middle, inserted or renumbered is found. Entries cut off the
  * end are not: compare `head` and `entries` with a copy kept elsewhere.
  */
-export async function verifyAudit(entries: AsyncIterable<AuditRow>): Promise<AuditFinding> {
-  let previous: Uint8Array = GENESIS;
-  let expected = 1;
-  for await (const row of entries) {
-    if (row.number !== expected) {
-      return { kind: 'broken', number: expected, why: `entry ${expected} is missing: ${row.number} comes next` };
+export async function verifyAudit(entries: AsyncIterable<AuditEntry>): Promise<AuditFinding> {
+  let previous: Uint8Array = AUDIT_GENESIS;
+  let expected = 1n;
+  for await (const entry of entries) {
+    if (entry.number !== expected) {
+      return { kind: 'broken', number: expected, why: `entry ${expected} is missing: ${entry.number} comes next` };
     }
-    if (Buffer.compare(row.previous_hash, previous) !== 0) {
-      return { kind: 'broken', number: row.number, why: 'it does not name the hash of the entry before it' };
+    if (Buffer.compare(entry.previousHash, previous) !== 0) {
+      return { kind: 'broken', number: entry.number, why: 'it does not name the hash of the entry before it' };
     }
-    if (Buffer.compare(row.hash, auditHash(previous, row)) !== 0) {
-      return { kind: 'broken', number: row.number, why: 'its fields do not give its hash: it was edited' };
+    if (Buffer.compare(entry.hash, auditHash(entry)) !== 0) {
+      return { kind: 'broken', number: entry.number, why: 'its fields do not give its hash: it was edited' };
     }
-    previous = row.hash;
-    expected += 1;
+    previous = entry.hash;
+    expected += 1n;
   }
-  return { kind: 'intact', entries: expected - 1, head: Buffer.from(previous).toString('hex') };
+  return { kind: 'intact', entries: expected - 1n, head: Buffer.from(previous).toString('hex') };
 }
 
-/** SHA-256 over the previous hash and the fields as one JSON array: an encoding that an auditor can rebuild with any tool. */
-function auditHash(previous: Uint8Array, row: Omit<AuditRow, 'hash' | 'previous_hash'>): Buffer {
-  const fields = [row.number, row.at_ms, row.actor, row.action, row.subject, row.success, row.detail_json];
-  return createHash('sha256').update(previous).update(JSON.stringify(fields)).digest();
+function auditEntry(row: AuditRow): AuditEntry {
+  return {
+    number: BigInt(row.number),
+    atMs: BigInt(row.at_ms),
+    actor: row.actor,
+    action: row.action,
+    subject: row.subject,
+    success: row.success === 1,
+    detailJson: row.detail_json,
+    hash: row.hash,
+    previousHash: row.previous_hash,
+  };
 }

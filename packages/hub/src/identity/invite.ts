@@ -63,7 +63,11 @@ export async function invite(ports: IdentityPorts, request: InviteRequest, actor
     platformCode: ports.platform.code,
     nodeCode,
   });
-  return { token, expiresAtMs: BigInt(expiresAtMs), openings: openingsFor(role, nodeCode, ports.hubAddress, ports.busUrls()) };
+  return {
+    token,
+    expiresAtMs: BigInt(expiresAtMs),
+    openings: openingsFor(role, nodeCode, ports.hubAddress, ports.busUrls()),
+  };
 }
 
 export function roleOf(role: NodeRole): NodeRoleName | undefined {
@@ -84,20 +88,48 @@ function invitationProblems(request: InviteRequest, role: NodeRoleName | undefin
   const hint = 'qiao node invite CODE --department CODE --department-title TITLE';
   const codeHint = 'a code is a lower-case letter, then up to 31 of a-z 0-9 -';
   if (!CODE.test(request.nodeCode)) {
-    problems.push({ code: 'BAD_CODE', path: 'nodeCode', message: `found ${quoted(request.nodeCode)}, expected a code`, hint: codeHint });
+    problems.push({
+      code: 'BAD_CODE',
+      path: 'nodeCode',
+      message: `found ${quoted(request.nodeCode)}, expected a code`,
+      hint: codeHint,
+    });
   }
   if (RESERVED_CODES.has(request.nodeCode)) {
-    problems.push({ code: 'CODE_RESERVED', path: 'nodeCode', message: `"${request.nodeCode}" is reserved`, hint: 'choose another code' });
+    problems.push({
+      code: 'CODE_RESERVED',
+      path: 'nodeCode',
+      message: `"${request.nodeCode}" is reserved`,
+      hint: 'choose another code',
+    });
   }
   if (role === undefined) {
-    problems.push({ code: 'ROLE_UNKNOWN', path: 'role', message: 'expected agent, monitor or operator', hint: `${hint} --role agent` });
+    problems.push({
+      code: 'ROLE_UNKNOWN',
+      path: 'role',
+      message: 'expected agent, monitor or operator',
+      hint: `${hint} --role agent`,
+    });
   }
   if (request.departmentCode === '' ? role === 'agent' : !CODE.test(request.departmentCode)) {
-    problems.push({ code: 'BAD_CODE', path: 'departmentCode', message: `found ${quoted(request.departmentCode)}, expected a code`, hint });
+    problems.push({
+      code: 'BAD_CODE',
+      path: 'departmentCode',
+      message: `found ${quoted(request.departmentCode)}, expected a code`,
+      hint,
+    });
   }
-  for (const [path, title] of [['nodeTitle', request.nodeTitle], ['departmentTitle', request.departmentTitle]] as const) {
+  for (const [path, title] of [
+    ['nodeTitle', request.nodeTitle],
+    ['departmentTitle', request.departmentTitle],
+  ] as const) {
     if (title.length <= 200) continue;
-    problems.push({ code: 'TITLE_TOO_LONG', path, message: `found ${title.length} characters, expected at most 200`, hint });
+    problems.push({
+      code: 'TITLE_TOO_LONG',
+      path,
+      message: `found ${title.length} characters, expected at most 200`,
+      hint,
+    });
   }
   if (request.expiresInS > MAX_EXPIRY_S) {
     problems.push({
@@ -153,7 +185,12 @@ function openingsFor(
   ];
   if (role === 'operator') return openings;
   for (const url of busUrls) {
-    openings.push({ from: nodeCode, ...hostAndPort(url), protocol: 'TCP (TLS)', purpose: '数据交换 / exchange (outbound only)' });
+    openings.push({
+      from: nodeCode,
+      ...hostAndPort(url),
+      protocol: 'TCP (TLS)',
+      purpose: '数据交换 / exchange (outbound only)',
+    });
   }
   return openings;
 }

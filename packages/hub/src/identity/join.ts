@@ -1,7 +1,7 @@
 // Owns the one call that answers a stranger: a one-time token and public keys become a certificate and rights on the bus.
 // A wrong, used or expired token gets one and the same answer; the audit knows which it was.
 
-import { JoinResponse, type JoinRequest } from '@qiao/contract/hub';
+import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { describeError } from '@qiao/runtime';
@@ -31,7 +31,9 @@ export async function join(
 ): Promise<JoinResponse> {
   const nowMs = ports.clock.nowMs();
   attempts.check(address, nowMs);
-  const outcome = await ports.store.transaction().execute((store) => takeAndJoin(ports, store, request, address, nowMs));
+  const outcome = await ports.store
+    .transaction()
+    .execute((store) => takeAndJoin(ports, store, request, address, nowMs));
   if (outcome.kind !== 'joined') {
     attempts.wrong(address, nowMs);
     await auditRefusedToken(ports, outcome, address, nowMs);
@@ -41,7 +43,9 @@ export async function join(
   }
   const { node, replacedBusUsers } = outcome;
   // The database first, then the bus: a crash between leaves a joined node without streams, which the next connect makes.
-  for (const user of replacedBusUsers) await attempt(ports, 'revoke', () => ports.busRights.revoke(user));
+  // A node that shows the same bus key again keeps it: voiding it would void what was just given.
+  for (const user of replacedBusUsers)
+    if (user !== request.natsUser) await attempt(ports, 'revoke', () => ports.busRights.revoke(user));
   if (node.role !== 'operator') {
     const role = node.role;
     await attempt(ports, 'prepare', () => ports.busRights.prepare(node.code, role));
@@ -51,7 +55,12 @@ export async function join(
 }
 
 type JoinOutcome =
-  | { readonly kind: 'joined'; readonly node: NodeWithDepartment; readonly response: JoinResponse; readonly replacedBusUsers: string[] }
+  | {
+      readonly kind: 'joined';
+      readonly node: NodeWithDepartment;
+      readonly response: JoinResponse;
+      readonly replacedBusUsers: string[];
+    }
   | Exclude<TakenToken, { kind: 'taken' }>;
 
 async function takeAndJoin(
@@ -183,6 +192,9 @@ async function attempt(ports: IdentityPorts, what: string, act: () => Promise<vo
   try {
     await act();
   } catch (error) {
-    ports.log.warn({ what, err: describeError(error) }, 'the bus did not take a change of rights, repeated at the next connect');
+    ports.log.warn(
+      { what, err: describeError(error) },
+      'the bus did not take a change of rights, repeated at the next connect',
+    );
   }
 }

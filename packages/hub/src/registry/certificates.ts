@@ -42,15 +42,19 @@ export async function revokeCertificates(
   return rows.flatMap((row) => (row.nats_user === null ? [] : [row.nats_user]));
 }
 
-/** NATS users of every revoked certificate, for a bus that lost its accounts. */
+/** NATS users that no good certificate stands for any more: what a bus that lost its accounts must be told. */
 export async function revokedBusUsers(store: HubDatabase): Promise<string[]> {
   const rows = await store
     .selectFrom('certificates')
-    .select('nats_user')
-    .where('revoked_at_ms', 'is not', null)
+    .select((column) => [
+      'nats_user',
+      column.fn.countAll<number>().as('given'),
+      column.fn.count<number>('revoked_at_ms').as('ended'),
+    ])
     .where('nats_user', 'is not', null)
+    .groupBy('nats_user')
     .execute();
-  return rows.flatMap((row) => (row.nats_user === null ? [] : [row.nats_user]));
+  return rows.flatMap((row) => (row.nats_user === null || row.given > row.ended ? [] : [row.nats_user]));
 }
 
 /** Whether a certificate was issued here and still holds. One that this hub never issued does not. */

@@ -149,7 +149,11 @@ export async function recordActualState(store: HubDatabase, nodeId: string, repo
   }));
   await store
     .updateTable('nodes')
-    .set({ actual_generation: report.generation, actual_number: report.number, problems_json: JSON.stringify(problems) })
+    .set({
+      actual_generation: report.generation,
+      actual_number: report.number,
+      problems_json: JSON.stringify(problems),
+    })
     .where('id', '=', nodeId)
     .execute();
 }

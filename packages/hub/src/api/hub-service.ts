@@ -1,0 +1,167 @@
+// Owns the calls of operators: who asked, what they asked, and that a refused change stands in the audit as well as one that
+// succeeded. What the calls do lives in the rooms.
+
+import type { HubServiceImplementation } from '@qiao/contract/hub';
+import { QiaoError } from '@qiao/exchange';
+import type { CallerContext } from '@qiao/rpc';
+import { VERSION } from '@qiao/runtime';
+import { appendAudit, readAudit } from '../audit/audit.ts';
+import * as bridges from '../bridges/bridges.ts';
+import { getBridge, isBlocking } from '../bridges/versions.ts';
+import type { IdentityPorts } from '../identity/identity.ts';
+import { invite } from '../identity/invite.ts';
+import { revoke } from '../identity/revoke.ts';
+import { getNode, listNodes } from '../registry/nodes.ts';
+import { bridgeView, nodeView, refusalViews } from './views.ts';
+
+export interface HubServicePorts {
+  readonly identity: IdentityPorts;
+  readonly bridges: bridges.BridgePorts;
+  readonly bus: () => { readonly isConnected: boolean; readonly serverVersion: string };
+  /** Cuts the running calls of a node or operator whose rights ended. */
+  readonly cut: (code: string) => void;
+  /** An operator called. */
+  readonly seen: (nodeId: string, atMs: number) => void;
+}
+
+const MAX_REFUSALS = 1_000;
+
+export function hubService(ports: HubServicePorts): HubServiceImplementation<CallerContext> {
+  const { store, clock, platform } = ports.identity;
+
+  /** Runs a change for its caller; one that fails is written down with its code. */
+  async function change<T>(
+    { caller }: CallerContext,
+    action: string,
+    subject: string,
+    act: (operator: string) => Promise<T>,
+  ): Promise<T> {
+    ports.seen(Buffer.from(caller.nodeId).toString('hex'), clock.nowMs());
+    try {
+      return await act(caller.name);
+    } catch (error) {
+      await writeRefused(caller.name, action, subject, [error instanceof QiaoError ? error.code : 'INTERNAL']);
+      throw error;
+    }
+  }
+
+  async function writeRefused(operator: string, action: string, subject: string, codes: readonly string[]) {
+    const actor = `operator:${operator}`;
+    const event = { atMs: clock.nowMs(), actor, action, subject, success: false, detail: { codes } };
+    await store.transaction().execute((transaction) => appendAudit(transaction, event));
+  }
+
+  const showBridge = async (name: string) => await bridgeView(store, await getBridge(store, name));
+
+  return {
+    async getPlatform() {
+      const { generation } = await store.selectFrom('hub_state').select('generation').executeTakeFirstOrThrow();
+      const bus = ports.bus();
+      return {
+        platformId: platform.id,
+        code: platform.code,
+        title: platform.title,
+        timeZone: platform.timeZone,
+        generation: BigInt(generation),
+        version: VERSION,
+        natsVersion: bus.serverVersion,
+        natsUrls: [...ports.identity.busUrls()],
+        busConnected: bus.isConnected,
+      };
+    },
+    async invite(request, context) {
+      return await change(context, 'node.invite', request.nodeCode, (operator) =>
+        invite(ports.identity, request, `operator:${operator}`),
+      );
+    },
+    async listNodes() {
+      return { nodes: (await listNodes(store)).map(nodeView) };
+    },
+    async getNode({ code }) {
+      return nodeView(await getNode(store, code));
+    },
+    async revokeNode({ code, reason }, context) {
+      return await change(context, 'node.revoke', code, async (operator) => {
+        const node = await revoke(ports.identity, code, reason, `operator:${operator}`);
+        ports.cut(code);
+        return nodeView(node);
+      });
+    },
+    async checkBridge({ yaml }, { caller }) {
+      return await bridges.checkBridge(ports.bridges, yaml, caller.name);
+    },
+    async createBridge({ yaml }, context) {
+      return await change(context, 'bridge.create', '', async (operator) =>
+        bridgeView(store, await bridges.createBridge(ports.bridges, yaml, operator)),
+      );
+    },
+    async deployBridge(request, context) {
+      return await change(context, 'bridge.deploy', request.name, async (operator) => {
+        const deployed = await bridges.deployBridge(ports.bridges, request.name, request, operator);
+        const blocking = deployed.problems.filter(isBlocking).map(({ code }) => code);
+        if (blocking.length > 0) await writeRefused(operator, 'bridge.deploy', request.name, blocking);
+        return {
+          bridge: await showBridge(request.name),
+          problems: [...deployed.problems],
+          effects: [...deployed.effects],
+        };
+      });
+    },
+    async startBridge({ name }, context) {
+      return await change(context, 'bridge.start', name, async (operator) =>
+        bridgeView(store, await bridges.startBridge(ports.bridges, name, operator)),
+      );
+    },
+    async stopBridge({ name }, context) {
+      return await change(context, 'bridge.stop', name, async (operator) =>
+        bridgeView(store, await bridges.stopBridge(ports.bridges, name, operator)),
+      );
+    },
+    async retireBridge({ name }, context) {
+      return await change(context, 'bridge.retire', name, async (operator) =>
+        bridgeView(store, await bridges.retireBridge(ports.bridges, name, operator)),
+      );
+    },
+    async runBridge({ name, allowedDeletes }, context) {
+      return await change(context, 'bridge.run', name, async (operator) => {
+        if (allowedDeletes > BigInt(Number.MAX_SAFE_INTEGER)) {
+          throw new QiaoError('BAD_ALLOWED_DELETES', `found ${allowedDeletes}, expected a number of rows`, {
+            hint: `qiao bridge run ${name} --allow-deletes ROWS`,
+          });
+        }
+        return bridgeView(store, await bridges.runBridge(ports.bridges, name, Number(allowedDeletes), operator));
+      });
+    },
+    async bindDestination({ name, destinationYaml }, context) {
+      return await change(context, 'bridge.bind', name, async (operator) =>
+        bridgeView(store, await bridges.bindDestination(ports.bridges, name, destinationYaml, operator)),
+      );
+    },
+    async unbindDestination({ name, nodeCode }, context) {
+      return await change(context, 'bridge.unbind', name, async (operator) =>
+        bridgeView(store, await bridges.unbindDestination(ports.bridges, name, nodeCode, operator)),
+      );
+    },
+    async listBridges({ includeRetired }) {
+      const rows = await store
+        .selectFrom('bridges')
+        .selectAll()
+        .$if(!includeRetired, (query) => query.where('state', '<>', 'retired'))
+        .orderBy('name')
+        .orderBy('created_at_ms')
+        .execute();
+      return { bridges: await Promise.all(rows.map((row) => bridgeView(store, row))) };
+    },
+    async getBridge({ name }) {
+      return await showBridge(name);
+    },
+    async listRefusals({ limit }) {
+      return { refusals: await refusalViews(store, limit === 0 ? 100 : Math.min(limit, MAX_REFUSALS)) };
+    },
+    async *listAudit({ from, limit }) {
+      const bounded = (value: bigint) =>
+        Number(value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : value);
+      yield* readAudit(store, bounded(from), bounded(limit));
+    },
+  };
+}

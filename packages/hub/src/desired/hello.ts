@@ -1,0 +1,114 @@
+// Owns the hub's answer to a node's hello: who it is (the bus lets a node publish only under its own code), a fencing token
+// when it starts, its snapshot always, and what it knows of its lanes for a hub that was restored.
+
+import { HelloReply, HelloRequest } from '@qiao/contract/control';
+import type { Signed } from '@qiao/contract/signed';
+import { idText, QiaoError } from '@qiao/exchange';
+import { type Clock, describeError, type Log } from '@qiao/runtime';
+import { appendAudit } from '../audit/audit.ts';
+import type { HubDatabase, NodeRow } from '../hub-database.ts';
+import { findNode, giveFencingToken, recordHello } from '../registry/nodes.ts';
+
+export interface HelloPorts {
+  readonly store: HubDatabase;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly snapshotOf: (nodeId: string) => Promise<Signed>;
+  /** A node started: its peers must hear of the new token, and routing refuse the old. */
+  readonly fenced: (nodeId: string, token: bigint) => Promise<void>;
+  /** An epoch that a node knows; durable when it resolves. Lower ones are ignored. */
+  readonly learnEpoch: (
+    laneId: string,
+    senderId: string,
+    epoch: { ordinal: bigint; nonce: Uint8Array },
+  ) => Promise<void>;
+}
+
+/** Two clocks further apart than this are told to the log: receipts would look late, certificates not yet valid. */
+const CLOCK_DIFFERENCE_MS = 30_000;
+
+/** Answers the bytes of a HelloRequest that came on the subject of node `code`; a refusal is an answer too. */
+export async function answerHello(ports: HelloPorts, code: string, bytes: Uint8Array): Promise<Uint8Array> {
+  try {
+    return HelloReply.encode(await hello(ports, code, bytes)).finish();
+  } catch (error) {
+    if (!(error instanceof QiaoError)) ports.log.error({ node: code, err: describeError(error) }, 'a hello failed');
+    const {
+      code: problem,
+      message,
+      hint,
+    } = error instanceof QiaoError
+      ? error
+      : new QiaoError('INTERNAL', 'the hub could not answer the hello', { hint: 'read the hub’s log' });
+    return HelloReply.encode({
+      snapshot: undefined,
+      fencingToken: 0n,
+      problem: { code: problem, message, hint },
+    }).finish();
+  }
+}
+
+async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promise<HelloReply> {
+  const request = decode(bytes);
+  const node = await requireNode(ports.store, code, request);
+  const nowMs = ports.clock.nowMs();
+  const differenceMs = Number(request.clockMs) - nowMs;
+  if (Math.abs(differenceMs) > CLOCK_DIFFERENCE_MS) {
+    ports.log.warn({ node: code, differenceMs }, 'the clock of a node differs from the hub’s');
+  }
+  await recordHello(ports.store, node.id, {
+    atMs: nowMs,
+    version: request.version.slice(0, 32),
+    readsFormat: Math.max(1, request.readsFormat),
+    exchangeDatabaseId: idText(request.exchangeDatabaseId),
+  });
+  for (const { laneId, epoch } of request.sending.slice(0, 10_000)) {
+    if (laneId.length !== 16 || epoch === undefined || epoch.nonce.length !== 16) continue;
+    await ports.learnEpoch(idText(laneId), node.id, epoch);
+  }
+  const token = request.isStart ? await start(ports, node, request, nowMs) : BigInt(node.fencing_token);
+  return { snapshot: await ports.snapshotOf(node.id), fencingToken: token, problem: undefined };
+}
+
+async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, nowMs: number): Promise<bigint> {
+  const exchangeDatabaseId = idText(request.exchangeDatabaseId);
+  const token = await ports.store.transaction().execute(async (store) => {
+    const given = await giveFencingToken(store, node.id);
+    await appendAudit(store, {
+      atMs: nowMs,
+      actor: `node:${node.code}`,
+      action: 'node.start',
+      subject: node.code,
+      success: true,
+      detail: { fencingToken: given, version: request.version.slice(0, 32), exchangeDatabaseId },
+    });
+    return given;
+  });
+  await ports.fenced(node.id, BigInt(token));
+  return BigInt(token);
+}
+
+async function requireNode(store: HubDatabase, code: string, request: HelloRequest): Promise<NodeRow> {
+  const node = await findNode(store, code);
+  if (node === undefined)
+    throw new QiaoError('NODE_UNKNOWN', `no node has the code "${code}"`, { hint: 'qiao node list' });
+  if (node.status !== 'joined' || node.role !== 'agent') {
+    throw new QiaoError('NODE_REVOKED', `"${code}" is not a joined agent`, { hint: `qiao node show ${code}` });
+  }
+  if (Buffer.from(request.nodeId).toString('hex') !== node.id) {
+    throw new QiaoError('NODE_MISMATCH', `the hello of "${code}" carries another node's identity`, {
+      hint: 'the identity directory was copied from elsewhere: join this node again',
+    });
+  }
+  return node;
+}
+
+function decode(bytes: Uint8Array): HelloRequest {
+  try {
+    const request = HelloRequest.decode(bytes);
+    if (request.exchangeDatabaseId.length === 16) return request;
+  } catch {
+    // Told below like a wrong length: the bytes are not a hello.
+  }
+  throw new QiaoError('HELLO_INVALID', 'the hello cannot be read', { hint: 'compare the versions of hub and agent' });
+}

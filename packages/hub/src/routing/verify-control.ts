@@ -1,0 +1,122 @@
+// Owns who may say what to whom on the control streams: the two ends of a lane about that lane, the monitor to an agent about
+// its books, an agent to the hub about itself. Pure and synchronous.
+
+import { ControlMessage } from '@qiao/contract/control';
+import type { ActualState } from '@qiao/contract/node';
+import { Receipt } from '@qiao/contract/receipt';
+import { Signed } from '@qiao/contract/signed';
+import { QiaoError, sameBytes } from '@qiao/exchange';
+import type { Verifier } from '@qiao/security';
+import type { RoutingNode, RoutingTable } from './routing-table.ts';
+
+export interface VerifyControlPorts {
+  readonly table: RoutingTable;
+  readonly verifier: Pick<Verifier, 'verify'>;
+  readonly platformId: Uint8Array;
+}
+
+export type VerifiedControl =
+  | { readonly kind: 'forward'; readonly sender: RoutingNode; readonly receiver: RoutingNode }
+  | { readonly kind: 'actualState'; readonly sender: RoutingNode; readonly state: ActualState }
+  | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly laneId: string };
+
+/** Judges the bytes of one control message that came on the up subject of node `fromCode`. */
+export function verifyControl(ports: VerifyControlPorts, fromCode: string, bytes: Uint8Array): VerifiedControl {
+  const sender = ports.table.nodeByCode(fromCode);
+  if (sender === undefined || !sender.isJoined) return refused('NODE_REVOKED', `"${fromCode}" has not joined`);
+  const read = readControl(bytes);
+  if (read === undefined)
+    return refused('MESSAGE_UNREADABLE', `found ${bytes.length} bytes that are no control message`);
+  const { message, signed } = read;
+  try {
+    ports.verifier.verify('qiao.control.v1', signed, sender.certificate);
+  } catch (error) {
+    if (!(error instanceof QiaoError)) throw error;
+    return refused('SIGNATURE_INVALID', error.message);
+  }
+  const { body, toNodeId } = message;
+  switch (body?.$case) {
+    case 'receipt':
+      return judgeReceipt(ports, sender, toNodeId, body.value);
+    case 'refusal':
+    case 'resend':
+      return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
+    case 'booksThrough':
+      return judgeBooks(ports, sender, toNodeId);
+    case 'actualState':
+      if (toNodeId.length > 0 || !sameBytes(body.value.nodeId, sender.idBytes)) {
+        return refused('CONTROL_NOT_ALLOWED', 'a node reports its own state, to the hub');
+      }
+      return { kind: 'actualState', sender, state: body.value };
+    case 'snapshot':
+      return refused('CONTROL_NOT_ALLOWED', 'only the hub hands out snapshots');
+    case undefined:
+      return refused('MESSAGE_UNREADABLE', 'the control message says nothing that this hub knows');
+    default:
+      return body satisfies never;
+  }
+}
+
+function judgeReceipt(
+  ports: VerifyControlPorts,
+  sender: RoutingNode,
+  toNodeId: Uint8Array,
+  signed: Signed,
+): VerifiedControl {
+  let receipt: Receipt;
+  try {
+    ports.verifier.verify('qiao.receipt.v1', signed, sender.certificate);
+    receipt = Receipt.decode(signed.payload);
+  } catch (error) {
+    return refused('SIGNATURE_INVALID', error instanceof QiaoError ? error.message : 'the receipt cannot be read');
+  }
+  if (!sameBytes(receipt.platformId, ports.platformId)) {
+    return refused('PLATFORM_UNKNOWN', 'the receipt is signed for another platform', receipt.laneId);
+  }
+  if (!sameBytes(receipt.receiverId, sender.idBytes) || !sameBytes(receipt.senderId, toNodeId)) {
+    return refused('CONTROL_NOT_ALLOWED', 'the receipt is not of this receiver to that sender', receipt.laneId);
+  }
+  return judgeBetweenEnds(ports, sender, toNodeId, receipt.laneId);
+}
+
+/** From a lane's receiver to its sender. An ended lane still closes its books. */
+function judgeBetweenEnds(
+  { table }: VerifyControlPorts,
+  sender: RoutingNode,
+  toNodeId: Uint8Array,
+  laneId: Uint8Array,
+): VerifiedControl {
+  const receiver = table.nodeById(hex(toNodeId));
+  if (receiver === undefined || !table.isLaneBetween(hex(laneId), receiver.id, sender.id)) {
+    return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the receiver of that lane`, laneId);
+  }
+  if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`, laneId);
+  return { kind: 'forward', sender, receiver };
+}
+
+function judgeBooks({ table }: VerifyControlPorts, sender: RoutingNode, toNodeId: Uint8Array): VerifiedControl {
+  const receiver = table.nodeById(hex(toNodeId));
+  if (sender.role !== 'monitor' || receiver === undefined || receiver.role !== 'agent') {
+    return refused('CONTROL_NOT_ALLOWED', 'only the monitor tells an agent how far its books are durable');
+  }
+  if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`);
+  return { kind: 'forward', sender, receiver };
+}
+
+function readControl(bytes: Uint8Array): { message: ControlMessage; signed: Signed } | undefined {
+  try {
+    const signed = Signed.decode(bytes);
+    return { signed, message: ControlMessage.decode(signed.payload) };
+  } catch {
+    // The decoder's own words quote offsets and say nothing that an operator could use.
+    return undefined;
+  }
+}
+
+function refused(code: string, message: string, laneId: Uint8Array = new Uint8Array()): VerifiedControl {
+  return { kind: 'refused', code, message, laneId: hex(laneId) };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}

@@ -1,0 +1,220 @@
+// Owns the questions that a delivery must answer before it goes on, in their order: from who it claims to be, over what it is
+// signed for, to whether its bytes are the signed ones. Pure and synchronous; the body is hashed and never opened.
+
+import { hash } from 'node:crypto';
+import { RefusalFate } from '@qiao/contract/control';
+import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import { checkHeader, type MayFlow, QiaoError, sameBytes } from '@qiao/exchange';
+import type { Verifier } from '@qiao/security';
+import type { LanePlace } from './lane-books.ts';
+import type { RefusalFacts } from './refusals.ts';
+import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routing-table.ts';
+
+export interface VerifyPorts {
+  readonly table: RoutingTable;
+  readonly place: (laneId: string) => LanePlace;
+  readonly verifier: Pick<Verifier, 'verify'>;
+  readonly platformId: Uint8Array;
+  readonly mayFlow: MayFlow;
+}
+
+export type Verified =
+  | {
+      readonly kind: 'genuine';
+      readonly header: DeliveryHeader;
+      readonly part: number;
+      readonly sender: RoutingNode;
+      readonly receiver: RoutingNode;
+      readonly bridge: RoutingBridge;
+      readonly lane: RoutingLane;
+      /** First of an epoch that the hub did not know: it is made durable before this is forwarded. */
+      readonly isNewEpoch: boolean;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly facts: RefusalFacts;
+      readonly bridge?: RoutingBridge;
+      readonly lane?: RoutingLane;
+    };
+
+/**
+ * After a start, deliveries of the start before may still lie on the bus. For this long they are asked for again and not
+ * stopped: the refusal is read by the new process, whose lanes are fine. A copy of the node is told to stop after it.
+ */
+const FENCING_GRACE_MS = 60_000;
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Judges the bytes of one bus message that came on the up subject of node `fromCode`. */
+export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint8Array, nowMs: number): Verified {
+  const read = readMessage(bytes);
+  if (read === undefined)
+    return refused({ code: 'MESSAGE_UNREADABLE', message: `found ${bytes.length} bytes that are no delivery` });
+  const { message, header, signed } = read;
+
+  // Whose it is. Before this is settled nothing in the header is believed, so no lane is named in the refusal.
+  const sender = ports.table.nodeByCode(fromCode);
+  if (sender === undefined || !sender.isJoined || sender.role !== 'agent') {
+    return refused({ code: 'NODE_REVOKED', message: `"${fromCode}" is not a joined agent` });
+  }
+  if (!sameBytes(header.senderId, sender.idBytes)) {
+    return refused({
+      code: 'SENDER_MISMATCH',
+      message: `a delivery of another node came on the subject of "${fromCode}"`,
+    });
+  }
+  try {
+    ports.verifier.verify('qiao.delivery.v1', signed, sender.certificate);
+  } catch (error) {
+    if (!(error instanceof QiaoError)) throw error;
+    // The header's place is named, so that the sender's lane sends again; the content hash tells it of which attempt.
+    return refused({ code: 'SIGNATURE_INVALID', message: error.message, header: placed(header) });
+  }
+  if (nowMs > sender.certificateEndsAtMs) {
+    const ended = new Date(sender.certificateEndsAtMs).toISOString();
+    return refused({
+      code: 'CERTIFICATE_EXPIRED',
+      message: `the certificate of "${fromCode}" ended at ${ended}`,
+      header,
+    });
+  }
+  const flaw = flawOf(header);
+  if (flaw !== undefined) return refused({ code: 'HEADER_INVALID', message: flaw, header: placed(header) });
+  if (!sameBytes(header.platformId, ports.platformId)) {
+    return refused({ code: 'PLATFORM_UNKNOWN', message: 'the delivery is signed for another platform', header });
+  }
+  const fencing = ports.table.fencing(sender.id);
+  if (header.fencingToken < fencing.token) {
+    return refused({
+      code: 'FENCED',
+      message: `the delivery carries fencing token ${header.fencingToken}, the newest start of "${fromCode}" has ${fencing.token}`,
+      header,
+      ...(nowMs - fencing.sinceMs < FENCING_GRACE_MS ? { fate: RefusalFate.RESEND } : {}),
+    });
+  }
+  return verifyLane(ports, message, header, sender, nowMs);
+}
+
+/** Whether this sender may put this into this lane now, and whether the bytes are the signed ones. */
+function verifyLane(
+  ports: VerifyPorts,
+  message: DeliveryMessage,
+  header: DeliveryHeader,
+  sender: RoutingNode,
+  nowMs: number,
+): Verified {
+  const isVoid = header.role?.$case === 'void';
+  const bridge = ports.table.bridge(hex(header.bridgeId));
+  if (bridge === undefined) {
+    return refused({ code: 'BRIDGE_UNKNOWN', message: `no bridge has the identity ${hex(header.bridgeId)}`, header });
+  }
+  // A void closes what may not go on, so what closed the road for rows does not close it for voids.
+  if (!bridge.versions.has(header.bridgeVersion) && !isVoid) {
+    const message = `version ${header.bridgeVersion} of "${bridge.name}" was never deployed`;
+    return { ...refused({ code: 'VERSION_UNKNOWN', message, header }), bridge };
+  }
+  if (bridge.sourceNodeId !== sender.id) {
+    const message = `"${sender.code}" is not the source of "${bridge.name}"`;
+    return { ...refused({ code: 'NOT_THE_SOURCE', message, header }), bridge };
+  }
+  const lane = ports.table.lane(hex(header.laneId));
+  const receiver = ports.table.nodeById(hex(header.receiverId));
+  const isBound =
+    lane?.bridgeId === bridge.id && lane.senderId === sender.id && lane.receiverId === hex(header.receiverId);
+  if (lane === undefined || receiver === undefined || !isBound) {
+    const message = `the lane is not one of "${bridge.name}" to that receiver`;
+    return { ...refused({ code: 'DESTINATION_NOT_BOUND', message, header }), bridge };
+  }
+  const refuse = (facts: Omit<RefusalFacts, 'header'>): Verified => ({
+    kind: 'refused',
+    facts: { ...facts, header },
+    bridge,
+    lane,
+  });
+  if (lane.hasEnded && !isVoid) {
+    return refuse({ code: 'LANE_ENDED', message: `the lane of "${bridge.name}" to "${receiver.code}" has ended` });
+  }
+  if (!receiver.isJoined) {
+    return refuse({ code: 'DESTINATION_REVOKED', message: `the rights of "${receiver.code}" were ended` });
+  }
+  const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
+  const place = ports.place(lane.id);
+  const isOther =
+    epoch.ordinal === place.highestEpoch && place.nonce !== undefined && !sameBytes(epoch.nonce, place.nonce);
+  if (epoch.ordinal < place.highestEpoch || isOther) {
+    const what = isOther ? 'another epoch of the same number' : 'a higher epoch';
+    return refuse({
+      code: 'EPOCH_TOO_LOW',
+      message: `the delivery is of epoch ${epoch.ordinal}; the hub knows ${what}: ${place.highestEpoch}`,
+      highestEpoch: place.highestEpoch,
+    });
+  }
+  if (!isVoid) {
+    const answer = ports.mayFlow({
+      bridgeId: bridge.id,
+      laneId: lane.id,
+      ...(header.resourceCode === '' ? {} : { resourceCode: header.resourceCode }),
+      ...(header.grantId.length === 0 ? {} : { grantId: hex(header.grantId) }),
+      ...(header.purpose === '' ? {} : { purpose: header.purpose }),
+      atMs: nowMs,
+    });
+    if (!answer.allowed) return refuse({ code: 'NOT_ALLOWED', message: `${answer.code}: ${answer.reason}` });
+  }
+  const tampered = tamperingOf(message, header);
+  if (tampered !== undefined) return refuse({ code: 'BODY_TAMPERED', message: tampered });
+  const isNewEpoch = epoch.ordinal > place.highestEpoch;
+  return { kind: 'genuine', header, part: message.part, sender, receiver, bridge, lane, isNewEpoch };
+}
+
+function readMessage(bytes: Uint8Array) {
+  try {
+    const message = DeliveryMessage.decode(bytes);
+    if (message.header === undefined) return undefined;
+    return { message, signed: message.header, header: DeliveryHeader.decode(message.header.payload) };
+  } catch {
+    // The decoder's own words quote offsets and say nothing that an operator could use.
+    return undefined;
+  }
+}
+
+function flawOf(header: DeliveryHeader): string | undefined {
+  try {
+    checkHeader(header);
+  } catch (error) {
+    if (error instanceof QiaoError) return error.message;
+    throw error;
+  }
+  // Both are kept as numbers in the database.
+  if (header.sequence > MAX_SAFE || (header.epoch?.ordinal ?? 0n) > MAX_SAFE || header.fencingToken > MAX_SAFE) {
+    return 'found an epoch, sequence or fencing token past 2^53';
+  }
+  return undefined;
+}
+
+function tamperingOf({ part, body }: DeliveryMessage, { parts }: DeliveryHeader): string | undefined {
+  if (parts.length === 0) {
+    return part === 0 && body.length === 0 ? undefined : 'found a body where the header signs none';
+  }
+  const signed = parts[part];
+  if (signed === undefined) return `found part ${part}, the header signs ${parts.length}`;
+  if (signed.bytes !== body.length) return `part ${part} has ${body.length} bytes, the header signs ${signed.bytes}`;
+  const isSame = sameBytes(hash('sha256', body, 'buffer'), signed.sha256);
+  return isSame ? undefined : `the bytes of part ${part} are not those that the header signs`;
+}
+
+/** A header whose place can be written down; one too odd for that is left out. */
+function placed(header: DeliveryHeader): DeliveryHeader | undefined {
+  const isPlaced =
+    header.laneId.length === 16 &&
+    header.sequence <= MAX_SAFE &&
+    (header.epoch?.ordinal ?? 0n) <= MAX_SAFE &&
+    header.contentHash.length <= 32;
+  return isPlaced ? header : undefined;
+}
+
+function refused(facts: RefusalFacts): Extract<Verified, { kind: 'refused' }> {
+  return { kind: 'refused', facts };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
