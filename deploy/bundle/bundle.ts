@@ -1,0 +1,88 @@
+// `npm run bundle`: the agent for a front-end machine without internet, compiler or Node. One archive that holds the Node binary,
+// the whole CLI as one file, the SQLite addon, a launcher, a systemd unit, a sample configuration, checksums and licences.
+// What each part is made of lies in node.ts, program.ts, notices.ts and archive.ts; this file says what goes where.
+
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { packArchive, writeChecksums } from './archive.ts';
+import { type Arch, bringNode } from './node.ts';
+import { noticesText } from './notices.ts';
+import { bundleProgram } from './program.ts';
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+
+export interface BundleOptions {
+  /** Processor of the front-end machine. */
+  readonly arch: Arch;
+  /** Where the archive goes; made when missing. */
+  readonly out: string;
+  readonly say?: (text: string) => void;
+}
+
+export interface Bundle {
+  /** `qiao-agent-<version>-linux-<arch>.tar.gz`; its checksum lies beside it as `….sha256`. */
+  readonly archive: string;
+  readonly sha256: string;
+  readonly nodeVersion: string;
+}
+
+/** Builds the bundle. Throws an Error that says what is missing and how to bring it. */
+export async function makeBundle({ arch, out, say = () => undefined }: BundleOptions): Promise<Bundle> {
+  const name = `qiao-agent-${VERSION}-linux-${arch}`;
+  const directory = join(out, name);
+  rmSync(directory, { recursive: true, force: true });
+  for (const folder of ['lib', 'runtime', 'systemd', 'config']) mkdirSync(join(directory, folder), { recursive: true });
+
+  const node = bringNode(ROOT, arch, say);
+  say(`Node ${node.version} for linux-${arch}`);
+  copyFileSync(node.binary, join(directory, 'runtime/node'));
+  chmodSync(join(directory, 'runtime/node'), 0o755);
+
+  const program = await bundleProgram({ root: ROOT, arch, directory: join(directory, 'lib') });
+  say(`the CLI in one file, ${Math.round(program.bytes / 1024).toLocaleString('en-US')} KiB`);
+  // The monitor reads its board's files beside the program.
+  cpSync(join(ROOT, 'packages/monitor/src/board'), join(directory, 'lib/board'), { recursive: true });
+
+  copyFileSync(join(ROOT, 'deploy/bundle/qiao.sh'), join(directory, 'qiao'));
+  chmodSync(join(directory, 'qiao'), 0o755);
+  for (const file of ['qiao-agent.service', 'qiao.sysusers.conf', 'qiao.tmpfiles.conf']) {
+    copyFileSync(join(ROOT, 'deploy/systemd', file), join(directory, 'systemd', file));
+  }
+  for (const file of ['agent.yaml', 'bridge.yaml']) {
+    copyFileSync(join(ROOT, 'deploy/config', file), join(directory, 'config', file));
+  }
+  copyFileSync(join(ROOT, 'deploy/bundle/INSTALL.md'), join(directory, 'INSTALL.md'));
+  copyFileSync(join(ROOT, 'LICENSE'), join(directory, 'LICENSE'));
+  writeFileSync(join(directory, 'NOTICES.txt'), noticesText(node, program.packages));
+  writeFileSync(join(directory, 'VERSION'), `qiao ${VERSION}\nnode ${node.version}\nplatform linux-${arch}\n`);
+  writeChecksums(directory);
+
+  const archive = join(out, `${name}.tar.gz`);
+  const sha256 = await packArchive({ root: ROOT, directory, archive });
+  rmSync(directory, { recursive: true, force: true });
+  return { archive, sha256, nodeVersion: node.version };
+}
+
+function readArch(text: string): Arch {
+  if (text === 'x64' || text === 'arm64') return text;
+  throw new Error(`--arch is ${text}; expected x64 or arm64`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    const { values } = parseArgs({
+      options: {
+        arch: { type: 'string', default: 'x64' },
+        out: { type: 'string', default: join(ROOT, 'dist') },
+      },
+    });
+    const made = await makeBundle({ arch: readArch(values.arch), out: resolve(values.out), say: console.log });
+    console.log(`\n${made.archive}\nsha256 ${made.sha256}`);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
+}

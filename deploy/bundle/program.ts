@@ -1,0 +1,85 @@
+// The CLI as one file: every package of the house and every dependency in it, the SQLite addon beside it.
+
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+import type { Arch } from './node.ts';
+
+export interface BundledProgram {
+  readonly bytes: number;
+  /** Directories of the packages whose code is in the bundle, the house's own left out. */
+  readonly packages: readonly string[];
+}
+
+// Dependencies in CommonJS expect these three; an ES module has none of them.
+const BANNER = [
+  "import { createRequire as qiaoCreateRequire } from 'node:module';",
+  "import { dirname as qiaoDirname } from 'node:path';",
+  "import { fileURLToPath as qiaoFileURLToPath } from 'node:url';",
+  'const require = qiaoCreateRequire(import.meta.url);',
+  'const __filename = qiaoFileURLToPath(import.meta.url);',
+  'const __dirname = qiaoDirname(__filename);',
+].join('\n');
+
+/** Writes `qiao.mjs` and `better-sqlite3.node` into `directory`. */
+export async function bundleProgram(options: {
+  readonly root: string;
+  readonly arch: Arch;
+  readonly directory: string;
+}): Promise<BundledProgram> {
+  const { root, arch, directory } = options;
+  const file = join(directory, 'qiao.mjs');
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: ['packages/cli/src/main.ts'],
+    outfile: file,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    banner: { js: BANNER },
+    // A fault on a machine that nobody may enter is read from its stack: names stay.
+    keepNames: true,
+    loader: { '.node': 'copy' },
+    assetNames: 'better-sqlite3',
+    plugins: [sqliteFor(arch)],
+    // pg asks for it inside a try; the house does not use it.
+    external: ['pg-native'],
+    metafile: true,
+    logLevel: 'warning',
+    legalComments: 'none',
+  });
+  const packages = new Set(
+    Object.keys(metafile.inputs)
+      .map((input) => packageOf(join(root, input)))
+      .filter((found) => found !== undefined),
+  );
+  return { bytes: statSync(file).size, packages: [...packages].sort() };
+}
+
+/** better-sqlite3 has an entry per platform that names its prebuilt addon, where the general one looks at the running machine. */
+function sqliteFor(arch: Arch): Plugin {
+  return {
+    name: 'sqlite-for-arch',
+    setup({ onResolve, resolve }) {
+      onResolve({ filter: /^better-sqlite3$/ }, ({ importer, kind, resolveDir }) =>
+        resolve(`better-sqlite3/linux-${arch}`, { importer, kind, resolveDir }),
+      );
+    },
+  };
+}
+
+/** The directory of the dependency that a file belongs to; undefined for the house's own files. */
+function packageOf(file: string): string | undefined {
+  if (!file.split(sep).includes('node_modules')) return undefined;
+  for (let at = dirname(file); relative(at, '/') !== ''; at = dirname(at)) {
+    try {
+      // Folders of a package may hold a package.json of their own, without a version, to say which module system they use.
+      const facts = JSON.parse(readFileSync(join(at, 'package.json'), 'utf8')) as { name?: string; version?: string };
+      if (facts.name !== undefined && facts.version !== undefined) return at;
+    } catch {
+      // Not here: the folder above.
+    }
+  }
+  throw new Error(`${file} belongs to no package`);
+}

@@ -1,0 +1,25 @@
+#!/bin/sh
+# qiao: starts the program with the Node that lies beside it, and no other. Shell builtins only, so that it runs with an empty PATH.
+set -u
+
+self=$0
+# Only for a symbolic link to this file: builtins cannot read one, so readlink is asked.
+while [ -h "$self" ]; do
+  if ! command -v readlink >/dev/null 2>&1; then
+    printf '%s\n' "error: $self is a link and there is no readlink on the PATH; call qiao by its real path" >&2
+    exit 1
+  fi
+  target=$(readlink "$self")
+  case $target in
+    /*) self=$target ;;
+    *) self=${self%/*}/$target ;;
+  esac
+done
+case $self in
+  */*) here=${self%/*} ;;
+  *) here=. ;;
+esac
+
+# Options meant for another Node of this machine must not change this one.
+unset NODE_OPTIONS NODE_PATH
+exec "$here/runtime/node" --disable-warning=ExperimentalWarning "$here/lib/qiao.mjs" "$@"
