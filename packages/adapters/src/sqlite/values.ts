@@ -90,7 +90,11 @@ export function valueWriter(type: ColumnType, declared: string): ValueWriter {
     case 'time':
       return (text) => (isTime(text, type.digits) ? text : unfit);
     case 'timestamp':
-      return (text) => (canonicalTimestamp(text, type.digits, '') === text ? text : unfit);
+      return (text) => {
+        // A date lands at its midnight; a timestamptz that the operator agreed to land without its zone comes as UTC.
+        const full = text.length === 10 ? `${text} 00:00:00` : text.endsWith('+00') ? text.slice(0, -3) : text;
+        return canonicalTimestamp(full, type.digits, '') === full ? full : unfit;
+      };
     case 'timestamptz':
       return (text) => (canonicalTimestamp(text, type.digits, '+00') === text ? text : unfit);
     case 'uuid':

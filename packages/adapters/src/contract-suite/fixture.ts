@@ -1,0 +1,247 @@
+/**
+ * What the contract suite needs of a database under test, and the short words its tests are written in: sections, lanes, scans.
+ */
+import { createHash } from 'node:crypto';
+import { checkRows, joinRow, type Kind, type Section, splitRow } from '@qiao/exchange';
+import {
+  type ApplyResult,
+  type ApplyWork,
+  type DataSource,
+  defaultJournalColumns,
+  type QuarantinedRow,
+  type RefusedRows,
+  type SnapshotTable,
+  type StoredAnswer,
+  type Target,
+  type TargetTable,
+} from '../adapter.ts';
+
+/** A database of its own for one test, empty and in its default settings. */
+export interface Fixture extends AsyncDisposable {
+  readonly dataSource: DataSource;
+  /** Runs statements as the department's own program: another connection, committed. */
+  sql(text: string): Promise<void>;
+  /** Rows of a query the same way; values as text, null for NULL. */
+  query(text: string): Promise<(string | null)[][]>;
+  readonly dialect: Dialect;
+  /** The same database as a user who may read but not write; absent where the database has no rights of its own. */
+  readonly restricted?: (() => Promise<DataSource>) | undefined;
+}
+
+/** Promises that an adapter does not keep, each with its reason. The list only gets shorter. */
+export interface Waivers {
+  /** D4 and M1 about missing rights; `Fixture.restricted` is then not asked for. */
+  readonly rights?: string;
+  readonly amend?: string;
+}
+
+/** The words in which databases differ; everything else in the suite is SQL that both understand. */
+export interface Dialect {
+  readonly bytesType: string;
+  bytes(hex: string): string;
+  /** A column type that cannot travel at all, when the database has one. */
+  readonly unsupportedType?: string | undefined;
+}
+
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** A section of rows; the first `keyColumns` columns are the key. Deletes give keys only. */
+export function section(
+  table: string,
+  kind: Kind,
+  columns: readonly string[],
+  rows: readonly (readonly (string | null)[])[],
+  options: { keyColumns?: number; wholeRows?: boolean } = {},
+): Section {
+  const { keyColumns = 1, wholeRows = true } = options;
+  const own = kind === 'delete' ? columns.slice(0, keyColumns) : columns;
+  const text = rows.map((row) => `${joinRow(row.slice(0, own.length))}\n`).join('');
+  return { table, kind, columns: own, keyColumns, rowCount: rows.length, rows: Buffer.from(text), wholeRows };
+}
+
+/** A mirrored table named like its label, keyed by `id`. */
+export function mirror(
+  name: string,
+  columns: readonly { name: string; type: TargetTable['columns'][number]['type'] }[],
+  changes: Partial<TargetTable> = {},
+): TargetTable {
+  return {
+    table: name,
+    ref: { name },
+    key: [columns[0]?.name ?? 'id'],
+    columns,
+    ownership: 'whole',
+    landing: 'mirror',
+    onDelete: 'delete',
+    journalColumns: defaultJournalColumns,
+    ...changes,
+  };
+}
+
+export const integer = { type: 'integer', bits: 64 } as const;
+export const text = { type: 'text' } as const;
+
+type Changes = Partial<Omit<ApplyWork, 'sections' | 'tables' | 'load'>> & { load?: Partial<ApplyWork['load']> };
+
+/** A sender's lane: gives every delivery its place in the chain. */
+export class Lane {
+  readonly id: string;
+  readonly tables: ReadonlyMap<string, TargetTable>;
+  epoch = 1n;
+  nonce: Uint8Array;
+  sequence = 0n;
+  chain: Uint8Array = new Uint8Array(32);
+
+  constructor(tables: readonly TargetTable[], id = 'a'.repeat(32)) {
+    this.id = id;
+    this.tables = new Map(tables.map((table) => [table.table, table]));
+    this.nonce = hash(`nonce ${id} 1`).subarray(0, 16);
+  }
+
+  /** The opening of the present epoch. */
+  opening(changes: Changes = {}): ApplyWork {
+    this.chain = new Uint8Array(32);
+    this.sequence = 0n;
+    return this.#work([], { opensEpoch: true, contentHash: new Uint8Array(0), ...changes });
+  }
+
+  /** The opening of the epoch after this one. */
+  nextOpening(): ApplyWork {
+    this.epoch += 1n;
+    this.nonce = hash(`nonce ${this.id} ${this.epoch}`).subarray(0, 16);
+    return this.opening();
+  }
+
+  /** The next delivery. */
+  next(sections: readonly Section[], changes: Changes = {}): ApplyWork {
+    this.sequence += 1n;
+    return this.#work(sections, changes);
+  }
+
+  #work(sections: readonly Section[], changes: Changes): ApplyWork {
+    const contentHash = hash(
+      `${sections.map((each) => `${each.table} ${each.kind} ${Buffer.from(each.rows)}`).join()}`,
+    );
+    const previousChain = this.chain;
+    this.chain = hash(
+      `${Buffer.from(previousChain).toString('hex')} ${this.epoch} ${this.sequence} ${contentHash.toString('hex')}`,
+    );
+    return {
+      laneId: this.id,
+      epoch: this.epoch,
+      nonce: this.nonce,
+      sequence: this.sequence,
+      previousChain,
+      chain: this.chain,
+      contentHash,
+      settledThrough: 0n,
+      tables: this.tables,
+      sections,
+      opensEpoch: false,
+      batchNo: `batch-${this.sequence}`,
+      sourceDepartment: '卫生健康委员会',
+      appliedAtMs: 1_700_000_000_000,
+      deleteGuard: { rows: 1000, share: 0.05 },
+      beforeCommit: () => undefined,
+      ...changes,
+      load: { begins: false, ends: false, allowedDeletes: 0, ...changes.load },
+    };
+  }
+}
+
+/** A prepared target with the lane's epoch open. */
+export async function openLane(
+  fixture: Fixture,
+  tables: readonly TargetTable[],
+): Promise<{ target: Target; lane: Lane }> {
+  const target = await fixture.dataSource.openTarget();
+  await target.prepare();
+  const lane = new Lane(tables);
+  await applied(target, lane.opening());
+  return { target, lane };
+}
+
+/** Applies and insists on `applied`. */
+export async function applied(
+  target: Target,
+  work: ApplyWork,
+): Promise<{ answer: StoredAnswer; quarantined: readonly QuarantinedRow[]; cells: string[] }> {
+  const result: ApplyResult = await target.apply(work);
+  if (result.kind !== 'applied')
+    throw new Error(
+      `expected applied, found ${JSON.stringify(result, (_, v) => (typeof v === 'bigint' ? String(v) : v))}`,
+    );
+  checkSums(work, result.answer);
+  return { ...result, cells: cellsOf(result.answer) };
+}
+
+/** A matrix as short lines: `table insert inserted 3`. */
+export function cellsOf(answer: StoredAnswer): string[] {
+  return answer.outcomes.map(({ table, sent, outcome, rows }) => `${table} ${sent} ${outcome} ${rows}`).toSorted();
+}
+
+/** R2: sent = Σ outcomes, per table and kind. */
+function checkSums(work: ApplyWork, answer: StoredAnswer): void {
+  const sums = new Map<string, number>();
+  for (const { table, kind, rowCount } of work.sections) {
+    sums.set(`${table} ${kind}`, (sums.get(`${table} ${kind}`) ?? 0) + rowCount);
+  }
+  for (const { table, sent, rows } of answer.outcomes) {
+    sums.set(`${table} ${sent}`, (sums.get(`${table} ${sent}`) ?? 0) - rows);
+  }
+  const wrong = [...sums].filter(([, difference]) => difference !== 0);
+  if (wrong.length > 0) throw new Error(`the matrix does not add up: ${JSON.stringify(wrong)}`);
+}
+
+/** Reads a whole table through a snapshot of its own, or one given. */
+export async function scan(
+  dataSource: DataSource,
+  table: SnapshotTable,
+): Promise<{ rows: (string | null)[][]; bytes: Buffer; refused: RefusedRows[] }> {
+  await using snapshot = await dataSource.snapshot({ signal: new AbortController().signal, maxMs: 60_000 });
+  return await collect(snapshot.rows(table), table.columns.length);
+}
+
+export async function collect(
+  chunks: ReturnType<Awaited<ReturnType<DataSource['snapshot']>>['rows']>,
+  columns: number,
+): Promise<{ rows: (string | null)[][]; bytes: Buffer; refused: RefusedRows[] }> {
+  const buffers: Buffer[] = [];
+  const refused: RefusedRows[] = [];
+  for await (const chunk of chunks) {
+    const counted = checkRows(chunk.rows, columns);
+    if (chunk.rowCount !== undefined && chunk.rowCount !== counted) {
+      throw new Error(`a chunk says ${chunk.rowCount} rows and has ${counted}`);
+    }
+    buffers.push(Buffer.from(chunk.rows));
+    refused.push(...(chunk.refused ?? []));
+  }
+  const bytes = Buffer.concat(buffers);
+  const lines = bytes.toString('utf8').split('\n').slice(0, -1);
+  return { rows: lines.map((line) => splitRow(line)), bytes, refused };
+}
+
+/** What `describe` says about these columns, as a snapshot wants it. */
+export async function snapshotTable(
+  dataSource: DataSource,
+  name: string,
+  columns: readonly string[],
+  keyColumns = 1,
+): Promise<SnapshotTable> {
+  const described = await dataSource.describe({ name });
+  return {
+    ref: { name },
+    keyColumns,
+    columns: columns.map((column) => {
+      const found = described?.columns.find((each) => each.name === column);
+      if (!found || 'unsupported' in found.type) throw new Error(`column ${column} of ${name} cannot travel`);
+      return { name: column, type: found.type };
+    }),
+  };
+}
+
+export function hash(value: string): Buffer {
+  return createHash('sha256').update(value).digest();
+}
