@@ -1,4 +1,7 @@
-import type { Problem } from './errors.ts';
+/**
+ * A bridge's definition as the house uses it: one agreed flow, every default resolved, every unit a millisecond or a byte.
+ * How operators write it is bridgeSchema.ts, what must hold across its parts bridgeChecks.ts, reading it parseBridge.ts.
+ */
 import type { Ownership } from './ownership.ts';
 import type { Schedule } from './schedule.ts';
 export interface BridgeDefinition {
@@ -82,14 +85,4 @@ export interface JournalColumns {
   sourceDepartment: string;
   appliedAt: string;
   processed: string;
-}
-/** Parses a bridge as an operator writes it. Every problem at once; a definition only when no problem is left (warnings may be). */
-export function parseBridge(yamlText: string): { definition?: BridgeDefinition; problems: Problem[] } {
-  throw new Error(yamlText);
-}
-export function parseBridgeJson(json: string): BridgeDefinition {
-  throw new Error(json);
-}
-export function bridgeJson(definition: BridgeDefinition): string {
-  throw new Error(String(definition));
 }

@@ -1,0 +1,182 @@
+/**
+ * What must hold across the parts of a bridge, beyond each part's own shape: names that refer to each other, ownership
+ * that does not overlap, landings that make sense. What only the databases know (columns, types, rights) is preflight.
+ */
+import type { BridgeDefinition, Destination, DestinationTable } from './bridge.ts';
+import type { Problem } from './errors.ts';
+import { didYouMean } from './nearestName.ts';
+import { areDisjoint } from './ownership.ts';
+import { pathText } from './schemaProblems.ts';
+import { traceNames } from './transformNames.ts';
+
+/** The parts of a bridge that could be read; undefined where one could not, so that the rest is checked all the same. */
+export interface BridgeParts {
+  source: {
+    node: string;
+    dataSource: string;
+    tables: readonly (BridgeDefinition['source']['tables'][number] | undefined)[];
+  };
+  /** Names of all source tables, also of those that could not be read. */
+  tableNames: readonly string[];
+  destinations: readonly (Destination | undefined)[];
+}
+
+/** Every problem across the parts. */
+export function bridgeProblems(parts: BridgeParts): Problem[] {
+  return [
+    ...sourceProblems(parts),
+    ...parts.destinations.flatMap((_, index) => destinationProblems(parts, index)),
+    ...sharedTargets(parts),
+  ];
+}
+
+function sourceProblems({ source, tableNames }: BridgeParts): Problem[] {
+  const problems: Problem[] = [];
+  for (const [index, name] of tableNames.entries()) {
+    if (tableNames.indexOf(name) !== index) {
+      problems.push({
+        code: 'TABLE_TWICE',
+        path: `source.tables[${index}].name`,
+        message: `Found table ${name} twice.`,
+        hint: 'Counts go by this name: exchange the second one in a bridge of its own.',
+      });
+    }
+  }
+  for (const [index, table] of source.tables.entries()) {
+    if (table !== undefined)
+      problems.push(...traceNames(table, undefined, table.key, `source.tables[${index}]`).problems);
+  }
+  return problems;
+}
+
+function destinationProblems({ source, tableNames, destinations }: BridgeParts, index: number): Problem[] {
+  const destination = destinations[index];
+  if (destination === undefined) return [];
+  const problems: Problem[] = [];
+  const add = (code: string, at: string, message: string, hint: string): void => {
+    problems.push({ code, path: `destinations[${index}]${at}`, message, hint });
+  };
+  const same = destinations.findIndex((each) => each !== undefined && isSamePlace(each, destination));
+  if (same !== index) {
+    add(
+      'DESTINATION_TWICE',
+      '',
+      `Found ${placeText(destination)} as destinations[${same}] already.`,
+      'Name its tables in one destination.',
+    );
+  }
+  for (const name of tableNames) {
+    if (!Object.hasOwn(destination.tables, name)) {
+      add(
+        'TABLE_NOT_LANDED',
+        '.tables',
+        `Found no entry for table ${name}; every table of the source lands at every destination.`,
+        `Add ${name}: {to: TABLE}, or carry it in a bridge of its own.`,
+      );
+    }
+  }
+  for (const [name, target] of Object.entries(destination.tables)) {
+    const at = pathText(['tables', name]);
+    if (!tableNames.includes(name)) {
+      add(
+        'TABLE_UNKNOWN',
+        `.${at}`,
+        `Found table ${name}; the source of this bridge has none of that name.`,
+        didYouMean(name, tableNames),
+      );
+    }
+    for (const problem of landingProblems(target))
+      add(problem.code, `.${at}${problem.path}`, problem.message, problem.hint);
+    const origin = source.tables.find((table) => table?.name === name);
+    if (
+      origin !== undefined &&
+      isSamePlace(destination, source) &&
+      target.to === origin.name &&
+      (target.schema ?? '') === (origin.schema ?? '')
+    ) {
+      add(
+        'LANDS_ON_ITS_SOURCE',
+        `.${at}.to`,
+        `Found table ${name} as its own destination.`,
+        'Name another table or data source.',
+      );
+    }
+  }
+  return problems;
+}
+
+function landingProblems(target: DestinationTable): Problem[] {
+  const problems: Problem[] = [];
+  const add = (code: string, path: string, message: string, hint: string): void => {
+    problems.push({ code, path, message, hint });
+  };
+  if (target.onDelete === 'mark' && target.landing === 'journal') {
+    add(
+      'LANDING_CONFLICT',
+      '.onDelete',
+      'Found onDelete: mark with landing: journal.',
+      'A journal records deletes as rows: leave onDelete out.',
+    );
+  } else if (target.onDelete === 'mark' && target.markColumn === undefined) {
+    add(
+      'MARK_COLUMN_MISSING',
+      '.markColumn',
+      'Found onDelete: mark without a column to mark.',
+      'Add markColumn: COLUMN.',
+    );
+  }
+  if (target.onDelete === 'delete' && target.markColumn !== undefined) {
+    add(
+      'MARK_COLUMN_UNUSED',
+      '.markColumn',
+      'Found markColumn without onDelete: mark.',
+      'Add onDelete: mark, or leave markColumn out.',
+    );
+  }
+  const journal = Object.values(target.journalColumns ?? {});
+  if (target.landing === 'mirror' && target.journalColumns !== undefined) {
+    add(
+      'JOURNAL_COLUMNS_UNUSED',
+      '.journalColumns',
+      'Found journalColumns without landing: journal.',
+      'Add landing: journal, or leave journalColumns out.',
+    );
+  } else if (new Set(journal).size !== journal.length) {
+    add('COLUMN_TWICE', '.journalColumns', 'Found two journal columns of one name.', 'Give each its own name.');
+  }
+  return problems;
+}
+
+/** Two tables of this bridge that land in one target table must own disjoint rows. */
+function sharedTargets({ destinations }: BridgeParts): Problem[] {
+  const landings = destinations.flatMap((destination, index) =>
+    destination === undefined
+      ? []
+      : Object.entries(destination.tables).map(([name, target]) => ({
+          place: `${placeText(destination)} ${target.schema ?? ''} ${target.to}`,
+          path: `destinations[${index}].${pathText(['tables', name])}`,
+          target,
+        })),
+  );
+  const problems: Problem[] = [];
+  for (const [index, landing] of landings.entries()) {
+    for (const other of landings.slice(0, index)) {
+      if (landing.place !== other.place || areDisjoint(landing.target.ownership, other.target.ownership)) continue;
+      problems.push({
+        code: 'OWNERSHIP_OVERLAPS',
+        path: `${landing.path}.ownership`,
+        message: `Found table ${landing.target.to} as target of ${other.path} too, and rows that both may own.`,
+        hint: 'Divide it by one column: ownership: {where: "city_code = \'3702\'"}, or write none.',
+      });
+    }
+  }
+  return problems;
+}
+
+function isSamePlace(a: { node: string; dataSource: string }, b: { node: string; dataSource: string }): boolean {
+  return a.node === b.node && a.dataSource === b.dataSource;
+}
+
+function placeText({ node, dataSource }: { node: string; dataSource: string }): string {
+  return `${node}/${dataSource}`;
+}

@@ -1,0 +1,178 @@
+/**
+ * Turns the issues of a zod schema into problems for a person: where, what was found, what was expected, and for a
+ * mistyped key the nearest one known there. Used for bridges here and for configuration files by `runtime`.
+ */
+import { z } from 'zod';
+import type { Problem } from './errors.ts';
+import { didYouMean } from './nearestName.ts';
+
+type Path = readonly PropertyKey[];
+type Issue = z.core.$ZodIssue;
+
+/** Every problem of `input` under `schema`; empty when it fits. Unknown keys do not hide the rest. */
+export function schemaProblems(schema: z.ZodType, input: unknown): Problem[] {
+  const { known, unknown } = divideKeys(schema, input);
+  const rest = schema.safeParse(known);
+  return [...problemsOf(schema, input, unknown), ...(rest.success ? [] : problemsOf(schema, known, rest.error.issues))];
+}
+
+/** The input without the keys that `schema` does not know: rules across fields only run once its keys are known. */
+export function withoutUnknownKeys(schema: z.ZodType, input: unknown): unknown {
+  return divideKeys(schema, input).known;
+}
+
+function divideKeys(schema: z.ZodType, input: unknown): { known: unknown; unknown: Issue[] } {
+  const { error } = schema.safeParse(input);
+  const unknown = flatIssues(error?.issues ?? [], input).filter(({ issue }) => issue.code === 'unrecognized_keys');
+  if (unknown.length === 0) return { known: input, unknown: [] };
+  const known = structuredClone(input);
+  for (const { issue, path } of unknown) {
+    const holder = valueAt(known, path) as Record<string, unknown>;
+    for (const key of (issue as z.core.$ZodIssueUnrecognizedKeys).keys) delete holder[key];
+  }
+  return { known, unknown: unknown.map(({ issue, path }) => ({ ...issue, path: [...path] }) as Issue) };
+}
+
+/** A path as people read it: `source.tables[0].columns[3]`. */
+export function pathText(path: Path): string {
+  let text = '';
+  for (const part of path) {
+    if (typeof part === 'number') text += `[${part}]`;
+    else if (/^[\p{L}_][\p{L}\p{N}_-]*$/u.test(String(part))) text += text === '' ? String(part) : `.${String(part)}`;
+    else text += `[${JSON.stringify(String(part))}]`;
+  }
+  return text;
+}
+
+/** A value as it may stand in a message: short, and never the inside of a mapping. */
+export function foundText(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'an empty value';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
+  if (typeof value === 'object') return 'a mapping';
+  const text = typeof value === 'string' ? JSON.stringify(value) : `${typeof value} ${String(value)}`;
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function problemsOf(schema: z.ZodType, input: unknown, issues: readonly Issue[]): Problem[] {
+  return flatIssues(issues, input).flatMap(({ issue, path }): Problem[] => {
+    if (issue.code === 'unrecognized_keys') {
+      const known = keysAt(schema, path);
+      return issue.keys.map((key) => ({
+        code: 'UNKNOWN_KEY',
+        path: pathText([...path, key]),
+        message: `Found key ${key}; expected one of ${known.join(', ')}.`,
+        hint: didYouMean(key, known),
+      }));
+    }
+    const found = valueAt(input, path);
+    const code = issue.code === 'custom' ? (issue.params?.['code'] as string | undefined) : undefined;
+    if (code !== undefined) return [{ code, path: pathText(path), message: issue.message, hint: '' }];
+    const expected = expectedText(issue);
+    return [
+      {
+        code: found === undefined ? 'KEY_MISSING' : issue.code === 'invalid_type' ? 'WRONG_TYPE' : 'WRONG_VALUE',
+        path: pathText(path),
+        message: `Found ${foundText(found)}; expected ${expected}.`,
+        hint: hintFor(issue, path, found),
+      },
+    ];
+  });
+}
+
+function hintFor(issue: Issue, path: Path, found: unknown): string {
+  if (found === undefined) return `Add ${String(path.at(-1))}:.`;
+  if (
+    issue.code === 'invalid_type' &&
+    issue.expected === 'string' &&
+    (typeof found === 'number' || typeof found === 'boolean')
+  ) {
+    return `Write it in quotes: "${String(found)}".`;
+  }
+  if (issue.code === 'invalid_value' && typeof found === 'string') return didYouMean(found, issue.values.map(String));
+  return '';
+}
+
+function expectedText(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return TYPE_NAMES[issue.expected] ?? issue.expected;
+    case 'invalid_value':
+      return issue.values
+        .map(String)
+        .join(', ')
+        .replace(/, ([^,]*)$/, ' or $1');
+    case 'invalid_key':
+      return issue.issues[0]?.message ?? 'another key';
+    case 'unrecognized_keys':
+    case 'invalid_union':
+    case 'invalid_element':
+    case 'invalid_format':
+    case 'not_multiple_of':
+    case 'too_big':
+    case 'too_small':
+    case 'custom':
+      return issue.message;
+    default:
+      return issue satisfies never;
+  }
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a mapping',
+  record: 'a mapping',
+};
+
+interface FlatIssue {
+  issue: Issue;
+  path: Path;
+}
+
+/** Issues with whole paths. Of a union, those of the branch that was meant: the one whose own type fits. */
+function flatIssues(issues: readonly Issue[], input: unknown, above: Path = []): FlatIssue[] {
+  return issues.flatMap((issue): FlatIssue[] => {
+    const path = [...above, ...issue.path];
+    if (issue.code !== 'invalid_union') return [{ issue, path }];
+    const meant = issue.errors.find(
+      (branch) => !branch.some((each) => each.path.length === 0 && isOfAnotherShape(each)),
+    );
+    return meant === undefined ? [{ issue, path }] : flatIssues(meant, input, path);
+  });
+}
+
+function isOfAnotherShape(issue: Issue): boolean {
+  return issue.code === 'invalid_type' || issue.code === 'invalid_value';
+}
+
+function valueAt(input: unknown, path: Path): unknown {
+  let value = input;
+  for (const part of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<PropertyKey, unknown>)[part];
+  }
+  return value;
+}
+
+/** The keys of the object schema at a path, through every wrapper and branch. */
+function keysAt(schema: z.core.$ZodType, path: Path): string[] {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable) {
+    return keysAt(schema.unwrap(), path);
+  }
+  if (schema instanceof z.ZodPipe) return keysAt(schema.in, path);
+  if (schema instanceof z.ZodUnion) return [...new Set(schema.options.flatMap((option) => keysAt(option, path)))];
+  const [part, ...rest] = path;
+  if (schema instanceof z.ZodObject) {
+    if (part === undefined) return Object.keys(schema.shape);
+    const field: z.core.$ZodType | undefined = schema.shape[String(part)];
+    return field === undefined ? [] : keysAt(field, rest);
+  }
+  if (part === undefined) return [];
+  if (schema instanceof z.ZodArray) return keysAt(schema.element, rest);
+  if (schema instanceof z.ZodRecord) return keysAt(schema.valueType, rest);
+  return [];
+}

@@ -1,0 +1,82 @@
+/**
+ * Reads YAML that people write: 1.2, core schema, one document. What surprises is refused instead of guessed at: anchors
+ * and aliases (they can explode), repeated keys, keys that are no text (`01:` would become `1`), unknown tags.
+ */
+import { type Document, isAlias, isNode, isScalar, LineCounter, type Pair, parseDocument, visit } from 'yaml';
+import type { Problem } from './errors.ts';
+
+/** The longest text that is read: 512 KiB, as the contract allows for a definition. */
+export const YAML_MAX_BYTES = 512 * 1024;
+
+const MOST_PROBLEMS = 100;
+
+/** The plain value of a YAML text; without one, every problem with its line as path. Nothing is thrown. */
+export function readYaml(text: string): { value?: unknown; problems: Problem[] } {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > YAML_MAX_BYTES) {
+    return { problems: [invalid('', `Found ${bytes} bytes; expected at most ${YAML_MAX_BYTES}.`)] };
+  }
+  const lines = new LineCounter();
+  const lineOf = (offset: number | undefined): string =>
+    offset === undefined ? '' : `line ${lines.linePos(offset).line}`;
+  try {
+    // The library compares each key with every other; problemsOfNodes looks them up.
+    const options = { version: '1.2', schema: 'core', merge: false, uniqueKeys: false } as const;
+    const document = parseDocument(text, { ...options, lineCounter: lines, prettyErrors: false });
+    const problems = [...document.errors, ...document.warnings].map((error) =>
+      invalid(lineOf(error.pos[0]), `Found invalid YAML: ${error.message.replace(/\.$/, '')}.`),
+    );
+    problems.push(...problemsOfNodes(document, lineOf));
+    if (problems.length > 0) return { problems: problems.slice(0, MOST_PROBLEMS) };
+    return { value: document.toJS({ maxAliasCount: 0 }), problems };
+  } catch (error) {
+    // The parser recurses: a very deep document overflows the stack, which is an answer too.
+    const why = error instanceof RangeError ? 'it nests too deeply' : String(error);
+    return { problems: [invalid('', `Found YAML that cannot be read: ${why}.`)] };
+  }
+}
+
+function problemsOfNodes(document: Document, lineOf: (offset: number | undefined) => string): Problem[] {
+  const problems: Problem[] = [];
+  visit(document, {
+    Node(_, node) {
+      const anchor = isAlias(node) ? node.source : node.anchor;
+      if (anchor === undefined) return;
+      const message = `Found ${isAlias(node) ? 'alias *' : 'anchor &'}${anchor}; expected plain values.`;
+      problems.push({ code: 'YAML_ALIAS', path: lineOf(node.range?.[0]), message, hint: 'Write the value out.' });
+    },
+    Map(_, map) {
+      const keys = new Set<string>();
+      for (const pair of map.items) {
+        const problem = problemOfKey(pair, keys);
+        if (problem !== undefined)
+          problems.push({ ...problem, path: lineOf(isNode(pair.key) ? pair.key.range?.[0] : undefined) });
+      }
+    },
+  });
+  return problems;
+}
+
+function problemOfKey({ key }: Pair, seen: Set<string>): Omit<Problem, 'path'> | undefined {
+  if (!isScalar(key))
+    return { code: 'KEY_NOT_TEXT', message: 'Found a key that is no scalar; expected text.', hint: '' };
+  if (typeof key.value !== 'string') {
+    const found = key.source ?? String(key.value);
+    return {
+      code: 'KEY_NOT_TEXT',
+      message: `Found key ${found}; expected text.`,
+      hint: `Write it in quotes: "${found}".`,
+    };
+  }
+  if (key.value === '__proto__')
+    return { code: 'UNKNOWN_KEY', message: 'Found key __proto__; no mapping has it.', hint: '' };
+  if (seen.has(key.value)) {
+    return { code: 'KEY_TWICE', message: `Found key ${key.value} twice in one mapping.`, hint: 'Keep one of them.' };
+  }
+  seen.add(key.value);
+  return undefined;
+}
+
+function invalid(path: string, message: string): Problem {
+  return { code: 'YAML_INVALID', path, message, hint: '' };
+}
