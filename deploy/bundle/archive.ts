@@ -14,7 +14,12 @@ export function writeChecksums(directory: string): void {
     .filter((entry) => entry.isFile())
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
     .sort()
-    .map((name) => `${createHash('sha256').update(readFileSync(join(directory, name))).digest('hex')}  ${name}`);
+    .map(
+      (name) =>
+        `${createHash('sha256')
+          .update(readFileSync(join(directory, name)))
+          .digest('hex')}  ${name}`,
+    );
   writeFileSync(join(directory, 'SHA256SUMS'), `${lines.join('\n')}\n`);
 }
 
