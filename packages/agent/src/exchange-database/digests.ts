@@ -23,8 +23,8 @@ export const RANGE = `SELECT key, digest, sent FROM row_digest
 export const AFTER = `SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?`;
 export const GET = 'SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key = ?';
 export const REMOVE = 'DELETE FROM row_digest WHERE table_id = ? AND key = ?';
-export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = ?1 AND key IN
- (SELECT key FROM row_digest WHERE table_id = ?1 LIMIT ?2)`;
+export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = @tableId AND key IN
+ (SELECT key FROM row_digest WHERE table_id = @tableId LIMIT @limit)`;
 export const FORGET_SOME = `UPDATE row_digest SET digest = x'00' WHERE table_id = ?`;
 const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
  (table_id INTEGER NOT NULL, key BLOB NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
@@ -49,7 +49,7 @@ export class DigestStore {
   readonly #upsertOne: Statement<unknown[]>;
   readonly #upsertMany: Statement<unknown[]>;
   readonly #remove: Statement<[number, Uint8Array]>;
-  readonly #removeSome: Statement<[number, number]>;
+  readonly #removeSome: Statement<[{ tableId: number; limit: number }]>;
   readonly #forget: Statement<[number]>;
   readonly #unseenOne: Statement<unknown[]>;
   readonly #unseenMany: Statement<unknown[]>;
@@ -117,7 +117,7 @@ export class DigestStore {
 
   /** Removes up to `limit` digests of a table; returns how many. Call until 0 to drop a table in bounded transactions. */
   removeSome(tableId: number, limit: number): number {
-    return this.#removeSome.run(tableId, limit).changes;
+    return this.#removeSome.run({ tableId, limit }).changes;
   }
 
   /** Makes every row of the table differ from its digest, so that the next scan sends all of them. */

@@ -59,7 +59,8 @@ export const LOWEST = `SELECT * FROM inbox WHERE lane = ? AND epoch = ? AND sequ
 export const OTHER_EPOCHS = 'SELECT * FROM inbox WHERE lane = ? AND epoch > ? ORDER BY epoch, sequence LIMIT 1';
 const BODY = 'SELECT body FROM inbox_part WHERE inbox = ? ORDER BY part';
 const REMOVE = 'DELETE FROM inbox WHERE lane = ? AND epoch = ? AND sequence = ?';
-export const REMOVE_BEFORE = 'DELETE FROM inbox WHERE lane = ?1 AND (epoch < ?2 OR (epoch = ?2 AND sequence < ?3))';
+export const REMOVE_BEFORE =
+  'DELETE FROM inbox WHERE lane = @lane AND (epoch < @epoch OR (epoch = @epoch AND sequence < @sequence))';
 const REMOVE_LANE = 'DELETE FROM inbox WHERE lane = ?';
 export const WAITING = 'SELECT count(*) AS deliveries, coalesce(sum(bytes), 0) AS bytes FROM inbox WHERE lane = ?';
 const TOTAL = 'SELECT count(*) AS deliveries, coalesce(sum(bytes), 0) AS bytes FROM inbox';
@@ -152,7 +153,7 @@ export class InboxStore {
 
   /** Drops everything before this place, older epochs included; returns how many deliveries. */
   removeBefore(place: LanePlace): number {
-    return this.#removeBefore.run(place.lane, place.epoch, place.sequence).changes;
+    return this.#removeBefore.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence }).changes;
   }
 
   removeLane(lane: Uint8Array): number {

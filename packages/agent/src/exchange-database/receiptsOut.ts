@@ -26,8 +26,8 @@ const PUT = `INSERT OR REPLACE INTO receipt_out (lane, epoch, sequence, nonce, c
  applied_at_ms) VALUES (@lane, @epoch, @sequence, @nonce, @contentHash, @revision, @settled, @receipt, @appliedAtMs)`;
 const GET = `SELECT nonce, content_hash, revision, settled, receipt, applied_at_ms FROM receipt_out
  WHERE lane = ? AND epoch = ? AND sequence = ?`;
-export const REMOVE_SETTLED = `DELETE FROM receipt_out WHERE lane = ?1 AND epoch = ?2 AND sequence <= ?3 AND settled = 1
- AND sequence < (SELECT max(sequence) FROM receipt_out WHERE lane = ?1 AND epoch = ?2)`;
+export const REMOVE_SETTLED = `DELETE FROM receipt_out WHERE lane = @lane AND epoch = @epoch AND sequence <= @sequence AND settled = 1
+ AND sequence < (SELECT max(sequence) FROM receipt_out WHERE lane = @lane AND epoch = @epoch)`;
 const REMOVE_EPOCHS_BEFORE = 'DELETE FROM receipt_out WHERE lane = ? AND epoch < ? AND settled = 1';
 
 export class ReceiptOutStore {
@@ -65,7 +65,7 @@ export class ReceiptOutStore {
 
   /** Forgets settled receipts that the sender holds; the newest of the epoch always stays. Returns how many. */
   removeSettledThrough(lane: Uint8Array, epoch: bigint, sequence: bigint): number {
-    return this.#removeSettled.run(lane, epoch, sequence).changes;
+    return this.#removeSettled.run({ lane, epoch, sequence }).changes;
   }
 
   removeEpochsBefore(lane: Uint8Array, epoch: bigint): number {

@@ -4,7 +4,7 @@
  */
 import { Opening } from '@qiao/contract/delivery';
 import { BridgeState } from '@qiao/contract/node';
-import { chainOf, noChain, parseId, sameBytes } from '@qiao/exchange';
+import { chainOf, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { LanePhase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
@@ -54,7 +54,7 @@ export function openEpoch(
   const laneId = parseId(lane.laneId);
   const nonce = ports.newId();
   const chain = chainOf({
-    previousChain: noChain(),
+    previousChain: NO_CHAIN,
     laneId,
     epoch: { ordinal, nonce },
     sequence: 0n,
@@ -87,7 +87,7 @@ export function openEpoch(
       role: 'opening',
       parcel: undefined,
       bridgeVersion: bridge.version,
-      previousChain: noChain(),
+      previousChain: NO_CHAIN,
       chain,
       sealedAtMs: clock.nowMs(),
       loadBegins: false,

@@ -1,0 +1,288 @@
+/**
+ * For tests only: one source node with an exchange database on disk, tables in memory as its source, and destinations that
+ * apply what the outbox holds, by the rules of a target. Everything else is the real code.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DataSource, SourceChunk, TableDescription } from '@qiao/adapters';
+import { BridgeState } from '@qiao/contract/node';
+import {
+  type BridgeDefinition,
+  type BridgeTable,
+  type ColumnType,
+  chainOf,
+  decodeContent,
+  idText,
+  parseId,
+  sameBytes,
+} from '@qiao/exchange';
+import { createWakeup, silentLog } from '@qiao/runtime';
+import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
+import { type ExchangeDatabase, openExchangeDatabase } from '../exchange-database/index.ts';
+import { alignLanes } from '../send/lanes.ts';
+import { contentOf } from '../send/sealDelivery.ts';
+import { type CapturePorts, DEFAULT_CAPTURE_LIMITS } from './ports.ts';
+import { type ScanResult, scanBridge } from './scan.ts';
+
+export const NODE_ID = '0'.repeat(31) + '1';
+export const RECEIVER_ID = '0'.repeat(31) + '2';
+export const PLATFORM_ID = '0'.repeat(31) + '9';
+export const BRIDGE_ID = 'b'.repeat(32);
+
+export interface SourceColumn {
+  readonly name: string;
+  readonly type: ColumnType;
+}
+
+/** A table in memory: lines by key, handed out in the order that `order` says. */
+export interface MemoryTable {
+  readonly columns: readonly SourceColumn[];
+  readonly key: readonly string[];
+  readonly parents?: readonly string[];
+  /** Lines without LF, key first, in the order of the scan. */
+  lines: string[];
+  /** Rows that the adapter could not carry. */
+  refused?: number;
+}
+
+/** What a destination holds, and how far it applied its lane. */
+export class MemoryDestination {
+  readonly lane: Uint8Array;
+  readonly tables = new Map<string, Map<string, string>>();
+  readonly outcomes: string[] = [];
+  epoch = 0n;
+  sequence = -1n;
+  chain: Uint8Array = new Uint8Array(32);
+  #noted: Map<string, Set<string>> | undefined;
+
+  constructor(lane: Uint8Array) {
+    this.lane = lane;
+  }
+
+  rows(table: string): string[] {
+    return [...(this.tables.get(table)?.values() ?? [])].sort();
+  }
+
+  /** Applies everything in the outbox behind its place; checks chain, counts and hashes on the way. */
+  async apply(database: ExchangeDatabase): Promise<void> {
+    const lane = database.lanesOut.get(this.lane);
+    if (lane === undefined) return;
+    if (lane.epoch !== this.epoch) {
+      this.epoch = lane.epoch;
+      this.sequence = -1n;
+      this.chain = new Uint8Array(32);
+      this.#noted = undefined;
+    }
+    for (const delivery of database.deliveriesOut.range(this.lane, lane.epoch, this.sequence + 1n, 1n << 50n, 1e6)) {
+      if (delivery.sequence !== this.sequence + 1n) throw new Error('a hole in the lane');
+      if (!sameBytes(delivery.previousChain, this.chain)) throw new Error('the chain is broken');
+      const parcel = delivery.parcel === undefined ? undefined : database.parcels.get(delivery.parcel);
+      const expected = chainOf({
+        previousChain: this.chain,
+        laneId: this.lane,
+        epoch: { ordinal: lane.epoch, nonce: lane.nonce },
+        sequence: delivery.sequence,
+        contentHash: parcel?.contentHash ?? new Uint8Array(0),
+        counts: parcel?.counts ?? [],
+      });
+      if (!sameBytes(expected, delivery.chain)) throw new Error('the chain value does not fit its delivery');
+      this.chain = delivery.chain;
+      this.sequence = delivery.sequence;
+      if (delivery.role === 'rows') this.#applyContent(await contentOf(database, delivery), delivery);
+    }
+  }
+
+  #applyContent(content: Uint8Array, { loadBegins, loadEnds }: { loadBegins: boolean; loadEnds: boolean }): void {
+    if (loadBegins) {
+      this.#noted = new Map([...this.tables].map(([table, rows]) => [table, new Set(rows.keys())]));
+    }
+    for (const section of decodeContent(content)) {
+      const rows = this.tables.get(section.table) ?? new Map<string, string>();
+      this.tables.set(section.table, rows);
+      for (const line of Buffer.from(section.rows).toString().split('\n').slice(0, -1)) {
+        const key = line.split('\t').slice(0, section.keyColumns).join('\t');
+        this.#noted?.get(section.table)?.delete(key);
+        const had = rows.has(key);
+        this.outcomes.push(`${section.kind}${had ? '' : '-missing'}`);
+        if (section.kind === 'delete') rows.delete(key);
+        else rows.set(key, line);
+      }
+    }
+    if (loadEnds) {
+      for (const [table, keys] of this.#noted ?? []) for (const key of keys) this.tables.get(table)?.delete(key);
+      this.#noted = undefined;
+    }
+  }
+}
+
+export class CaptureWorld implements Disposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'qiao-capture-'));
+  readonly tables = new Map<string, MemoryTable>();
+  readonly destinations: MemoryDestination[] = [];
+  database: ExchangeDatabase;
+  nowMs = 1_700_000_000_000;
+  chunkRows = 1_000;
+  parcelBytes = 4 * 1024 * 1024;
+  /** The scan fails after this many chunks. */
+  failAfterChunks = Number.POSITIVE_INFINITY;
+  version = 1;
+  allowedDeletes = 0n;
+  deleteGuard = { rows: 1_000, share: 0.05 };
+  bridgeTables: BridgeTable[] = [];
+  lanes: DesiredLane[] = [];
+  packed = 0;
+
+  constructor() {
+    this.database = openExchangeDatabase(join(this.directory, 'exchange.db'));
+  }
+
+  /** As after a kill -9: whatever was not committed is gone. */
+  reopen(): void {
+    this.database.close();
+    this.database = openExchangeDatabase(join(this.directory, 'exchange.db'));
+  }
+
+  addTable(name: string, table: MemoryTable, extra: Partial<BridgeTable> = {}): void {
+    this.tables.set(name, table);
+    this.bridgeTables.push({ name, transform: [], checks: [], ...extra });
+  }
+
+  addLane(): MemoryDestination {
+    const laneId = idText(randomBytes(16));
+    const base = { senderId: NODE_ID, receiverId: RECEIVER_ID, destinationIndex: 0, destination: undefined };
+    this.lanes.push({ laneId, highestEpoch: 0n, ended: false, ...base });
+    const destination = new MemoryDestination(parseId(laneId));
+    this.destinations.push(destination);
+    return destination;
+  }
+
+  get definition(): BridgeDefinition {
+    return {
+      kind: 'Bridge',
+      name: 'people',
+      title: 'People',
+      source: { node: 'health', dataSource: 'his', capture: 'compare', tables: this.bridgeTables },
+      schedule: { kind: 'manual' },
+      destinations: [],
+      lateAfterMs: 300_000,
+      explainedAlertShare: 1,
+      windowBytes: 16 * 1024 * 1024,
+      deleteGuard: this.deleteGuard,
+    } as unknown as BridgeDefinition;
+  }
+
+  get desired(): Desired {
+    const bridge: DesiredBridge = {
+      bridgeId: BRIDGE_ID,
+      name: 'people',
+      version: this.version,
+      state: BridgeState.RUNNING,
+      definition: this.definition,
+      lanes: this.lanes,
+      runNumber: 1n,
+      allowedDeletes: this.allowedDeletes,
+    } as DesiredBridge;
+    return {
+      platformId: PLATFORM_ID,
+      platformCode: 'demo',
+      nodeId: NODE_ID,
+      generation: 1n,
+      number: 1n,
+      timeZone: 'Asia/Shanghai',
+      bridges: new Map([[BRIDGE_ID, bridge]]),
+      peers: new Map(),
+    } as unknown as Desired;
+  }
+
+  get ports(): CapturePorts {
+    return {
+      database: this.database,
+      desired: { current: () => this.desired, onChange: () => () => undefined },
+      dataSources: { open: async () => memoryDataSource(this) },
+      permissions: { exposes: [], accepts: [], defaultSchema: () => undefined },
+      signer: {
+        sign: (_context, payload) => ({
+          payload,
+          suite: 'test',
+          keyId: new Uint8Array(32),
+          signature: new Uint8Array([1]),
+        }),
+      },
+      clock: { nowMs: () => this.nowMs, sleep: async () => undefined },
+      log: silentLog(),
+      newId: () => randomBytes(16),
+      limits: { ...DEFAULT_CAPTURE_LIMITS, parcelBytes: this.parcelBytes },
+      onPacked: () => {
+        this.packed += 1;
+      },
+    };
+  }
+
+  /** Aligns lanes and scans once. */
+  async scan(signal: AbortSignal = new AbortController().signal): Promise<ScanResult> {
+    const { desired, ports } = this;
+    const bridge = desired.bridges.get(BRIDGE_ID) as DesiredBridge;
+    alignLanes(ports, desired, bridge);
+    return scanBridge(ports, {
+      desired,
+      bridge,
+      runNumber: 1n,
+      allowedDeletes: this.allowedDeletes,
+      signal,
+      room: createWakeup(),
+    });
+  }
+
+  async deliver(): Promise<void> {
+    for (const destination of this.destinations) await destination.apply(this.database);
+  }
+
+  [Symbol.dispose](): void {
+    this.database.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function memoryDataSource(world: CaptureWorld): DataSource {
+  const describe = (name: string): TableDescription | undefined => {
+    const table = world.tables.get(name);
+    if (table === undefined) return undefined;
+    return {
+      ref: { name },
+      kind: 'table',
+      columns: table.columns.map((column) => ({
+        ...column,
+        nativeType: column.type.type,
+        nullable: !table.key.includes(column.name),
+        generated: false,
+        hasDefault: false,
+      })),
+      primaryKey: table.key,
+      uniqueKeys: [table.key],
+      foreignKeys: (table.parents ?? []).map((parent) => ({
+        columns: ['parent'],
+        toTable: { name: parent },
+        toColumns: ['id'],
+      })),
+      isEmpty: async () => table.lines.length === 0,
+    };
+  };
+  return {
+    name: 'his',
+    adapter: 'sqlite',
+    describe: async (ref: { name: string }) => describe(ref.name),
+    snapshot: async () => ({
+      async *rows({ ref }: { ref: { name: string } }): AsyncGenerator<SourceChunk> {
+        const { lines, refused } = world.tables.get(ref.name) as MemoryTable;
+        for (let start = 0; start < lines.length; start += world.chunkRows) {
+          if (world.failAfterChunks-- <= 0) throw new Error('the source went away');
+          yield { rows: Buffer.from(`${lines.slice(start, start + world.chunkRows).join('\n')}\n`) };
+        }
+        if (refused) yield { rows: Buffer.alloc(0), refused: [{ code: 'VALUE_INVALID', column: 'x', count: refused }] };
+      },
+      async [Symbol.asyncDispose]() {},
+    }),
+  } as unknown as DataSource;
+}

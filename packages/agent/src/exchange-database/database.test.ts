@@ -1,0 +1,238 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { describe, expect, test } from 'vitest';
+import { BOOKS_AFTER } from './books.ts';
+import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
+import { FIRST_UNSETTLED, NEXT_DUE, NEXT_RECORDED, OF_PARCEL, RANGE_OUT, UNSETTLED } from './deliveriesOut.ts';
+import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
+import { FIND_INBOX, LOWEST, OTHER_EPOCHS, type ReceivedPart, WAITING } from './inbox.ts';
+import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
+import { GET_PARCEL, SETTLED_PARCELS } from './parcels.ts';
+import { OF_LANE } from './quarantine.ts';
+
+class Directory implements Disposable {
+  readonly path = mkdtempSync(join(tmpdir(), 'qiao-exchange-'));
+  readonly file = join(this.path, 'exchange.db');
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+const LANE = new Uint8Array(16).fill(1);
+const NONCE = new Uint8Array(16).fill(2);
+
+describe('the file', () => {
+  test('keeps its identity and its settings when it is opened again', () => {
+    using directory = new Directory();
+    const first = openExchangeDatabase(directory.file);
+    const { id } = first;
+    first.close();
+    const second = openExchangeDatabase(directory.file);
+    expect(second.id).toEqual(id);
+    expect(second.sqlite.pragma('page_size', { simple: true })).toBe(16_384);
+    expect(second.sqlite.pragma('journal_mode', { simple: true })).toBe('wal');
+    expect(second.sqlite.pragma('synchronous', { simple: true })).toBe(2);
+    expect(second.sqlite.pragma('auto_vacuum', { simple: true })).toBe(2);
+    expect(second.sqlite.pragma('foreign_keys', { simple: true })).toBe(1);
+    second.close();
+  });
+
+  test('that is no database is refused with a next step', () => {
+    using directory = new Directory();
+    writeFileSync(directory.file, 'certainly not a database, but long enough to look at'.repeat(200));
+    expect(() => openExchangeDatabase(directory.file)).toThrow(
+      expect.objectContaining({ code: 'EXCHANGE_DATABASE_BROKEN' }),
+    );
+  });
+
+  test('that a newer program changed for good is refused', () => {
+    using directory = new Directory();
+    openExchangeDatabase(directory.file).close();
+    const sqlite = new Database(directory.file);
+    sqlite.prepare("INSERT INTO migration VALUES ('9999-future', 1, 0)").run();
+    sqlite.close();
+    expect(() => openExchangeDatabase(directory.file)).toThrow(
+      expect.objectContaining({ code: 'EXCHANGE_DATABASE_NEWER' }),
+    );
+  });
+
+  test('that a newer program only added to is opened', () => {
+    using directory = new Directory();
+    openExchangeDatabase(directory.file).close();
+    const sqlite = new Database(directory.file);
+    sqlite.prepare("INSERT INTO migration VALUES ('9999-future', 0, 0)").run();
+    sqlite.close();
+    openExchangeDatabase(directory.file).close();
+  });
+});
+
+describe('a transaction', () => {
+  test('that throws leaves nothing behind, books included', () => {
+    using directory = new Directory();
+    const database = openExchangeDatabase(directory.file);
+    expect(() =>
+      database.transaction(() => {
+        database.books.append(unpacked(), 1);
+        throw new Error('in the middle');
+      }),
+    ).toThrow('in the middle');
+    expect(database.books.cursor().last).toBe(0n);
+    database.transaction(() => database.books.append(unpacked(), 1));
+    expect(database.books.after(0n, 10).map((entry) => entry.number)).toEqual([1n]);
+    database.close();
+  });
+
+  test('is asked of every book entry', () => {
+    using directory = new Directory();
+    const database = openExchangeDatabase(directory.file);
+    expect(() => database.books.append(unpacked(), 1)).toThrow('transaction');
+    database.close();
+  });
+});
+
+test('books are numbered without holes, across restarts and after what the monitor holds was removed', () => {
+  using directory = new Directory();
+  let database = openExchangeDatabase(directory.file);
+  const append = (): bigint => database.transaction(() => database.books.append(unpacked(), 1));
+  expect([append(), append(), append()]).toEqual([1n, 2n, 3n]);
+  database.books.setThrough(3n);
+  expect(database.books.removeThrough(3n)).toBe(3);
+  database.close();
+  database = openExchangeDatabase(directory.file);
+  expect(append()).toBe(4n);
+  // A monitor cannot hold what was never written.
+  database.books.setThrough(99n);
+  expect(database.books.cursor().through).toBe(4n);
+  database.close();
+});
+
+describe('the inbox', () => {
+  const part = (over: Partial<ReceivedPart> = {}): ReceivedPart => ({
+    lane: LANE,
+    epoch: 1n,
+    sequence: 1n,
+    nonce: NONCE,
+    contentHash: new Uint8Array(32),
+    header: new Uint8Array([1]),
+    headerHash: new Uint8Array(32).fill(1),
+    parts: 2,
+    part: 0,
+    body: new Uint8Array([7]),
+    receivedAtMs: 1,
+    ...over,
+  });
+
+  const inboxTest = (name: string, work: (database: ExchangeDatabase) => void): void => {
+    test(name, () => {
+      using directory = new Directory();
+      const database = openExchangeDatabase(directory.file);
+      work(database);
+      database.close();
+    });
+  };
+
+  inboxTest('holds a delivery once all its parts are there, however often they come', ({ inbox }) => {
+    const place = { lane: LANE, epoch: 1n, sequence: 1n };
+    expect(inbox.receive(part())).toBe('stored');
+    expect(inbox.receive(part())).toBe('known');
+    expect(inbox.get(place)).toBeUndefined();
+    expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('complete');
+    expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('known');
+    const held = inbox.get(place);
+    expect(held && [...(inbox.body(held) ?? [])]).toEqual([7, 8]);
+    expect(inbox.waiting(LANE)).toEqual({ deliveries: 1, bytes: 2 });
+  });
+
+  inboxTest('never mixes the parts of two sealings', ({ inbox }) => {
+    const resealed = { headerHash: new Uint8Array(32).fill(9), header: new Uint8Array([2]) };
+    expect(inbox.receive(part())).toBe('stored');
+    expect(inbox.receive(part({ ...resealed, part: 1, body: new Uint8Array([20]) }))).toBe('stored');
+    expect(inbox.receive(part({ ...resealed, part: 0, body: new Uint8Array([10]) }))).toBe('complete');
+    const held = inbox.get({ lane: LANE, epoch: 1n, sequence: 1n });
+    expect(held && [...(inbox.body(held) ?? [])]).toEqual([10, 20]);
+  });
+
+  inboxTest('calls another content at a known place a fork', ({ inbox }) => {
+    inbox.receive(part());
+    expect(inbox.receive(part({ contentHash: new Uint8Array(32).fill(5) }))).toBe('fork');
+    expect(inbox.receive(part({ nonce: new Uint8Array(16).fill(5) }))).toBe('fork');
+  });
+
+  inboxTest('drops older epochs and places with their parts', (database) => {
+    const { inbox, sqlite } = database;
+    for (const [epoch, sequence] of [
+      [1n, 5n],
+      [2n, 0n],
+      [2n, 1n],
+      [3n, 0n],
+    ] as const) {
+      inbox.receive(part({ epoch, sequence, parts: 1 }));
+    }
+    expect(inbox.removeBefore({ lane: LANE, epoch: 2n, sequence: 1n })).toBe(2);
+    expect(inbox.lowestFrom(LANE, 2n, 0n)?.sequence).toBe(1n);
+    expect(inbox.firstOfLaterEpoch(LANE, 2n)?.epoch).toBe(3n);
+    expect(sqlite.prepare('SELECT count(*) FROM inbox_part').pluck().get()).toBe(2);
+  });
+});
+
+test('a waiting control message gives way to a newer one of its topic, and only that one', () => {
+  using directory = new Directory();
+  const database = openExchangeDatabase(directory.file);
+  const { controlOut } = database;
+  controlOut.add(new Uint8Array([1]), 1, 'a');
+  const [first] = controlOut.next(10);
+  controlOut.add(new Uint8Array([2]), 2, 'b');
+  controlOut.add(new Uint8Array([3]), 3, 'a');
+  // The publisher finishes with the older one only now: it must not take the newer one along.
+  controlOut.sent(first?.number ?? 0);
+  expect(controlOut.next(10).map(({ message }) => [...message])).toEqual([[2], [3]]);
+  database.close();
+});
+
+test('hot queries find their rows by an index, never by looking through a table', () => {
+  using directory = new Directory();
+  const { sqlite, close } = openForPlans(directory.file);
+  const queries = {
+    BOOKS_AFTER,
+    FIRST_UNSETTLED,
+    NEXT_DUE,
+    NEXT_RECORDED,
+    OF_PARCEL,
+    RANGE_OUT,
+    UNSETTLED,
+    AFTER,
+    GET,
+    RANGE,
+    UNSEEN_AFTER,
+    FIND_INBOX,
+    LOWEST,
+    OTHER_EPOCHS,
+    WAITING,
+    LANES_OUT_OF_BRIDGE,
+    GET_PARCEL,
+    SETTLED_PARCELS,
+    OF_LANE,
+  };
+  for (const [name, sql] of Object.entries(queries)) {
+    const parameters = new Array((sql.match(/\?/g) ?? []).length).fill(1);
+    const plan = sqlite
+      .prepare(`EXPLAIN QUERY PLAN ${sql}`)
+      .all(...parameters)
+      .map((row) => (row as { detail: string }).detail)
+      .join('; ');
+    expect(plan, name).toMatch(/SEARCH/);
+    expect(plan, name).not.toMatch(/SCAN|TEMP B-TREE/);
+  }
+  close();
+});
+
+function openForPlans(file: string): { sqlite: Database.Database; close(): void } {
+  const database = openExchangeDatabase(file);
+  return { sqlite: database.sqlite, close: () => database.close() };
+}
+
+function unpacked(): { $case: 'unpacked'; value: { bridgeId: Uint8Array; capture: []; atMs: bigint } } {
+  return { $case: 'unpacked', value: { bridgeId: new Uint8Array(16), capture: [], atMs: 1n } };
+}
