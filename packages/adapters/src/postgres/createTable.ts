@@ -17,6 +17,8 @@ export async function createTable(session: Session, schema: string, table: Targe
   }
   if (table.landing === 'journal') {
     const names = table.journalColumns;
+    // Tells the department's programs in which order the changes came.
+    lines.unshift(`${identifier('qiao_journal_id')} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`);
     lines.push(
       `${identifier(names.operation)} char(1) NOT NULL`,
       `${identifier(names.batchNo)} text NOT NULL`,

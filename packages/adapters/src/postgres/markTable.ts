@@ -129,12 +129,11 @@ export class MarkTable {
 
   /** Removes what the sender settled; the delivery just written is the lane's highest and stays. */
   async purge(session: Session, work: ApplyWork): Promise<void> {
-    await session.run(`DELETE FROM ${this.#name} WHERE lane = $1 AND epoch = $2 AND sequence <= $3 AND sequence < $4`, [
-      work.laneId,
-      String(work.epoch),
-      String(work.settledThrough),
-      String(work.sequence),
-    ]);
+    if (work.settledThrough === 0n) return; // nothing yet, not: the opening
+    await session.run(
+      `DELETE FROM ${this.#name} WHERE lane = $1 AND (epoch < $2 OR epoch = $2 AND sequence <= $3 AND sequence < $4)`,
+      [work.laneId, String(work.epoch), String(work.settledThrough), String(work.sequence)],
+    );
   }
 
   /** An epoch that opens leaves the one it closes readable for late deliveries; older ones cannot come any more. */

@@ -23,11 +23,13 @@ export async function openSnapshot(
   options: { readonly signal: AbortSignal; readonly maxMs: number },
 ): Promise<SourceSnapshot> {
   options.signal.throwIfAborted();
+  // 0 would mean no limit to the server.
+  const serverMs = Math.max(1000, Math.ceil(options.maxMs));
   const session = await openSession(config, {
     side: 'SOURCE',
     purpose: 'snapshot',
     // The server's own limit stops a statement that our cut connection would leave behind, for example in a long sort.
-    limits: { statementMs: options.maxMs, lockMs: 10_000, idleInTransactionMs: options.maxMs },
+    limits: { statementMs: serverMs, lockMs: 10_000, idleInTransactionMs: serverMs },
   });
   try {
     await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
@@ -48,6 +50,7 @@ class PostgresSnapshot implements SourceSnapshot {
   readonly #maxMs: number;
   readonly #isUtf8Sure: boolean;
   readonly #timer: NodeJS.Timeout;
+  readonly #endsAt: number;
   readonly #stop = () => this.#session.abandon();
   #isTooLong = false;
   #isReading = false;
@@ -63,6 +66,7 @@ class PostgresSnapshot implements SourceSnapshot {
     this.#signal = options.signal;
     this.#maxMs = options.maxMs;
     this.#isUtf8Sure = isUtf8Sure;
+    this.#endsAt = performance.now() + options.maxMs;
     this.#timer = setTimeout(() => {
       this.#isTooLong = true;
       this.#session.abandon();
@@ -114,11 +118,14 @@ class PostgresSnapshot implements SourceSnapshot {
     const names = table.columns.map((column) => column.name);
     const key = names.slice(0, table.keyColumns).map(identifier).join(', ');
     const from = qualified(table.ref.schema ?? this.#schema, table.ref.name);
-    return `COPY (SELECT ${identifiers(names)} FROM ${from}${key === '' ? '' : ` ORDER BY ${key}`}) TO STDOUT`;
+    const order = key === '' ? '' : ` ORDER BY ${key}`;
+    // Asked for UTF-8, a SQL_ASCII server would fail the whole COPY at the first broken text.
+    const encoding = this.#isUtf8Sure ? '' : " (ENCODING 'SQL_ASCII')";
+    return `COPY (SELECT ${identifiers(names)} FROM ${from}${order}) TO STDOUT${encoding}`;
   }
 
   #check(): void {
-    if (this.#isTooLong) throw this.#tooLong();
+    if (this.#isTooLong || performance.now() >= this.#endsAt) throw this.#tooLong();
     this.#signal.throwIfAborted();
   }
 

@@ -343,10 +343,10 @@ describe('rows', () => {
         ),
       ),
     ).toBe('insert:inserted 1, update:updated 1, delete:deleted 1');
-    expect(await world.session.rows('SELECT * FROM t')).toEqual([
-      ['1', 'a', 'I', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
-      ['1', 'b', 'U', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
-      ['1', null, 'D', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
+    expect(await world.session.rows('SELECT * FROM t ORDER BY 1')).toEqual([
+      ['1', '1', 'a', 'I', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
+      ['2', '1', 'b', 'U', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
+      ['3', '1', null, 'D', 'b1', 'health', '2023-11-14 22:13:20+00', '0'],
     ]);
   });
 
