@@ -75,7 +75,7 @@ class Worker {
   readonly #ports: ApplyPorts;
   /** Lanes whose mark was looked at on this connection; false: the lane stopped there. */
   readonly #recovered = new Map<string, boolean>();
-  readonly #tables = new Map<string, TargetTables>();
+  readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
   /** The one body opened ahead. */
   #ahead: { number: number; opened: Promise<OpenedDelivery> } | undefined;
@@ -227,11 +227,10 @@ class Worker {
   }
 
   #landing({ bridge, lane }: Claim): Landing {
-    let tables = this.#tables.get(lane.laneId);
-    if (tables === undefined) {
-      tables = new TargetTables();
-      this.#tables.set(lane.laneId, tables);
-    }
+    const held = this.#tables.get(lane.laneId);
+    // What a table carries is learnt anew with each version of the bridge.
+    const tables = held?.version === bridge.version ? held.tables : new TargetTables();
+    this.#tables.set(lane.laneId, { version: bridge.version, tables });
     return {
       target: this.#target,
       targetId: this.#targetId,

@@ -44,6 +44,9 @@ export async function recoverLane(
     });
     return false;
   }
+  if (state.stuck?.code === 'TARGET_REPLACED') conditions.progress(end.lane);
+  // A forked lane remembers the epoch that forked, which the mark may not know: only a later one goes on.
+  if (state.stuck?.code === 'FORK') return true;
   const newest = (await target.points(idText(end.lane))).at(-1);
   const nowMs = clock.nowMs();
   const isBehind =

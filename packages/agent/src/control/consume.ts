@@ -67,11 +67,11 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       handleReceipt(body.value, ports);
       return;
     case 'refusal':
-      requireAuthor(signed, body.value.laneId, 'receiver', ports);
+      requireAuthor(signed, body.value.laneId, ports);
       ports.onRefusal(body.value);
       return;
     case 'resend':
-      requireAuthor(signed, body.value.laneId, 'receiver', ports);
+      requireAuthor(signed, body.value.laneId, ports);
       ports.onResend(body.value);
       return;
     case 'booksThrough':
@@ -105,8 +105,8 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
   ports.onReceipt(receipt, signed);
 }
 
-/** The outer signature is the hub's or that of the node at the named end of the lane. Throws otherwise. */
-function requireAuthor(signed: Signed | undefined, lane: Uint8Array, end: 'receiver', ports: ControlPorts): void {
+/** The outer signature is the hub's or that of the lane's receiver. Throws otherwise. */
+function requireAuthor(signed: Signed | undefined, lane: Uint8Array, ports: ControlPorts): void {
   if (signed === undefined) throw new QiaoError('SIGNATURE_MISSING', 'the control message is not signed');
   if (Buffer.compare(ports.keyIdOf(ports.hubCertificate), signed.keyId) === 0) {
     ports.trust.checkSigned('qiao.control.v1', signed, ports.hubCertificate);
@@ -114,7 +114,7 @@ function requireAuthor(signed: Signed | undefined, lane: Uint8Array, end: 'recei
   }
   const found = otherEnd(idOrEmpty(lane), ports);
   if (found.lane.senderId !== ports.nodeId) {
-    throw new QiaoError('CONTROL_FOREIGN', `only the ${end} of a lane that begins here may ask that`);
+    throw new QiaoError('CONTROL_FOREIGN', 'only the receiver of a lane that begins here may ask that');
   }
   ports.trust.checkPeer(found.peer.certificate, found.lane.receiverId);
   ports.trust.checkSigned('qiao.control.v1', signed, found.peer.certificate);

@@ -30,6 +30,7 @@ export interface HelloPorts {
 export const READS_FORMAT = 1;
 const HELLO_TIMEOUT_MS = 10_000;
 const ASK_AGAIN_MS = 60_000;
+const LEAST_PAUSE_MS = 1_000;
 
 /** Asks until the first answer (the supervisor sets the pace), then once a minute. */
 export function helloPart(ports: HelloPorts): Part {
@@ -38,6 +39,8 @@ export function helloPart(ports: HelloPorts): Part {
     async run(signal) {
       while (!signal.aborted) {
         await hello(ports);
+        // Many may miss the same snapshot at once; the hub is asked once.
+        await ports.clock.sleep(LEAST_PAUSE_MS, signal);
         await ports.wakeup.wait(ASK_AGAIN_MS, signal);
       }
     },

@@ -8,7 +8,6 @@ import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
 import { checkHeader, QiaoError } from '@qiao/exchange';
 import { type Desired, type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
-import { READS_FORMAT } from '../control/hello.ts';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
 export interface VerifiedDelivery {
@@ -91,9 +90,6 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
     message: why,
     fate,
   });
-  if (header.format > READS_FORMAT) {
-    return refused('FORMAT_UNKNOWN', `format ${header.format}, this agent reads ${READS_FORMAT}`, RefusalFate.RESEND);
-  }
   const part = header.parts[message.part];
   if (header.parts.length > 0) {
     const hash = createHash('sha256').update(message.body).digest();

@@ -7,7 +7,7 @@ import { RefusalFate } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
-import type { ExchangeDatabase, LaneIn } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, LaneIn, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from './answer.ts';
 import type { Asker } from './ask.ts';
 import { type IntakePorts, takeIn, type VerifiedDelivery } from './intake.ts';
@@ -130,6 +130,7 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
   message.ack();
   switch (received) {
     case 'fork':
+      if (place.epoch > state.epoch) forgetForkedEpoch(place, ports);
       ports.stickFork(place.lane, bridge.version, `sequence ${place.sequence} came with two contents`);
       return;
     case 'complete':
@@ -175,6 +176,15 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
     return true;
   }
   return false;
+}
+
+/** An epoch that forked before it was opened here is taken as the present one, so that only a later one goes on. */
+function forgetForkedEpoch(place: LanePlace & { readonly nonce: Uint8Array }, { database, clock }: ReceivePorts): void {
+  const { lane, epoch, nonce } = place;
+  database.transaction(() => {
+    database.inbox.removeLane(lane);
+    database.lanesIn.setPoint(lane, { epoch, nonce, sequence: -1n, chain: new Uint8Array(0) }, clock.nowMs());
+  });
 }
 
 /**

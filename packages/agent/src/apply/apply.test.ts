@@ -1,0 +1,359 @@
+import { copyFileSync, renameSync, rmSync } from 'node:fs';
+import { RefusalFate } from '@qiao/contract/control';
+import { Outcome } from '@qiao/contract/counts';
+import { parseId } from '@qiao/exchange';
+import { expect, test } from 'vitest';
+import { definition, LANE, personRows, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
+
+const LANE_BYTES = parseId(LANE);
+
+function outcomes(receipt: { outcomes: { outcome: Outcome; rows: bigint }[] } | undefined): [Outcome, bigint][] {
+  return (receipt?.outcomes ?? []).map(({ outcome, rows }) => [outcome, rows]);
+}
+
+test('a delivery is applied, answered, entered into the books and leaves the inbox', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna', '2\tBo'])]));
+  await world.apply();
+  expect(world.targetRows()).toEqual([
+    [1, 'Anna'],
+    [2, 'Bo'],
+  ]);
+  const [opening, rows] = world.receipts();
+  expect(opening?.sequence).toBe(0n);
+  expect(outcomes(rows)).toEqual([[Outcome.INSERTED, 2n]]);
+  expect(rows?.settled).toBe(true);
+  expect(rows?.revision).toBe(1);
+  expect(world.database.books.cursor().last).toBe(1n);
+  expect(world.database.inbox.total().deliveries).toBe(0);
+  expect(world.lane()?.appliedSequence).toBe(1n);
+  expect(world.acknowledged.length).toBe(2);
+});
+
+test('a delivery that comes twice is applied once and answered word for word', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const opening = sender.opening();
+  const rows = sender.rows([personRows('insert', ['1\tAnna'])]);
+  await world.receive(opening, rows, rows);
+  await world.apply();
+  const first = world.said();
+  await world.receive(rows);
+  await world.apply();
+  const again = world.said();
+  expect(again).toEqual(first.slice(1));
+  expect(world.database.books.cursor().last).toBe(1n);
+});
+
+test('a crash between the target’s commit and the receipt is answered from the mark', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  await world.apply();
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  expect(await world.apply(true)).toBeInstanceOf(Error);
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+  expect(world.lane()?.appliedSequence).toBe(0n);
+  world.said();
+  await world.apply();
+  const [receipt] = world.receipts();
+  expect(outcomes(receipt)).toEqual([[Outcome.INSERTED, 1n]]);
+  expect(world.lane()?.appliedSequence).toBe(1n);
+  expect(world.database.inbox.total().deliveries).toBe(0);
+});
+
+test('a gap is asked for and closes when the missing delivery comes', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const opening = sender.opening();
+  const first = sender.rows([personRows('insert', ['1\tAnna'])]);
+  const second = sender.rows([personRows('update', ['1\tBea'])]);
+  const third = sender.rows([personRows('delete', ['1'])]);
+  await world.receive(opening, third);
+  await world.apply();
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' ? [body.value] : []));
+  expect([wanted?.firstSequence, wanted?.lastSequence, wanted?.reason]).toEqual([1n, 2n, 'gap']);
+  await world.receive(second, first);
+  await world.apply();
+  expect(world.receipts().map(({ sequence }) => sequence)).toEqual([1n, 2n, 3n]);
+  expect(world.targetRows()).toEqual([]);
+});
+
+test('deliveries of an epoch whose opening is missing wait for it', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const opening = sender.opening();
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' ? [body.value] : []));
+  expect([wanted?.epoch?.ordinal, wanted?.firstSequence, wanted?.lastSequence]).toEqual([1n, 0n, 0n]);
+  await world.receive(opening);
+  await world.apply();
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});
+
+test('two contents at one place stop the lane as a fork, and a new epoch goes on', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  const other = sender.copy();
+  await world.receive(
+    sender.rows([personRows('insert', ['1\tAnna'])]),
+    other.rows([personRows('insert', ['1\tOther'])]),
+  );
+  expect(world.lane()?.stuck?.code).toBe('FORK');
+  await world.apply();
+  expect(world.targetRows()).toEqual([]);
+  const next = new TestSender(2n, 9);
+  await world.receive(next.opening(1n), next.rows([personRows('insert', ['1\tNew'])]));
+  await world.apply();
+  expect(world.lane()?.stuck).toBeUndefined();
+  expect(world.targetRows()).toEqual([[1, 'New']]);
+});
+
+test('a sender that stays on a forked lane is asked for a new epoch once the stop was seen', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  const other = sender.copy();
+  const foreign = other.rows([personRows('insert', ['1\tOther'])]);
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]), foreign);
+  world.said();
+  await world.receive(foreign);
+  expect(world.said()).toEqual([]);
+  world.clock.atMs += 30_000;
+  await world.receive(foreign);
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.fate]).toEqual(['FORK', RefusalFate.NEW_EPOCH]);
+});
+
+test('an opening closes the epoch before: leftovers are dropped, late deliveries refused, never applied', async () => {
+  using world = new ReceiverWorld();
+  const old = new TestSender();
+  await world.receive(old.opening(), old.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const skipped = old.rows([personRows('insert', ['2\tBo'])]);
+  const leftover = old.rows([personRows('insert', ['3\tCy'])]);
+  await world.receive(leftover);
+  const next = new TestSender(2n, 9);
+  await world.receive(next.opening(3n));
+  await world.apply();
+  world.said();
+  expect(world.database.inbox.total().deliveries).toBe(0);
+  await world.receive(skipped);
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.highestEpoch]).toEqual(['EPOCH_CLOSED', 2n]);
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});
+
+test('a void cancels its rows under the same sequence, even while they wait in the inbox', async () => {
+  using world = new ReceiverWorld({ ddl: 'CREATE TABLE other (id INTEGER PRIMARY KEY) STRICT' });
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  await world.apply();
+  world.said();
+  const atPlace = sender.copy();
+  const section = personRows('insert', ['1\tAnna', '2\tBo']);
+  await world.receive(sender.rows([section]));
+  await world.apply();
+  expect(world.lane()?.stuck).toBeDefined();
+  await world.receive(atPlace.voided([section]));
+  world.clock.atMs += 60_000;
+  await world.apply();
+  const [receipt] = world.receipts();
+  expect(outcomes(receipt)).toEqual([[Outcome.CANCELLED, 2n]]);
+  expect(world.lane()?.stuck).toBeUndefined();
+});
+
+test('a refused row waits in quarantine, and a later change of its key is held behind it', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\tAnna', '2\t\\N', '3\tCy'])]),
+    sender.rows([personRows('update', ['1\tBea', '2\tBo', '3\tDi'])]),
+  );
+  await world.apply();
+  expect(world.targetRows()).toEqual([
+    [1, 'Bea'],
+    [3, 'Di'],
+  ]);
+  const [, first, second] = world.receipts();
+  expect(outcomes(first)).toEqual([
+    [Outcome.INSERTED, 2n],
+    [Outcome.QUARANTINED, 1n],
+  ]);
+  expect(first?.settled).toBe(false);
+  expect(outcomes(second)).toEqual([
+    [Outcome.UPDATED, 2n],
+    [Outcome.HELD, 1n],
+  ]);
+  const open = world.database.quarantine.ofLane(LANE_BYTES, 10);
+  expect(open.map(({ sequence, index, code }) => [sequence, index, code])).toEqual([
+    [1n, 1, 'NOT_NULL'],
+    [2n, 1, 'HELD'],
+  ]);
+});
+
+test('rows quarantined beside held rows keep the index that the sender knows', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\t\\N'])]),
+    sender.rows([personRows('insert', ['1\tAnna', '2\tBo', '3\t\\N'])]),
+  );
+  await world.apply();
+  const open = world.database.quarantine.ofDelivery({ lane: LANE_BYTES, epoch: 1n, sequence: 2n });
+  expect(open.map(({ index, code }) => [index, code])).toEqual([
+    [0, 'HELD'],
+    [2, 'NOT_NULL'],
+  ]);
+  expect(world.targetRows()).toEqual([[2, 'Bo']]);
+});
+
+test('another database in the target’s place stops the lane', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  await world.apply();
+  for (const suffix of ['', '-wal', '-shm']) rmSync(`${world.targetFile}${suffix}`, { force: true });
+  world.sql('CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT');
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  expect(world.lane()?.stuck?.code).toBe('TARGET_REPLACED');
+  expect(world.targetRows()).toEqual([]);
+});
+
+test('the right database back in its place, the lane goes on by itself', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  await world.apply();
+  world.sql('PRAGMA wal_checkpoint(TRUNCATE)');
+  renameSync(world.targetFile, `${world.targetFile}.right`);
+  world.sql('CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT');
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  expect(world.lane()?.stuck?.code).toBe('TARGET_REPLACED');
+  for (const suffix of ['-wal', '-shm']) rmSync(`${world.targetFile}${suffix}`, { force: true });
+  renameSync(`${world.targetFile}.right`, world.targetFile);
+  world.clock.atMs += 60_000;
+  await world.apply();
+  expect(world.lane()?.stuck).toBeUndefined();
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});
+
+test('a target restored from a backup is noticed, and what came after it is asked for and applied again', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  world.sql('PRAGMA wal_checkpoint(TRUNCATE)');
+  copyFileSync(world.targetFile, `${world.targetFile}.backup`);
+  const second = sender.rows([personRows('insert', ['2\tBo'])]);
+  await world.receive(second);
+  await world.apply();
+  world.said();
+  for (const suffix of ['-wal', '-shm']) rmSync(`${world.targetFile}${suffix}`, { force: true });
+  copyFileSync(`${world.targetFile}.backup`, world.targetFile);
+  await world.apply();
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' ? [body.value] : []));
+  expect([wanted?.firstSequence, wanted?.lastSequence, wanted?.reason]).toEqual([2n, 0n, 'mark moved backwards']);
+  await world.receive(second);
+  await world.apply();
+  expect(world.targetRows()).toEqual([
+    [1, 'Anna'],
+    [2, 'Bo'],
+  ]);
+  expect(world.receipts().map(({ sequence, revision }) => [sequence, revision])).toEqual([[2n, 2]]);
+});
+
+test('a receiver that lost its exchange database stands where the mark says and asks for the rest', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const opening = sender.opening();
+  const first = sender.rows([personRows('insert', ['1\tAnna'])]);
+  await world.receive(opening, first);
+  await world.apply();
+  world.loseExchangeDatabase();
+  await world.apply();
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' ? [body.value] : []));
+  expect([wanted?.firstSequence, wanted?.reason]).toEqual([2n, 'inbox lost']);
+  await world.receive(first);
+  await world.apply();
+  const [receipt] = world.receipts();
+  expect(outcomes(receipt)).toEqual([[Outcome.INSERTED, 1n]]);
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});
+
+test('a missing table stops the lane with its cause and quarantines nothing; mended, the lane goes on by itself', async () => {
+  using world = new ReceiverWorld({ ddl: 'CREATE TABLE other (id INTEGER PRIMARY KEY) STRICT' });
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  expect(world.lane()?.stuck?.code).toBe('TARGET_SCHEMA');
+  expect(world.database.quarantine.count(LANE_BYTES)).toBe(0);
+  world.sql('CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT');
+  world.clock.atMs += 60_000;
+  await world.apply();
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+  expect(world.lane()?.stuck).toBeUndefined();
+});
+
+test('columns that the node’s file does not accept are never written', async () => {
+  using world = new ReceiverWorld({ permissions: [{ dataSource: 'target', table: 'person', columns: ['id'] }] });
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  expect(world.lane()?.stuck?.code).toBe('ACCEPT_DENIED');
+  expect(world.targetRows()).toEqual([]);
+});
+
+test('a table that the present version does not land here is refused for a void', async () => {
+  using world = new ReceiverWorld();
+  const bridge = definition();
+  const [destination] = bridge.destinations;
+  if (destination !== undefined) bridge.destinations = [{ ...destination, tables: {} }];
+  world.desire(2, bridge);
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.fate]).toEqual(['VERSION_REFUSED', RefusalFate.VOID]);
+});
+
+test('a load removes what its source does not have, unless too much would go', async () => {
+  using world = new ReceiverWorld();
+  world.sql("INSERT INTO person VALUES (7, 'Old'), (8, 'Older')");
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['7\tOld', '9\tNew'])], { begins: true, ends: true }),
+  );
+  await world.apply();
+  expect(world.targetRows()).toEqual([
+    [7, 'Old'],
+    [9, 'New'],
+  ]);
+  const receipt = world.receipts().at(-1);
+  expect(receipt?.extras.map(({ deleted, kept }) => [deleted, kept])).toEqual([[1n, 0n]]);
+  expect(outcomes(receipt)).toEqual([
+    [Outcome.INSERTED, 1n],
+    [Outcome.UNCHANGED, 1n],
+  ]);
+});
+
+test('the end of a load that would empty the target stops and asks', async () => {
+  using world = new ReceiverWorld();
+  world.sql(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) INSERT INTO person SELECT i, 'x' FROM n",
+  );
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tx'])], { begins: true, ends: true }));
+  await world.apply();
+  expect(world.lane()?.stuck?.code).toBe('DELETE_GUARD');
+  expect(world.lane()?.stuck?.hint).toContain('--allow-deletes 1499');
+  expect(world.targetRows().length).toBe(1500);
+});

@@ -1,0 +1,122 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BookEntries } from '@qiao/contract/control';
+import { silentLog } from '@qiao/runtime';
+import { expect, test } from 'vitest';
+import { createFence } from '../control/fence.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
+import { booksPart } from './publish.ts';
+
+class BooksWorld implements Disposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'qiao-books-'));
+  readonly database = openExchangeDatabase(join(this.directory, 'exchange.db'));
+  readonly published: bigint[][] = [];
+  nowMs = 1_000;
+  fails = false;
+  /** Waits until a run is stopped; each lasts 61 s. */
+  waits = 1;
+  #stop = new AbortController();
+  readonly part = booksPart({
+    database: this.database,
+    fence: given(),
+    certificate: new Uint8Array([1]),
+    publish: async (bytes) => {
+      if (this.fails) throw new Error('bus away');
+      this.published.push(BookEntries.decode(bytes).entries.map(({ number }) => number));
+    },
+    wakeup: {
+      wake: () => {},
+      wait: async () => {
+        this.nowMs += 61_000;
+        this.waits -= 1;
+        if (this.waits <= 0) this.#stop.abort();
+      },
+    },
+    clock: { nowMs: () => this.nowMs, sleep: async () => {} },
+    log: silentLog(),
+  });
+
+  write(entries: number): void {
+    this.database.transaction(() => {
+      for (let written = 0; written < entries; written += 1) {
+        this.database.books.append(
+          { $case: 'unpacked', value: { bridgeId: new Uint8Array(16), capture: [], atMs: 0n } },
+          0,
+        );
+      }
+    });
+  }
+
+  /** Runs until there is nothing left to publish. */
+  async run(): Promise<bigint[]> {
+    this.published.length = 0;
+    this.#stop = new AbortController();
+    await this.part.run(this.#stop.signal);
+    return this.published.flat();
+  }
+
+  [Symbol.dispose](): void {
+    this.database.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function given() {
+  const fence = createFence();
+  fence.give(1n);
+  return fence;
+}
+
+test('entries are published once, in order, in batches that the bus can carry', async () => {
+  using world = new BooksWorld();
+  world.write(2_500);
+  const numbers = await world.run();
+  expect(numbers.length).toBe(2_500);
+  expect(numbers.every((number, index) => number === BigInt(index + 1))).toBe(true);
+  expect(world.published.length).toBe(3);
+  expect(await world.run()).toEqual([]);
+});
+
+test('a batch that the bus did not take is published by the next attempt', async () => {
+  using world = new BooksWorld();
+  world.write(2);
+  world.fails = true;
+  await expect(world.run()).rejects.toThrow('bus away');
+  world.fails = false;
+  expect(await world.run()).toEqual([1n, 2n]);
+});
+
+test('the monitor’s word moves the cursor, and asks again for what it misses', async () => {
+  using world = new BooksWorld();
+  world.write(5);
+  await world.run();
+  world.part.through({ number: 3n, sendAgain: false });
+  expect(world.database.books.cursor().through).toBe(3n);
+  expect(await world.run()).toEqual([]);
+  world.part.through({ number: 3n, sendAgain: true });
+  expect(await world.run()).toEqual([4n, 5n]);
+});
+
+test('a monitor that lost its books gets everything that is still kept', async () => {
+  using world = new BooksWorld();
+  world.write(3);
+  await world.run();
+  world.part.through({ number: 3n, sendAgain: false });
+  world.part.through({ number: 0n, sendAgain: true });
+  expect(await world.run()).toEqual([1n, 2n, 3n]);
+});
+
+test('a number past the books of this exchange database moves nothing', async () => {
+  using world = new BooksWorld();
+  world.write(1);
+  world.part.through({ number: 9n, sendAgain: false });
+  expect(world.database.books.cursor().through).toBe(0n);
+});
+
+test('entries that were never confirmed are published again after a while', async () => {
+  using world = new BooksWorld();
+  world.write(1);
+  world.waits = 2;
+  expect(await world.run()).toEqual([1n, 1n]);
+});

@@ -1,0 +1,130 @@
+import type { BusMessage } from '@qiao/bus';
+import { ControlMessage, RefusalFate } from '@qiao/contract/control';
+import { Receipt } from '@qiao/contract/receipt';
+import { Signed } from '@qiao/contract/signed';
+import { parseId, QiaoError } from '@qiao/exchange';
+import { silentLog } from '@qiao/runtime';
+import { expect, test } from 'vitest';
+import { LANE, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
+import { controlPart } from './consume.ts';
+import { encodeControl } from './messages.ts';
+
+const RECEIVER_KEY = new Uint8Array(32).fill(2);
+const HUB_KEY = new Uint8Array(32).fill(1);
+
+function signedBy(keyId: Uint8Array) {
+  return {
+    sign: (_context: string, payload: Uint8Array): Signed => ({
+      payload,
+      suite: 'test',
+      keyId,
+      signature: new Uint8Array(1),
+    }),
+  };
+}
+
+/** The sending end: lane LANE begins at this node and ends at RECEIVER. */
+async function consume(...messages: Uint8Array[]) {
+  using world = new ReceiverWorld();
+  const desired = world.desired.current();
+  const bridge = desired?.bridges.values().next().value;
+  const peer = desired?.peers.get(SENDER);
+  if (desired === undefined || bridge === undefined || peer === undefined) throw new Error('no desired state');
+  world.desired.replace({
+    ...desired,
+    nodeId: SENDER,
+    peers: new Map([[RECEIVER, { ...peer, nodeId: RECEIVER, certificate: RECEIVER_KEY }]]),
+  });
+  const heard: string[] = [];
+  async function* stream(): AsyncGenerator<BusMessage> {
+    for (const data of messages) {
+      yield {
+        subject: '',
+        data,
+        sequence: 1n,
+        redelivered: false,
+        ack: () => void heard.push('ack'),
+        retryLater: () => void heard.push('later'),
+        working: () => {},
+      };
+    }
+  }
+  await controlPart({
+    consume: stream,
+    nodeId: SENDER,
+    hubCertificate: HUB_KEY,
+    desired: world.desired,
+    trust: {
+      checkPeer: () => {},
+      // Certificates stand for their keys in this test.
+      checkSigned: (_context, signed, certificate) => {
+        if (Buffer.compare(signed.keyId, certificate) !== 0) throw new QiaoError('KEY_MISMATCH', 'another key');
+      },
+    },
+    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
+    onReceipt: ({ sequence }) => void heard.push(`receipt ${sequence}`),
+    onResend: ({ firstSequence }) => void heard.push(`resend ${firstSequence}`),
+    onRefusal: ({ code }) => void heard.push(`refusal ${code}`),
+    onBooksThrough: ({ number }) => void heard.push(`through ${number}`),
+    keyIdOf: (certificate) => certificate,
+    log: silentLog(),
+  }).run(new AbortController().signal);
+  return heard;
+}
+
+function receipt(keyId: Uint8Array, receiverId = RECEIVER): Uint8Array {
+  const payload = Receipt.encode(
+    Receipt.fromPartial({
+      laneId: parseId(LANE),
+      senderId: parseId(SENDER),
+      receiverId: parseId(receiverId),
+      sequence: 3n,
+    }),
+  ).finish();
+  return encodeControl(
+    { toNodeId: parseId(SENDER), body: { $case: 'receipt', value: signedBy(keyId).sign('', payload) } },
+    signedBy(keyId),
+  );
+}
+
+const resend = (keyId: Uint8Array) =>
+  encodeControl(
+    ControlMessage.fromPartial({ body: { $case: 'resend', value: { laneId: parseId(LANE), firstSequence: 4n } } }),
+    signedBy(keyId),
+  );
+
+const refusal = (keyId: Uint8Array) =>
+  encodeControl(
+    ControlMessage.fromPartial({
+      body: { $case: 'refusal', value: { laneId: parseId(LANE), code: 'DESTINATION_BUSY', fate: RefusalFate.RESEND } },
+    }),
+    signedBy(keyId),
+  );
+
+test('a receipt with the lane receiver’s own signature is taken', async () => {
+  expect(await consume(receipt(RECEIVER_KEY))).toEqual(['receipt 3', 'ack']);
+});
+
+test('a receipt that another key signed, or for another receiver, is dropped', async () => {
+  expect(await consume(receipt(HUB_KEY), receipt(RECEIVER_KEY, SENDER))).toEqual(['ack', 'ack']);
+});
+
+test('resend requests come from the lane’s receiver, refusals from it or the hub, from nobody else', async () => {
+  const stranger = new Uint8Array(32).fill(9);
+  expect(await consume(resend(RECEIVER_KEY), refusal(HUB_KEY), refusal(RECEIVER_KEY))).toEqual([
+    'resend 4',
+    'ack',
+    'refusal DESTINATION_BUSY',
+    'ack',
+    'refusal DESTINATION_BUSY',
+    'ack',
+  ]);
+  expect(await consume(resend(stranger), refusal(stranger))).toEqual(['ack', 'ack']);
+});
+
+test('what cannot be decoded or is not signed is dropped', async () => {
+  const bare = ControlMessage.encode(
+    ControlMessage.fromPartial({ body: { $case: 'booksThrough', value: { number: 1n } } }),
+  ).finish();
+  expect(await consume(new Uint8Array([255, 1]), bare)).toEqual(['ack', 'ack']);
+});

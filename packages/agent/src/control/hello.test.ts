@@ -1,0 +1,58 @@
+import { HelloReply, HelloRequest } from '@qiao/contract/control';
+import { createWakeup, silentLog } from '@qiao/runtime';
+import { expect, test } from 'vitest';
+import { createFence } from './fence.ts';
+import { helloPart } from './hello.ts';
+
+/** Runs hellos against a hub that gives these tokens, one per ask. */
+async function hellos(tokens: readonly bigint[]) {
+  const fence = createFence();
+  const asked: boolean[] = [];
+  const stop = new AbortController();
+  const left = [...tokens];
+  const wakeup = { ...createWakeup(), wait: async () => {} };
+  await helloPart({
+    ask: async (bytes) => {
+      asked.push(HelloRequest.decode(bytes).isStart);
+      const fencingToken = left.shift() ?? 0n;
+      if (left.length === 0) stop.abort();
+      return HelloReply.encode(HelloReply.fromPartial({ fencingToken })).finish();
+    },
+    fence,
+    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
+    nodeId: 'a'.repeat(32),
+    exchangeDatabaseId: new Uint8Array(16),
+    lastToken: () => 0n,
+    keepToken: () => {},
+    sending: () => [],
+    version: '0.1.0',
+    clock: { nowMs: () => 0, sleep: async () => {} },
+    log: silentLog(),
+    wakeup,
+  }).run(stop.signal);
+  return { fence, asked };
+}
+
+test('a start asks for one token and then only for the snapshot', async () => {
+  const { fence, asked } = await hellos([7n, 7n, 7n]);
+  expect(asked).toEqual([true, false, false]);
+  expect(fence.token()).toBe(7n);
+});
+
+test('a process whose node was started elsewhere sends nothing more and takes no token back', async () => {
+  const { fence, asked } = await hellos([7n, 8n, 8n]);
+  expect(asked).toEqual([true, false, false]);
+  expect(fence.token()).toBeUndefined();
+  expect(fence.isLost).toBe(true);
+});
+
+test('waiting for the token ends with it, or with the stop', async () => {
+  const fence = createFence();
+  const stop = new AbortController();
+  const waited = fence.whenGiven(stop.signal);
+  fence.give(3n);
+  await waited;
+  const never = createFence().whenGiven(stop.signal);
+  stop.abort();
+  await never;
+});
