@@ -1,8 +1,9 @@
 // The three departments of the demo, each with a business database of its own in SQLite, as their systems would have them.
 // Chinese practice decides the fields: certificates by number, identity numbers as text, money as text with two decimals.
 
+import { seededRandom } from '@qiao/testkit';
 import Database from 'better-sqlite3';
-import { makePerson, type Person, randomDay, seededRandom } from './identity.ts';
+import { makePerson, type Person, randomDay } from './identity.ts';
 
 export interface DepartmentFiles {
   readonly health: string;

@@ -1,14 +1,13 @@
 // `qiao audit`: read the hub's hash chain, and prove it link by link on this machine.
 
-import { type AuditEntry, HubServiceDefinition } from '@qiao/contract/hub';
-import { auditHash, QiaoError } from '@qiao/exchange';
+import type { AuditEntry } from '@qiao/contract/hub';
+import { QiaoError } from '@qiao/exchange';
+import { auditHash } from '@qiao/hub';
 import type { Command } from 'commander';
 import { withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { moment, printJson, printTable, say } from './output.ts';
-
-void HubServiceDefinition;
 
 export function registerAudit(program: Command): void {
   const audit = program.command('audit').description('who did what at the hub, in a hash chain');

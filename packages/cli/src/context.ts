@@ -1,5 +1,5 @@
-// The operator's context: whom the CLI talks to and as whom. A directory with context.json, the operator's key and
-// certificate, and the authority's certificate, written by `qiao hub init` or `qiao operator join`.
+// The operator's context: whom the CLI talks to and as whom. An identity directory (packages/security) with context.json
+// beside it, written by `qiao hub init` or `qiao operator join`.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { HubServiceDefinition } from '@qiao/contract/hub';
 import { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
-import { createGrpcClient } from '@qiao/rpc';
+import { createGrpcClient, type GrpcClient } from '@qiao/rpc';
+import { readIdentity, toPem } from '@qiao/security';
 import type { Command } from 'commander';
 import { z } from 'zod';
 
@@ -49,31 +50,25 @@ export function readContext(command: Command): OperatorContext {
   }
 }
 
-/** Remembers where the monitor is. */
-export function rememberMonitor(context: OperatorContext, monitorAddress: string): void {
-  const { directory, ...facts } = context;
-  writeFileSync(join(directory, 'context.json'), `${JSON.stringify({ ...facts, monitorAddress }, null, 2)}\n`, {
-    mode: 0o600,
-  });
+/** Writes context.json beside an identity. */
+export function writeContext({ directory, ...facts }: OperatorContext): void {
+  writeFileSync(join(directory, 'context.json'), `${JSON.stringify(facts, null, 2)}\n`, { mode: 0o600 });
 }
 
 function tlsOf({ directory }: OperatorContext) {
+  const identity = readIdentity(directory);
   return {
-    authorityPem: readFileSync(join(directory, 'authority.pem'), 'utf8'),
-    certificatePem: readFileSync(join(directory, 'certificate.pem'), 'utf8'),
-    keyPem: readFileSync(join(directory, 'key.pem'), 'utf8'),
+    ca: toPem(identity.authority, 'CERTIFICATE'),
+    cert: toPem(identity.certificate, 'CERTIFICATE'),
+    key: identity.keyPem,
   };
 }
 
 /** Calls the hub for the time of `use`, then hangs up. */
 export async function withHub<T>(command: Command, use: (hub: HubClient) => Promise<T>): Promise<T> {
   const context = readContext(command);
-  const hub = createGrpcClient(HubServiceDefinition, { address: context.hubAddress, tls: tlsOf(context) });
-  try {
-    return await use(hub.client);
-  } finally {
-    hub.close();
-  }
+  using hub = createGrpcClient(HubServiceDefinition, { address: context.hubAddress, tls: tlsOf(context) });
+  return await use(hub);
 }
 
 /** Calls the monitor for the time of `use`, then hangs up. */
@@ -84,13 +79,9 @@ export async function withMonitor<T>(command: Command, use: (monitor: MonitorCli
       hint: 'qiao operator monitor HOST:PORT',
     });
   }
-  const monitor = createGrpcClient(MonitorServiceDefinition, { address: context.monitorAddress, tls: tlsOf(context) });
-  try {
-    return await use(monitor.client);
-  } finally {
-    monitor.close();
-  }
+  using monitor = createGrpcClient(MonitorServiceDefinition, { address: context.monitorAddress, tls: tlsOf(context) });
+  return await use(monitor);
 }
 
-export type HubClient = ReturnType<typeof createGrpcClient<typeof HubServiceDefinition>>['client'];
-export type MonitorClient = ReturnType<typeof createGrpcClient<typeof MonitorServiceDefinition>>['client'];
+export type HubClient = GrpcClient<typeof HubServiceDefinition>;
+export type MonitorClient = GrpcClient<typeof MonitorServiceDefinition>;

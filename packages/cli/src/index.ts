@@ -1,1 +1,1 @@
-export {};
+export { createProgram, runProgram } from './program.ts';

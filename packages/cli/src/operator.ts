@@ -1,8 +1,10 @@
 // `qiao operator`: further operators join with a token; the context learns where the monitor is.
 
-import { joinOperator } from '@qiao/hub';
+import { callJoin } from '@qiao/rpc';
+import { systemClock } from '@qiao/runtime';
+import { joinPlatform } from '@qiao/security';
 import type { Command } from 'commander';
-import { contextDirectory, readContext, rememberMonitor } from './context.ts';
+import { contextDirectory, readContext, writeContext } from './context.ts';
 import { say } from './output.ts';
 
 export function registerOperator(program: Command): void {
@@ -15,19 +17,29 @@ export function registerOperator(program: Command): void {
     .option('--monitor <host:port>', 'where the monitor answers')
     .action(async (options: { token: string; monitor?: string }, command: Command) => {
       const directory = contextDirectory(command);
-      const joined = await joinOperator({
-        directory,
+      const identity = await joinPlatform({
         token: options.token,
+        role: 'operator',
+        directory,
+        readsFormat: 0,
+        callHub: callJoin,
+        nowMs: () => systemClock.nowMs(),
+      });
+      writeContext({
+        directory,
+        platform: identity.platformCode,
+        operator: identity.nodeCode,
+        hubAddress: identity.hubAddress,
         ...(options.monitor === undefined ? {} : { monitorAddress: options.monitor }),
       });
-      say(`Joined ${joined.platformCode} as ${joined.nodeCode}; the context is in ${directory}.`);
+      say(`Joined ${identity.platformCode} as ${identity.nodeCode}; the context is in ${directory}.`);
     });
 
   operator
     .command('monitor <host:port>')
     .description('remember where the monitor answers')
-    .action((address: string, _options: object, command: Command) => {
-      rememberMonitor(readContext(command), address);
-      say(`This context calls the monitor at ${address}.`);
+    .action((monitorAddress: string, _options: object, command: Command) => {
+      writeContext({ ...readContext(command), monitorAddress });
+      say(`This context calls the monitor at ${monitorAddress}.`);
     });
 }

@@ -1,10 +1,10 @@
 // A whole platform in one temporary directory: hub with its nats-server, monitor, agents — real processes, joined with real
 // tokens, on free ports. A story owns it with `await using` and leaves nothing behind.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { freePorts } from './ports.ts';
 import { Program } from './program.ts';
 import { type Answer, runQiao } from './qiao.ts';
@@ -23,6 +23,8 @@ export interface NodePlan {
 export interface PlatformPlan {
   readonly nodes: readonly NodePlan[];
   readonly timeZone?: string;
+  /** Keys of monitor.yaml that differ from what joining writes. */
+  readonly monitorConfig?: Readonly<Record<string, unknown>>;
   /** Where everything lies; a temporary directory, removed at the end, when not given. */
   readonly directory?: string;
   /** Told of each step, for a demo that explains itself. */
@@ -50,7 +52,7 @@ export class Platform implements AsyncDisposable {
     for (const { code } of plan.nodes) {
       this.agents.set(
         code,
-        this.#program(code, ['agent', 'start', '--config', this.agentConfig(code)], 'agent is ready'),
+        this.#program(code, ['agent', 'start', '--config', this.agentConfig(code)], 'agent started'),
       );
     }
   }
@@ -105,6 +107,7 @@ export class Platform implements AsyncDisposable {
           board,
         ],
       );
+      if (plan.monitorConfig !== undefined) platform.#changeMonitorConfig(plan.monitorConfig);
       await platform.monitor.start();
       for (const node of plan.nodes) {
         step(`join and start the agent of ${node.departmentTitle ?? node.code}`);
@@ -165,7 +168,7 @@ export class Platform implements AsyncDisposable {
   writeAgentConfig(node: NodePlan): void {
     mkdirSync(this.agentDirectory(node.code), { recursive: true });
     const config = {
-      node: node.code,
+      node: { code: node.code },
       directory: this.agentDirectory(node.code),
       dataSources: node.dataSources,
       exposes: node.exposes ?? Object.keys(node.dataSources).map((dataSource) => ({ dataSource, table: '*' })),
@@ -178,7 +181,7 @@ export class Platform implements AsyncDisposable {
     if (!this.agents.has(node.code)) {
       this.agents.set(
         node.code,
-        this.#program(node.code, ['agent', 'start', '--config', this.agentConfig(node.code)], 'agent is ready'),
+        this.#program(node.code, ['agent', 'start', '--config', this.agentConfig(node.code)], 'agent started'),
       );
     }
   }
@@ -212,6 +215,11 @@ export class Platform implements AsyncDisposable {
     await this.hub.stop();
     if (this.#isTemporary && process.env.QIAO_KEEP === undefined)
       rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #changeMonitorConfig(changes: Readonly<Record<string, unknown>>): void {
+    const file = join(this.monitorDirectory, 'monitor.yaml');
+    writeFileSync(file, stringify({ ...(parse(readFileSync(file, 'utf8')) as object), ...changes }));
   }
 
   #program(name: string, words: readonly string[], readyWhen: string): Program {

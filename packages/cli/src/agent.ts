@@ -1,0 +1,137 @@
+// `qiao agent`: a department's node — join, check the machine, run, look at it — from the machine itself.
+
+import { type AgentStatus, joinAgent, preflight, readAgentConfig, readAgentStatus, startAgent } from '@qiao/agent';
+import { createLog, stopSignal } from '@qiao/runtime';
+import type { Command } from 'commander';
+import { registerDataSource } from './agent-data-source.ts';
+import { EXIT } from './exitCodes.ts';
+import { wantsJson } from './json.ts';
+import { colour, grouped, moment, printFacts, printJson, printTable, say } from './output.ts';
+
+const CONFIG = ['--config <file>', 'agent.yaml', 'agent.yaml'] as const;
+
+export function registerAgent(program: Command): void {
+  const agent = program
+    .command('agent')
+    .description("a department's node (交换节点、前置 Agent): join, check, run, look at it");
+
+  agent
+    .command('join')
+    .description('make keys here and join the platform, with a token from `qiao node invite`')
+    .option(...CONFIG)
+    .requiredOption('--token <token>', 'the one-time token (or QIAO_TOKEN)', process.env.QIAO_TOKEN)
+    .action(async (options: { config: string; token: string }, command: Command) => {
+      const joined = await joinAgent({ config: readAgentConfig(options.config), token: options.token });
+      if (wantsJson(command)) {
+        return printJson({
+          platform: joined.identity.platformCode,
+          node: joined.identity.nodeCode,
+          fingerprint: joined.fingerprint,
+        });
+      }
+      say(`Joined ${joined.identity.platformCode} as ${joined.identity.nodeCode}.`);
+      printFacts({ identity: joined.identityDirectory, fingerprint: joined.fingerprint });
+      say(
+        `\nNext:  qiao agent preflight --config ${options.config}\n       qiao agent start --config ${options.config}`,
+      );
+    });
+
+  agent
+    .command('preflight')
+    .description('look at this machine before anything runs: clock, ports, disk, C library, data sources')
+    .option(...CONFIG)
+    .action(async (options: { config: string }, command: Command) => {
+      const findings = await preflight(readAgentConfig(options.config));
+      if (wantsJson(command)) printJson(findings);
+      else {
+        const marks = {
+          good: colour('green', 'good'),
+          warning: colour('yellow', 'warning'),
+          problem: colour('red', 'problem'),
+        };
+        printTable(
+          ['', 'what', 'found', 'how to mend it'],
+          findings.map(({ level, subject, message, hint }) => [marks[level], subject, message, hint]),
+        );
+      }
+      if (findings.some(({ level }) => level === 'problem')) process.exitCode = EXIT.problems;
+    });
+
+  agent
+    .command('start')
+    .description('run the agent in the foreground')
+    .option(...CONFIG)
+    .action(async (options: { config: string }) => {
+      const config = readAgentConfig(options.config);
+      await startAgent({
+        config,
+        signal: stopSignal(),
+        log: createLog({ component: 'agent', level: config.log.level }),
+      });
+    });
+
+  agent
+    .command('status')
+    .description('identity, snapshot, lanes and books as they stand on this disk; a running agent is not disturbed')
+    .option(...CONFIG)
+    .action((options: { config: string }, command: Command) => {
+      const status = readAgentStatus(readAgentConfig(options.config));
+      if (wantsJson(command)) return printJson(status);
+      printStatus(status);
+    });
+
+  agent
+    .command('diagnose')
+    .description(
+      'everything a support engineer asks for in one JSON document: status and preflight; no rows, no secrets',
+    )
+    .option(...CONFIG)
+    .action(async (options: { config: string }) => {
+      const config = readAgentConfig(options.config);
+      printJson({ status: readAgentStatus(config), preflight: await preflight(config) });
+    });
+
+  registerDataSource(agent);
+}
+
+function printStatus({ version, node, directory, identity, snapshot, exchangeDatabase }: AgentStatus): void {
+  printFacts({
+    node,
+    version,
+    directory,
+    platform: identity?.platform ?? 'not joined yet: qiao agent join',
+    department: identity?.department,
+    hub: identity?.hubAddress,
+    fingerprint: identity?.fingerprint,
+    'certificate ends': identity === undefined ? undefined : moment(identity.certificateEndsAtMs),
+    snapshot: snapshot === undefined ? 'none yet' : `${snapshot.generation}.${snapshot.number}`,
+    bridges: snapshot?.bridges.join(', '),
+  });
+  if (exchangeDatabase === undefined) {
+    say('\nNo agent ever ran here.');
+    return;
+  }
+  const { lanes, books, quarantinedRows, controlWaiting } = exchangeDatabase;
+  say('');
+  printTable(
+    ['lane', 'direction', 'epoch', 'sequence', 'waiting', 'bytes', 'open rows', 'state'],
+    lanes.map((lane) => [
+      lane.lane.slice(0, 12).toLowerCase(),
+      lane.direction,
+      lane.epoch,
+      lane.sequence,
+      lane.waitingDeliveries,
+      grouped(lane.waitingBytes),
+      lane.openRows,
+      lane.stuck === undefined ? lane.phase : `stuck ${lane.stuck.code}: ${lane.stuck.message} → ${lane.stuck.hint}`,
+    ]),
+    'no lane yet',
+  );
+  for (const { bridge, stuck } of exchangeDatabase.captures) {
+    if (stuck !== undefined)
+      say(`capture of ${bridge.slice(0, 12).toLowerCase()} is stuck, ${stuck.code}: ${stuck.message} → ${stuck.hint}`);
+  }
+  say(
+    `\nbooks ${books.last} written, ${books.through} held by the monitor; ${controlWaiting} control messages wait; ${quarantinedRows} rows in quarantine`,
+  );
+}

@@ -1,0 +1,69 @@
+// What a person is told when something stops, and that it is taken back when it goes on.
+
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { expect, test } from 'vitest';
+import { applyBridges, bridgeYaml, PERSON_TABLE, people, TARGET_TABLE, untilAtRest } from './world.ts';
+
+test('a silent node, a data source that is gone and a late delivery are told, and resolved when they are over', {
+  timeout: 300_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'qiao-alerts-'));
+  {
+    await using source = sqliteDatabase(join(folder, 'source.db'));
+    await using target = sqliteDatabase(join(folder, 'target.db'));
+    await source.run(PERSON_TABLE, `INSERT INTO person VALUES ${people(1, 100, '3702')}`);
+    await target.run(TARGET_TABLE('ex_person'));
+    await using platform = await Platform.start({
+      nodes: [
+        {
+          code: 'health',
+          dataSources: { his: source.config, spare: { adapter: 'sqlite', file: join(folder, 'spare.db') } },
+          more: { limits: { compareEveryMs: 300 } },
+        },
+        { code: 'civil-affairs', dataSources: { own: target.config } },
+      ],
+      monitorConfig: { alerts: { nodeSilentAfterMs: 12_000, serviceDownAfterMs: 3_000 } },
+    });
+    await using spare = sqliteDatabase(join(folder, 'spare.db'));
+    await spare.run('CREATE TABLE x (id INTEGER PRIMARY KEY)');
+    await applyBridges(
+      platform,
+      bridgeYaml({
+        name: 'births',
+        from: 'health',
+        source: 'his',
+        to: [{ node: 'civil-affairs', dataSource: 'own', table: 'ex_person' }],
+        more: 'lateAfter: 5s\n',
+      }),
+    );
+    await untilAtRest(platform, 'births', 100);
+    const codes = async () =>
+      (JSON.parse((await platform.qiao('alert', 'list', '--json')).stdout) as { code: string }[])
+        .map(({ code }) => code)
+        .sort();
+
+    renameSync(join(folder, 'spare.db'), join(folder, 'spare.away'));
+    await until(platform, 'the data source is missed', async () => (await codes()).includes('DATA_SOURCE_UNREACHABLE'));
+
+    await platform.agent('civil-affairs').kill();
+    await source.run("UPDATE person SET note = 'later'");
+    await until(platform, 'the delivery is late and the node silent', async () => {
+      const open = await codes();
+      return open.includes('DELIVERY_LATE') && open.includes('NODE_SILENT');
+    });
+    expect((await platform.tryQiao('reconcile', '--check')).code).toBe(7);
+
+    renameSync(join(folder, 'spare.away'), join(folder, 'spare.db'));
+    await platform.agent('civil-affairs').start();
+    await untilAtRest(platform, 'births', 200);
+    await until(platform, 'every alert is resolved', async () => (await codes()).length === 0);
+    expect((await platform.tryQiao('reconcile', '--check')).code).toBe(0);
+    const all = JSON.parse((await platform.qiao('alert', 'list', '--all', '--json')).stdout) as { state: string }[];
+    expect(all.every(({ state }) => state === 'ALERT_STATE_RESOLVED')).toBe(true);
+    expect(all.length).toBeGreaterThanOrEqual(3);
+  }
+  rmSync(folder, { recursive: true, force: true });
+});

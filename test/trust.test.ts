@@ -1,0 +1,254 @@
+// Hostile messages on the road, sent by a node with real credentials: each is refused with a code that the operator sees, and
+// the lane goes on. And what hub and bus have on their disks: never a row.
+
+import { execFileSync } from 'node:child_process';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Bus, connectBus, inboxPrefix, subjects } from '@qiao/bus';
+import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import { silentLog } from '@qiao/runtime';
+import { type NodeIdentity, readIdentity, Signer, toPem } from '@qiao/security';
+import { type BusinessDatabase, Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  applyBridges,
+  bridgeYaml,
+  PERSON_ROWS,
+  PERSON_TABLE,
+  people,
+  TARGET_ROWS,
+  TARGET_TABLE,
+  untilAtRest,
+  untilSame,
+} from './world.ts';
+
+const KNOWN = '诸葛明镜台';
+let folder: string;
+let platform: Platform;
+let source: BusinessDatabase;
+let target: BusinessDatabase;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'qiao-trust-'));
+  source = sqliteDatabase(join(folder, 'source.db'));
+  target = sqliteDatabase(join(folder, 'target.db'));
+  await source.run(
+    PERSON_TABLE,
+    `INSERT INTO person VALUES ${people(1, 500, '3702')}, (501, '${KNOWN}', '3702', '${KNOWN}的备注')`,
+  );
+  await target.run(TARGET_TABLE('ex_person'));
+  platform = await Platform.start({
+    nodes: [
+      {
+        code: 'health',
+        dataSources: { his: source.config },
+        more: { limits: { compareEveryMs: 200, resendAfterMs: 1_000, compression: 'none' } },
+      },
+      { code: 'civil-affairs', dataSources: { own: target.config } },
+      { code: 'stranger', dataSources: {} },
+    ],
+  });
+  await applyBridges(
+    platform,
+    bridgeYaml({
+      name: 'births',
+      from: 'health',
+      source: 'his',
+      to: [{ node: 'civil-affairs', dataSource: 'own', table: 'ex_person' }],
+    }),
+  );
+  await untilAtRest(platform, 'births', 501);
+});
+afterAll(async () => {
+  await platform[Symbol.asyncDispose]();
+  await source[Symbol.asyncDispose]();
+  await target[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('neither the hub nor the bus ever wrote a row: a known one is searched on their disks, uncompressed, and not found', async () => {
+  await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
+  const grep = (directory: string): string => {
+    try {
+      return execFileSync('grep', ['-rlaF', KNOWN, directory], { encoding: 'utf8' });
+    } catch (error) {
+      if ((error as { status?: number }).status === 1) return '';
+      throw error;
+    }
+  };
+  expect(grep(platform.hubDirectory)).toBe('');
+  expect(grep(platform.monitorDirectory)).toBe('');
+  // The search finds what is there: the sender's own outbox holds the row.
+  expect(grep(platform.agentDirectory('health'))).not.toBe('');
+});
+
+interface LaneFacts {
+  readonly laneId: Buffer;
+  readonly bridgeId: Buffer;
+  readonly epoch: bigint;
+  readonly fencingToken: bigint;
+}
+
+async function laneFacts(): Promise<LaneFacts> {
+  const bridge = JSON.parse((await platform.qiao('bridge', 'show', 'births', '--json')).stdout) as {
+    bridgeId: string;
+    lanes: { laneId: string; highestEpoch: number }[];
+  };
+  const node = JSON.parse((await platform.qiao('node', 'show', 'health', '--json')).stdout) as { fencingToken: number };
+  const [lane] = bridge.lanes;
+  return {
+    laneId: Buffer.from(lane?.laneId ?? '', 'hex'),
+    bridgeId: Buffer.from(bridge.bridgeId, 'hex'),
+    epoch: BigInt(lane?.highestEpoch ?? 0),
+    fencingToken: BigInt(node.fencingToken),
+  };
+}
+
+function identityOf(code: string): NodeIdentity {
+  return readIdentity(join(platform.agentDirectory(code), 'identity'));
+}
+
+async function busOf(identity: NodeIdentity): Promise<Bus> {
+  if (identity.nats === undefined) throw new Error('no bus credentials');
+  return connectBus({
+    urls: identity.natsUrls,
+    name: 'hostile',
+    credentials: identity.nats,
+    tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+    inboxPrefix: inboxPrefix(identity.nodeCode),
+    log: silentLog(),
+  });
+}
+
+/** A header that is right in everything, as the sender itself would write it, to be spoiled by a story. */
+async function genuineHeader(body: Uint8Array): Promise<DeliveryHeader> {
+  const facts = await laneFacts();
+  const sender = identityOf('health');
+  return DeliveryHeader.fromPartial({
+    format: 1,
+    platformId: sender.platformId,
+    laneId: facts.laneId,
+    bridgeId: facts.bridgeId,
+    bridgeVersion: 1,
+    senderId: sender.nodeId,
+    receiverId: identityOf('civil-affairs').nodeId,
+    epoch: { ordinal: facts.epoch, nonce: randomBytes(16) },
+    sequence: 1_000_000n,
+    previousChain: randomBytes(32),
+    contentHash: randomBytes(32),
+    contentBytes: 100n,
+    counts: [{ table: 'person', inserts: 1n, updates: 0n, deletes: 0n }],
+    sealedAtMs: BigInt(Date.now()),
+    compression: 'none',
+    sealing: 'hpke-p256-aes256gcm',
+    wrappedKey: randomBytes(100),
+    parts: [{ bytes: body.length, sha256: createHash('sha256').update(body).digest() }],
+    fencingToken: facts.fencingToken,
+    role: { $case: 'rows', value: { part: 1, of: 1, loadBegins: false, loadEnds: false, allowedDeletes: 0n } },
+  });
+}
+
+const HOSTILE: readonly [
+  string,
+  RegExp,
+  (header: DeliveryHeader, body: Buffer) => Promise<{ as?: string; signer?: Signer; body?: Buffer } | undefined>,
+][] = [
+  [
+    'a body changed on the way',
+    /TAMPERED|PART_HASH/,
+    async (_header, body) => ({ body: Buffer.concat([body.subarray(1), Buffer.from([1])]) }),
+  ],
+  [
+    'a signature by another key',
+    /SIGNATURE_INVALID|KEY_MISMATCH|SIGNATURE/,
+    async () => {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      return {
+        signer: new Signer(
+          privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+          identityOf('health').certificate,
+        ),
+      };
+    },
+  ],
+  [
+    'a delivery from a node that is not the bridge’s source',
+    /NOT_THE_SOURCE/,
+    async (header) => {
+      const stranger = identityOf('stranger');
+      header.senderId = stranger.nodeId;
+      const node = JSON.parse((await platform.qiao('node', 'show', 'stranger', '--json')).stdout) as {
+        fencingToken: number;
+      };
+      header.fencingToken = BigInt(node.fencingToken);
+      return { as: 'stranger', signer: new Signer(stranger.keyPem, stranger.certificate) };
+    },
+  ],
+  [
+    'a destination that is not bound',
+    /DESTINATION_NOT_BOUND|LANE_UNKNOWN/,
+    async (header) => {
+      header.receiverId = identityOf('stranger').nodeId;
+      return undefined;
+    },
+  ],
+  [
+    'a version that nobody stored',
+    /VERSION_UNKNOWN/,
+    async (header) => {
+      header.bridgeVersion = 99;
+      return undefined;
+    },
+  ],
+  [
+    'a fencing token of an older start',
+    /FENCED/,
+    async (header) => {
+      header.fencingToken = 0n;
+      return undefined;
+    },
+  ],
+];
+
+test.each(HOSTILE)(
+  '%s is refused with a code, counted, and seen by the operator',
+  async (_what, expectedCode, spoil) => {
+    const body = randomBytes(200);
+    const header = await genuineHeader(body);
+    const sender = identityOf('health');
+    const changed = (await spoil(header, body)) ?? {};
+    const signer = changed.signer ?? new Signer(sender.keyPem, sender.certificate);
+    const identity = identityOf(changed.as ?? 'health');
+    const before = await refusals();
+    const bus = await busOf(identity);
+    try {
+      const signed = signer.sign('qiao.delivery.v1', DeliveryHeader.encode(header).finish());
+      const message = DeliveryMessage.encode({ header: signed, part: 0, body: changed.body ?? body }).finish();
+      await bus.publish(subjects.up(identity.platformCode, identity.nodeCode, 'data'), message);
+      const found = await until(platform, 'the refusal is seen', async () => {
+        const known = new Set(before.map(({ at, code, times }) => `${at} ${code} ${times}`));
+        return (await refusals()).find(({ at, code, times }) => !known.has(`${at} ${code} ${times}`));
+      });
+      expect(found.code).toMatch(expectedCode);
+      expect(found.fromNode).toBe(identity.nodeCode);
+    } finally {
+      await bus.close();
+    }
+  },
+);
+
+test('after all of them the lane goes on and the books balance', async () => {
+  await source.run(`INSERT INTO person VALUES ${people(2_000, 50, '3702')}`);
+  await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
+  const line = await untilAtRest(platform, 'births', 551);
+  expect(line.verdict).toBe('VERDICT_BALANCED');
+});
+
+async function refusals(): Promise<{ at: number; code: string; times: number; fromNode: string }[]> {
+  const { stdout } = await platform.qiao('bridge', 'refusals', '--json');
+  return (JSON.parse(stdout) as { atMs: number; code: string; times: number; fromNode: string }[]).map(
+    ({ atMs, ...facts }) => ({ at: atMs, ...facts }),
+  );
+}
