@@ -85,7 +85,7 @@ test('keys are readable by their owner only, are never replaced, and a damaged f
   try {
     await BusAccounts.create(dir);
     const files = await readdir(dir);
-    expect(files.sort()).toEqual(['account.seed', 'operator.seed', 'revocations.json', 'system.seed']);
+    expect(files.sort()).toEqual(['account.seed', 'nodes.seed', 'operator.seed', 'revocations.json', 'system.seed']);
     for (const file of files) expect((await stat(join(dir, file))).mode & 0o777).toBe(0o600);
     await expect(BusAccounts.create(dir)).rejects.toMatchObject({ code: 'BUS_KEYS_EXIST' });
     await writeFile(join(dir, 'account.seed'), 'SAAGARBAGE');

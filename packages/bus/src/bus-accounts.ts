@@ -1,5 +1,9 @@
 /**
- * Keys and claims of the bus: one operator, one account that holds every stream, one system account through which claims are pushed.
+ * Keys and claims of the bus: one operator and three accounts. QIAO holds every stream and is the hub's alone; NODES holds the users of agents
+ * and monitors; SYS is the way claims are pushed. Nodes have an account of their own because NATS checks the subject a client publishes to,
+ * never the *reply* subject it asks an answer to be sent to: inside QIAO a node could have JetStream's answers to its own harmless
+ * requests delivered to `$JS.API.STREAM.DELETE.…`. NODES has no such subject: only what `account-borders.ts` lets through.
+ *
  * The files are the hub's secrets (0600 in a 0700 directory). Revocations are kept beside the account key and are part of its claims,
  * so that a bus that lost everything learns them again at its next start.
  */
@@ -9,6 +13,7 @@ import { join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 import { Algorithms, encodeAccount, encodeOperator, encodeUser } from 'nats-jwt';
 import { createAccount, createOperator, createUser, fromPublic, fromSeed, type KeyPair } from 'nkeys.js';
+import { accountBorders } from './account-borders.ts';
 import type { BusAddress, BusCredentials } from './bus.ts';
 import { type BusRole, permissionsOf } from './permissions.ts';
 import { pushClaims } from './push-claims.ts';
@@ -35,6 +40,7 @@ export interface ServerAuthConfig {
 const FILES = {
   operatorSeed: 'operator.seed',
   accountSeed: 'account.seed',
+  nodesSeed: 'nodes.seed',
   systemSeed: 'system.seed',
   revocations: 'revocations.json',
 } as const;
@@ -51,7 +57,10 @@ type Revocations = Record<string, number>;
 
 interface Keys {
   readonly operator: KeyPair;
+  /** QIAO: the hub and every stream. */
   readonly account: KeyPair;
+  /** NODES: agents and monitors. */
+  readonly nodes: KeyPair;
   readonly system: KeyPair;
 }
 
@@ -81,6 +90,7 @@ export class BusAccounts {
     // The operator's last: its file says that the set is whole.
     await writeSecret(join(dir, FILES.revocations), '{}\n');
     await writeSecret(join(dir, FILES.accountSeed), `${decoder.decode(createAccount().getSeed())}\n`);
+    await writeSecret(join(dir, FILES.nodesSeed), `${decoder.decode(createAccount().getSeed())}\n`);
     await writeSecret(join(dir, FILES.systemSeed), `${decoder.decode(createAccount().getSeed())}\n`);
     await writeSecret(join(dir, FILES.operatorSeed), `${decoder.decode(createOperator().getSeed())}\n`);
     return BusAccounts.open(dir);
@@ -91,6 +101,7 @@ export class BusAccounts {
     const keys = {
       operator: await readSeed(join(dir, FILES.operatorSeed)),
       account: await readSeed(join(dir, FILES.accountSeed)),
+      nodes: await readSeed(join(dir, FILES.nodesSeed)),
       system: await readSeed(join(dir, FILES.systemSeed)),
     };
     const revocations = await readRevocations(join(dir, FILES.revocations));
@@ -113,7 +124,7 @@ export class BusAccounts {
     return encodeUser(
       `${user.platform}/${user.node}`,
       readUserKey(user.natsUser),
-      this.#keys.account,
+      user.role === 'hub' ? this.#keys.account : this.#keys.nodes,
       {
         pub: { allow: [...permissions.publish], deny: [] },
         sub: { allow: [...permissions.subscribe], deny: [] },
@@ -152,11 +163,12 @@ export class BusAccounts {
     await this.push(at);
   }
 
-  /** Pushes the account's present claims, every revocation included, to a running server. Throws BUS_UNREACHABLE, CLAIMS_REFUSED. */
+  /** Pushes the accounts' present claims, every revocation included, to a running server. Throws BUS_UNREACHABLE, CLAIMS_REFUSED. */
   async push(at: BusAddress): Promise<void> {
     await this.#change(async () => {
-      const claims = this.#auth.preload[this.#keys.account.getPublicKey()];
-      if (claims !== undefined) await pushClaims(claims, await this.#systemUser(), at);
+      const { preload, systemAccount } = this.#auth;
+      const claims = Object.entries(preload).flatMap(([account, jwt]) => (account === systemAccount ? [] : [jwt]));
+      await pushClaims(claims, await this.#systemUser(), at);
     });
   }
 
@@ -198,19 +210,20 @@ async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerA
     { system_account: systemAccount },
     { algorithm: Algorithms.v2 },
   );
-  const account = await encodeAccount(
-    'QIAO',
-    keys.account,
-    { limits: { ...UNLIMITED, ...JETSTREAM }, revocations },
-    { algorithm: Algorithms.v2, signer: keys.operator },
-  );
-  const system = await encodeAccount(
-    'SYS',
-    keys.system,
-    { limits: UNLIMITED },
-    { algorithm: Algorithms.v2, signer: keys.operator },
-  );
-  return { operatorJwt, systemAccount, preload: { [keys.account.getPublicKey()]: account, [systemAccount]: system } };
+  const account = keys.account.getPublicKey();
+  const nodes = keys.nodes.getPublicKey();
+  const borders = accountBorders(account, nodes);
+  const limits = { ...UNLIMITED, ...JETSTREAM };
+  const signed = { algorithm: Algorithms.v2, signer: keys.operator };
+  return {
+    operatorJwt,
+    systemAccount,
+    preload: {
+      [account]: await encodeAccount('QIAO', keys.account, { limits, revocations, ...borders.qiao }, signed),
+      [nodes]: await encodeAccount('NODES', keys.nodes, { limits: UNLIMITED, revocations, ...borders.nodes }, signed),
+      [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED }, signed),
+    },
+  };
 }
 
 function readUserKey(natsUser: string): KeyPair {

@@ -9,6 +9,7 @@ export interface Bus {
    * Publishes into a stream and waits for its acknowledgement (`timeoutMs`, default 20,000). Call it many times at once; order is kept.
    * Throws BUS_UNREACHABLE, STREAM_FULL, NODE_SHARE_FULL, STREAM_MISSING (transient), PUBLISH_TIMED_OUT, PUBLISH_INTERRUPTED
    * (ambiguous: publish again under the same `messageId`), BUS_DENIED, MESSAGE_TOO_LARGE, BUS_CLOSED (permanent).
+   * A node whose stream is missing sees PUBLISH_TIMED_OUT; only the hub sees STREAM_MISSING.
    */
   publish(subject: string, bytes: Uint8Array, options?: PublishOptions): Promise<void>;
   /**
@@ -18,7 +19,8 @@ export interface Bus {
   consume(stream: string, consumer: string, options: ConsumeOptions): AsyncIterable<BusMessage>;
   /**
    * Asks and waits for one answer. Throws BUS_UNREACHABLE, NO_RESPONDER (transient), REQUEST_TIMED_OUT, REQUEST_INTERRUPTED (ambiguous),
-   * BUS_DENIED (permanent), or the QiaoError that the responder's handler threw.
+   * BUS_DENIED (permanent), or the QiaoError that the responder's handler threw. Between hub and node nobody's being there looks like
+   * REQUEST_TIMED_OUT: NATS does not carry "no responders" from account to account.
    */
   request(subject: string, bytes: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
   /** Answers requests until `signal` aborts; replicas with the same `queue` share them. An error of the handler travels to the asker. */

@@ -96,7 +96,11 @@ test('a message comes again without limit until it is acknowledged', async () =>
   last.ack();
   await world.hub.publish(DOWN, bytes('next'));
   expect(text((await inbox.next()).data)).toBe('next');
-  const info = await bus.request(`$JS.API.CONSUMER.INFO.${streams.downData('health')}.health`, new Uint8Array(), 5_000);
+  const info = await world.hub.request(
+    `$JS.API.CONSUMER.INFO.${streams.downData('health')}.health`,
+    new Uint8Array(),
+    5_000,
+  );
   expect(JSON.parse(text(info)).config.max_deliver).toBe(-1);
 });
 

@@ -11,6 +11,7 @@ import { createInbox, type Msg, type NatsError, type Subscription } from 'nats';
 import type { BusMessage, ConsumeOptions } from './bus.ts';
 import { type ApiError, busError, deniedError } from './bus-errors.ts';
 import type { Connection, Session } from './connection.ts';
+import { streamApi } from './names.ts';
 import { withinMs } from './within.ts';
 
 const MAX_MESSAGES = 256;
@@ -141,7 +142,7 @@ class Pull {
   /** Asks whether the consumer exists. False, with `reason`, when it does not now; throws BUS_DENIED when we may not know. */
   async prove(): Promise<boolean> {
     if (this.#denied !== undefined) throw this.#denied;
-    const subject = `$JS.API.CONSUMER.INFO.${this.#stream}.${this.#consumer}`;
+    const subject = `${streamApi(this.#session.inboxPrefix)}CONSUMER.INFO.${this.#stream}.${this.#consumer}`;
     let forget = () => {};
     try {
       const lost = new Promise<undefined>((resolve) => {
@@ -220,7 +221,7 @@ class Pull {
 
   #ask(reply: string, wish: Readonly<Record<string, number>>): void {
     this.#session.nats.publish(
-      `$JS.API.CONSUMER.MSG.NEXT.${this.#stream}.${this.#consumer}`,
+      `${streamApi(this.#session.inboxPrefix)}CONSUMER.MSG.NEXT.${this.#stream}.${this.#consumer}`,
       new TextEncoder().encode(JSON.stringify(wish)),
       { reply },
     );

@@ -50,6 +50,14 @@ export function inboxPrefix(node: string): string {
   return `_INBOX_${code(node)}`;
 }
 
+/** What nodes say instead of `$JS.API.`: see account-borders.ts. */
+export const NODE_API = 'qiao.js.';
+
+/** JetStream's API as a client with this inbox prefix reaches it. The code `hub` is reserved, so the prefix tells the side of the border. */
+export function streamApi(prefix: string): string {
+  return prefix === inboxPrefix('hub') ? '$JS.API.' : NODE_API;
+}
+
 /** The node whose subject this is: `qiao.<direction>.<platform>.<node>.…`. Throws QiaoError BAD_SUBJECT for any other shape. */
 export function nodeOfSubject(subject: string): string {
   const tokens = subject.split('.');

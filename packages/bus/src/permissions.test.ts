@@ -1,7 +1,7 @@
 import { connect, jwtAuthenticator, type NatsConnection } from 'nats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBusUserKey, permissionsOf, streams, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, text } from './test-bus.ts';
 
 /** What a node could do if it used a NATS client of its own instead of ours: health tries civil-affairs' doors. */
 let world: TestBus;
@@ -27,10 +27,10 @@ test('a node may not listen to the answers of others', async () => {
 
 test('a node may not pull the consumer of another', async () => {
   await world.hub.publish(subjects.down(PLATFORM, 'civil-affairs', 'data'), bytes('x'));
-  expect(await publishRefusal(`$JS.API.CONSUMER.MSG.NEXT.${streams.downData('civil-affairs')}.civil-affairs`)).toBe(
+  expect(await publishRefusal(`qiao.js.CONSUMER.MSG.NEXT.${streams.downData('civil-affairs')}.civil-affairs`)).toBe(
     'PERMISSIONS_VIOLATION',
   );
-  expect(await publishRefusal(`$JS.API.CONSUMER.MSG.NEXT.${streams.upData()}.router-data`)).toBe(
+  expect(await publishRefusal(`qiao.js.CONSUMER.MSG.NEXT.${streams.upData()}.router-data`)).toBe(
     'PERMISSIONS_VIOLATION',
   );
 });
@@ -71,8 +71,54 @@ test('a node may not make, change, empty, read or delete a stream, nor make a co
     `CONSUMER.DELETE.${own}.health`,
   ]) {
     expect(await publishRefusal(`$JS.API.${verb}`)).toBe('PERMISSIONS_VIOLATION');
+    expect(await publishRefusal(`qiao.js.${verb}`)).toBe('PERMISSIONS_VIOLATION');
   }
   expect(await publishRefusal('$SYS.REQ.CLAIMS.UPDATE')).toBe('PERMISSIONS_VIOLATION');
+});
+
+test('a node cannot have the answers to its own requests do what it may not do itself', async () => {
+  const { bus: civil } = await world.node('civil-affairs');
+  await world.hub.publish(subjects.down(PLATFORM, 'civil-affairs', 'data'), bytes('precious'));
+  const own = `${streams.downControl('health')}.health`;
+  const targets = [
+    `$JS.API.STREAM.DELETE.${streams.telemetry()}`,
+    `$JS.API.STREAM.PURGE.${streams.downData('civil-affairs')}`,
+    `$JS.API.STREAM.MSG.DELETE.${streams.downData('civil-affairs')}`,
+    `$JS.API.CONSUMER.DELETE.${streams.downData('civil-affairs')}.civil-affairs`,
+    subjects.down(PLATFORM, 'civil-affairs', 'control'),
+    subjects.up(PLATFORM, 'civil-affairs', 'data'),
+    `$JS.ACK.${streams.downData('civil-affairs')}.civil-affairs.1.1.1.1700000000000000000.0`,
+  ];
+  for (const reply of targets) {
+    // The server hangs up on a reply subject that it reserves for itself, so each attempt has a connection of its own.
+    const client = await raw('health', 'agent');
+    // An acknowledgement (with a body), a consumer's description (JSON), and a status without a body.
+    client.publish(subjects.up(PLATFORM, 'health', 'control'), bytes('x'), { reply });
+    client.publish(`qiao.js.CONSUMER.INFO.${own}`, new Uint8Array(), { reply });
+    client.publish(`qiao.js.CONSUMER.MSG.NEXT.${own}`, bytes('{"batch":1,"no_wait":true}'), { reply });
+    await client.flush().catch(() => {});
+    await client.close();
+  }
+  const up = await world.hub.request(
+    `$JS.API.STREAM.INFO.${streams.upData()}`,
+    bytes('{"subjects_filter":">"}'),
+    5_000,
+  );
+  expect(Object.keys(JSON.parse(text(up)).state.subjects ?? {})).not.toContain(
+    subjects.up(PLATFORM, 'civil-affairs', 'data'),
+  );
+  expect((await world.administration.shareOf('civil-affairs', 'control'))?.messages).toBe(0);
+  const telemetry = await world.hub.request(`$JS.API.STREAM.INFO.${streams.telemetry()}`, new Uint8Array(), 5_000);
+  expect(JSON.parse(text(telemetry)).error).toBeUndefined();
+  const seen: string[] = [];
+  for await (const message of civil.consume(streams.downData('civil-affairs'), 'civil-affairs', {
+    signal: AbortSignal.timeout(10_000),
+  })) {
+    message.ack();
+    seen.push(text(message.data));
+    if (seen.at(-1) === 'precious') break;
+  }
+  expect(seen.at(-1)).toBe('precious');
 });
 
 test('our own client reports a refused publish and a refused consumer as BUS_DENIED', async () => {
@@ -121,11 +167,11 @@ test('the permissions of an agent are exactly the written list', () => {
     publish: [
       'qiao.up.demo.health.>',
       'qiao.telemetry.demo.health.>',
-      '$JS.API.CONSUMER.INFO.QIAO_DOWN_DATA_health.health',
-      '$JS.API.CONSUMER.MSG.NEXT.QIAO_DOWN_DATA_health.health',
+      'qiao.js.CONSUMER.INFO.QIAO_DOWN_DATA_health.health',
+      'qiao.js.CONSUMER.MSG.NEXT.QIAO_DOWN_DATA_health.health',
       '$JS.ACK.QIAO_DOWN_DATA_health.health.>',
-      '$JS.API.CONSUMER.INFO.QIAO_DOWN_CONTROL_health.health',
-      '$JS.API.CONSUMER.MSG.NEXT.QIAO_DOWN_CONTROL_health.health',
+      'qiao.js.CONSUMER.INFO.QIAO_DOWN_CONTROL_health.health',
+      'qiao.js.CONSUMER.MSG.NEXT.QIAO_DOWN_CONTROL_health.health',
       '$JS.ACK.QIAO_DOWN_CONTROL_health.health.>',
     ],
     subscribe: ['_INBOX_health.>', 'qiao.command.demo.health'],

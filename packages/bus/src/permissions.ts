@@ -2,7 +2,7 @@
  * What each role may say and hear on the bus: the whole list, and nothing by default. A change here is a change of trust and belongs
  * into docs/security.md as well.
  */
-import { type BusLine, consumers, inboxPrefix, streams, subjects } from './names.ts';
+import { type BusLine, consumers, inboxPrefix, NODE_API, streams, subjects } from './names.ts';
 
 export type BusRole = 'agent' | 'monitor' | 'hub';
 
@@ -56,8 +56,8 @@ export function downLines(role: 'agent' | 'monitor'): readonly BusLine[] {
 /** Asking about one consumer, pulling from it and acknowledging its messages. */
 function reading(stream: string, consumer: string): string[] {
   return [
-    `$JS.API.CONSUMER.INFO.${stream}.${consumer}`,
-    `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`,
+    `${NODE_API}CONSUMER.INFO.${stream}.${consumer}`,
+    `${NODE_API}CONSUMER.MSG.NEXT.${stream}.${consumer}`,
     `$JS.ACK.${stream}.${consumer}.>`,
   ];
 }

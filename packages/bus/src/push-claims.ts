@@ -1,4 +1,4 @@
-/** Tells a running nats-server the account's present claims. It answers for one server; a cluster passes them on by itself. */
+/** Tells a running nats-server the accounts' present claims. It answers for one server; a cluster passes them on by itself. */
 import { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import type { BusAddress, BusCredentials } from './bus.ts';
@@ -7,7 +7,11 @@ import { connectBus } from './connect-bus.ts';
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /** Throws BUS_UNREACHABLE, REQUEST_TIMED_OUT, or CLAIMS_REFUSED when the server knows another operator. */
-export async function pushClaims(accountJwt: string, systemUser: BusCredentials, at: BusAddress): Promise<void> {
+export async function pushClaims(
+  accountJwts: readonly string[],
+  systemUser: BusCredentials,
+  at: BusAddress,
+): Promise<void> {
   const bus = await connectBus({
     urls: at.urls,
     tls: at.tls,
@@ -17,9 +21,10 @@ export async function pushClaims(accountJwt: string, systemUser: BusCredentials,
     log: silentLog(),
   });
   try {
-    const answer = await bus.request('$SYS.REQ.CLAIMS.UPDATE', new TextEncoder().encode(accountJwt), ANSWER_TIMEOUT_MS);
-    const read = JSON.parse(new TextDecoder().decode(answer)) as { error?: { description?: string } };
-    if (read.error !== undefined) {
+    for (const jwt of accountJwts) {
+      const answer = await bus.request('$SYS.REQ.CLAIMS.UPDATE', new TextEncoder().encode(jwt), ANSWER_TIMEOUT_MS);
+      const read = JSON.parse(new TextDecoder().decode(answer)) as { error?: { description?: string } };
+      if (read.error === undefined) continue;
       throw new QiaoError(
         'CLAIMS_REFUSED',
         `the bus refused the account's claims: ${read.error.description ?? 'no reason'}`,
