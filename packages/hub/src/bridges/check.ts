@@ -28,7 +28,6 @@ export async function checkAtHub(store: HubDatabase, definition: BridgeDefinitio
   const nodes = await nodesByCode(store);
   return [
     ...nodeProblems(definition, nodes),
-    ...twiceProblems(definition),
     ...ownershipProblems(definition, await otherDefinitions(store, definition.name)),
   ];
 }
@@ -41,7 +40,7 @@ export async function checkEverywhere(
   options: CheckOptions,
 ): Promise<CheckResult> {
   const nodes = await nodesByCode(store);
-  const problems = [...nodeProblems(definition, nodes), ...twiceProblems(definition)];
+  const problems = nodeProblems(definition, nodes);
   const definitionJson = bridgeJson(definition);
   const ask = async (code: string, path: string, check: Partial<CheckBridge>) => {
     const node = nodes.get(code);
@@ -117,27 +116,6 @@ function nodeProblems(definition: BridgeDefinition, nodes: ReadonlyMap<string, N
       ];
     }
     return [];
-  });
-}
-
-/** A lane is known by its node and data source, so a bridge names each pair once. */
-function twiceProblems(definition: BridgeDefinition): Problem[] {
-  const seen = new Map<string, number>();
-  return definition.destinations.flatMap(({ node, dataSource }, index) => {
-    const place = `${node}/${dataSource}`;
-    const first = seen.get(place);
-    if (first === undefined) {
-      seen.set(place, index);
-      return [];
-    }
-    return [
-      {
-        code: 'DESTINATION_TWICE',
-        path: `destinations[${index}]`,
-        message: `${place} is destinations[${first}] already`,
-        hint: 'write all tables of one data source under one destination',
-      },
-    ];
   });
 }
 
