@@ -56,6 +56,24 @@ export function rowsContract(make: () => Promise<Fixture>): void {
       ]);
     });
 
+    test('a row that is there with its own unique values is no conflict with itself', async () => {
+      await using fixture = await make();
+      await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, city text UNIQUE, x text)');
+      await fixture.sql(`INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x'), (4, 'd', 'x')`);
+      const { target, lane } = await openLane(fixture, [table()]);
+      const rows = [
+        ['1', 'a', 'x'],
+        ['2', 'b', 'y'],
+        ['3', 'c', 'x'],
+        ['4', 'd', 'y'],
+        ['5', 'e', 'x'],
+      ];
+      const { cells } = await applied(target, lane.next([section('t', 'insert', COLUMNS, rows)]));
+      expect(cells).toEqual(['t insert inserted 1', 't insert unchanged 2', 't insert updatedInsteadOfInsert 2']);
+      const again = await applied(target, lane.next([section('t', 'update', COLUMNS, [...rows, ['6', 'f', 'x']])]));
+      expect(again.cells).toEqual(['t update insertedInsteadOfUpdate 1', 't update unchanged 5']);
+    });
+
     test('NULL, empty text and different case are different values', async () => {
       await using fixture = await make();
       await fixture.sql(DDL);

@@ -151,7 +151,9 @@ function bytesText(maxBytes: number | undefined): (value: unknown) => string | R
 
 function float64Text(value: unknown): string | Refusal {
   if (typeof value !== 'number') return STORAGE_CLASS;
-  return Number.isInteger(value) && value > -1e15 && value < 1e15 && value !== 0 ? String(value) : floatText(value, 64);
+  const size = Math.abs(value);
+  // Between these PostgreSQL and JavaScript print the same: the shortest digits, without an exponent.
+  return size >= 1e-4 && size < 1e15 ? String(value) : floatText(value, 64);
 }
 
 function float32Text(value: unknown): string | Refusal {
@@ -184,6 +186,9 @@ function decimalFromNumber(type: { precision?: number; scale?: number }): (value
  * such text is the one that was meant; a double that needs more digits is the result of arithmetic, and nobody can say which decimal it is.
  */
 export function decimalOfReal(value: number): string | undefined {
+  const shortest = String(value);
+  // At most 15 digits beside sign and point: what follows would come to the same.
+  if (shortest.length <= 15 && value !== 0 && !shortest.includes('e') && Number.isFinite(value)) return shortest;
   if (!Number.isFinite(value)) return undefined;
   const short = value.toPrecision(15);
   if (Number(short) !== value) return undefined;
@@ -203,8 +208,12 @@ export function decimalOfReal(value: number): string | undefined {
 export function fitsDecimal(text: string, type: { precision?: number; scale?: number }): boolean {
   if (type.precision === undefined) return true;
   const scale = type.scale ?? 0;
-  const [whole = '', fraction = ''] = text.replace('-', '').split('.');
-  return fraction.replace(/0+$/, '').length <= scale && (whole === '0' ? 0 : whole.length) <= type.precision - scale;
+  const start = text.startsWith('-') ? 1 : 0;
+  const point = text.indexOf('.');
+  const end = point < 0 ? text.length : point;
+  const whole = end - start === 1 && text[start] === '0' ? 0 : end - start;
+  if (whole > type.precision - scale) return false;
+  return point < 0 || text.length - point - 1 <= scale || text.slice(point + 1).replace(/0+$/, '').length <= scale;
 }
 
 /** The text with at least `scale` decimals; what fits never has more that count. */
@@ -217,6 +226,9 @@ function withScale(text: string, scale: number): string {
 export const DATE = /^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/;
 const TIME = /^([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?$/;
 const TIMESTAMP = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+-]00(?::?00)?)?$/;
+/** A timestamp that is canonical as it stands, but for its calendar and its number of digits. */
+const CANONICAL =
+  /^(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]) (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d*[1-9])?$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 function matching(pattern: RegExp): (value: unknown) => string | Refusal {
@@ -228,8 +240,10 @@ function matching(pattern: RegExp): (value: unknown) => string | Refusal {
 
 /** Whether the day exists in its month. The pattern has been checked before. */
 export function isCalendarDate(date: string): boolean {
+  // Up to the 28th every month has every day; 50 and 56 are '2' and '8'.
+  const tens = date.charCodeAt(8);
+  if (tens < 50 || (tens === 50 && date.charCodeAt(9) <= 56)) return true;
   const day = Number(date.slice(8, 10));
-  if (day <= 28) return true;
   const year = Number(date.slice(0, 4));
   const month = Number(date.slice(5, 7));
   if (month === 2) return day === 29 && year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
@@ -258,6 +272,8 @@ function timestampText(digits: number, zone: '' | '+00'): (value: unknown) => st
 
 /** A timestamp in its canonical spelling; with a zone only UTC itself is taken, for any other offset would have to be computed. */
 export function canonicalTimestamp(text: string, digits: number, zone: '' | '+00'): string | undefined {
+  // 19 characters to the second, then a point and the digits.
+  if (zone === '' && text.length <= 20 + digits && CANONICAL.test(text) && isCalendarDate(text)) return text;
   const match = TIMESTAMP.exec(text);
   if (!match || (match[3] === undefined) !== (zone === '')) return undefined;
   const [, date = '', clock = ''] = match;

@@ -195,6 +195,8 @@ class MirrorPlan extends EncodingPlan implements RowPlan {
   readonly #keyColumns: number;
   readonly #insert: Statement;
   readonly #update: Statement | undefined;
+  /** INSERT or UPDATE in one statement, where both mean the same row: see the constructor. */
+  readonly #upsert: Statement | undefined;
   readonly #overwrite: Statement | undefined;
   readonly #remove: Statement;
   readonly #look: Statement;
@@ -203,6 +205,8 @@ class MirrorPlan extends EncodingPlan implements RowPlan {
   /** Rows may be outside ownership or marked: look before writing. */
   readonly #mustLook: boolean;
   readonly #isTriggered: boolean;
+  /** The row before was there already: the next one probably is, too. */
+  #isRefill = false;
 
   constructor(target: TargetColumns, names: readonly string[], keyColumns: number) {
     super(
@@ -233,6 +237,16 @@ class MirrorPlan extends EncodingPlan implements RowPlan {
     if (rest.length > 0) {
       const differs = rest.map((column) => `${column} COLLATE BINARY IS NOT ?`).join(' OR ');
       this.#update = db.prepare(`UPDATE OR ABORT ${table} SET ${sets.join(', ')} WHERE ${where} AND (${differs})`);
+    }
+    // Half the values to bind. Only where the section has every column: an upsert checks NOT NULL and CHECK on the row it would insert, and
+    // fires triggers of both kinds.
+    const isWhole = target.found.columns.every((column) => column.generated || names.includes(column.name));
+    if (isWhole && rest.length > 0 && !this.#isTriggered && !this.#mustLook) {
+      const overwrites = rest.map((column) => `${column} = excluded.${column}`).join(', ');
+      const differs = rest.map((column) => `${column} COLLATE BINARY IS NOT excluded.${column}`).join(' OR ');
+      this.#upsert = db.prepare(
+        `INSERT OR ABORT INTO ${table} (${quoted.join(', ')}) VALUES (${quoted.map(() => '?').join(', ')}) ON CONFLICT (${key.map(quote).join(', ')}) DO UPDATE SET ${overwrites} WHERE ${differs}`,
+      );
     }
     if (marks) {
       const all = marksItself ? [...sets, `${marksItself.column} = ${marksItself.clear}`] : sets;
@@ -267,10 +281,18 @@ class MirrorPlan extends EncodingPlan implements RowPlan {
   #writeStraight(kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal {
     switch (kind) {
       case 'insert':
+        if (this.#upsert && this.#isRefill && this.#exists(values)) {
+          return this.#upsert.run(values).changes === 1 ? 'updatedInsteadOfInsert' : 'unchanged';
+        }
+        this.#isRefill = false;
         if (this.#insert.run(values).changes === 1) return 'inserted';
+        this.#isRefill = true;
         if (this.#changed(values)) return 'updatedInsteadOfInsert';
         return !this.#isTriggered || this.#exists(values) ? 'unchanged' : SKIPPED;
       case 'update':
+        if (this.#upsert && this.#exists(values)) {
+          return this.#upsert.run(values).changes === 1 ? 'updated' : 'unchanged';
+        }
         if (this.#changed(values)) return 'updated';
         if (this.#exists(values)) return 'unchanged';
         if (!wholeRow) return MISSING_BASE;
