@@ -132,17 +132,17 @@ async function landByHalves(
     if (from >= to) return;
     const error = await tryPiece(index, from, to);
     if (error === undefined) return;
-    if (to - from === 1) {
-      failed.push({ section: index, index: from, error });
-      if (failed.length + tally.isolated > MOST_QUARANTINED) throw tooMany();
-      return;
+    // COPY names the line that it stumbled over; other statements do not.
+    const named = error.line !== undefined && error.line <= to - from ? from + error.line - 1 : undefined;
+    const bad = to - from === 1 ? from : named;
+    if (bad === undefined) {
+      const middle = Math.floor((from + to) / 2);
+      await halve(index, from, middle);
+      return halve(index, middle, to);
     }
-    // COPY names the line it stumbled over; other statements do not.
-    const bad = error.line !== undefined && error.line <= to - from ? from + error.line - 1 : undefined;
-    const middle = bad ?? Math.floor((from + to) / 2);
-    await halve(index, from, middle);
-    if (bad === undefined) return halve(index, middle, to);
-    await halve(index, bad, bad + 1);
+    await halve(index, from, bad);
+    failed.push({ section: index, index: bad, error });
+    if (failed.length + tally.isolated > MOST_QUARANTINED) throw tooMany();
     await halve(index, bad + 1, to);
   };
   for (const index of order) await halve(index, 0, (sections[index] as Section).rowCount);

@@ -1,0 +1,120 @@
+import { parseFilter } from '@qiao/exchange';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { defaultJournalColumns, type TargetTable } from '../adapter.ts';
+import { openPostgres } from './dataSource.ts';
+import { type PostgresServer, startPostgres } from './server.testing.ts';
+import type { PostgresConfig } from './session.ts';
+
+let server: PostgresServer;
+beforeAll(async () => {
+  server = await startPostgres();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+async function databaseWith(ddl: string): Promise<PostgresConfig> {
+  const config = await server.database();
+  const admin = new pg.Client({ ...config });
+  await admin.connect();
+  await admin.query(ddl);
+  await admin.end();
+  return config;
+}
+
+function target(name: string, columns: string[], more: Partial<TargetTable> = {}): TargetTable {
+  return {
+    table: name,
+    ref: { name },
+    key: columns.slice(0, 1),
+    columns: columns.map((column) => ({ name: column, type: { type: 'text' } })),
+    ownership: 'none',
+    landing: 'mirror',
+    onDelete: 'delete',
+    journalColumns: defaultJournalColumns,
+    ...more,
+  };
+}
+
+test('a source is told every key, type and column that does not fit, at once', async () => {
+  const config = await databaseWith(`
+    CREATE TABLE keyless (a int);
+    CREATE TABLE half (a int UNIQUE, b int NOT NULL);
+    CREATE TABLE deferred (a int NOT NULL UNIQUE DEFERRABLE);
+    CREATE TABLE odd (id int PRIMARY KEY, m money);
+    CREATE VIEW seen AS SELECT 1 AS id;`);
+  const problems = await openPostgres(config).checkSource([
+    { table: 'keyless', ref: { name: 'keyless' } },
+    { table: 'half', ref: { name: 'half' }, key: ['a'] },
+    { table: 'half2', ref: { name: 'half' }, key: ['b'], columns: ['b', 'nope'] },
+    { table: 'deferred', ref: { name: 'deferred' }, key: ['a'] },
+    { table: 'odd', ref: { name: 'odd' } },
+    { table: 'seen', ref: { name: 'seen' }, key: ['id'] },
+    { table: 'gone', ref: { name: 'gone' } },
+  ]);
+  expect(problems.map(({ code, path, warning }) => `${code} ${path}${warning === true ? ' warning' : ''}`)).toEqual([
+    'KEYLESS_TABLE keyless',
+    'KEY_NULLABLE half.a',
+    'COLUMN_MISSING half2.nope',
+    'KEY_NOT_UNIQUE half2',
+    'KEY_NOT_UNIQUE deferred',
+    'TYPE_UNSUPPORTED odd.m',
+    'KEY_NOT_UNIQUE seen warning',
+    'TABLE_MISSING gone',
+  ]);
+});
+
+test('a target is told every right, rule, trigger, column and collation that does not fit, with the statement that helps', async () => {
+  const config = await databaseWith(`
+    CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TABLE t (id text COLLATE loose PRIMARY KEY, v varchar(3), must int NOT NULL, made int GENERATED ALWAYS AS (1) STORED);
+    CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE TABLE r (id int PRIMARY KEY); CREATE RULE r AS ON INSERT TO r DO ALSO NOTHING;
+    CREATE TABLE p (id int NOT NULL, v text); CREATE UNIQUE INDEX ON p (id) WHERE v IS NULL;
+    CREATE TABLE j (id int); CREATE TABLE m (id int PRIMARY KEY); CREATE VIEW w AS SELECT 1 AS id;
+    CREATE ROLE clerk LOGIN; GRANT SELECT ON t, r, p, j, m TO clerk; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+    REVOKE TEMP ON DATABASE ${'test_2'} FROM PUBLIC;`);
+  const filter = parseFilter("city = '1'").filter;
+  const problems = await openPostgres({ ...config, user: 'clerk' }).checkTarget(
+    [
+      target('t', ['id', 'v', 'made']),
+      target('r', ['id'], filter === undefined ? {} : { ownership: filter }),
+      target('p', ['id', 'v']),
+      target('j', ['id'], { landing: 'journal' }),
+      target('m', ['id'], { onDelete: 'mark', markColumn: 'gone' }),
+      target('w', ['id']),
+    ],
+    new Map([['t', { columns: [{ name: 'v', type: { type: 'text' }, nullable: true }] }]]),
+  );
+  const found = problems.map(({ code, path }) => `${code} ${path}`);
+  for (const expected of [
+    'MARK_REFUSED mark',
+    'RIGHTS_MISSING mark',
+    'COLUMN_GENERATED t.made',
+    'COLUMN_REQUIRED t.must',
+    'TYPE_REFUSED t.v',
+    'KEY_COLLATION_COARSE t.id',
+    'RIGHTS_MISSING t',
+    'TARGET_TRIGGER t',
+    'TARGET_RULE r',
+    'COLUMN_MISSING r.city',
+    'KEY_NOT_UNIQUE p',
+    'JOURNAL_COLUMN_MISSING j.qiao_operation',
+    'MARK_COLUMN_MISSING m.gone',
+    'TARGET_NOT_TABLE w',
+  ]) {
+    expect(found).toContain(expected);
+  }
+  expect(problems.find(({ code }) => code === 'MARK_REFUSED')?.hint).toContain(
+    'CREATE TABLE IF NOT EXISTS "public"."qiao_mark"',
+  );
+  expect(problems.every(({ hint }) => hint !== '')).toBe(true);
+});
+
+test('a target that fits has nothing to say', async () => {
+  const config = await databaseWith('CREATE TABLE t (id int PRIMARY KEY, v text)');
+  const shape = { columns: [{ name: 'id', type: { type: 'integer', bits: 32 }, nullable: false } as const] };
+  expect(await openPostgres(config).checkTarget([target('t', ['id', 'v'])], new Map([['t', shape]]))).toEqual([]);
+});
