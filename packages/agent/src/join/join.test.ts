@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
+import { NodeRole } from '@qiao/contract/node';
+import { Authority, createKeyAndCsr, makeToken, newSecret, readIdentity } from '@qiao/security';
+import { expect, test } from 'vitest';
+import { readAgentStatus } from '../commands/status.ts';
+import { agentConfigSchema } from '../config.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
+import { joinAgent } from './join.ts';
+import { preflight } from './preflight.ts';
+
+const platformId = new Uint8Array(16).fill(1);
+const nodeId = new Uint8Array(16).fill(2);
+
+class Hub implements Disposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 'qiao-join-'));
+  readonly config = agentConfigSchema.parse({ node: { code: 'health' }, directory: join(this.folder, 'agent') });
+  readonly authority: Authority;
+  readonly hubCertificate: Uint8Array;
+  asked: JoinRequest | undefined;
+
+  private constructor(authority: Authority, hubCertificate: Uint8Array) {
+    this.authority = authority;
+    this.hubCertificate = hubCertificate;
+  }
+
+  static async create(): Promise<Hub> {
+    const folder = mkdtempSync(join(tmpdir(), 'qiao-authority-'));
+    const authority = await Authority.create(join(folder, 'identity'), { platformId, platformCode: 'demo' });
+    const { csrDer } = await createKeyAndCsr('hub');
+    const hub = { role: 'hub', platformId, nodeId: new Uint8Array(16).fill(9), code: 'hub', days: 10 } as const;
+    const certificate = await authority.issue(csrDer, hub);
+    rmSync(folder, { recursive: true });
+    return new Hub(authority, certificate);
+  }
+
+  token(nodeCode = 'health', fingerprint = this.authority.fingerprint): string {
+    return makeToken({
+      hubAddress: '127.0.0.1:1',
+      secret: newSecret(),
+      authorityFingerprint: fingerprint,
+      platformCode: 'demo',
+      nodeCode,
+    });
+  }
+
+  answer(code = 'health') {
+    return async (_token: unknown, request: JoinRequest): Promise<JoinResponse> => {
+      this.asked = request;
+      const identity = { role: 'agent', platformId, nodeId, code, days: 10 } as const;
+      return JoinResponse.fromPartial({
+        platformId,
+        platformCode: 'demo',
+        platformTitle: '示范平台',
+        timeZone: 'Asia/Shanghai',
+        nodeId,
+        nodeCode: code,
+        role: NodeRole.AGENT,
+        departmentCode: 'health',
+        departmentTitle: '卫健委',
+        certificate: await this.authority.issue(request.csr, identity),
+        authority: this.authority.certificateDer,
+        hubCertificate: this.hubCertificate,
+        natsJwt: 'jwt',
+        natsUrls: ['tls://127.0.0.1:1'],
+        hubAddress: '127.0.0.1:1',
+      });
+    };
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+test('joining makes keys here, sends only their public halves and writes an identity that only its owner reads', async () => {
+  using hub = await Hub.create();
+  const joined = await joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
+  const identity = readIdentity(joined.identityDirectory);
+  expect(identity.nodeCode).toBe('health');
+  expect(hub.asked?.natsUser).toMatch(/^U/);
+  expect(Buffer.from(hub.asked?.sealingKey ?? [])).toEqual(Buffer.from(identity.sealingKey?.publicKey ?? []));
+  expect(Buffer.from(JSON.stringify(hub.asked)).includes(identity.nats?.seed ?? 'none')).toBe(false);
+  expect(statSync(joined.identityDirectory).mode & 0o777).toBe(0o700);
+  await expect(joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() })).rejects.toMatchObject({
+    code: 'ALREADY_JOINED',
+  });
+});
+
+test('a token for another node, another authority or a certificate for another code leaves no identity behind', async () => {
+  using hub = await Hub.create();
+  const join = (token: string, code?: string) => joinAgent({ config: hub.config, token, callHub: hub.answer(code) });
+  await expect(join(hub.token('civil'))).rejects.toMatchObject({ code: 'TOKEN_FOR_ANOTHER_NODE' });
+  expect(hub.asked).toBeUndefined();
+  await expect(join(hub.token('health', 'f'.repeat(64)))).rejects.toMatchObject({ code: 'JOIN_INVALID' });
+  await expect(join(hub.token(), 'civil')).rejects.toMatchObject({ code: 'JOIN_INVALID' });
+  expect(readAgentStatus(hub.config).identity).toBeUndefined();
+});
+
+test('status is read from the files, before and after the first start', async () => {
+  using hub = await Hub.create();
+  expect(readAgentStatus(hub.config)).toMatchObject({ node: 'health' });
+  const { identity } = await joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
+  const database = openExchangeDatabase(join(hub.config.directory, 'exchange.db'));
+  const running = readAgentStatus(hub.config);
+  expect(running.identity?.platform).toBe(identity.platformCode);
+  expect(running.exchangeDatabase).toMatchObject({ lanes: [], books: { last: 0 }, quarantinedRows: 0 });
+  database.close();
+  expect(readAgentStatus(hub.config).exchangeDatabase?.databaseId).toBe(running.exchangeDatabase?.databaseId);
+});
+
+test('preflight reports every finding at once, each with what to do', async () => {
+  using hub = await Hub.create();
+  const before = await preflight(hub.config);
+  expect(before.find(({ code }) => code === 'NOT_JOINED')?.hint).toContain('qiao agent join');
+  await joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
+  const findings = await preflight(hub.config);
+  const problems = findings.filter(({ level }) => level === 'problem').map(({ code }) => code);
+  expect(problems.filter((code) => code === 'PORT').length).toBe(2);
+  expect(findings.find(({ code }) => code === 'IDENTITY_RIGHTS')?.level).toBe('good');
+  expect(findings.find(({ code }) => code === 'PERMISSIONS_EMPTY')?.level).toBe('warning');
+  for (const { level, hint } of findings) if (level !== 'good') expect(hint).not.toBe('');
+});
