@@ -36,6 +36,8 @@ export interface DeliveryOut extends Omit<NewDelivery, 'role'> {
   readonly answer: Answer;
   readonly sentBytes: number;
   readonly attempts: number;
+  /** How often it was asked for again, or changed its role: what was read before an ask is not the last word. */
+  readonly asks: number;
   /** On the bus: when to publish again without a receipt. */
   readonly dueAtMs: number;
 }
@@ -61,6 +63,7 @@ interface Row {
   stored_bytes: number;
   sent_bytes: number;
   attempts: number;
+  asks: number;
   due_at_ms: number;
 }
 
@@ -81,11 +84,12 @@ export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = 
  ORDER BY sequence LIMIT ?`;
 const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs
  WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence`;
-const RECORDED = "UPDATE delivery_out SET bus = 'recorded' WHERE lane = ? AND epoch = ? AND sequence = ?";
+const RECORDED =
+  "UPDATE delivery_out SET bus = 'recorded', asks = asks + 1 WHERE lane = ? AND epoch = ? AND sequence = ?";
 const SENT_BEFORE = "UPDATE delivery_out SET bus = 'onBus' WHERE lane = ? AND epoch = ? AND sequence = ?";
 const ANSWER =
   'UPDATE delivery_out SET answer = @answer WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence';
-const VOID = `UPDATE delivery_out SET role = 'void', void_code = @code, void_reason = @reason
+const VOID = `UPDATE delivery_out SET role = 'void', asks = asks + 1, void_code = @code, void_reason = @reason
  WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence AND role = 'rows'`;
 const COUNT = `UPDATE lane_out SET on_bus_bytes = on_bus_bytes + @onBusBytes, on_bus_count = on_bus_count + @onBusCount,
  waiting_bytes = waiting_bytes + @waitingBytes, waiting_count = waiting_count + @waitingCount WHERE lane = @lane`;
@@ -198,9 +202,8 @@ export class DeliveryOutStore {
   /** To be published again: leaves the window. */
   markRecorded(place: DeliveryOut): void {
     this.#inTransaction();
-    if (place.bus === 'recorded') return;
     this.#recorded.run(place.lane, place.epoch, place.sequence);
-    if (place.answer === 'awaited') {
+    if (place.bus === 'onBus' && place.answer === 'awaited') {
       this.#countLane({ lane: place.lane, onBusBytes: -place.sentBytes, onBusCount: -1 });
     }
   }
@@ -283,6 +286,7 @@ function delivery(row: Row): DeliveryOut {
     storedBytes: row.stored_bytes,
     sentBytes: row.sent_bytes,
     attempts: row.attempts,
+    asks: row.asks,
     dueAtMs: row.due_at_ms,
   };
 }

@@ -124,6 +124,7 @@ CREATE TABLE delivery_out (
   stored_bytes     INTEGER NOT NULL,    -- of the parcel, for the budget
   sent_bytes       INTEGER NOT NULL DEFAULT 0, -- of the last publish, for the window
   attempts         INTEGER NOT NULL DEFAULT 0,
+  asks             INTEGER NOT NULL DEFAULT 0, -- how often it was asked for again: an ask during a publish is not answered by it
   due_at_ms        INTEGER NOT NULL DEFAULT 0, -- on the bus: when to publish again without a receipt
   PRIMARY KEY (lane, epoch, sequence)
 ) STRICT, WITHOUT ROWID;

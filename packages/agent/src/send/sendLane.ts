@@ -156,6 +156,8 @@ async function record(
       // A receipt may have come before the acknowledgement: what is on disk now decides, not what was read before.
       const now = database.deliveriesOut.get(delivery);
       if (now === undefined || now.answer === 'closed') continue;
+      // It was refused or asked for again while it was on its way: that ask still waits for a publish of its own.
+      if (now.asks !== delivery.asks) continue;
       const pause = Math.min(limits.resendAfterMs * 2 ** Math.min(now.attempts, 20), limits.resendMostMs);
       database.deliveriesOut.markOnBus(now, sealed.bytes, nowMs + pause);
     }

@@ -1,0 +1,455 @@
+import { randomBytes } from 'node:crypto';
+import { zstdDecompressSync } from 'node:zlib';
+import { BookEntry, RefusalFate } from '@qiao/contract/control';
+import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import { Receipt } from '@qiao/contract/receipt';
+import { checkHeader, decodeContent, parseId, QiaoError } from '@qiao/exchange';
+import { silentLog } from '@qiao/runtime';
+import { describe, expect, test } from 'vitest';
+import { CaptureWorld, RECEIVER_ID } from '../capture/captureWorld.testing.ts';
+import type { DesiredPeer } from '../control/desired.ts';
+import { DEFAULT_SEND_LIMITS, type SendLimits, type SendPorts, type SendService } from './ports.ts';
+import { purgeSettled } from './purge.ts';
+import { createSendParts } from './send.ts';
+
+const text = { type: 'text' } as const;
+
+/** A bus in memory that may be away; what it holds is decoded. */
+class MemoryBus {
+  isConnected = true;
+  readonly messages: { header: DeliveryHeader; body: Uint8Array; part: number }[] = [];
+  failWith: QiaoError | undefined;
+  #waiting: { count: number; resolve: () => void }[] = [];
+
+  async publish(_subject: string, bytes: Uint8Array): Promise<void> {
+    if (this.failWith !== undefined) throw this.failWith;
+    const message = DeliveryMessage.decode(bytes);
+    const header = DeliveryHeader.decode(message.header?.payload ?? new Uint8Array(0));
+    checkHeader(header);
+    this.messages.push({ header, body: message.body, part: message.part });
+    for (const { count, resolve } of this.#waiting) if (this.messages.length >= count) resolve();
+  }
+
+  /** Resolves when it holds this many messages. */
+  async held(count: number): Promise<void> {
+    if (this.messages.length >= count) return;
+    await new Promise<void>((resolve) => this.#waiting.push({ count, resolve }));
+  }
+
+  get sequences(): bigint[] {
+    return this.messages.map(({ header }) => header.sequence);
+  }
+}
+
+/** A source whose rows are packed, and its sending side. Sealing is the identity, so that bodies can be read. */
+class SendWorld extends CaptureWorld {
+  readonly bus = new MemoryBus();
+  token: bigint | undefined = 7n;
+  limits: SendLimits = DEFAULT_SEND_LIMITS;
+  readonly #stop = new AbortController();
+  #running: Promise<unknown> = Promise.resolve();
+  service!: SendService;
+
+  constructor() {
+    super();
+    this.addTable('person', {
+      columns: [
+        { name: 'id', type: text },
+        { name: 'v', type: text },
+      ],
+      key: ['id'],
+      lines: [],
+    });
+  }
+
+  get sendPorts(): SendPorts {
+    const peer = { nodeId: RECEIVER_ID, sealingKey: new Uint8Array(65) } as unknown as DesiredPeer;
+    const withPeer = () => ({ ...this.desired, peers: new Map([[RECEIVER_ID, peer]]) });
+    return {
+      ...this.ports,
+      desired: { current: withPeer, onChange: () => () => undefined },
+      fence: { token: () => this.token, whenGiven: async () => undefined },
+      bus: this.bus,
+      dataSubject: 'qiao.up.demo.health.data',
+      sealing: { name: 'none', seal: async (body) => ({ body, wrappedKey: new Uint8Array(1) }) },
+      clock: { nowMs: () => this.nowMs, sleep: async (_ms, signal) => this.#untilStopped(signal) },
+      log: silentLog(),
+      limits: this.limits,
+      onRoom: () => undefined,
+    };
+  }
+
+  /** Rows become one parcel (or several, by parcelBytes) on every lane. */
+  async pack(lines: string[]): Promise<void> {
+    const table = this.tables.get('person');
+    if (table !== undefined) table.lines = lines;
+    await this.scan();
+    this.service?.wake();
+  }
+
+  start(): SendService {
+    this.service = createSendParts(this.sendPorts);
+    const [send] = this.service.parts;
+    this.#running = send?.run(this.#stop.signal) ?? Promise.resolve();
+    return this.service;
+  }
+
+  /** Resolves when the bus held `count` messages and nothing more waits to be published. */
+  async sent(count: number): Promise<void> {
+    await this.bus.held(count);
+    const { lane, epoch } = this.lane;
+    while (this.database.deliveriesOut.nextRecorded(lane, epoch, 1).length > 0) await new Promise(setImmediate);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  receipt(index: number, over: Partial<Receipt> = {}): Receipt {
+    const header = this.bus.messages[index]?.header as DeliveryHeader;
+    const { laneId, sequence, contentHash, receiverId, epoch } = header;
+    return Receipt.fromPartial({
+      laneId,
+      sequence,
+      contentHash,
+      receiverId,
+      epoch,
+      revision: 1,
+      settled: true,
+      ...over,
+    });
+  }
+
+  answer(index: number, over: Partial<Receipt> = {}) {
+    return this.service.recordReceipt(this.receipt(index, over), signed());
+  }
+
+  get lane() {
+    const [lane] = this.database.lanesOut.all();
+    if (lane === undefined) throw new Error('no lane');
+    return lane;
+  }
+
+  get books(): NonNullable<BookEntry['entry']>['$case'][] {
+    return this.database.books.after(0n, 1_000).map(({ entry }) => BookEntry.decode(entry).entry?.$case ?? 'refusal');
+  }
+
+  async #untilStopped(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return;
+    await new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
+  }
+}
+
+function signed() {
+  return { payload: new Uint8Array(1), suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) };
+}
+
+async function inWorld(work: (world: SendWorld) => Promise<void>): Promise<void> {
+  using world = new SendWorld();
+  world.addLane();
+  try {
+    await work(world);
+  } finally {
+    await world.stop();
+  }
+}
+
+describe('a lane', () => {
+  test('begins with its opening and continues in sequence, chained and within the contract', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      await world.pack(['1\tb', '2\tc']);
+      await world.bus.held(3);
+      expect(world.bus.sequences).toEqual([0n, 1n, 2n]);
+      const [opening, load, change] = world.bus.messages;
+      expect(opening?.header.role?.$case).toBe('opening');
+      expect(load?.header.fencingToken).toBe(7n);
+      expect(load?.header.role).toMatchObject({ value: { loadBegins: true, loadEnds: true } });
+      const sections = decodeContent(zstdDecompressSync(change?.body ?? new Uint8Array()));
+      expect(sections.map(({ kind, rowCount }) => `${kind} ${rowCount}`)).toEqual(['update 1', 'insert 1']);
+      expect(world.books).toEqual(['statement', 'statement']);
+    }));
+
+  test('sends nothing without a fencing token, and says why', () =>
+    inWorld(async (world) => {
+      world.token = undefined;
+      const service = world.start();
+      await world.pack(['1\ta']);
+      expect(service.states()[0]).toMatchObject({ code: 'NO_FENCING_TOKEN', waitingDeliveries: 2n });
+      world.token = 9n;
+      service.wake();
+      await world.sent(2);
+      expect(world.bus.messages[0]?.header.fencingToken).toBe(9n);
+    }));
+
+  test('keeps no more than its window on the bus until receipts come', () =>
+    inWorld(async (world) => {
+      world.limits = { ...DEFAULT_SEND_LIMITS, windowCount: 3 };
+      world.parcelBytes = 64;
+      world.start();
+      world.chunkRows = 1;
+      await world.pack(Array.from({ length: 10 }, (_, i) => `${i}\t${'x'.repeat(60)}`));
+      await world.bus.held(3);
+      await new Promise(setImmediate);
+      expect(world.bus.messages).toHaveLength(3);
+      expect(world.lane.onBusCount).toBe(3);
+      expect(world.answer(0)).toBe('recorded');
+      await world.bus.held(4);
+      expect(world.bus.sequences).toEqual([0n, 1n, 2n, 3n]);
+      expect(world.lane.settledThrough).toBe(0n);
+    }));
+
+  test('publishes again under the same place, content and day when no receipt comes', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.nowMs += 30_001;
+      service.wake();
+      await world.sent(4);
+      const [, first, , again] = world.bus.messages;
+      expect(again?.header).toEqual({ ...first?.header, settledThrough: 0n });
+      expect(world.lane.onBusCount).toBe(2);
+    }));
+
+  test('takes up what was packed before a crash', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      world.reopen();
+      world.start();
+      await world.sent(2);
+      expect(world.bus.sequences).toEqual([0n, 1n]);
+    }));
+
+  test('cuts a large body into parts that its one header names', () =>
+    inWorld(async (world) => {
+      world.parcelBytes = 12 * 1024 * 1024;
+      world.start();
+      // Hexadecimal noise halves under zstd: ten million characters make two parts.
+      await world.pack(Array.from({ length: 10 }, (_, i) => `${i}\t${randomBytes(500_000).toString('hex')}`));
+      await world.bus.held(3);
+      const parts = world.bus.messages.slice(1);
+      expect(parts.map(({ part }) => part)).toEqual([0, 1]);
+      expect(parts[0]?.header).toEqual(parts[1]?.header);
+      const body = Buffer.concat(parts.map((part) => part.body));
+      expect(decodeContent(zstdDecompressSync(body))[0]?.rowCount).toBe(10);
+    }));
+});
+
+describe('a receipt', () => {
+  test('settles its delivery, frees the window and lets the parcel go after its retention', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect([world.answer(0), world.answer(1), world.answer(1)]).toEqual(['recorded', 'recorded', 'known']);
+      expect(world.lane).toMatchObject({
+        settledThrough: 1n,
+        onBusBytes: 0,
+        onBusCount: 0,
+        waitingBytes: 0,
+        waitingCount: 0,
+      });
+      expect(purgeSettled(world.database, world.nowMs)).toBe(0);
+      expect(purgeSettled(world.database, world.nowMs + 1)).toBe(1);
+      expect(world.answer(1, { revision: 2 })).toBe('unknownDelivery');
+    }));
+
+  test('with open rows frees the window but keeps the body', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.answer(0);
+      world.answer(1, { settled: false });
+      expect(world.lane).toMatchObject({ settledThrough: 0n, onBusCount: 0, waitingCount: 0 });
+      expect(purgeSettled(world.database, world.nowMs + 1)).toBe(0);
+      expect(world.answer(1, { revision: 2 })).toBe('recorded');
+      expect(world.lane.settledThrough).toBe(1n);
+      expect(purgeSettled(world.database, world.nowMs + 1)).toBe(1);
+    }));
+
+  test('of another content stops the lane as a fork', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(world.answer(1, { contentHash: new Uint8Array(32) })).toBe('fork');
+      expect(service.states()[0]).toMatchObject({ condition: 'SERVICE_CONDITION_STUCK', code: 'LANE_FORKED' });
+    }));
+
+  test('of somebody who is not the receiver changes nothing', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(world.answer(1, { receiverId: parseId('f'.repeat(32)) })).toBe('unknownDelivery');
+      expect(world.lane.waitingCount).toBe(2);
+    }));
+});
+
+describe('a refusal', () => {
+  const refuse = (world: SendWorld, index: number, fate: RefusalFate, over: object = {}) => {
+    const { laneId, epoch, sequence, contentHash } = world.bus.messages[index]?.header as DeliveryHeader;
+    const words = { code: 'SOME_CODE', message: 'why', hint: 'what next', highestEpoch: 0n };
+    return world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate, ...words, ...over });
+  };
+
+  test('that says later pauses the lane and sends the same again, in order', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(refuse(world, 1, RefusalFate.RESEND)).toBe('later');
+      expect(refuse(world, 0, RefusalFate.RESEND)).toBe('later');
+      expect(world.lane).toMatchObject({ onBusCount: 0, onBusBytes: 0 });
+      expect(world.bus.messages).toHaveLength(2);
+      world.nowMs += 501;
+      service.wake();
+      await world.bus.held(4);
+      expect(world.bus.sequences.slice(2)).toEqual([0n, 1n]);
+      expect(world.books).toEqual(['statement', 'refusal']);
+    }));
+
+  test('that never ends otherwise is closed by a void of the same place, hash and counts', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(refuse(world, 1, RefusalFate.VOID, { code: 'DESTINATION_NOT_BOUND' })).toBe('voided');
+      await world.sent(3);
+      const [, rows, closing] = world.bus.messages;
+      expect(closing?.header.role).toEqual({ $case: 'void', value: { code: 'DESTINATION_NOT_BOUND', reason: 'why' } });
+      expect(closing?.header.parts).toEqual([]);
+      for (const field of ['sequence', 'contentHash', 'counts', 'previousChain', 'sealedAtMs'] as const) {
+        expect(closing?.header[field]).toEqual(rows?.header[field]);
+      }
+      expect(world.books).toEqual(['statement', 'refusal', 'settlement']);
+      // Refused as well: then nobody will answer, and our settlement is the last word.
+      expect(refuse(world, 2, RefusalFate.VOID)).toBe('closed');
+      expect(world.lane.waitingCount).toBe(1);
+    }));
+
+  test('that stops leaves the lane stuck until a newer version', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(refuse(world, 1, RefusalFate.STOP)).toBe('stuck');
+      expect(service.states()[0]).toMatchObject({
+        condition: 'SERVICE_CONDITION_STUCK',
+        code: 'SOME_CODE',
+        hint: 'what next',
+      });
+      world.version = 2;
+      service.wake();
+      await world.bus.held(3);
+      expect(world.bus.sequences.at(-1)).toBe(1n);
+    }));
+
+  test('of an old epoch begins a new one above it, closes the old in the books and loads again', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const oldEpoch = world.bus.messages[0]?.header.epoch;
+      expect(refuse(world, 1, RefusalFate.NEW_EPOCH, { highestEpoch: 4n })).toBe('reopened');
+      await world.bus.held(3);
+      const opening = world.bus.messages[2]?.header;
+      expect(opening).toMatchObject({ sequence: 0n, epoch: { ordinal: 5n } });
+      expect(opening?.role).toMatchObject({ value: { previous: oldEpoch, previousLastSequence: 1n } });
+      expect(world.lane).toMatchObject({ phase: 'loading', waitingCount: 1 });
+      expect(world.books).toEqual(['statement', 'refusal', 'settlement']);
+      // The refusal's twin is late: it speaks of an epoch that is over.
+      expect(refuse(world, 0, RefusalFate.NEW_EPOCH, { highestEpoch: 4n })).toBe('ignored');
+      await world.pack(['1\ta']);
+      await world.bus.held(4);
+      expect(world.bus.messages[3]?.header.role).toMatchObject({ value: { loadBegins: true, loadEnds: true } });
+    }));
+});
+
+describe('a resend request', () => {
+  test('publishes again what was asked for, settled or not', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.pack(['1\tb']);
+      await world.sent(3);
+      world.answer(0);
+      world.answer(1);
+      const { laneId, epoch } = world.bus.messages[0]?.header as DeliveryHeader;
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'mark moved backwards' };
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 2 });
+      await world.sent(5);
+      expect(world.bus.sequences.slice(3)).toEqual([1n, 2n]);
+      expect(world.lane).toMatchObject({ onBusCount: 1, waitingCount: 1 });
+    }));
+
+  test('for what is past its retention begins a new epoch', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.answer(0);
+      world.answer(1);
+      purgeSettled(world.database, world.nowMs + 1);
+      const { laneId, epoch } = world.bus.messages[0]?.header as DeliveryHeader;
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap' };
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'reopened' });
+      expect(world.lane).toMatchObject({ epoch: 2n, phase: 'loading' });
+    }));
+});
+
+test('a lane that ends is closed in the books and sends nothing more', () =>
+  inWorld(async (world) => {
+    world.bus.isConnected = false;
+    const service = world.start();
+    await world.pack(['1\ta']);
+    world.lanes = world.lanes.map((lane) => ({ ...lane, ended: true }));
+    service.wake();
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    expect(world.lane).toMatchObject({ phase: 'ended', waitingCount: 0 });
+    expect(world.books).toEqual(['statement', 'settlement']);
+    expect(service.states()).toEqual([]);
+  }));
+
+test('an exchange database older than the hub knows gives nothing it holds to the bus', () =>
+  inWorld(async (world) => {
+    await world.pack(['1\ta']);
+    world.lanes = world.lanes.map((lane) => ({ ...lane, highestEpoch: 3n }));
+    world.start();
+    await world.bus.held(1);
+    expect(world.bus.messages[0]?.header).toMatchObject({ sequence: 0n, epoch: { ordinal: 4n } });
+    expect(world.lane.phase).toBe('loading');
+  }));
+
+test('a lane past its budget gives up its bodies and loads anew once its destination answers', () =>
+  inWorld(async (world) => {
+    world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 10 };
+    const service = world.start();
+    await world.pack(['1\ta']);
+    service.wake();
+    await world.sent(2);
+    expect(world.lane).toMatchObject({ phase: 'suspended', epoch: 2n, waitingCount: 1 });
+    expect(world.books).toEqual(['statement', 'settlement']);
+    const opening = world.bus.messages.findIndex(({ header }) => header.epoch?.ordinal === 2n);
+    expect(world.answer(opening)).toBe('recorded');
+    expect(world.lane.phase).toBe('loading');
+  }));
+
+test('a refusal that comes before the acknowledgement is not taken for answered by it', () =>
+  inWorld(async (world) => {
+    world.start();
+    await world.pack(['1\ta']);
+    // The bus holds both; the outbox has not noted it yet.
+    await world.bus.held(2);
+    const { laneId, epoch, sequence, contentHash } = world.bus.messages[1]?.header as DeliveryHeader;
+    const words = { code: 'DESTINATION_NOT_BOUND', message: 'why', hint: '', highestEpoch: 0n };
+    world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate: RefusalFate.VOID, ...words });
+    await world.sent(3);
+    expect(world.bus.messages[2]?.header.role?.$case).toBe('void');
+  }));
