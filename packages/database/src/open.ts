@@ -42,7 +42,7 @@ function openFile(file: string): Sqlite.Database {
   } catch (error) {
     throw new QiaoError(
       'DATABASE_UNREADABLE',
-      `cannot open ${file}: ${error instanceof Error ? error.message : error}`,
+      `cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`,
       {
         hint: 'check that the folder exists and that this user may write to it',
         cause: error,

@@ -228,7 +228,7 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
     store,
     clock,
     log,
-    snapshotOf: desired.snapshotOf,
+    snapshotOf: (nodeId: string) => desired.snapshotOf(nodeId),
     fenced,
     learnEpoch: async (laneId: string, senderId: string, epoch: { ordinal: bigint; nonce: Uint8Array }) => {
       if (table.lane(laneId)?.senderId === senderId) await books.openEpoch(laneId, epoch.ordinal, epoch.nonce);

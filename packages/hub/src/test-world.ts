@@ -10,7 +10,7 @@ import { ControlMessage } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
 import { openDatabase } from '@qiao/database';
-import { idText, parseId } from '@qiao/exchange';
+import { idText } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, readCertificate, Signer } from '@qiao/security';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables, type NodeRoleName } from './hub-database.ts';
@@ -20,7 +20,7 @@ import { insertNode } from './registry/nodes.ts';
 export const START_MS = Date.UTC(2026, 0, 15, 12);
 
 /** A clock that stands still until a test moves it. */
-export class TestClock implements Clock {
+class TestClock implements Clock {
   ms = START_MS;
   nowMs(): number {
     return this.ms;
@@ -263,4 +263,4 @@ async function makeNode(
 }
 
 /** The identity as the tables write it. */
-export { idText, parseId };
+export { idText };

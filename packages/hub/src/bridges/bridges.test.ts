@@ -67,7 +67,7 @@ async function platform() {
   const asked: string[] = [];
   const silent = new Set<string>();
   const problems = new Map<string, CommandResult['problems']>();
-  let duringCheck = async () => undefined as undefined;
+  let duringCheck: () => Promise<unknown> = async () => undefined;
   const ports: BridgePorts = {
     store: world.store,
     clock: world.clock,

@@ -77,7 +77,7 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   }
 
   async function bringOut(): Promise<void> {
-    for (const code of [...owed]) {
+    for (const code of owed) {
       const signed = await storedByCode(ports.store, code);
       // Taken off first: a change that comes while it is on its way puts it back.
       owed.delete(code);

@@ -70,7 +70,7 @@ export async function invite(ports: IdentityPorts, request: InviteRequest, actor
   };
 }
 
-export function roleOf(role: NodeRole): NodeRoleName | undefined {
+function roleOf(role: NodeRole): NodeRoleName | undefined {
   switch (role) {
     case NodeRole.AGENT:
       return 'agent';

@@ -24,7 +24,7 @@ import type { DeliveryHeader } from '@qiao/contract/delivery';
  * - DESTINATION_REVOKED: the receiver's rights were ended; it may join again.
  * - DESTINATION_BUSY: the receiver's share of the bus is full.
  */
-export const REFUSALS = {
+const REFUSALS = {
   MESSAGE_UNREADABLE: { fate: RefusalFate.RESEND, hint: 'qiao bridge refusals' },
   SENDER_MISMATCH: { fate: RefusalFate.STOP, hint: 'qiao node list  # is this identity used on two machines?' },
   NODE_REVOKED: { fate: RefusalFate.STOP, hint: 'qiao node list' },
