@@ -4,7 +4,7 @@
  * types travel. Buses, lanes' protocol and files of the agent are none of its business.
  *
  * An adapter's folder has the same files in each: `dataSource.ts` (exports `openPostgres` / `openSqlite`), `session.ts`, `describe.ts`,
- * `types.ts`, `check.ts`, `source.ts`, `target.ts`, `TYPES.md`.
+ * `types.ts`, `check.ts`, `createTable.ts`, `source.ts`, `target.ts`, `TYPES.md`.
  */
 import type { ColumnType, Filter, Kind, OutcomeCell, Problem, Section } from '@qiao/exchange';
 

@@ -2,7 +2,7 @@
 import { type Filter, parseFilter } from '@qiao/exchange';
 import { describe, expect, test } from 'vitest';
 import { defaultJournalColumns, type TargetTable } from '../adapter.ts';
-import { applied, type Fixture, integer, mirror, openLane, section, text } from './fixture.ts';
+import { applied, type Fixture, integer, mirror, openLane, scan, section, snapshotTable, text } from './fixture.ts';
 
 const COLUMNS = ['id', 'city', 'x'];
 const DDL = 'CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, city text, x text, own text)';
@@ -258,7 +258,6 @@ export function rowsContract(make: () => Promise<Fixture>): void {
       expect(first.cells).toEqual(['v insert inserted 3']);
       const again = await applied(target, lane.next([section('v', 'update', names, rows)]));
       expect(again.cells).toEqual(['v update unchanged 3']);
-      const { scan, snapshotTable } = await import('./fixture.ts');
       const read = await scan(fixture.dataSource, await snapshotTable(fixture.dataSource, 'v', names));
       expect(read.rows.toSorted((a, b) => Number(b[0]) - Number(a[0]))).toEqual(
         rows.toSorted((a, b) => Number(b[0]) - Number(a[0])),

@@ -13,8 +13,9 @@ import type {
   Target,
   TargetTable,
 } from '../adapter.ts';
-import { checkSource, checkTarget } from './check.ts';
-import { createTableSql } from './create.ts';
+import { checkSource } from './check.ts';
+import { checkTarget } from './checkTarget.ts';
+import { createTableSql } from './createTable.ts';
 import { description, listTables, readTable } from './describe.ts';
 import { type Connection, failure, openReader, openWriter, patiently } from './session.ts';
 import { takeSnapshot } from './source.ts';
@@ -71,13 +72,14 @@ class SqliteDataSource implements DataSource {
   }
 
   async snapshot(options: { readonly signal: AbortSignal; readonly maxMs: number }): Promise<SourceSnapshot> {
-    const snapshot = await takeSnapshot(this.#file, options);
-    this.#open.add({ close: () => Promise.resolve(snapshot[Symbol.asyncDispose]()) });
+    const snapshot = await takeSnapshot(this.#file, options, () => this.#open.delete(entry));
+    const entry = { close: () => Promise.resolve(snapshot[Symbol.asyncDispose]()) };
+    this.#open.add(entry);
     return snapshot;
   }
 
   async openTarget(): Promise<Target> {
-    const target = openTarget(this.#file);
+    const target = openTarget(this.#file, () => this.#open.delete(target));
     this.#open.add(target);
     return target;
   }
@@ -95,6 +97,7 @@ class SqliteDataSource implements DataSource {
   }
 
   async close(): Promise<void> {
+    // Closing an entry takes it out of the set, which iteration allows.
     for (const each of this.#open) await each.close();
     this.#open.clear();
   }

@@ -132,13 +132,18 @@ export function description(
   return {
     ref: { name: table.name },
     kind: table.kind === 'view' ? 'view' : 'table',
-    columns: table.columns.map(({ declared: _, ...column }) => column),
+    columns: table.columns.map(publicColumn),
     primaryKey: table.primaryKey,
     uniqueKeys: table.uniqueKeys.map((key) => key.columns),
     foreignKeys: table.foreignKeys,
     estimatedRows: estimate(db, table),
     isEmpty: () => open((reader) => isEmpty(reader, table.name)),
   };
+}
+
+/** Without what only this adapter needs. */
+function publicColumn({ name, type, nativeType, nullable, generated, hasDefault }: SqliteColumn): ColumnDescription {
+  return { name, type, nativeType, nullable, generated, hasDefault };
 }
 
 export function isEmpty(db: Connection, table: string): boolean {

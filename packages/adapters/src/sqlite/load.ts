@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ApplyWork, ExtraRows, TargetTable } from '../adapter.ts';
 import { guardStops, loadTableName, loadTablePrefix } from '../mark.ts';
-import { TargetColumns } from './plan.ts';
+import { TargetColumns } from './columns.ts';
 import { refusalOf } from './rows.ts';
 import { type Connection, quote } from './session.ts';
 import { Unfit } from './values.ts';

@@ -10,8 +10,11 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kind, Matrix, type Outcome, QiaoError, type Section, unescapeField } from '@qiao/exchange';
 import type { QuarantinedRow, TargetTable } from '../adapter.ts';
+import { schemaError, TargetColumns } from './columns.ts';
+import type { Journal } from './journalPlan.ts';
 import type { LoadNotes } from './load.ts';
-import { type Journal, type RowPlan, type RowRefusal, rowPlan, schemaError, TargetColumns } from './plan.ts';
+import { rowPlan } from './plan.ts';
+import type { RowPlan, RowRefusal } from './rowPlan.ts';
 import { type Connection, sqliteCode } from './session.ts';
 import type { StoredValue } from './values.ts';
 

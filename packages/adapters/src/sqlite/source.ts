@@ -1,25 +1,17 @@
 /**
- * Reads tables for capture, without harming those who write to them.
- *
- * In WAL mode one read transaction is held for the whole snapshot: writers go on, the reader sees one state. In rollback-journal mode a
- * read transaction stops every commit, so it is held for at most half a second, given up for a moment, and taken again; the scan goes on by
- * key. If nobody committed in the meantime the whole is still one snapshot; if somebody did, `consistency` turns to 'chunks': every row is
- * as committed at some moment of the scan, no row is torn, a row that stays is seen exactly once, and a row that was inserted, deleted or given another key
- * meanwhile may be seen or not; the next scan brings it.
+ * Reads tables for capture: row by row into row text, a bounded number at a time. How long the file is locked meanwhile is `readLock.ts`'s, and
+ * what a value is, `cells.ts`'s.
  */
 
 import { isUtf8 } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { escapeField, MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
 import type { RefusedRows, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
 import { type CellReader, cellReader, LARGE_MARKER, Refusal, SUSPECT_TEXT } from './cells.ts';
 import { readTable } from './describe.ts';
-import { type Connection, failure, isWal, openReader, patiently, quote } from './session.ts';
-
-/** How long writers of a rollback-journal database may find it locked by us, and how long they then have for themselves. */
-const HOLD_MS = 500;
-const PAUSE_MS = 50;
+import { ReadLock } from './readLock.ts';
+import { type Connection, failure, openReader, quote } from './session.ts';
 
 const CHUNK_BYTES = 512 * 1024;
 const MOST_ROWS = 2000;
@@ -33,75 +25,16 @@ const NEEDS_ESCAPE = /[\\\t\n\r]/;
 export async function takeSnapshot(
   file: string,
   options: { readonly signal: AbortSignal; readonly maxMs: number },
+  onClose: () => void = () => undefined,
 ): Promise<SourceSnapshot> {
   const db = openReader(file);
   try {
     const lock = new ReadLock(db, file, options.signal);
     await lock.take();
-    return new SqliteSnapshot(db, file, lock, options.signal, performance.now() + options.maxMs, options.maxMs);
+    return new SqliteSnapshot(db, file, lock, options, onClose);
   } catch (error) {
     db.close();
     throw failure(error, 'SOURCE_UNAVAILABLE', file);
-  }
-}
-
-/** The read transaction, and when it has to be given up. */
-class ReadLock {
-  readonly #db: Connection;
-  readonly #file: string;
-  readonly #signal: AbortSignal;
-  readonly #isWal: boolean;
-  #timer: NodeJS.Timeout | undefined;
-  #version: unknown;
-  #isTorn = false;
-  #mustPause = false;
-
-  constructor(db: Connection, file: string, signal: AbortSignal) {
-    this.#db = db;
-    this.#file = file;
-    this.#signal = signal;
-    this.#isWal = isWal(db);
-  }
-
-  get isTorn(): boolean {
-    return this.#isTorn;
-  }
-
-  /** Makes sure that a transaction is open. */
-  async take(): Promise<void> {
-    if (this.#db.inTransaction) return;
-    if (this.#mustPause) {
-      this.#mustPause = false;
-      await sleep(PAUSE_MS, undefined, { signal: this.#signal });
-    }
-    await patiently(() => {
-      this.#db.exec('BEGIN');
-      try {
-        // BEGIN alone takes nothing: the first read does.
-        const version = this.#db.pragma('data_version', { simple: true });
-        this.#db.prepare('SELECT count(*) FROM sqlite_schema').get();
-        if (this.#version !== undefined && version !== this.#version) this.#isTorn = true;
-        this.#version = version;
-      } catch (error) {
-        this.#db.exec('ROLLBACK');
-        throw error;
-      }
-    }, this.#signal);
-    if (this.#isWal) return;
-    // A timer and not a check between chunks: whoever reads us may take its time over one chunk.
-    this.#timer = setTimeout(() => this.release(), HOLD_MS);
-    this.#timer.unref();
-  }
-
-  release(): void {
-    clearTimeout(this.#timer);
-    if (!this.#db.open || !this.#db.inTransaction) return;
-    this.#mustPause = true;
-    try {
-      this.#db.exec('COMMIT');
-    } catch (error) {
-      throw failure(error, 'SOURCE_UNAVAILABLE', this.#file);
-    }
   }
 }
 
@@ -112,14 +45,22 @@ class SqliteSnapshot implements SourceSnapshot {
   readonly #signal: AbortSignal;
   readonly #deadline: number;
   readonly #maxMs: number;
+  readonly #onClose: () => void;
 
-  constructor(db: Connection, file: string, lock: ReadLock, signal: AbortSignal, deadline: number, maxMs: number) {
+  constructor(
+    db: Connection,
+    file: string,
+    lock: ReadLock,
+    options: { readonly signal: AbortSignal; readonly maxMs: number },
+    onClose: () => void,
+  ) {
     this.#db = db;
     this.#file = file;
     this.#lock = lock;
-    this.#signal = signal;
-    this.#deadline = deadline;
-    this.#maxMs = maxMs;
+    this.#signal = options.signal;
+    this.#deadline = performance.now() + options.maxMs;
+    this.#maxMs = options.maxMs;
+    this.#onClose = onClose;
   }
 
   get consistency(): 'snapshot' | 'chunks' {
@@ -149,8 +90,12 @@ class SqliteSnapshot implements SourceSnapshot {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#db.open) return;
-    this.#lock.release();
-    this.#db.close();
+    try {
+      this.#lock.release();
+    } finally {
+      this.#db.close();
+      this.#onClose();
+    }
   }
 }
 

@@ -35,21 +35,27 @@ const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND 
 // Answers of the epoch before stay until the new one is known to run: a sender may still ask for them.
 const PURGE_OLDER = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch < ?`;
 
-/** Opens the apply side. `nowMs` dates the target id. Throws FILE_MISSING, TARGET_UNAVAILABLE. */
-export function openTarget(file: string, nowMs: () => number = Date.now): SqliteTarget {
-  return new SqliteTarget(openWriter(file), file, nowMs);
+/** Opens the apply side; `nowMs` dates the target id. Throws FILE_MISSING, TARGET_UNAVAILABLE. */
+export function openTarget(
+  file: string,
+  onClose: () => void = () => undefined,
+  nowMs: () => number = Date.now,
+): SqliteTarget {
+  return new SqliteTarget(openWriter(file), file, onClose, nowMs);
 }
 
 export class SqliteTarget implements Target {
   readonly #db: Connection;
   readonly #file: string;
+  readonly #onClose: () => void;
   readonly #nowMs: () => number;
   /** One transaction at a time: its awaits must not let another call write on the same connection. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(db: Connection, file: string, nowMs: () => number) {
+  constructor(db: Connection, file: string, onClose: () => void, nowMs: () => number) {
     this.#db = db;
     this.#file = file;
+    this.#onClose = onClose;
     this.#nowMs = nowMs;
   }
 
@@ -90,7 +96,9 @@ export class SqliteTarget implements Target {
 
   async close(): Promise<void> {
     await this.#turn.catch(() => undefined);
-    if (this.#db.open) this.#db.close();
+    if (!this.#db.open) return;
+    this.#db.close();
+    this.#onClose();
   }
 
   async #apply(work: ApplyWork, rollback: () => void): Promise<ApplyResult> {
