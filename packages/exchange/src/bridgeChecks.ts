@@ -19,6 +19,8 @@ export interface BridgeParts {
   /** Names of all source tables, also of those that could not be read. */
   tableNames: readonly string[];
   destinations: readonly (Destination | undefined)[];
+  /** Per destination, the source tables that it names, also where the destination could not be read. */
+  landedNames: readonly (readonly string[])[];
 }
 
 /** Every problem across the parts. */
@@ -49,44 +51,24 @@ function sourceProblems({ source, tableNames }: BridgeParts): Problem[] {
   return problems;
 }
 
-function destinationProblems({ source, tableNames, destinations }: BridgeParts, index: number): Problem[] {
+function destinationProblems(parts: BridgeParts, index: number): Problem[] {
+  const { source, tableNames, destinations } = parts;
   const destination = destinations[index];
-  if (destination === undefined) return [];
-  const problems: Problem[] = [];
+  const problems = landedNameProblems(tableNames, parts.landedNames[index] ?? [], index);
+  if (destination === undefined) return problems;
   const add = (code: string, at: string, message: string, hint: string): void => {
     problems.push({ code, path: `destinations[${index}]${at}`, message, hint });
   };
   const same = destinations.findIndex((each) => each !== undefined && isSamePlace(each, destination));
   if (same !== index) {
-    add(
-      'DESTINATION_TWICE',
-      '',
-      `Found ${placeText(destination)} as destinations[${same}] already.`,
-      'Name its tables in one destination.',
-    );
-  }
-  for (const name of tableNames) {
-    if (!Object.hasOwn(destination.tables, name)) {
-      add(
-        'TABLE_NOT_LANDED',
-        '.tables',
-        `Found no entry for table ${name}; every table of the source lands at every destination.`,
-        `Add ${name}: {to: TABLE}, or carry it in a bridge of its own.`,
-      );
-    }
+    const message = `Found ${placeText(destination)} as destinations[${same}] already.`;
+    add('DESTINATION_TWICE', '', message, 'Name its tables in one destination.');
   }
   for (const [name, target] of Object.entries(destination.tables)) {
     const at = pathText(['tables', name]);
-    if (!tableNames.includes(name)) {
-      add(
-        'TABLE_UNKNOWN',
-        `.${at}`,
-        `Found table ${name}; the source of this bridge has none of that name.`,
-        didYouMean(name, tableNames),
-      );
-    }
-    for (const problem of landingProblems(target))
+    for (const problem of landingProblems(target)) {
       add(problem.code, `.${at}${problem.path}`, problem.message, problem.hint);
+    }
     const origin = source.tables.find((table) => table?.name === name);
     if (
       origin !== undefined &&
@@ -94,15 +76,36 @@ function destinationProblems({ source, tableNames, destinations }: BridgeParts, 
       target.to === origin.name &&
       (target.schema ?? '') === (origin.schema ?? '')
     ) {
-      add(
-        'LANDS_ON_ITS_SOURCE',
-        `.${at}.to`,
-        `Found table ${name} as its own destination.`,
-        'Name another table or data source.',
-      );
+      const hint = 'Name another table or data source.';
+      add('LANDS_ON_ITS_SOURCE', `.${at}.to`, `Found table ${name} as its own destination.`, hint);
     }
   }
   return problems;
+}
+
+/** A parcel serves every lane of its bridge, so every destination takes every table, and no other. */
+function landedNameProblems(tableNames: readonly string[], landedNames: readonly string[], index: number): Problem[] {
+  const missing = tableNames
+    .filter((name) => !landedNames.includes(name))
+    .map(
+      (name): Problem => ({
+        code: 'TABLE_NOT_LANDED',
+        path: `destinations[${index}].tables`,
+        message: `Found no entry for table ${name}; every table of the source lands at every destination.`,
+        hint: `Add ${name}: {to: TABLE}, or carry it in a bridge of its own.`,
+      }),
+    );
+  const unknown = landedNames
+    .filter((name) => !tableNames.includes(name))
+    .map(
+      (name): Problem => ({
+        code: 'TABLE_UNKNOWN',
+        path: `destinations[${index}].${pathText(['tables', name])}`,
+        message: `Found table ${name}; the source of this bridge has none of that name.`,
+        hint: didYouMean(name, tableNames),
+      }),
+    );
+  return [...missing, ...unknown];
 }
 
 function landingProblems(target: DestinationTable): Problem[] {

@@ -30,7 +30,7 @@ const columnName = name(COLUMN_NAME_MAX, 'a column name');
 const schemaName = name(TABLE_NAME_MAX, 'a schema name');
 
 const duration = (leastMs: number, mostMs: number, what: string) =>
-  z.string().refine(
+  z.string(what).refine(
     (text) => {
       const ms = parseDuration(text);
       return ms !== undefined && ms >= leastMs && ms <= mostMs;
@@ -157,7 +157,7 @@ export const bridgeSchema = z.strictObject({
     .optional(),
   explainedAlertShare: share.optional(),
   windowBytes: z
-    .string()
+    .string('a size from 64KiB to 1GiB, such as 16MiB')
     .refine(
       (text) => {
         const bytes = parseBytes(text);

@@ -8,7 +8,7 @@ const UNIT_BYTES: Readonly<Record<string, number>> = { GiB: 1024 ** 3, MiB: 1024
 
 /** Milliseconds of a duration text; undefined for anything else, also past 2^53. */
 export function parseDuration(text: string): number | undefined {
-  return parse(text, /^(\d{1,15})(ms|s|m|h|d)$/, UNIT_MS);
+  return parse(text, /^(\d{1,16})(ms|s|m|h|d)$/, UNIT_MS);
 }
 
 /** The shortest exact text of a whole number of milliseconds: 300000 → `5m`. */
@@ -18,7 +18,7 @@ export function durationText(ms: number): string {
 
 /** Bytes of a size text; undefined for anything else, also past 2^53. */
 export function parseBytes(text: string): number | undefined {
-  return parse(text, /^(\d{1,15}) ?(B|KiB|MiB|GiB)$/, UNIT_BYTES);
+  return parse(text, /^(\d{1,16}) ?(B|KiB|MiB|GiB)$/, UNIT_BYTES);
 }
 
 /** The shortest exact text of a whole number of bytes: 16777216 → `16MiB`. */

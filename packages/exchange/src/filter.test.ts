@@ -267,7 +267,7 @@ describe('the filter language', () => {
 
   test('a pattern of many wildcards stays quick', () => {
     const parsed = parseFilter(`a LIKE '${'%a'.repeat(40)}%b'`).filter as Filter;
-    const startedAt = performance.now();
+    const before = process.threadCpuUsage();
     expect(
       evaluateFilter(
         parsed,
@@ -275,7 +275,7 @@ describe('the filter language', () => {
         () => ({ type: 'text' }),
       ),
     ).toBe(false);
-    expect(performance.now() - startedAt).toBeLessThan(1000);
+    expect(process.threadCpuUsage(before).user).toBeLessThan(1_000_000);
   });
 });
 

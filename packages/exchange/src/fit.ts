@@ -159,9 +159,11 @@ function fitIntoText(source: Exclude<ColumnType, { type: 'text' }>, target: Of<'
   return EXACT;
 }
 
-/** Characters of the longest canonical text. */
-function longestText(type: Exclude<ColumnType, { type: 'text' }>): number {
+/** Characters of a type's longest canonical text; Infinity where there is no limit. */
+export function longestText(type: ColumnType): number {
   switch (type.type) {
+    case 'text':
+      return type.maxLength ?? Number.POSITIVE_INFINITY;
     case 'integer':
       if (type.unsigned) return type.bits === 64 ? 20 : INTEGER_DIGITS[type.bits];
       return INTEGER_DIGITS[type.bits] + 1;

@@ -146,6 +146,10 @@ function partsOf(value: unknown): Parameters<typeof bridgeProblems>[0] {
       const { data } = destinationSchema.safeParse(destination);
       return data === undefined ? undefined : destinationOf(data);
     }),
+    landedNames: listAt(value, 'destinations').map((destination) => {
+      const tables = at(destination, 'tables');
+      return typeof tables === 'object' && tables !== null ? Object.keys(tables) : [];
+    }),
   };
 }
 

@@ -9,6 +9,9 @@ import { didYouMean } from './nearestName.ts';
 type Path = readonly PropertyKey[];
 type Issue = z.core.$ZodIssue;
 
+// Of one mapping; a file that is something else altogether would list itself.
+const MOST_UNKNOWN_KEYS = 50;
+
 /** Every problem of `input` under `schema`; empty when it fits. Unknown keys do not hide the rest. */
 export function schemaProblems(schema: z.ZodType, input: unknown): Problem[] {
   const { known, unknown } = divideKeys(schema, input);
@@ -58,7 +61,7 @@ function problemsOf(schema: z.ZodType, input: unknown, issues: readonly Issue[])
   return flatIssues(issues, input).flatMap(({ issue, path }): Problem[] => {
     if (issue.code === 'unrecognized_keys') {
       const known = keysAt(schema, path);
-      return issue.keys.map((key) => ({
+      return issue.keys.slice(0, MOST_UNKNOWN_KEYS).map((key) => ({
         code: 'UNKNOWN_KEY',
         path: pathText([...path, key]),
         message: `Found key ${key}; expected one of ${known.join(', ')}.`,
@@ -85,6 +88,7 @@ function hintFor(issue: Issue, path: Path, found: unknown): string {
   if (
     issue.code === 'invalid_type' &&
     issue.expected === 'string' &&
+    !hasOwnMessage(issue) &&
     (typeof found === 'number' || typeof found === 'boolean')
   ) {
     return `Write it in quotes: "${String(found)}".`;
@@ -96,7 +100,7 @@ function hintFor(issue: Issue, path: Path, found: unknown): string {
 function expectedText(issue: Issue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return TYPE_NAMES[issue.expected] ?? issue.expected;
+      return hasOwnMessage(issue) ? issue.message : (TYPE_NAMES[issue.expected] ?? issue.expected);
     case 'invalid_value':
       return issue.values
         .map(String)
@@ -116,6 +120,11 @@ function expectedText(issue: Issue): string {
     default:
       return issue satisfies never;
   }
+}
+
+/** The rule says itself what it expects; zod's own sentences all begin alike. */
+function hasOwnMessage(issue: Issue): boolean {
+  return !issue.message.startsWith('Invalid ');
 }
 
 const TYPE_NAMES: Readonly<Record<string, string>> = {

@@ -7,6 +7,7 @@ import type { ColumnType } from './columnType.ts';
 import { type Problem, ProblemsError } from './errors.ts';
 import { type CompiledFilter, checkFilter, compileFilter } from './evaluateFilter.ts';
 import { filterColumns, parseFilter } from './filter.ts';
+import { longestText } from './fit.ts';
 import { didYouMean } from './nearestName.ts';
 import type { TableLayout } from './parcel.ts';
 import { traceNames } from './transformNames.ts';
@@ -64,10 +65,6 @@ export function compileTransform(
   const { passes, problem } = compileWhere(table, columns);
   if (problem !== undefined) problems.push(problem);
   if (key.length === 0) problems.push(keyMissing(table.name));
-  for (const name of key) {
-    if (!carried.has(name) && table.key === undefined && table.columns === undefined)
-      problems.push(keyMissing(table.name, name));
-  }
   if (problems.length > 0) throw new ProblemsError(problems, { code: 'TRANSFORM_INVALID' });
 
   // Where each field comes from, key first.
@@ -142,12 +139,24 @@ function compileSteps(table: BridgeTable, sources: readonly string[], types: Col
     }
     const column = 'mask' in transform ? transform.mask.column : transform.dictionary.column;
     const position = present.indexOf(column);
-    types[position] = { type: 'text' };
+    types[position] = changedType(transform, types[position] as ColumnType);
     const change =
       'mask' in transform ? maskField(transform.mask, position) : translateField(transform.dictionary, position);
     steps.push({ position, change });
   }
   return steps;
+}
+
+/** Text as long as the longest value can get: a narrower target must not be refused for values that cannot come. */
+function changedType(transform: { dictionary: Dictionary } | { mask: Mask }, source: ColumnType): ColumnType {
+  // Masking keeps the number of characters.
+  let longest = longestText(source);
+  if ('dictionary' in transform) {
+    const { map, otherwise } = transform.dictionary;
+    const translated = Object.values(map).reduce((most, text) => Math.max(most, [...text].length), 1);
+    longest = otherwise === 'keep' ? Math.max(longest, translated) : translated;
+  }
+  return Number.isFinite(longest) ? { type: 'text', maxLength: longest } : { type: 'text' };
 }
 
 function translateField({ map, otherwise }: Dictionary, position: number): Step['change'] {
@@ -189,14 +198,11 @@ function isMissing(value: string | null): boolean {
   return value === null || value.trim() === '';
 }
 
-function keyMissing(table: string, column?: string): Problem {
+function keyMissing(table: string): Problem {
   return {
     code: 'KEY_MISSING',
     path: `${table}.key`,
-    message:
-      column === undefined
-        ? `Found no key for table ${table}.`
-        : `Found key column ${column} missing from the columns as read.`,
+    message: `Found no key for table ${table}.`,
     hint: 'Give the table a primary key, or name unique NOT NULL columns in key:.',
   };
 }
