@@ -1,5 +1,5 @@
 import type { Section } from '@qiao/exchange';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { heldCells, keyTextOf, splitHeld } from './held.ts';
 

@@ -110,9 +110,9 @@ function countDifference(header: DeliveryHeader, found: readonly KindCount[]): s
     const claim = claimed.get(table);
     if (
       claim === undefined ||
-      Number(claim.inserts) !== Number(inserts) ||
-      Number(claim.updates) !== Number(updates) ||
-      Number(claim.deletes) !== Number(deletes)
+      Number(claim.inserts) !== inserts ||
+      Number(claim.updates) !== updates ||
+      Number(claim.deletes) !== deletes
     ) {
       return `the header's counts for a table differ from the ${inserts} inserts, ${updates} updates, ${deletes} deletes it carries`;
     }

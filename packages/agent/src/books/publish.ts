@@ -11,7 +11,7 @@ export interface BooksPorts {
   readonly fence: Fence;
   /** This node's certificate (DER), so that the monitor checks every signature itself. */
   readonly certificate: Uint8Array;
-  publish(bytes: Uint8Array): Promise<void>;
+  readonly publish: (bytes: Uint8Array) => Promise<void>;
   /** Woken when an entry was written or the monitor spoke. */
   readonly wakeup: Wakeup;
   readonly clock: Clock;

@@ -51,9 +51,9 @@ export function commandsPart(ports: CommandPorts): Part {
 /** Throws COMMAND_INVALID, COMMAND_FOREIGN, COMMAND_EXPIRED or the signature's own errors. */
 function openCommand(bytes: Uint8Array, ports: CommandPorts): Command {
   let command: Command;
-  const signed = decode(bytes, Signed.decode);
+  const signed = decode(bytes, (encoded) => Signed.decode(encoded));
   ports.trust.checkSigned('qiao.command.v1', signed, ports.hubCertificate);
-  command = decode(signed.payload, Command.decode);
+  command = decode(signed.payload, (encoded) => Command.decode(encoded));
   if (idOrEmpty(command.nodeId) !== ports.nodeId || idOrEmpty(command.id) === '') {
     throw new QiaoError(
       'COMMAND_FOREIGN',

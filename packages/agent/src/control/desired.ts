@@ -71,7 +71,7 @@ export function createDesiredState(): DesiredState {
     current: () => current,
     replace(desired) {
       current = desired;
-      for (const listener of [...listeners]) listener(desired);
+      for (const listener of listeners) listener(desired);
     },
     onChange(listener) {
       listeners.add(listener);

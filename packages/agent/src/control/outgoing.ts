@@ -11,7 +11,7 @@ export interface OutgoingPorts {
   readonly database: Pick<ExchangeDatabase, 'controlOut'>;
   readonly fence: Fence;
   readonly signer: ControlSigner;
-  publish(bytes: Uint8Array): Promise<void>;
+  readonly publish: (bytes: Uint8Array) => Promise<void>;
   /** Woken when something was queued. */
   readonly wakeup: Wakeup;
 }

@@ -18,7 +18,7 @@ export interface TakeSnapshotPorts {
   readonly desired: DesiredState;
   readonly cache: SnapshotCache;
   /** Tells the hub what this node runs and what it refused. */
-  report(actual: ActualState): void;
+  readonly report: (actual: ActualState) => void;
   readonly log: Log;
 }
 

@@ -5,9 +5,9 @@ import { type DataSource, type DataSourceConfig, openDataSource } from '@qiao/ad
 import { QiaoError } from '@qiao/exchange';
 
 export interface DataSourceRegistry {
-  names(): readonly { name: string; adapter: 'postgres' | 'sqlite' }[];
+  readonly names: () => readonly { name: string; adapter: 'postgres' | 'sqlite' }[];
   /** Opened at the first call. Throws DATA_SOURCE_UNKNOWN. */
-  open(name: string): Promise<DataSource>;
+  readonly open: (name: string) => Promise<DataSource>;
   /** The schema of tables that name none; undefined where the adapter knows no schemas. */
   defaultSchema(name: string): string | undefined;
   close(): Promise<void>;
@@ -45,7 +45,7 @@ export function createDataSources(
     async close() {
       const all = await Promise.allSettled(opened.values());
       opened.clear();
-      await Promise.allSettled(all.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)));
+      await Promise.allSettled(all.flatMap((one) => (one.status === 'fulfilled' ? [one.value.close()] : [])));
     },
   };
 }

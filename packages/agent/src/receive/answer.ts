@@ -15,10 +15,10 @@ export interface AnswerPorts {
     ExchangeDatabase,
     'transaction' | 'receiptsOut' | 'controlOut' | 'books' | 'inbox' | 'lanesIn'
   >;
-  sign(context: 'qiao.receipt.v1', payload: Uint8Array): Signed;
+  readonly sign: (context: 'qiao.receipt.v1', payload: Uint8Array) => Signed;
   readonly clock: Clock;
   /** Something waits for the bus. */
-  onQueued(): void;
+  readonly onQueued: () => void;
 }
 
 export interface AppliedDelivery {

@@ -35,7 +35,7 @@ export interface AskPorts {
   readonly database: Pick<ExchangeDatabase, 'controlOut' | 'lanesIn'>;
   readonly clock: Clock;
   readonly log: Log;
-  onQueued(): void;
+  readonly onQueued: () => void;
 }
 
 export interface Asker {
