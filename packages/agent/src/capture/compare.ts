@@ -14,21 +14,20 @@ import type { PlannedTable } from './plan.ts';
 const LF = 0x0a;
 /** Digests read in one query of the merge. */
 const PAGE = 4_096;
-const DIGEST_BYTES = 16;
-const BEFORE_ALL = Buffer.alloc(0);
+/** Hexadecimal digits of a digest: SHA-256 cut to 16 bytes. */
+const DIGEST_DIGITS = 32;
 
 /** How a row leaves. */
 type Standing = 'row' | 'filtered' | 'refused';
 
 /** Rows of one chunk, as columns: one array each instead of an object per row. */
 class Batch {
-  readonly keys: Buffer[] = [];
-  /** 32 bytes each; the first 16 count. */
-  readonly digests: Buffer[] = [];
+  readonly keys: string[] = [];
+  readonly digests: string[] = [];
   readonly lines: Buffer[] = [];
   readonly standings: Standing[] = [];
 
-  add(key: Buffer, digest: Buffer, line: Buffer, standing: Standing): void {
+  add(key: string, digest: string, line: Buffer, standing: Standing): void {
     this.keys.push(key);
     this.digests.push(digest);
     this.lines.push(line);
@@ -42,7 +41,7 @@ export class TableCompare {
   readonly #tableId: number;
   readonly #output: ScanOutput;
   /** Every stored key up to this one was passed by the merge. */
-  #through: Buffer = BEFORE_ALL;
+  #through = '';
   /** Keys of this scan whose digests wait for the next flush; kept only once the source proved unordered. */
   #pendingKeys: Set<string> | undefined;
   /** Rows of this scan that could not be named by a key: deletes of this table cannot be told from them. */
@@ -93,7 +92,7 @@ export class TableCompare {
     for (let start = 0; start < lines.length; ) {
       const end = endOfLine(lines, start);
       const line = lines.subarray(start, end + 1);
-      batch.add(keys.encode(lines, start, end), hash('sha256', line, 'buffer'), line, 'row');
+      batch.add(keys.encode(lines, start, end), digestOf(line), line, 'row');
       start = end + 1;
     }
     return batch;
@@ -107,16 +106,16 @@ export class TableCompare {
       const result = transform.apply(lines, start, end);
       if (result.kind === 'row') {
         const { line } = result;
-        batch.add(keys.encode(line, 0, line.length - 1), hash('sha256', line, 'buffer'), line, 'row');
+        batch.add(keys.encode(line, 0, line.length - 1), digestOf(line), line, 'row');
       } else if (result.keyLine === undefined) {
         this.#nameless += 1;
         this.#skipped += 1;
         this.#output.kept(name, 'insert', result.kind, false);
       } else {
         const { keyLine } = result;
-        const digest = hash('sha256', lines.subarray(start, end + 1), 'buffer');
-        // Another digest than the same bytes would have as a row that travels.
-        digest[0] = (digest[0] as number) ^ (result.kind === 'filtered' ? 0x0f : 0xf0);
+        // A mark in front: the same bytes would have another digest as a row that travels.
+        const mark = result.kind === 'filtered' ? 'F' : 'R';
+        const digest = mark + digestOf(lines.subarray(start, end + 1)).slice(1);
         batch.add(keys.encode(keyLine, 0, keyLine.length - 1), digest, keyLine, result.kind);
       }
       start = end + 1;
@@ -129,7 +128,7 @@ export class TableCompare {
     const count = batch.keys.length;
     let next = 0;
     // Rows whose place was passed before.
-    while (next < count && at(batch.keys, order, next).compare(this.#through) <= 0) next++;
+    while (next < count && at(batch.keys, order, next) <= this.#through) next++;
     for (let i = 0; i < next; i++) this.#late(batch, order === undefined ? i : (order[i] as number));
     if (next === count) return;
 
@@ -137,11 +136,11 @@ export class TableCompare {
     const unseen: DigestRow[] = [];
     let page = this.#database.digests.range(this.#tableId, this.#through, last, PAGE);
     let stored = 0;
-    let previous: Buffer | undefined;
+    let previous: string | undefined;
     for (; next < count; next++) {
       const index = order === undefined ? next : (order[next] as number);
-      const key = batch.keys[index] as Buffer;
-      if (previous?.equals(key)) throw this.#notUnique();
+      const key = batch.keys[index] as string;
+      if (previous === key) throw this.#notUnique();
       previous = key;
       let found: DigestRow | undefined;
       for (;;) {
@@ -153,10 +152,9 @@ export class TableCompare {
           continue;
         }
         const row = page[stored] as DigestRow;
-        const place = row[0].compare(key);
-        if (place > 0) break;
+        if (row[0] > key) break;
         stored++;
-        if (place === 0) {
+        if (row[0] === key) {
           found = row;
           break;
         }
@@ -171,29 +169,29 @@ export class TableCompare {
 
   /** A row after its place was passed: its digest, if there is one, must be on the list of the unseen. */
   #late(batch: Batch, index: number): void {
-    const key = batch.keys[index] as Buffer;
-    this.#pendingKeys ??= new Set(this.#output.pendingKeys(this.#tableId).map((change) => textOf(change.key)));
-    if (this.#pendingKeys.has(textOf(key))) throw this.#notUnique();
+    const key = batch.keys[index] as string;
+    this.#pendingKeys ??= new Set(this.#output.pendingKeys(this.#tableId).map((change) => change.key));
+    if (this.#pendingKeys.has(key)) throw this.#notUnique();
     const found = this.#database.digests.get(this.#tableId, key);
     if (found !== undefined && !this.#database.digests.meetUnseen(this.#tableId, key)) throw this.#notUnique();
     this.#decide(batch, index, found);
   }
 
   #decide(batch: Batch, index: number, found: DigestRow | undefined): void {
-    const digest = batch.digests[index] as Buffer;
+    const digest = batch.digests[index] as string;
     const line = batch.lines[index] as Buffer;
     const standing = batch.standings[index] as Standing;
     const output = this.#output;
     const { layout, name } = this.#table;
     const wasSent = found !== undefined && found[2] === 1;
-    const isSame = found !== undefined && isSameDigest(found[1], digest);
+    const isSame = found !== undefined && found[1] === digest;
     switch (standing) {
       case 'row':
         if (line.length > MAX_ROW_BYTES) throw this.#tooLarge();
         if (output.isLoading) output.loadRow(layout, line);
         if (wasSent && isSame) return;
         output.change(layout, wasSent ? 'update' : 'insert', line);
-        this.#put(batch.keys[index] as Buffer, digest, true, found === undefined);
+        this.#put(batch.keys[index] as string, digest, true, found === undefined);
         return;
       case 'filtered':
         if (wasSent) {
@@ -201,21 +199,21 @@ export class TableCompare {
           output.kept(name, 'update', 'filtered', false);
           output.change(layout, 'delete', line);
         } else output.kept(name, found === undefined ? 'insert' : 'update', 'filtered', !isSame);
-        if (wasSent || !isSame) this.#put(batch.keys[index] as Buffer, digest, false, found === undefined);
+        if (wasSent || !isSame) this.#put(batch.keys[index] as string, digest, false, found === undefined);
         return;
       case 'refused':
         // What the destinations have stays there until the row can be carried again.
         output.kept(name, found === undefined ? 'insert' : 'update', 'refused', !isSame);
-        if (!isSame) this.#put(batch.keys[index] as Buffer, digest, wasSent, found === undefined);
+        if (!isSame) this.#put(batch.keys[index] as string, digest, wasSent, found === undefined);
         return;
       default:
         standing satisfies never;
     }
   }
 
-  #put(key: Buffer, digest: Buffer, sent: boolean, isNew: boolean): void {
-    this.#output.put(this.#tableId, { key, digest: digest.subarray(0, DIGEST_BYTES), sent }, isNew);
-    this.#pendingKeys?.add(textOf(key));
+  #put(key: string, digest: string, sent: boolean, isNew: boolean): void {
+    this.#output.put(this.#tableId, { key, digest, sent }, isNew);
+    this.#pendingKeys?.add(key);
   }
 
   #note(rows: readonly DigestRow[]): void {
@@ -244,24 +242,18 @@ function endOfLine(lines: Buffer, start: number): number {
   return end;
 }
 
+function digestOf(line: Buffer): string {
+  return hash('sha256', line, 'hex').slice(0, DIGEST_DIGITS);
+}
+
 /** The order of ascending keys; undefined when they are in it already, which is the rule. */
-function ascending(keys: readonly Buffer[]): Uint32Array | undefined {
+function ascending(keys: readonly string[]): Uint32Array | undefined {
   let isOrdered = true;
-  for (let i = 1; i < keys.length && isOrdered; i++) {
-    isOrdered = (keys[i - 1] as Buffer).compare(keys[i] as Buffer) <= 0;
-  }
+  for (let i = 1; i < keys.length && isOrdered; i++) isOrdered = (keys[i - 1] as string) <= (keys[i] as string);
   if (isOrdered) return undefined;
-  return Uint32Array.from(keys.keys()).sort((a, b) => (keys[a] as Buffer).compare(keys[b] as Buffer));
+  return Uint32Array.from(keys.keys()).sort((a, b) => ((keys[a] as string) < (keys[b] as string) ? -1 : 1));
 }
 
-function at(keys: readonly Buffer[], order: Uint32Array | undefined, place: number): Buffer {
-  return keys[order === undefined ? place : (order[place] as number)] as Buffer;
-}
-
-function isSameDigest(stored: Buffer, digest: Buffer): boolean {
-  return stored.length === DIGEST_BYTES && digest.compare(stored, 0, DIGEST_BYTES, 0, DIGEST_BYTES) === 0;
-}
-
-function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+function at(keys: readonly string[], order: Uint32Array | undefined, place: number): string {
+  return keys[order === undefined ? place : (order[place] as number)] as string;
 }

@@ -1,31 +1,28 @@
 /**
- * Row keys as bytes for the digest table. A key is the first columns of a line; text columns keep their bytes (escapes
- * included), integers are rewritten so that ascending numbers are ascending bytes: an ordered source is then compared by
- * reading the digests once, in order. Every key can be turned back into the row text it came from.
+ * Row keys for the digest table: texts of one character per byte. A key is the first columns of a line; text columns keep
+ * their bytes (escapes included), integers are rewritten so that ascending numbers are ascending keys: an ordered source is
+ * then compared by reading the digests once, in order. Every key can be turned back into the row text it came from.
  *
- * text: bytes TAB. integer: one byte of sign and length, then the digits (of a negative number their complement to nine);
- * anything that is not a plain integer: 0x01, bytes, TAB.
+ * text: bytes TAB. integer: one character of sign and length, then the digits (of a negative number their complement to
+ * nine); anything that is not a plain integer: 0x01, bytes, TAB.
  */
 import type { ColumnType } from '@qiao/exchange';
 
 const TAB = 0x09;
-const LF = 0x0a;
 const MINUS = 0x2d;
 const ZERO = 0x30;
 const NINE = 0x39;
-const UNTOUCHED = 0x01;
-const POSITIVE = 0x80;
-const NEGATIVE = 0x7f;
+const UNTOUCHED = '\x01';
+/** Plus the number of digits. */
+const POSITIVE = 0x40;
+/** Minus the number of digits. */
+const NEGATIVE = 0x3f;
 /** Longer numbers are carried untouched; 64 bits have at most 20 digits. */
 const MOST_DIGITS = 38;
 
-const ARENA_BYTES = 64 * 1024;
-
-/** Encodes keys of one table's lines. Keys share larger buffers, so that a million of them is not a million allocations. */
+/** Encodes keys of one table's lines. */
 export class KeyEncoder {
   readonly #isInteger: readonly boolean[];
-  #arena: Buffer = Buffer.allocUnsafeSlow(ARENA_BYTES);
-  #used = 0;
 
   /** `types` of the key columns, in order. */
   constructor(types: readonly ColumnType[]) {
@@ -38,66 +35,41 @@ export class KeyEncoder {
   }
 
   /** The key of the line that starts at `start`; `end` is the place of its LF. */
-  encode(lines: Buffer, start: number, end: number): Buffer {
-    const columns = this.#isInteger;
-    const keyEnd = prefixEnd(lines, start, end, columns.length);
-    const needed = keyEnd - start + 2 * columns.length + 1;
-    if (this.#used + needed > this.#arena.length) {
-      this.#arena = Buffer.allocUnsafeSlow(Math.max(ARENA_BYTES, needed));
-      this.#used = 0;
-    }
-    const out = this.#arena;
-    const first = this.#used;
-    let at = first;
+  encode(lines: Buffer, start: number, end: number): string {
+    let key = '';
     let from = start;
-    for (let column = 0; column < columns.length; column++) {
+    for (const isInteger of this.#isInteger) {
       let to = from;
-      while (to < keyEnd && lines[to] !== TAB) to++;
-      at =
-        columns[column] && isPlainInteger(lines, from, to)
-          ? putInteger(out, at, lines, from, to)
-          : putText(out, at, lines, from, to, columns[column] === true);
+      while (to < end && lines[to] !== TAB) to++;
+      // latin1 is one character per byte, whatever the bytes mean.
+      const field = lines.toString('latin1', from, to);
+      if (!isInteger) key += `${field}\t`;
+      else if (isPlainInteger(lines, from, to)) key += integerKey(field);
+      else key += `${UNTOUCHED}${field}\t`;
       from = to + 1;
     }
-    this.#used = at;
-    return out.subarray(first, at);
+    return key;
   }
 
   /** The row text of a key: its fields separated by TAB, ended by LF. What a delete carries. */
-  decode(key: Uint8Array): Buffer {
-    const out = Buffer.allocUnsafe(key.length + this.#isInteger.length + 1);
-    let at = 0;
+  decode(key: string): Buffer {
+    const fields: string[] = [];
     let from = 0;
-    for (let column = 0; column < this.#isInteger.length; column++) {
-      if (column > 0) out[at++] = TAB;
-      const lead = key[from] as number;
-      if (this.#isInteger[column] && lead !== UNTOUCHED) {
-        const isNegative = lead < POSITIVE;
-        const digits = isNegative ? NEGATIVE - lead : lead - POSITIVE;
-        if (isNegative) out[at++] = MINUS;
-        for (let i = 1; i <= digits; i++) {
-          const digit = key[from + i] as number;
-          out[at++] = isNegative ? ZERO + NINE - digit : digit;
-        }
+    for (const isInteger of this.#isInteger) {
+      if (isInteger && key[from] !== UNTOUCHED) {
+        const lead = key.charCodeAt(from);
+        const digits = lead < POSITIVE ? NEGATIVE - lead : lead - POSITIVE;
+        const text = key.slice(from + 1, from + 1 + digits);
+        fields.push(lead < POSITIVE ? `-${complement(text)}` : text);
         from += 1 + digits;
       } else {
-        if (this.#isInteger[column]) from++;
-        while (key[from] !== TAB) out[at++] = key[from++] as number;
-        from++;
+        const to = key.indexOf('\t', from);
+        fields.push(key.slice(isInteger ? from + 1 : from, to));
+        from = to + 1;
       }
     }
-    out[at++] = LF;
-    return out.subarray(0, at);
+    return Buffer.from(`${fields.join('\t')}\n`, 'latin1');
   }
-}
-
-/** Where the first `columns` fields of a line end: at a TAB or at its LF. */
-export function prefixEnd(lines: Buffer, start: number, end: number, columns: number): number {
-  let left = columns;
-  for (let at = start; at < end; at++) {
-    if (lines[at] === TAB && --left === 0) return at;
-  }
-  return end;
 }
 
 function isPlainInteger(lines: Buffer, from: number, to: number): boolean {
@@ -113,20 +85,13 @@ function isPlainInteger(lines: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-function putInteger(out: Buffer, at: number, lines: Buffer, from: number, to: number): number {
-  if (lines[from] !== MINUS) {
-    out[at] = POSITIVE + (to - from);
-    for (let i = from; i < to; i++) out[++at] = lines[i] as number;
-    return at + 1;
-  }
-  out[at] = NEGATIVE - (to - from - 1);
-  for (let i = from + 1; i < to; i++) out[++at] = ZERO + NINE - (lines[i] as number);
-  return at + 1;
+function integerKey(field: string): string {
+  if (field.charCodeAt(0) !== MINUS) return String.fromCharCode(POSITIVE + field.length) + field;
+  return String.fromCharCode(NEGATIVE - (field.length - 1)) + complement(field.slice(1));
 }
 
-function putText(out: Buffer, at: number, lines: Buffer, from: number, to: number, isMarked: boolean): number {
-  if (isMarked) out[at++] = UNTOUCHED;
-  for (let i = from; i < to; i++) out[at++] = lines[i] as number;
-  out[at++] = TAB;
-  return at;
+function complement(digits: string): string {
+  let text = '';
+  for (let i = 0; i < digits.length; i++) text += String.fromCharCode(ZERO + NINE - digits.charCodeAt(i));
+  return text;
 }

@@ -22,7 +22,7 @@ interface ScanLane {
 
 interface PendingTable {
   readonly put: DigestChange[];
-  readonly removed: Uint8Array[];
+  readonly removed: string[];
   /** Difference in the number of digests. */
   count: number;
 }
@@ -101,7 +101,7 @@ export class ScanOutput {
     this.#pendingRows += 1;
   }
 
-  remove(tableId: number, key: Uint8Array): void {
+  remove(tableId: number, key: string): void {
     const pending = this.#of(tableId);
     pending.removed.push(key);
     pending.count -= 1;

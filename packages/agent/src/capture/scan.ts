@@ -171,7 +171,7 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
     }
     return;
   }
-  for (let after: Uint8Array = Buffer.alloc(0); ; ) {
+  for (let after = ''; ; ) {
     const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
     for (const [key, sent] of page) {
       if (sent === 1) output.change(table.layout, 'delete', table.keys.decode(key));

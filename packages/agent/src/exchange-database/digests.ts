@@ -9,12 +9,12 @@
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
 
-/** key, digest (16 bytes), sent (1 or 0). A tuple, because millions of them pass by. */
-export type DigestRow = [key: Buffer, digest: Buffer, sent: number];
+/** key, digest (32 hexadecimal digits), sent (1 or 0). A tuple, because millions of them pass by. */
+export type DigestRow = [key: string, digest: string, sent: number];
 
 export interface DigestChange {
-  readonly key: Uint8Array;
-  readonly digest: Uint8Array;
+  readonly key: string;
+  readonly digest: string;
   readonly sent: boolean;
 }
 
@@ -25,9 +25,9 @@ export const GET = 'SELECT key, digest, sent FROM row_digest WHERE table_id = ? 
 export const REMOVE = 'DELETE FROM row_digest WHERE table_id = ? AND key = ?';
 export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = @tableId AND key IN
  (SELECT key FROM row_digest WHERE table_id = @tableId LIMIT @limit)`;
-export const FORGET_SOME = `UPDATE row_digest SET digest = x'00' WHERE table_id = ?`;
+export const FORGET_SOME = `UPDATE row_digest SET digest = '' WHERE table_id = ?`;
 const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
- (table_id INTEGER NOT NULL, key BLOB NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
+ (table_id INTEGER NOT NULL, key TEXT NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
 export const UNSEEN_AFTER = 'SELECT key, sent FROM temp.unseen WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?';
 
 /** Rows of one multi-row statement: fewer calls, and still far below SQLite's limit of bound values. */
@@ -43,26 +43,26 @@ function unseenSql(rows: number): string {
 }
 
 export class DigestStore {
-  readonly #range: Statement<[number, Uint8Array, Uint8Array, number], DigestRow>;
-  readonly #after: Statement<[number, Uint8Array, number], DigestRow>;
-  readonly #get: Statement<[number, Uint8Array], DigestRow>;
+  readonly #range: Statement<[number, string, string, number], DigestRow>;
+  readonly #after: Statement<[number, string, number], DigestRow>;
+  readonly #get: Statement<[number, string], DigestRow>;
   readonly #upsertOne: Statement<unknown[]>;
   readonly #upsertMany: Statement<unknown[]>;
-  readonly #remove: Statement<[number, Uint8Array]>;
+  readonly #remove: Statement<[number, string]>;
   readonly #removeSome: Statement<[{ tableId: number; limit: number }]>;
   readonly #forget: Statement<[number]>;
   readonly #unseenOne: Statement<unknown[]>;
   readonly #unseenMany: Statement<unknown[]>;
-  readonly #unseenAfter: Statement<[number, Uint8Array, number], [Buffer, number]>;
-  readonly #unseenRemove: Statement<[number, Uint8Array]>;
+  readonly #unseenAfter: Statement<[number, string, number], [string, number]>;
+  readonly #unseenRemove: Statement<[number, string]>;
   readonly #unseenClear: Statement<[number]>;
   readonly #unseenCount: Statement<[number], number>;
 
   constructor(sqlite: Sqlite) {
     sqlite.exec(UNSEEN_TABLE);
-    this.#range = sqlite.prepare<[number, Uint8Array, Uint8Array, number], DigestRow>(RANGE).raw();
-    this.#after = sqlite.prepare<[number, Uint8Array, number], DigestRow>(AFTER).raw();
-    this.#get = sqlite.prepare<[number, Uint8Array], DigestRow>(GET).raw();
+    this.#range = sqlite.prepare<[number, string, string, number], DigestRow>(RANGE).raw();
+    this.#after = sqlite.prepare<[number, string, number], DigestRow>(AFTER).raw();
+    this.#get = sqlite.prepare<[number, string], DigestRow>(GET).raw();
     this.#upsertOne = sqlite.prepare(upsertSql(1));
     this.#upsertMany = sqlite.prepare(upsertSql(ROWS_PER_STATEMENT));
     this.#remove = sqlite.prepare(REMOVE);
@@ -70,7 +70,7 @@ export class DigestStore {
     this.#forget = sqlite.prepare(FORGET_SOME);
     this.#unseenOne = sqlite.prepare(unseenSql(1));
     this.#unseenMany = sqlite.prepare(unseenSql(ROWS_PER_STATEMENT));
-    this.#unseenAfter = sqlite.prepare<[number, Uint8Array, number], [Buffer, number]>(UNSEEN_AFTER).raw();
+    this.#unseenAfter = sqlite.prepare<[number, string, number], [string, number]>(UNSEEN_AFTER).raw();
     this.#unseenRemove = sqlite.prepare('DELETE FROM temp.unseen WHERE table_id = ? AND key = ?');
     this.#unseenClear = sqlite.prepare('DELETE FROM temp.unseen WHERE table_id = ?');
     this.#unseenCount = sqlite
@@ -79,16 +79,16 @@ export class DigestStore {
   }
 
   /** Digests with `after < key <= through` in ascending order of key, at most `limit`. */
-  range(tableId: number, after: Uint8Array, through: Uint8Array, limit: number): DigestRow[] {
+  range(tableId: number, after: string, through: string, limit: number): DigestRow[] {
     return this.#range.all(tableId, after, through, limit);
   }
 
   /** Digests with `key > after` in ascending order of key, at most `limit`. */
-  after(tableId: number, after: Uint8Array, limit: number): DigestRow[] {
+  after(tableId: number, after: string, limit: number): DigestRow[] {
     return this.#after.all(tableId, after, limit);
   }
 
-  get(tableId: number, key: Uint8Array): DigestRow | undefined {
+  get(tableId: number, key: string): DigestRow | undefined {
     return this.#get.get(tableId, key);
   }
 
@@ -111,7 +111,7 @@ export class DigestStore {
     }
   }
 
-  remove(tableId: number, keys: readonly Uint8Array[]): void {
+  remove(tableId: number, keys: readonly string[]): void {
     for (const key of keys) this.#remove.run(tableId, key);
   }
 
@@ -145,11 +145,11 @@ export class DigestStore {
   }
 
   /** A key turned up after all (the source sorts otherwise). False when it was not on the list. */
-  meetUnseen(tableId: number, key: Uint8Array): boolean {
+  meetUnseen(tableId: number, key: string): boolean {
     return this.#unseenRemove.run(tableId, key).changes === 1;
   }
 
-  unseenAfter(tableId: number, after: Uint8Array, limit: number): [key: Buffer, sent: number][] {
+  unseenAfter(tableId: number, after: string, limit: number): [key: string, sent: number][] {
     return this.#unseenAfter.all(tableId, after, limit);
   }
 
