@@ -235,8 +235,12 @@ class TableScan {
   /** A row with large or suspect values: its size first, then its values one by one, texts as the bytes that are stored. */
   #largeRow(row: unknown[]): string | { code: string; column: string } | undefined {
     const key = this.#keyOf(row);
-    // A key that is itself large or broken cannot be fetched by.
-    if (!key) return { code: 'ROW_TOO_LARGE', column: this.#readers[0]?.name ?? '' };
+    if (!key) {
+      // A key that is itself broken or large cannot be fetched by.
+      const broken = this.#readers.slice(0, this.#keyColumns).find((reader, i) => reader.text(row[i]) === SUSPECT_TEXT);
+      if (broken) return { code: SUSPECT_TEXT.code, column: broken.name };
+      return { code: 'ROW_TOO_LARGE', column: this.#readers[0]?.name ?? '' };
+    }
     const where = `FROM ${this.#table} WHERE (${this.#keys.join(', ')}) = (${this.#keys.map(() => '?').join(', ')})`;
     const sizes = this.#readers.map((reader) => `coalesce(octet_length(${quote(reader.name)}), 0)`);
     const size = this.#db
