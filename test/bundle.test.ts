@@ -116,7 +116,7 @@ class BundledAgent implements AsyncDisposable {
       this.#child.once('exit', (code) => reject(new Error(`the agent ended with ${code}\n${this.#log}`)));
       this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
         this.#log += text;
-        if (this.#log.includes('"msg":"agent is ready"')) resolve();
+        if (this.#log.includes('"msg":"agent started"')) resolve();
       });
     });
   }
