@@ -219,8 +219,9 @@ async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerA
     operatorJwt,
     systemAccount,
     preload: {
-      [account]: await encodeAccount('QIAO', keys.account, { limits, revocations, ...borders.qiao }, signed),
+      // Nodes first, because `push` keeps this order: a revocation is nearly always a node's.
       [nodes]: await encodeAccount('NODES', keys.nodes, { limits: UNLIMITED, revocations, ...borders.nodes }, signed),
+      [account]: await encodeAccount('QIAO', keys.account, { limits, revocations, ...borders.qiao }, signed),
       [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED }, signed),
     },
   };
