@@ -118,7 +118,7 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     });
     hub.listening(grpc);
     teardown.push(() => grpc.close());
-    log.info({ address: grpc.address, platform: config.platform.code }, 'hub answers');
+    log.debug({ address: grpc.address, platform: config.platform.code }, 'the calls of operators are answered');
     return { address: grpc.address, busUrls: hub.busUrls, closed: aborted(signal).then(takeDown) };
   } catch (error) {
     await takeDown();

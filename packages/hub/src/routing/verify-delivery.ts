@@ -138,16 +138,13 @@ function verifyLane(
   }
   const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
   const place = ports.place(lane.id);
-  const isOther =
-    epoch.ordinal === place.highestEpoch && place.nonce !== undefined && !sameBytes(epoch.nonce, place.nonce);
-  if (epoch.ordinal < place.highestEpoch || isOther) {
-    const what = isOther ? 'another epoch of the same number' : 'a higher epoch';
-    return refuse({
+  const epochTooLow = (what: string) =>
+    refuse({
       code: 'EPOCH_TOO_LOW',
       message: `the delivery is of epoch ${epoch.ordinal}; the hub knows ${what}: ${place.highestEpoch}`,
       highestEpoch: place.highestEpoch,
     });
-  }
+  if (epoch.ordinal < place.highestEpoch) return epochTooLow('a higher epoch');
   if (!isVoid) {
     const answer = ports.mayFlow({
       bridgeId: bridge.id,
@@ -161,6 +158,9 @@ function verifyLane(
   }
   const tampered = tamperingOf(message, header);
   if (tampered !== undefined) return refuse({ code: 'BODY_TAMPERED', message: tampered });
+  // Whole and genuine, but of an epoch that somebody else opened under the same number: a copy of the sender.
+  const isOther = epoch.ordinal === place.highestEpoch && !sameBytes(epoch.nonce, place.nonce ?? epoch.nonce);
+  if (isOther) return epochTooLow('another epoch of the same number');
   const isNewEpoch = epoch.ordinal > place.highestEpoch;
   return { kind: 'genuine', header, part: message.part, sender, receiver, bridge, lane, isNewEpoch };
 }
