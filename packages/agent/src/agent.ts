@@ -28,7 +28,7 @@ import { executeCommand } from './commands/execute.ts';
 import { diagnose } from './commands/status.ts';
 import type { AgentConfig } from './config.ts';
 import { controlPart } from './control/consume.ts';
-import { createDesiredState } from './control/desired.ts';
+import { createDesiredState, type Desired } from './control/desired.ts';
 import { createFence } from './control/fence.ts';
 import { helloPart } from './control/hello.ts';
 import { outgoingControlPart } from './control/outgoing.ts';
@@ -187,7 +187,8 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     ...conditions.states(desired.current()),
   ];
 
-  desired.onChange(() => {
+  desired.onChange((now) => {
+    closeEndedLanes(now, database);
     send.wake();
     wakeApply();
   });
@@ -344,6 +345,18 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     ...capture.parts,
     ...send.parts,
   ];
+}
+
+/** What waits on a lane that ended without a destination can never be applied; its sender accounts for it. */
+function closeEndedLanes(desired: Desired, database: ReturnType<typeof openExchangeDatabase>): void {
+  for (const bridge of desired.bridges.values()) {
+    for (const { laneId, receiverId, ended, destination } of bridge.lanes) {
+      if (receiverId !== desired.nodeId || !ended) continue;
+      const lane = parseId(laneId);
+      database.lanesIn.end(lane);
+      if (destination === undefined) database.inbox.removeLane(lane);
+    }
+  }
 }
 
 function openBus(identity: NodeIdentity, log: Log): Promise<Bus> {

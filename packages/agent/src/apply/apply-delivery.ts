@@ -116,6 +116,7 @@ function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliver
           point: { epoch: place.epoch, nonce: place.nonce, sequence: place.sequence, chain: work.chain },
         });
       });
+      crashPoint('apply.answered');
       return { kind: 'answered' };
     case 'alreadyApplied':
       answerFromMark(result.answer, outcome, ports);

@@ -2,7 +2,7 @@
 // "Published" is only what the bus took; "through" is what the monitor said. What lies between is published again on request.
 
 import { BookEntries, BookEntry, type BooksThrough } from '@qiao/contract/control';
-import type { Clock, Log, Part, Wakeup } from '@qiao/runtime';
+import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { Fence } from '../control/fence.ts';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 
@@ -59,6 +59,7 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
         const { entries, last } = batchAfter(published);
         if (entries.length > 0) {
           await publish(BookEntries.encode({ entries, certificate }).finish());
+          crashPoint('books.published');
           // Bus first, then the cursor: a crash between publishes a batch twice, and numbers tell them apart. The cursor may
           // have been set back meanwhile by the monitor: then that stands.
           if (books.cursor().published === published) books.setPublished(last);

@@ -106,8 +106,7 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
 }
 
 /** The outer signature is the hub's or that of the lane's receiver. Throws otherwise. */
-function requireAuthor(signed: Signed | undefined, lane: Uint8Array, ports: ControlPorts): void {
-  if (signed === undefined) throw new QiaoError('SIGNATURE_MISSING', 'the control message is not signed');
+function requireAuthor(signed: Signed, lane: Uint8Array, ports: ControlPorts): void {
   if (Buffer.compare(ports.keyIdOf(ports.hubCertificate), signed.keyId) === 0) {
     ports.trust.checkSigned('qiao.control.v1', signed, ports.hubCertificate);
     return;

@@ -16,37 +16,22 @@ export function encodeControl(message: ControlMessage, signer: ControlSigner): U
 
 export interface DecodedControl {
   readonly message: ControlMessage;
-  /** The outer signature; absent for messages that carry their own. */
-  readonly signed: Signed | undefined;
+  /** The outer signature, not yet verified: whose it must be depends on what the message says. */
+  readonly signed: Signed;
 }
 
 /** Reads bytes of a control stream. Throws CONTROL_INVALID. */
 export function decodeControl(bytes: Uint8Array): DecodedControl {
-  const signed = asSigned(bytes);
-  const message = decodeMessage(signed?.payload ?? bytes);
-  if (message.body === undefined)
-    throw new QiaoError('CONTROL_INVALID', 'the control message says nothing this agent reads');
-  const carriesOwn = message.body.$case === 'receipt' || message.body.$case === 'snapshot';
-  if (signed === undefined && !carriesOwn) {
-    throw new QiaoError('CONTROL_INVALID', `a control message of kind ${message.body.$case} came without a signature`);
-  }
-  return { message, signed };
-}
-
-/** Undefined when the bytes are not a Signed: its key id has 32 bytes and a suite, which a bare ControlMessage never shows there. */
-function asSigned(bytes: Uint8Array): Signed | undefined {
+  let signed: Signed;
+  let message: ControlMessage;
   try {
-    const signed = Signed.decode(bytes);
-    return signed.keyId.length === 32 && signed.suite.length > 0 && signed.signature.length > 0 ? signed : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function decodeMessage(bytes: Uint8Array): ControlMessage {
-  try {
-    return ControlMessage.decode(bytes);
+    signed = Signed.decode(bytes);
+    message = ControlMessage.decode(signed.payload);
   } catch (error) {
     throw new QiaoError('CONTROL_INVALID', 'the control message cannot be decoded', { cause: error });
   }
+  if (message.body === undefined) {
+    throw new QiaoError('CONTROL_INVALID', 'the control message says nothing this agent reads');
+  }
+  return { message, signed };
 }

@@ -2,7 +2,7 @@
 // leaves before the hub knew this start; what the bus has not acknowledged stays and goes again.
 
 import { ControlMessage } from '@qiao/contract/control';
-import type { Part, Wakeup } from '@qiao/runtime';
+import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { Fence } from './fence.ts';
 import { type ControlSigner, encodeControl } from './messages.ts';
@@ -35,6 +35,7 @@ export function outgoingControlPart({ database, fence, signer, publish, wakeup }
         const outcomes = await Promise.allSettled(
           waiting.map(async ({ number, message }) => {
             await publish(encodeControl(ControlMessage.decode(message), signer));
+            crashPoint('control.published');
             database.controlOut.sent(number);
           }),
         );
