@@ -21,7 +21,7 @@ export const BRIDGE_DEFAULTS = {
 const code = z.string().regex(CODE, 'a code: a to z, 0 to 9 and -, at most 32 characters, a letter first');
 
 const name = (most: number, what: string) =>
-  z.string().refine((text) => text.length > 0 && [...text].length <= most && !/\p{Cc}/u.test(text), {
+  z.string().refine((text) => text.length > 0 && Array.from(text).length <= most && !/\p{Cc}/u.test(text), {
     error: `${what} of 1 to ${most} characters`,
   });
 
@@ -73,7 +73,7 @@ const transform = z.strictObject({
       keepLast: z.int().min(0, '0 or more').max(1_000, 'at most 1000'),
       with: z
         .string()
-        .refine((text) => [...text].length === 1 && !/\p{Cc}/u.test(text), { error: 'one character' })
+        .refine((text) => Array.from(text).length === 1 && !/\p{Cc}/u.test(text), { error: 'one character' })
         .optional(),
     })
     .optional(),

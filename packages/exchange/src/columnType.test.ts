@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { checkValue, floatText } from './checkValue.ts';
 import { type ColumnType, typeText } from './columnType.ts';
@@ -46,14 +46,14 @@ const TYPES: ColumnType[] = [
 
 describe('column types', () => {
   test('a type fits itself exactly', () => {
-    for (const type of TYPES) expect(fit(type, type), typeText(type)).toEqual({ kind: 'exact' });
+    expect(TYPES.filter((type) => fit(type, type).kind !== 'exact')).toEqual([]);
   });
 
   test('what fits exactly takes every value of the source: extremes of each type', () => {
     const wrong: string[] = [];
     for (const source of TYPES) {
       const values = EXTREMES.filter((text) => checkValue(source, text) === undefined);
-      expect(source.type === 'native' || values.length, typeText(source)).toBeTruthy();
+      if (values.length === 0) wrong.push(`${typeText(source)}: no value to try`);
       for (const target of TYPES.filter((each) => fit(source, each).kind === 'exact')) {
         // A date becomes a midnight; the database writes the time.
         const stored = source.type === 'date' && target.type === 'timestamp' ? midnight : (text: string) => text;
@@ -147,13 +147,53 @@ describe('column types', () => {
 
 const EXTREMES = [
   ...[15n, 16n, 31n, 32n, 63n, 64n].flatMap((bits) => [1n << bits, (1n << bits) - 1n, -(1n << bits)]).map(String),
-  ...['0', '1', '-1', '9999', '999.99', '-999.99', '99999999.99', '-99999999.9999', '999999999999999999'],
-  ...['0.0099', '99900', '-99900', '0.5', 'NaN', 'Infinity', '-Infinity', '1e+20', '-1.7976931348623157e+308'],
-  ...['t', 'f', '', 'a', '桥桥桥桥桥桥', '𠮷𠮷𠮷𠮷𠮷𠮷', 'x'.repeat(26), 'x'.repeat(36), 'x'.repeat(99)],
-  ...['\\x', '\\x6869', '\\x686970', '2024-02-29', '9999-12-31', '5874897-12-31', '4713-01-01 BC', 'infinity'],
-  ...['24:00:00', '23:59:59.999999', '08:00:00', '2024-01-31 08:00:00', '2024-01-31 08:00:00.123456'],
-  ...['294276-12-31 23:59:59.999999', '4713-01-01 00:00:00 BC', '294276-12-31 23:59:59.999999+00'],
-  ...['4713-01-01 00:00:00.000001+00 BC', '8a1f9a3e-0c1b-4f5d-9f57-2f7d0c1b4f5d', '{"a": [1, 2.50]}', 'null'],
+  '0',
+  '1',
+  '-1',
+  '9999',
+  '999.99',
+  '-999.99',
+  '99999999.99',
+  '-99999999.9999',
+  '999999999999999999',
+  '0.0099',
+  '99900',
+  '-99900',
+  '0.5',
+  'NaN',
+  'Infinity',
+  '-Infinity',
+  '1e+20',
+  '-1.7976931348623157e+308',
+  't',
+  'f',
+  '',
+  'a',
+  '桥桥桥桥桥桥',
+  '𠮷𠮷𠮷𠮷𠮷𠮷',
+  'x'.repeat(26),
+  'x'.repeat(36),
+  'x'.repeat(99),
+  '\\x',
+  '\\x6869',
+  '\\x686970',
+  '2024-02-29',
+  '9999-12-31',
+  '5874897-12-31',
+  '4713-01-01 BC',
+  'infinity',
+  '24:00:00',
+  '23:59:59.999999',
+  '08:00:00',
+  '2024-01-31 08:00:00',
+  '2024-01-31 08:00:00.123456',
+  '294276-12-31 23:59:59.999999',
+  '4713-01-01 00:00:00 BC',
+  '294276-12-31 23:59:59.999999+00',
+  '4713-01-01 00:00:00.000001+00 BC',
+  '8a1f9a3e-0c1b-4f5d-9f57-2f7d0c1b4f5d',
+  '{"a": [1, 2.50]}',
+  'null',
 ];
 
 function midnight(date: string): string {

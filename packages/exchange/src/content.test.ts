@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Content } from '@qiao/contract/delivery';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CONTENT_MAX_SECTIONS, decodeContent, encodeContent, type Section } from './content.ts';
 import { countSections, totalRows } from './counts.ts';
@@ -114,12 +114,7 @@ describe('content', () => {
         const damaged = cut
           ? bytes.subarray(0, at)
           : Buffer.concat([bytes.subarray(0, at), Buffer.of(byte), bytes.subarray(at + 1)]);
-        try {
-          decodeContent(damaged);
-        } catch (error) {
-          expect(error).toBeInstanceOf(QiaoError);
-          expect((error as QiaoError).code).toBe('CONTENT_INVALID');
-        }
+        expect(['decoded', 'CONTENT_INVALID']).toContain(decodedOrCode(damaged));
       }),
       { numRuns: 1000 },
     );
@@ -128,11 +123,7 @@ describe('content', () => {
   test('random bytes are refused as CONTENT_INVALID', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 200 }), (bytes) => {
-        try {
-          decodeContent(bytes);
-        } catch (error) {
-          expect((error as QiaoError).code).toBe('CONTENT_INVALID');
-        }
+        expect(['decoded', 'CONTENT_INVALID']).toContain(decodedOrCode(bytes));
       }),
       { numRuns: 1000 },
     );
@@ -247,6 +238,15 @@ describe('a parcel', () => {
     expect(process.threadCpuUsage(before).user).toBeLessThan(1_000_000);
   });
 });
+
+function decodedOrCode(bytes: Uint8Array): string {
+  try {
+    decodeContent(bytes);
+    return 'decoded';
+  } catch (error) {
+    return error instanceof QiaoError ? error.code : String(error);
+  }
+}
 
 function constants<T extends object>(parts: T): { [K in keyof T]: fc.Arbitrary<T[K]> } {
   return Object.fromEntries(Object.entries(parts).map(([key, value]) => [key, fc.constant(value)])) as {

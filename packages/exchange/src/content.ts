@@ -196,7 +196,7 @@ const BAD_NAME = /[\p{Cc}\p{Cs}\ufffd]/u;
 
 function checkName(name: string, maxCharacters: number, what: string): void {
   if (name === '') throw invalid(`an empty ${what}`);
-  if (name.length > maxCharacters && [...name].length > maxCharacters) {
+  if (name.length > maxCharacters && Array.from(name).length > maxCharacters) {
     throw invalid(`a ${what} over ${maxCharacters} characters`);
   }
   if (BAD_NAME.test(name)) throw invalid(`a ${what} with control characters or broken UTF-8`);

@@ -1,5 +1,5 @@
 import SqliteDatabase from 'better-sqlite3';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ColumnType } from './columnType.ts';
 import { checkFilter, compileFilter, evaluateFilter } from './evaluateFilter.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fold, type KeyChange } from './folding.ts';
 
@@ -41,7 +41,7 @@ function replay(row: Row | undefined, changes: readonly KeyChange[]): Row | unde
   }, row);
 }
 
-const plain = (row: Row | undefined) => (row === undefined ? undefined : Object.fromEntries([...row].sort()));
+const plain = (row: Row | undefined) => (row === undefined ? undefined : Object.fromEntries(row));
 
 describe('folding', () => {
   test('the one change leaves the target as replaying all of them does', () => {

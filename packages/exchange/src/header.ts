@@ -56,7 +56,7 @@ export function checkHeader(header: DeliveryHeader): void {
 function checkCounts({ counts }: DeliveryHeader): void {
   expect(counts.length <= MAX_TABLES, `${counts.length} tables`, `at most ${MAX_TABLES}`);
   for (const { table } of counts) {
-    const characters = table.length <= TABLE_NAME_MAX ? table.length : [...table].length;
+    const characters = table.length <= TABLE_NAME_MAX ? table.length : Array.from(table).length;
     expect(
       characters >= 1 && characters <= TABLE_NAME_MAX,
       `a table name of ${characters} characters`,

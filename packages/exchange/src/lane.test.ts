@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { DeliveryHeader, Origin } from '@qiao/contract/delivery';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ChainLink, chainOf, NO_CHAIN } from './chain.ts';
 import { checkHeader } from './header.ts';
@@ -173,12 +173,21 @@ describe('a header', () => {
       [header({ laneId: bytes(15, 1) }), 'lane of 15 bytes'],
       [header({ epoch: { ordinal: 0n, nonce: bytes(16, 2) } }), 'no epoch'],
       [header({ contentBytes: 1n << 40n }), 'content of 1099511627776 bytes'],
-      [header({ counts: Array(1001).fill({ table: 'a', inserts: 0n, updates: 0n, deletes: 0n }) }), '1001 tables'],
-      [header({ counts: Array(2).fill({ table: 'a', inserts: 0n, updates: 0n, deletes: 0n }) }), 'counted twice'],
+      [
+        header({ counts: Array.from({ length: 1001 }, () => ({ table: 'a', inserts: 0n, updates: 0n, deletes: 0n })) }),
+        '1001 tables',
+      ],
+      [
+        header({ counts: Array.from({ length: 2 }, () => ({ table: 'a', inserts: 0n, updates: 0n, deletes: 0n })) }),
+        'counted twice',
+      ],
       [header({ parts: [] }), 'without a body'],
       [header({ parts: [{ bytes: 5_000_000, sha256: bytes(32, 1) }] }), 'part of 5000000 bytes'],
-      [header({ parts: Array(65).fill({ bytes: 1, sha256: bytes(32, 1) }) }), '65 parts'],
-      [header({ parts: Array(64).fill({ bytes: 4_000_000, sha256: bytes(32, 1) }) }), 'body of 256000000 bytes'],
+      [header({ parts: Array.from({ length: 65 }, () => ({ bytes: 1, sha256: bytes(32, 1) })) }), '65 parts'],
+      [
+        header({ parts: Array.from({ length: 64 }, () => ({ bytes: 4_000_000, sha256: bytes(32, 1) })) }),
+        'body of 256000000 bytes',
+      ],
       [header({ role: undefined }), 'without a role'],
       [
         header({

@@ -12,7 +12,7 @@ export function likeMatcher(pattern: string): (text: string) => boolean {
     const literal = parts.map((part) => (part.any === undefined ? part.character : '')).join('');
     return (text) => text === literal;
   }
-  return (text) => matches([...text], parts);
+  return (text) => matches(Array.from(text), parts);
 }
 
 /** The ordinary characters before the first wildcard, and whether a wildcard follows. */

@@ -1,5 +1,5 @@
 import { ChangeKind, Outcome as ContractOutcome } from '@qiao/contract/counts';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { contractCounts, countsOf, safeCount, sumCounts, totalRows } from './counts.ts';
 import { contractKind, KINDS, kindOf } from './kind.ts';

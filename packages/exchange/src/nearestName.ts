@@ -4,11 +4,11 @@
 
 /** The nearest of `known` by edit distance, when near enough to be meant (a third of its letters, at least 2); else undefined. */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
-  const wanted = [...name.toLowerCase()];
+  const wanted = Array.from(name.toLowerCase());
   let nearest: string | undefined;
   let best = Math.max(2, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of known) {
-    const distance = editDistance(wanted, [...candidate.toLowerCase()]);
+    const distance = editDistance(wanted, Array.from(candidate.toLowerCase()));
     if (distance < best && distance < Math.max(wanted.length, 2)) {
       best = distance;
       nearest = candidate;

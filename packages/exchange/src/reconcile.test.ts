@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type BookedDelivery, type CaptureCount, sumBooks, sumBooksBy, verdictOfCapture } from './books.ts';
 import { type KindCount, rowsOf, totalRows } from './counts.ts';

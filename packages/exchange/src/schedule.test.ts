@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bytesText, durationText, parseBytes, parseDuration } from './duration.ts';
 import { cronProblem, dayOf, isInsideWindow, isTimeZone, isWindow, nextRunMs } from './schedule.ts';
@@ -24,9 +24,12 @@ describe('durations and sizes', () => {
   });
 
   test('take nothing else', () => {
-    for (const text of ['', '5', '5 m', '-5m', '5M', '1h30m', '0.5h', '999999999999999d', '5m '])
-      expect(parseDuration(text), text).toBeUndefined();
-    for (const text of ['', '16', '16MB', '-1MiB', '1.5GiB']) expect(parseBytes(text), text).toBeUndefined();
+    expect(
+      ['', '5', '5 m', '-5m', '5M', '1h30m', '0.5h', '999999999999999d', '5m '].filter(
+        (text) => parseDuration(text) !== undefined,
+      ),
+    ).toEqual([]);
+    expect(['', '16', '16MB', '-1MiB', '1.5GiB'].filter((text) => parseBytes(text) !== undefined)).toEqual([]);
   });
 });
 
@@ -44,8 +47,9 @@ describe('a schedule', () => {
   test('refuses what is no cron expression', () => {
     expect(cronProblem('*/5 * * * *')).toBeUndefined();
     expect(cronProblem('0 0 30 2 1,5')).toBeUndefined();
-    for (const text of ['', 'every day', '61 * * * *', '* * *', '* * * * *\n'])
-      expect(cronProblem(text), text).toBeTypeOf('string');
+    expect(
+      ['', 'every day', '61 * * * *', '* * *', '* * * * *\n'].filter((text) => cronProblem(text) === undefined),
+    ).toEqual([]);
   });
 });
 
@@ -65,9 +69,10 @@ describe('a window', () => {
   });
 
   test('is two times of a day', () => {
-    for (const text of ['20:00-06:00', '00:00-24:00']) expect(isWindow(text), text).toBe(true);
-    for (const text of ['', '20-06', '25:00-06:00', '06:00-06:00', '00:00-24:30', '20:00 - 06:00'])
-      expect(isWindow(text), text).toBe(false);
+    expect(['20:00-06:00', '00:00-24:00'].filter((text) => !isWindow(text))).toEqual([]);
+    expect(
+      ['', '20-06', '25:00-06:00', '06:00-06:00', '00:00-24:30', '20:00 - 06:00'].filter((text) => isWindow(text)),
+    ).toEqual([]);
   });
 });
 

@@ -36,7 +36,9 @@ export function nextRunMs(schedule: Schedule, afterMs: number, realtimeEveryMs: 
 export function cronProblem(cron: string): string | undefined {
   if (/[\r\n]/.test(cron)) return 'more than one line';
   try {
-    new Cron(cron, { timezone: 'UTC' });
+    // Without a function it schedules nothing.
+    const parsed = new Cron(cron, { timezone: 'UTC' });
+    parsed.stop();
     return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
@@ -46,8 +48,7 @@ export function cronProblem(cron: string): string | undefined {
 /** Whether a name is a time zone that this machine knows (IANA). */
 export function isTimeZone(name: string): boolean {
   try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    return true;
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
   } catch {
     return false;
   }

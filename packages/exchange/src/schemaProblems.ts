@@ -26,14 +26,14 @@ export function withoutUnknownKeys(schema: z.ZodType, input: unknown): unknown {
 
 function divideKeys(schema: z.ZodType, input: unknown): { known: unknown; unknown: Issue[] } {
   const { error } = schema.safeParse(input);
-  const unknown = flatIssues(error?.issues ?? [], input).filter(({ issue }) => issue.code === 'unrecognized_keys');
+  const unknown = flatIssues(error?.issues ?? []).filter(({ issue }) => issue.code === 'unrecognized_keys');
   if (unknown.length === 0) return { known: input, unknown: [] };
   const known = structuredClone(input);
   for (const { issue, path } of unknown) {
     const holder = valueAt(known, path) as Record<string, unknown>;
     for (const key of (issue as z.core.$ZodIssueUnrecognizedKeys).keys) delete holder[key];
   }
-  return { known, unknown: unknown.map(({ issue, path }) => ({ ...issue, path: [...path] }) as Issue) };
+  return { known, unknown: unknown.map(({ issue, path }) => ({ ...issue, path: [...path] })) };
 }
 
 /** A path as people read it: `source.tables[0].columns[3]`. */
@@ -48,17 +48,17 @@ export function pathText(path: Path): string {
 }
 
 /** A value as it may stand in a message: short, and never the inside of a mapping. */
-export function foundText(value: unknown): string {
+function foundText(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (value === null) return 'an empty value';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (typeof value === 'object') return 'a mapping';
-  const text = typeof value === 'string' ? JSON.stringify(value) : `${typeof value} ${String(value)}`;
+  const text = typeof value === 'string' ? JSON.stringify(value) : `${typeof value} ${JSON.stringify(value)}`;
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 function problemsOf(schema: z.ZodType, input: unknown, issues: readonly Issue[]): Problem[] {
-  return flatIssues(issues, input).flatMap(({ issue, path }): Problem[] => {
+  return flatIssues(issues).flatMap(({ issue, path }): Problem[] => {
     if (issue.code === 'unrecognized_keys') {
       const known = keysAt(schema, path);
       return issue.keys.slice(0, MOST_UNKNOWN_KEYS).map((key) => ({
@@ -143,14 +143,14 @@ interface FlatIssue {
 }
 
 /** Issues with whole paths. Of a union, those of the branch that was meant: the one whose own type fits. */
-function flatIssues(issues: readonly Issue[], input: unknown, above: Path = []): FlatIssue[] {
+function flatIssues(issues: readonly Issue[], above: Path = []): FlatIssue[] {
   return issues.flatMap((issue): FlatIssue[] => {
     const path = [...above, ...issue.path];
     if (issue.code !== 'invalid_union') return [{ issue, path }];
     const meant = issue.errors.find(
       (branch) => !branch.some((each) => each.path.length === 0 && isOfAnotherShape(each)),
     );
-    return meant === undefined ? [{ issue, path }] : flatIssues(meant, input, path);
+    return meant === undefined ? [{ issue, path }] : flatIssues(meant, path);
   });
 }
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { BridgeTable, Transform } from './bridge.ts';
 import type { ColumnType } from './columnType.ts';
@@ -114,7 +114,8 @@ describe('a transform', () => {
           const problems = problemsOf(() => compileTransform(table(each), COLUMNS));
           if (problems.length > 0) return;
           const compiled = compileTransform(table(each), COLUMNS);
-          if (compiled.isIdentity) expect(compiled.apply(fields)).toEqual({ kind: 'row', fields });
+          const untouched = JSON.stringify(compiled.apply(fields)) === JSON.stringify({ kind: 'row', fields });
+          expect(untouched || !compiled.isIdentity).toBe(true);
         },
       ),
     );

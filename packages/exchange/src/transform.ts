@@ -153,7 +153,7 @@ function changedType(transform: { dictionary: Dictionary } | { mask: Mask }, sou
   let longest = longestText(source);
   if ('dictionary' in transform) {
     const { map, otherwise } = transform.dictionary;
-    const translated = Object.values(map).reduce((most, text) => Math.max(most, [...text].length), 1);
+    const translated = Object.values(map).reduce((most, text) => Math.max(most, Array.from(text).length), 1);
     longest = otherwise === 'keep' ? Math.max(longest, translated) : translated;
   }
   return Number.isFinite(longest) ? { type: 'text', maxLength: longest } : { type: 'text' };
@@ -182,7 +182,7 @@ function maskField({ keepFirst, keepLast, with: cover }: Mask, position: number)
 
 /** Covers the characters between the first and the last kept ones; a value too short to hide any of is covered whole. */
 function masked(value: string, keepFirst: number, keepLast: number, cover: string): string {
-  const characters = [...value];
+  const characters = Array.from(value);
   const hidden = characters.length - keepFirst - keepLast;
   if (hidden <= 0) return cover.repeat(characters.length);
   const end = keepLast === 0 ? '' : characters.slice(-keepLast).join('');
