@@ -1,0 +1,46 @@
+import { ServiceCondition } from '@qiao/contract/node';
+import { systemClock } from '@qiao/runtime';
+import { expect, test } from 'vitest';
+import { createCaptureParts } from './capture.ts';
+import { CaptureWorld } from './captureWorld.testing.ts';
+
+const text = { type: 'text' } as const;
+
+/** Runs capture until it packed or stuck, as `isDone` says. */
+async function captureUntil(world: CaptureWorld, isDone: () => boolean, exposes: object[]) {
+  const ports = {
+    ...world.ports,
+    clock: systemClock,
+    permissions: { exposes: exposes as never, accepts: [], defaultSchema: () => undefined },
+  };
+  const service = createCaptureParts(ports);
+  const stop = new AbortController();
+  const running = service.parts.map((part) => part.run(stop.signal));
+  while (!isDone()) await new Promise(setImmediate);
+  const states = service.states();
+  stop.abort();
+  await Promise.all(running);
+  return states;
+}
+
+function peopleWorld(): CaptureWorld {
+  const world = new CaptureWorld();
+  world.addTable('person', { columns: [{ name: 'id', type: text }], key: ['id'], lines: ['a', 'b'] });
+  world.addLane();
+  return world;
+}
+
+test('a table that the node exposes is captured by the run a person asked for', async () => {
+  using world = peopleWorld();
+  const [state] = await captureUntil(world, () => world.packed > 0, [{ dataSource: 'his', table: 'person' }]);
+  expect(state?.condition).toBe(ServiceCondition.RUNNING);
+  expect(world.database.lanesOut.all()[0]).toMatchObject({ phase: 'streaming', lastSequence: 1n });
+});
+
+test('a table that the node does not expose is never read, and capture says so', async () => {
+  using world = peopleWorld();
+  const isStuck = (): boolean => world.database.captures.get(Buffer.alloc(16, 0xbb))?.stuck !== undefined;
+  const [state] = await captureUntil(world, isStuck, []);
+  expect(state).toMatchObject({ condition: ServiceCondition.STUCK, code: 'EXPOSE_DENIED' });
+  expect(world.packed).toBe(0);
+});
