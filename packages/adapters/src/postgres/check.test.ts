@@ -1,5 +1,5 @@
 import { parseFilter } from '@qiao/exchange';
-import pg from 'pg';
+import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defaultJournalColumns, type TargetTable } from '../adapter.ts';
 import { openPostgres } from './dataSource.ts';
@@ -16,7 +16,7 @@ afterAll(async () => {
 
 async function databaseWith(ddl: string): Promise<PostgresConfig> {
   const config = await server.database();
-  const admin = new pg.Client({ ...config });
+  const admin = new Client({ ...config });
   await admin.connect();
   await admin.query(ddl);
   await admin.end();
@@ -75,7 +75,7 @@ test('a target is told every right, rule, trigger, column and collation that doe
     CREATE TABLE p (id int NOT NULL, v text); CREATE UNIQUE INDEX ON p (id) WHERE v IS NULL;
     CREATE TABLE j (id int); CREATE TABLE m (id int PRIMARY KEY); CREATE VIEW w AS SELECT 1 AS id;
     CREATE ROLE clerk LOGIN; GRANT SELECT ON t, r, p, j, m TO clerk; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-    REVOKE TEMP ON DATABASE ${'test_2'} FROM PUBLIC;`);
+    REVOKE TEMP ON DATABASE test_2 FROM PUBLIC;`);
   const filter = parseFilter("city = '1'").filter;
   const problems = await openPostgres({ ...config, user: 'clerk' }).checkTarget(
     [

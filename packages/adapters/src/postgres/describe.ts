@@ -166,6 +166,6 @@ function foreignKeyOf([schema, name, columns, toColumns]: (string | null)[]): Fo
 }
 
 /** Names that the catalog gave as a JSON array: metadata, never values of rows. */
-export function nameList(json: string | null | undefined): string[] {
+function nameList(json: string | null | undefined): string[] {
   return JSON.parse(json ?? '[]') as string[];
 }

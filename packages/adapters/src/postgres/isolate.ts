@@ -11,7 +11,7 @@ import type { Session } from './session.ts';
 import { RowError } from './sqlstate.ts';
 
 /** More isolated rows than this in one delivery are not bad rows but a bad schema (DESIGN section 9). */
-export const MOST_QUARANTINED = 1000;
+const MOST_QUARANTINED = 1000;
 /** Rows that wait for each other resolve in few rounds; more would be a loop. */
 const MOST_ROUNDS = 10;
 
@@ -69,7 +69,7 @@ export async function landSections(port: SectionPort): Promise<LandedSections> {
  * Another order with the same meaning: each table's own sections keep theirs, so that a key changed twice ends the same.
  * Deletes that stand at the front of a table go children first, then all else parents first.
  */
-export function reordered(sections: readonly Section[], parentsFirst: readonly string[]): number[] {
+function reordered(sections: readonly Section[], parentsFirst: readonly string[]): number[] {
   const queues = new Map<string, number[]>();
   sections.forEach((section, index) => {
     const queue = queues.get(section.table);

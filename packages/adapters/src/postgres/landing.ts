@@ -26,7 +26,7 @@ export interface Landed {
   readonly isolated: readonly IsolatedLine[];
 }
 
-export type IsolatedLine = Pick<QuarantinedRow, 'index' | 'outcome' | 'code' | 'reason'>;
+type IsolatedLine = Pick<QuarantinedRow, 'index' | 'outcome' | 'code' | 'reason'>;
 
 /** What a journal writes beside the row. */
 export interface JournalValues {

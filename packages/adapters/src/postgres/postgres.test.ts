@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { Client, type CustomTypesConfig } from 'pg';
 import { afterAll, beforeAll } from 'vitest';
 import { adapterContract, type Fixture } from '../contract-suite.ts';
 import { openPostgres } from './dataSource.ts';
@@ -14,9 +14,9 @@ afterAll(async () => {
 
 adapterContract('PostgreSQL', async (): Promise<Fixture> => {
   const config = await server.database();
-  const department = new pg.Client({
+  const department = new Client({
     ...config,
-    types: { getTypeParser: () => (value: unknown) => value } as unknown as pg.CustomTypesConfig,
+    types: { getTypeParser: () => (value: unknown) => value } as unknown as CustomTypesConfig,
   });
   await department.connect();
   const dataSource = openPostgres(config);

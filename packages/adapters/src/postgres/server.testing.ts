@@ -8,7 +8,7 @@ import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import pg from 'pg';
+import { Client } from 'pg';
 import type { PostgresConfig } from './session.ts';
 
 const run = promisify(execFile);
@@ -57,7 +57,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
     async database(made = {}) {
       count += 1;
       const name = `test_${count}`;
-      const admin = new pg.Client({ host: '127.0.0.1', port, user: SUPERUSER, database: 'postgres' });
+      const admin = new Client({ host: '127.0.0.1', port, user: SUPERUSER, database: 'postgres' });
       await admin.connect();
       const encoding = made.encoding === undefined ? '' : ` ENCODING '${made.encoding}' LOCALE 'C' TEMPLATE template0`;
       await admin.query(`CREATE DATABASE ${name}${encoding}`);

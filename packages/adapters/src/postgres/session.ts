@@ -5,7 +5,7 @@
  */
 
 import { QiaoError } from '@qiao/exchange';
-import pg from 'pg';
+import { Client, type ClientConfig, type CustomTypesConfig } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import type { DataSourceConfig } from '../adapter.ts';
 import { classify, type Side } from './sqlstate.ts';
@@ -28,17 +28,17 @@ export type Row = (string | null)[];
 /** The oldest server whose float text is the shortest round trip and which knows every setting used. */
 const OLDEST_VERSION = 120000;
 
-const textTypes = { getTypeParser: () => (value: unknown) => value } as unknown as pg.CustomTypesConfig;
+const textTypes = { getTypeParser: () => (value: unknown) => value } as unknown as CustomTypesConfig;
 
 /** One connection. Statements run one after another; every value comes back as text. */
 export class Session {
   readonly side: Side;
   readonly versionNumber: number;
   readonly version: string;
-  readonly client: pg.Client;
+  readonly client: Client;
   #isBroken = false;
 
-  constructor(client: pg.Client, side: Side, version: string, versionNumber: number) {
+  constructor(client: Client, side: Side, version: string, versionNumber: number) {
     this.client = client;
     this.side = side;
     this.version = version;
@@ -125,7 +125,7 @@ export async function openSession(
   options: { side: Side; purpose: string; limits: SessionLimits },
 ): Promise<Session> {
   const { side, limits } = options;
-  const client = new pg.Client({
+  const client = new Client({
     host: config.host,
     port: config.port,
     database: config.database,
@@ -205,7 +205,7 @@ function fixedSettings(
   };
 }
 
-function tlsOptions(config: PostgresConfig): pg.ClientConfig['ssl'] {
+function tlsOptions(config: PostgresConfig): ClientConfig['ssl'] {
   const tls = config.tls ?? (isThisMachine(config.host) ? 'disable' : 'require');
   if (tls === 'disable') return false;
   if (tls === 'require') return { rejectUnauthorized: false };
@@ -213,5 +213,5 @@ function tlsOptions(config: PostgresConfig): pg.ClientConfig['ssl'] {
 }
 
 function isThisMachine(host: string): boolean {
-  return host.startsWith('/') || host === 'localhost' || host === '::1' || /^127\./.test(host);
+  return host.startsWith('/') || host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

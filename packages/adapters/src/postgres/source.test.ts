@@ -1,6 +1,6 @@
 import { checkRows, joinRow, MAX_ROW_BYTES } from '@qiao/exchange';
-import fc from 'fast-check';
-import pg from 'pg';
+import * as fc from 'fast-check';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPostgres } from './dataSource.ts';
 import { type PostgresServer, startPostgres } from './server.testing.ts';
@@ -64,7 +64,7 @@ describe('sources', () => {
 
   test('text of every type is the same whatever the database and the role have set', async () => {
     const config = await server.database();
-    const admin = new pg.Client({ ...config });
+    const admin = new Client({ ...config });
     await admin.connect();
     await admin.query(`
       CREATE TYPE mood AS ENUM ('好', '坏');
@@ -108,7 +108,7 @@ describe('sources', () => {
 
   test('a database without an encoding leaves broken text behind and says so', async () => {
     const config = await server.database({ encoding: 'SQL_ASCII' });
-    const admin = new pg.Client({ ...config });
+    const admin = new Client({ ...config });
     await admin.connect();
     await admin.query(
       "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, '好'), (2, E'\\xff'), (3, 'c')",
@@ -132,7 +132,7 @@ describe('sources', () => {
 
   test('row security that would hide rows is refused by the check, and by the scan', async () => {
     const config = await server.database();
-    const admin = new pg.Client({ ...config });
+    const admin = new Client({ ...config });
     await admin.connect();
     await admin.query(`
       CREATE ROLE limited LOGIN; CREATE TABLE t (id int PRIMARY KEY, secret text); INSERT INTO t VALUES (1, 'a');
@@ -152,7 +152,7 @@ describe('sources', () => {
 
   test('a reader who stops in the middle and a server that goes away leave an error, not a hang', async () => {
     const config = await server.database();
-    const admin = new pg.Client({ ...config });
+    const admin = new Client({ ...config });
     await admin.connect();
     await admin.query(
       "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(1, 20000) i",

@@ -90,7 +90,7 @@ export function describedType(found: CatalogType): DescribedType {
 
 /** The name under which a type meets its equal elsewhere, or undefined when it cannot travel. */
 function nativeName(found: CatalogType): string | undefined {
-  if (NOT_PORTABLE.has(found.name) || /^reg/.test(found.name)) return undefined;
+  if (NOT_PORTABLE.has(found.name) || found.name.startsWith('reg')) return undefined;
   switch (found.kind) {
     case 'e':
       return `enum(${found.enumLabels.map((label) => `'${label.replaceAll("'", "''")}'`).join(',')})`;
