@@ -170,7 +170,7 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
     toMonitor: (bytes) => bus.publish(subjects.telemetry(platform.code, 'hub', 'directory'), bytes),
   });
   const changed = async () => {
-    await table.reload(store);
+    await table.reload(store, clock.nowMs());
     await books.load();
     await desired.refresh();
   };

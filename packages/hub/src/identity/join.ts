@@ -4,7 +4,7 @@
 import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { parseId, QiaoError } from '@qiao/exchange';
-import { describeError } from '@qiao/runtime';
+import { crashPoint, describeError } from '@qiao/runtime';
 import { readCertificate } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase } from '../hub-database.ts';
@@ -43,6 +43,7 @@ export async function join(
   }
   const { node, replacedBusUsers } = outcome;
   // The database first, then the bus: a crash between leaves a joined node without streams, which the next connect makes.
+  crashPoint('join.stored');
   // A node that shows the same bus key again keeps it: voiding it would void what was just given.
   for (const user of replacedBusUsers)
     if (user !== request.natsUser) await attempt(ports, 'revoke', () => ports.busRights.revoke(user));

@@ -22,7 +22,7 @@ async function router(forwardData?: (code: string, bytes: Uint8Array) => Promise
   const [health, civil, city] = [await world.join('health'), await world.join('civil'), await world.join('city')];
   const ids = await world.bridge('births', health, civil);
   const table = new RoutingTable();
-  await table.reload(world.store);
+  await table.reload(world.store, 0);
   const books = new LaneBooks(world.store);
   await books.load();
   const data: Published[] = [];
@@ -183,7 +183,7 @@ test('one destination that does not answer never holds back another', async () =
     else stuck.resolve();
   });
   const other = await it.world.bridge('deaths', it.health, it.city);
-  await it.table.reload(it.world.store);
+  await it.table.reload(it.world.store, 0);
   await it.books.load();
   const toCity = delivery({ ...it.plan, to: it.city, ...other });
   // The routing ends at all only if the delivery to city passes the one to civil.

@@ -6,7 +6,7 @@ import { type BusMessage, nodeOfSubject } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError, sameBytes } from '@qiao/exchange';
-import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
+import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { InFlight } from './in-flight.ts';
 import type { LaneBooks } from './lane-books.ts';
 import type { RefusalBook } from './refusal-book.ts';
@@ -102,7 +102,10 @@ class DataRouter {
     const { header, lane, receiver } = genuine;
     const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
     try {
-      if (genuine.isNewEpoch) await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
+      if (genuine.isNewEpoch) {
+        await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
+        crashPoint('route.epochOpened');
+      }
       const { table } = this.#ports;
       if (header.fencingToken > table.fencing(genuine.sender.id).token) {
         await this.#ports.learnFencingToken(genuine.sender.id, header.fencingToken);
@@ -141,6 +144,7 @@ class DataRouter {
       return this.#fail(message, error, 'a delivery could not be forwarded, it is tried again');
     }
     // Down first, then the acknowledgement up: a crash between leaves a duplicate that the receiver drops, never a hole.
+    crashPoint('route.forwarded');
     message.ack();
     if (part === 0) books.countRouted(lane.id, header.epoch?.ordinal ?? 0n, header.sequence);
   }

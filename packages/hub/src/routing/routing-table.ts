@@ -33,7 +33,7 @@ export interface RoutingLane {
 
 export interface FencingToken {
   readonly token: bigint;
-  /** When this hub process learned it; 0 when it was read from the database. */
+  /** When this hub process learned it: at its start for one that was given before. */
   readonly sinceMs: number;
 }
 
@@ -44,8 +44,8 @@ export class RoutingTable {
   #lanes = new Map<string, RoutingLane>();
   readonly #fencing = new Map<string, FencingToken>();
 
-  /** Reads everything anew and replaces it whole. */
-  async reload(store: HubDatabase): Promise<void> {
+  /** Reads everything anew and replaces it whole. A token read for the first time counts as given at `nowMs`. */
+  async reload(store: HubDatabase, nowMs: number): Promise<void> {
     const { nodes, bridges, versions, lanes } = await store.transaction().execute(async (view) => ({
       nodes: await view.selectFrom('nodes').selectAll().execute(),
       bridges: await view.selectFrom('bridges').select(['id', 'name', 'source_node_id']).execute(),
@@ -89,7 +89,7 @@ export class RoutingTable {
         },
       ]),
     );
-    for (const node of nodes) this.noteFencingToken(node.id, BigInt(node.fencing_token), 0);
+    for (const node of nodes) this.noteFencingToken(node.id, BigInt(node.fencing_token), nowMs);
   }
 
   nodeByCode(code: string): RoutingNode | undefined {

@@ -14,7 +14,7 @@ async function road() {
   const monitor = await world.join('monitor', 'monitor');
   const ids = await world.bridge('births', health, civil);
   const table = new RoutingTable();
-  await table.reload(world.store);
+  await table.reload(world.store, 0);
   const judge = (from: TestNode, message: Uint8Array): VerifiedControl =>
     verifyControl({ table, verifier: new Verifier(), platformId: world.platform.id }, from.code, message);
 
@@ -80,7 +80,7 @@ test('receipts and resend requests go from a lane’s receiver to its sender', a
 test('an ended lane still closes its books', async () => {
   await using it = await road();
   await it.world.store.updateTable('lanes').set({ ended_at_ms: 1 }).execute();
-  await it.table.reload(it.world.store);
+  await it.table.reload(it.world.store, 0);
   expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.receipt())))).toBe('to health');
 });
 
@@ -127,6 +127,6 @@ test('a node reports its own state to the hub, and hands out no snapshots', asyn
 test('a revoked node is heard no more', async () => {
   await using it = await road();
   await it.world.store.updateTable('nodes').set({ status: 'revoked' }).where('code', '=', 'civil').execute();
-  await it.table.reload(it.world.store);
+  await it.table.reload(it.world.store, 0);
   expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.resend)))).toBe('NODE_REVOKED');
 });

@@ -16,7 +16,7 @@ async function road() {
   const table = new RoutingTable();
   const books = new LaneBooks(world.store);
   const reload = async () => {
-    await table.reload(world.store);
+    await table.reload(world.store, 0);
     await books.load();
   };
   await reload();
