@@ -22,7 +22,7 @@ import { silentLog } from '@qiao/runtime';
 import { createKeyAndCsr, readToken, Signer, toPem, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { initHub, joinOperator, type RunningHub, readHubConfig, startHub, verifyAudit } from './index.ts';
-import { bytes, delivery, type TestNode, type TestWorld } from './test-world.ts';
+import { bytes, delivery, type TestNode, type TestWorld } from './world.testing.ts';
 
 const YAML = `
 kind: Bridge

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { expect, test } from 'vitest';
-import { START_MS, TestWorld } from '../test-world.ts';
+import { START_MS, TestWorld } from '../world.testing.ts';
 import { appendAudit, readAudit, verifyAudit } from './audit.ts';
 
 async function worldWithEntries(count: number): Promise<TestWorld> {

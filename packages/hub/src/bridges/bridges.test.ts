@@ -2,7 +2,7 @@ import { type CheckBridge, CommandOutcome, type CommandResult } from '@qiao/cont
 import { ProblemsError, QiaoError } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
-import { bytes, idText, TestWorld } from '../test-world.ts';
+import { bytes, idText, TestWorld } from '../world.testing.ts';
 import {
   type BridgePorts,
   bindDestination,

@@ -19,7 +19,7 @@ export interface World {
   readonly bridges: readonly DeployedBridge[];
 }
 
-export interface DeployedBridge {
+interface DeployedBridge {
   readonly row: BridgeRow;
   readonly definitionJson: string;
   readonly definition: BridgeDefinition;

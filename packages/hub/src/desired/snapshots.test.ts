@@ -5,7 +5,7 @@ import { bridgeJson, parseBridge, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { giveFencingToken } from '../registry/nodes.ts';
-import { idText, TestWorld } from '../test-world.ts';
+import { idText, TestWorld } from '../world.testing.ts';
 import { createDesiredState } from './snapshots.ts';
 
 const YAML = `

@@ -5,7 +5,7 @@ import type { Clock, Log } from '@qiao/runtime';
 import type { HubDatabase } from '../hub-database.ts';
 
 /** The platform as every room names it. */
-export interface PlatformFacts {
+interface PlatformFacts {
   /** 16 bytes. */
   readonly id: Uint8Array;
   readonly code: string;
@@ -14,7 +14,7 @@ export interface PlatformFacts {
   readonly timeZone: string;
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly csr: Uint8Array;
   readonly role: 'agent' | 'monitor' | 'operator';
   readonly nodeId: Uint8Array;

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
 import { isCertificateGood } from '../registry/certificates.ts';
 import { getNode } from '../registry/nodes.ts';
-import { bytes, TestWorld } from '../test-world.ts';
+import { bytes, TestWorld } from '../world.testing.ts';
 import { Attempts, addressOf } from './attempts.ts';
 import type { IdentityPorts } from './identity.ts';
 import { invite } from './invite.ts';

@@ -45,7 +45,7 @@ const REFUSALS = {
   DESTINATION_BUSY: { fate: RefusalFate.RESEND, hint: 'qiao node show CODE  # does the destination run?' },
 } as const satisfies Record<string, { fate: RefusalFate; hint: string }>;
 
-export type RefusalCode = keyof typeof REFUSALS;
+type RefusalCode = keyof typeof REFUSALS;
 
 export interface RefusalFacts {
   readonly code: RefusalCode;

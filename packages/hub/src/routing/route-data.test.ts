@@ -5,7 +5,7 @@ import { everythingMayFlow, idText, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
-import { busMessage, type DeliveryPlan, delivery, type FakeMessage, NONCE, TestWorld } from '../test-world.ts';
+import { busMessage, type DeliveryPlan, delivery, type FakeMessage, NONCE, TestWorld } from '../world.testing.ts';
 import { LaneBooks } from './lane-books.ts';
 import { RefusalBook } from './refusal-book.ts';
 import { routeDataPart } from './route-data.ts';

@@ -2,7 +2,7 @@ import type { ControlMessage } from '@qiao/contract/control';
 import { Receipt } from '@qiao/contract/receipt';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
-import { bytes, control, NONCE, type TestNode, TestWorld } from '../test-world.ts';
+import { bytes, control, NONCE, type TestNode, TestWorld } from '../world.testing.ts';
 import { RoutingTable } from './routing-table.ts';
 import { type VerifiedControl, verifyControl } from './verify-control.ts';
 

@@ -3,7 +3,7 @@ import { DeliveryMessage } from '@qiao/contract/delivery';
 import { everythingMayFlow, idText, type MayFlow } from '@qiao/exchange';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
-import { bytes, type DeliveryPlan, delivery, NONCE, TestWorld } from '../test-world.ts';
+import { bytes, type DeliveryPlan, delivery, NONCE, TestWorld } from '../world.testing.ts';
 import { LaneBooks } from './lane-books.ts';
 import { contractRefusal } from './refusals.ts';
 import { RoutingTable } from './routing-table.ts';

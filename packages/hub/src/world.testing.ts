@@ -219,7 +219,7 @@ export function control(from: TestNode, to: Uint8Array, body: NonNullable<Contro
   return Signed.encode(from.signer.sign('qiao.control.v1', payload)).finish();
 }
 
-export type Ending = 'acked' | 'retried' | 'open';
+type Ending = 'acked' | 'retried' | 'open';
 
 export interface FakeMessage extends BusMessage {
   readonly ending: () => Ending;
