@@ -183,7 +183,7 @@ export class CaptureWorld implements Disposable {
       lanes: this.lanes,
       runNumber: 1n,
       allowedDeletes: this.allowedDeletes,
-    } as DesiredBridge;
+    };
     return {
       platformId: PLATFORM_ID,
       platformCode: 'demo',
@@ -193,7 +193,7 @@ export class CaptureWorld implements Disposable {
       timeZone: 'Asia/Shanghai',
       bridges: new Map([[BRIDGE_ID, bridge]]),
       peers: new Map(),
-    } as unknown as Desired;
+    };
   }
 
   get ports(): CapturePorts {

@@ -2,7 +2,7 @@
  * One scan of one bridge: a consistent snapshot of its tables, parents first; then what no row claimed any more, children
  * first; then the end of loads. Only a scan that saw its last row calls anything deleted, and the deleteGuard may hold that.
  */
-import type { DataSource, SourceSnapshot } from '@qiao/adapters';
+import type { SourceSnapshot } from '@qiao/adapters';
 import { parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';

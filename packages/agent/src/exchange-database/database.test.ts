@@ -124,57 +124,59 @@ describe('the inbox', () => {
     ...over,
   });
 
-  const inboxTest = (name: string, work: (database: ExchangeDatabase) => void): void => {
-    test(name, () => {
-      using directory = new Directory();
-      const database = openExchangeDatabase(directory.file);
-      work(database);
-      database.close();
-    });
+  const withDatabase = (work: (database: ExchangeDatabase) => void): void => {
+    using directory = new Directory();
+    const database = openExchangeDatabase(directory.file);
+    work(database);
+    database.close();
   };
 
-  inboxTest('holds a delivery once all its parts are there, however often they come', ({ inbox }) => {
-    const place = { lane: LANE, epoch: 1n, sequence: 1n };
-    expect(inbox.receive(part())).toBe('stored');
-    expect(inbox.receive(part())).toBe('known');
-    expect(inbox.get(place)).toBeUndefined();
-    expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('complete');
-    expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('known');
-    const held = inbox.get(place);
-    expect(held && [...(inbox.body(held) ?? [])]).toEqual([7, 8]);
-    expect(inbox.waiting(LANE)).toEqual({ deliveries: 1, bytes: 2 });
-  });
+  test('holds a delivery once all its parts are there, however often they come', () =>
+    withDatabase(({ inbox }) => {
+      const place = { lane: LANE, epoch: 1n, sequence: 1n };
+      expect(inbox.receive(part())).toBe('stored');
+      expect(inbox.receive(part())).toBe('known');
+      expect(inbox.get(place)).toBeUndefined();
+      expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('complete');
+      expect(inbox.receive(part({ part: 1, body: new Uint8Array([8]) }))).toBe('known');
+      const held = inbox.get(place);
+      expect(held && [...(inbox.body(held) ?? [])]).toEqual([7, 8]);
+      expect(inbox.waiting(LANE)).toEqual({ deliveries: 1, bytes: 2 });
+    }));
 
-  inboxTest('never mixes the parts of two sealings', ({ inbox }) => {
-    const resealed = { headerHash: new Uint8Array(32).fill(9), header: new Uint8Array([2]) };
-    expect(inbox.receive(part())).toBe('stored');
-    expect(inbox.receive(part({ ...resealed, part: 1, body: new Uint8Array([20]) }))).toBe('stored');
-    expect(inbox.receive(part({ ...resealed, part: 0, body: new Uint8Array([10]) }))).toBe('complete');
-    const held = inbox.get({ lane: LANE, epoch: 1n, sequence: 1n });
-    expect(held && [...(inbox.body(held) ?? [])]).toEqual([10, 20]);
-  });
+  test('never mixes the parts of two sealings', () =>
+    withDatabase(({ inbox }) => {
+      const resealed = { headerHash: new Uint8Array(32).fill(9), header: new Uint8Array([2]) };
+      expect(inbox.receive(part())).toBe('stored');
+      expect(inbox.receive(part({ ...resealed, part: 1, body: new Uint8Array([20]) }))).toBe('stored');
+      expect(inbox.receive(part({ ...resealed, part: 0, body: new Uint8Array([10]) }))).toBe('complete');
+      const held = inbox.get({ lane: LANE, epoch: 1n, sequence: 1n });
+      expect(held && [...(inbox.body(held) ?? [])]).toEqual([10, 20]);
+    }));
 
-  inboxTest('calls another content at a known place a fork', ({ inbox }) => {
-    inbox.receive(part());
-    expect(inbox.receive(part({ contentHash: new Uint8Array(32).fill(5) }))).toBe('fork');
-    expect(inbox.receive(part({ nonce: new Uint8Array(16).fill(5) }))).toBe('fork');
-  });
+  test('calls another content at a known place a fork', () =>
+    withDatabase(({ inbox }) => {
+      inbox.receive(part());
+      expect(inbox.receive(part({ contentHash: new Uint8Array(32).fill(5) }))).toBe('fork');
+      expect(inbox.receive(part({ nonce: new Uint8Array(16).fill(5) }))).toBe('fork');
+    }));
 
-  inboxTest('drops older epochs and places with their parts', (database) => {
-    const { inbox, sqlite } = database;
-    for (const [epoch, sequence] of [
-      [1n, 5n],
-      [2n, 0n],
-      [2n, 1n],
-      [3n, 0n],
-    ] as const) {
-      inbox.receive(part({ epoch, sequence, parts: 1 }));
-    }
-    expect(inbox.removeBefore({ lane: LANE, epoch: 2n, sequence: 1n })).toBe(2);
-    expect(inbox.lowestFrom(LANE, 2n, 0n)?.sequence).toBe(1n);
-    expect(inbox.firstOfLaterEpoch(LANE, 2n)?.epoch).toBe(3n);
-    expect(sqlite.prepare('SELECT count(*) FROM inbox_part').pluck().get()).toBe(2);
-  });
+  test('drops older epochs and places with their parts', () =>
+    withDatabase((database) => {
+      const { inbox, sqlite } = database;
+      for (const [epoch, sequence] of [
+        [1n, 5n],
+        [2n, 0n],
+        [2n, 1n],
+        [3n, 0n],
+      ] as const) {
+        inbox.receive(part({ epoch, sequence, parts: 1 }));
+      }
+      expect(inbox.removeBefore({ lane: LANE, epoch: 2n, sequence: 1n })).toBe(2);
+      expect(inbox.lowestFrom(LANE, 2n, 0n)?.sequence).toBe(1n);
+      expect(inbox.firstOfLaterEpoch(LANE, 2n)?.epoch).toBe(3n);
+      expect(sqlite.prepare('SELECT count(*) FROM inbox_part').pluck().get()).toBe(2);
+    }));
 });
 
 test('a waiting control message gives way to a newer one of its topic, and only that one', () => {
@@ -193,7 +195,8 @@ test('a waiting control message gives way to a newer one of its topic, and only 
 
 test('hot queries find their rows by an index, never by looking through a table', () => {
   using directory = new Directory();
-  const { sqlite, close } = openForPlans(directory.file);
+  const database = openExchangeDatabase(directory.file);
+  const { sqlite } = database;
   const queries = {
     BOOKS_AFTER,
     FIRST_UNSETTLED,
@@ -216,22 +219,17 @@ test('hot queries find their rows by an index, never by looking through a table'
     OF_LANE,
   };
   for (const [name, sql] of Object.entries(queries)) {
-    const parameters = new Array((sql.match(/\?/g) ?? []).length).fill(1);
+    const parameters = (sql.match(/\?/g) ?? []).map(() => 1);
     const plan = sqlite
       .prepare(`EXPLAIN QUERY PLAN ${sql}`)
       .all(...parameters)
       .map((row) => (row as { detail: string }).detail)
       .join('; ');
-    expect(plan, name).toMatch(/SEARCH/);
-    expect(plan, name).not.toMatch(/SCAN|TEMP B-TREE/);
+    expect(`${name}: ${plan}`).toMatch(/SEARCH/);
+    expect(`${name}: ${plan}`).not.toMatch(/SCAN|TEMP B-TREE/);
   }
-  close();
+  database.close();
 });
-
-function openForPlans(file: string): { sqlite: Database.Database; close(): void } {
-  const database = openExchangeDatabase(file);
-  return { sqlite: database.sqlite, close: () => database.close() };
-}
 
 function unpacked(): { $case: 'unpacked'; value: { bridgeId: Uint8Array; capture: []; atMs: bigint } } {
   return { $case: 'unpacked', value: { bridgeId: new Uint8Array(16), capture: [], atMs: 1n } };

@@ -46,13 +46,13 @@ export class DigestStore {
   readonly #range: Statement<[number, string, string, number], DigestRow>;
   readonly #after: Statement<[number, string, number], DigestRow>;
   readonly #get: Statement<[number, string], DigestRow>;
-  readonly #upsertOne: Statement<unknown[]>;
-  readonly #upsertMany: Statement<unknown[]>;
+  readonly #upsertOne: Statement;
+  readonly #upsertMany: Statement;
   readonly #remove: Statement<[number, string]>;
   readonly #removeSome: Statement<[{ tableId: number; limit: number }]>;
   readonly #forget: Statement<[number]>;
-  readonly #unseenOne: Statement<unknown[]>;
-  readonly #unseenMany: Statement<unknown[]>;
+  readonly #unseenOne: Statement;
+  readonly #unseenMany: Statement;
   readonly #unseenAfter: Statement<[number, string, number], [string, number]>;
   readonly #unseenRemove: Statement<[number, string]>;
   readonly #unseenClear: Statement<[number]>;
@@ -94,7 +94,7 @@ export class DigestStore {
 
   put(tableId: number, changes: readonly DigestChange[]): void {
     let at = 0;
-    const many = new Array<unknown>(ROWS_PER_STATEMENT * 4);
+    const many: unknown[] = [];
     for (; at + ROWS_PER_STATEMENT <= changes.length; at += ROWS_PER_STATEMENT) {
       for (let i = 0, p = 0; i < ROWS_PER_STATEMENT; i++) {
         const change = changes[at + i] as DigestChange;
@@ -128,7 +128,7 @@ export class DigestStore {
   /** Notes stored keys that the scan passed without meeting them. */
   noteUnseen(tableId: number, rows: readonly DigestRow[]): void {
     let at = 0;
-    const many = new Array<unknown>(ROWS_PER_STATEMENT * 3);
+    const many: unknown[] = [];
     for (; at + ROWS_PER_STATEMENT <= rows.length; at += ROWS_PER_STATEMENT) {
       for (let i = 0, p = 0; i < ROWS_PER_STATEMENT; i++) {
         const row = rows[at + i] as DigestRow;

@@ -112,7 +112,7 @@ export class InboxStore {
           row = undefined;
         }
       }
-      const number = row?.number ?? (this.#add.get(addable(part)) as number);
+      const number = row?.number ?? this.#add.get(addable(part));
       const held = row?.parts_held ?? 0;
       if (part.parts === 0) return 'complete';
       if (this.#addPart.run(number, part.part, part.body).changes === 0) return 'known';

@@ -8,11 +8,11 @@ const GET = 'SELECT value FROM meta WHERE name = ?';
 const PUT = 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value';
 
 export class MetaStore {
-  readonly #get: Statement<[string], unknown>;
+  readonly #get: Statement<[string]>;
   readonly #put: Statement<[string, unknown]>;
 
   constructor(sqlite: Sqlite) {
-    this.#get = sqlite.prepare<[string], unknown>(GET).pluck();
+    this.#get = sqlite.prepare<[string]>(GET).pluck();
     this.#put = sqlite.prepare(PUT);
   }
 

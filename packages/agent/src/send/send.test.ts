@@ -36,6 +36,12 @@ class MemoryBus {
     await new Promise<void>((resolve) => this.#waiting.push({ count, resolve }));
   }
 
+  header(index: number): DeliveryHeader {
+    const message = this.messages[index];
+    if (message === undefined) throw new Error(`the bus holds no message ${index}`);
+    return message.header;
+  }
+
   get sequences(): bigint[] {
     return this.messages.map(({ header }) => header.sequence);
   }
@@ -107,7 +113,7 @@ class SendWorld extends CaptureWorld {
   }
 
   receipt(index: number, over: Partial<Receipt> = {}): Receipt {
-    const header = this.bus.messages[index]?.header as DeliveryHeader;
+    const header = this.bus.header(index);
     const { laneId, sequence, contentHash, receiverId, epoch } = header;
     return Receipt.fromPartial({
       laneId,
@@ -293,7 +299,7 @@ describe('a receipt', () => {
 
 describe('a refusal', () => {
   const refuse = (world: SendWorld, index: number, fate: RefusalFate, over: object = {}) => {
-    const { laneId, epoch, sequence, contentHash } = world.bus.messages[index]?.header as DeliveryHeader;
+    const { laneId, epoch, sequence, contentHash } = world.bus.header(index);
     const words = { code: 'SOME_CODE', message: 'why', hint: 'what next', highestEpoch: 0n };
     return world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate, ...words, ...over });
   };
@@ -380,7 +386,7 @@ describe('a resend request', () => {
       await world.sent(3);
       world.answer(0);
       world.answer(1);
-      const { laneId, epoch } = world.bus.messages[0]?.header as DeliveryHeader;
+      const { laneId, epoch } = world.bus.header(0);
       const request = { laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'mark moved backwards' };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 2 });
       await world.sent(5);
@@ -396,7 +402,7 @@ describe('a resend request', () => {
       world.answer(0);
       world.answer(1);
       purgeSettled(world.database, world.nowMs + 1);
-      const { laneId, epoch } = world.bus.messages[0]?.header as DeliveryHeader;
+      const { laneId, epoch } = world.bus.header(0);
       const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap' };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'reopened' });
       expect(world.lane).toMatchObject({ epoch: 2n, phase: 'loading' });
@@ -447,7 +453,7 @@ test('a refusal that comes before the acknowledgement is not taken for answered 
     await world.pack(['1\ta']);
     // The bus holds both; the outbox has not noted it yet.
     await world.bus.held(2);
-    const { laneId, epoch, sequence, contentHash } = world.bus.messages[1]?.header as DeliveryHeader;
+    const { laneId, epoch, sequence, contentHash } = world.bus.header(1);
     const words = { code: 'DESTINATION_NOT_BOUND', message: 'why', hint: '', highestEpoch: 0n };
     world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate: RefusalFate.VOID, ...words });
     await world.sent(3);

@@ -127,8 +127,9 @@ function nextBatch({ database, limits }: SendPorts, { lane, bridge }: Ready): De
   return batch;
 }
 
-async function publish({ bus, dataSubject, newId }: SendPorts, message: Uint8Array): Promise<void> {
-  const messageId = idText(newId());
+async function publish(ports: SendPorts, message: Uint8Array): Promise<void> {
+  const { bus, dataSubject } = ports;
+  const messageId = idText(ports.newId());
   try {
     await bus.publish(dataSubject, message, { messageId, timeoutMs: PUBLISH_TIMEOUT_MS });
   } catch (error) {
