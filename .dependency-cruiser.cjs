@@ -18,7 +18,13 @@ const directions = layers.flatMap((members, level) =>
     from: { path: `^packages/${name}/src/`, pathNot: '\\.(test|testing)\\.ts$' },
     to: {
       path: '^packages/',
-      pathNot: [`^packages/${name}/`, ...layers.slice(0, level).flat().map((below) => `^packages/${below}/`)],
+      pathNot: [
+        `^packages/${name}/`,
+        ...layers
+          .slice(0, level)
+          .flat()
+          .map((below) => `^packages/${below}/`),
+      ],
     },
   })),
 );
@@ -43,7 +49,11 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^packages/',
-        pathNot: ['^packages/(adapters|database|testkit)/', '^packages/agent/src/exchange-database/', '\\.(test|testing)\\.ts$'],
+        pathNot: [
+          '^packages/(adapters|database|testkit)/',
+          '^packages/agent/src/exchange-database/',
+          '\\.(test|testing)\\.ts$',
+        ],
       },
       to: { path: 'node_modules/(better-sqlite3|pg|pg-copy-streams)/', dependencyTypesNot: ['type-only'] },
     },
@@ -59,13 +69,17 @@ module.exports = {
       from: { path: '^packages/adapters/src/(postgres|sqlite)/' },
       to: { path: '^packages/adapters/src/(postgres|sqlite)/', pathNot: '^packages/adapters/src/$1/' },
     },
-    { name: 'no-circles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-circles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '(^|/)(dist|golden)/' },
-    tsConfig: { fileName: '.config/tsconfig.options.json' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'node', 'default'] },
   },

@@ -57,7 +57,7 @@ async function check(yaml: string): Promise<{ code: number; codes: string[]; ans
   const checked = JSON.parse(text) as Checked;
   return {
     code: answer.code,
-    codes: checked.problems.filter(({ warning }) => warning !== true).map(({ code }) => code),
+    codes: checked.problems.filter(({ warning }) => !warning).map(({ code }) => code),
     answer: checked,
   };
 }

@@ -2,7 +2,7 @@
 // input, never from the command line, where every user of the machine could read them.
 
 import { readFileSync } from 'node:fs';
-import { addDataSource, dataSourceTables, type NewDataSource, readAgentConfig, testDataSource } from '@qiao/agent';
+import type { NewDataSource } from '@qiao/agent';
 import { QiaoError } from '@qiao/exchange';
 import type { Command } from 'commander';
 import { EXIT } from './exitCodes.ts';
@@ -29,7 +29,8 @@ export function registerDataSource(agent: Command): void {
     .option('--password-env <variable>', 'postgres: take the password from this environment variable at every start')
     .option('--password-stdin', 'postgres: read the password from standard input and store it encrypted')
     .option('--replace', 'take the place of a data source of this name')
-    .action((name: string, options: AddOptions) => {
+    .action(async (name: string, options: AddOptions) => {
+      const { addDataSource } = await import('@qiao/agent');
       addDataSource({ file: options.config, name, settings: settingsOf(options), replace: options.replace ?? false });
       say(`${name} is in ${options.config}.\n\nNext:  qiao agent datasource test ${name} --config ${options.config}`);
     });
@@ -39,6 +40,7 @@ export function registerDataSource(agent: Command): void {
     .description('connect once and say how it went')
     .option(...CONFIG)
     .action(async (name: string, options: { config: string }, command: Command) => {
+      const { readAgentConfig, testDataSource } = await import('@qiao/agent');
       const probe = await testDataSource(readAgentConfig(options.config), name);
       if (wantsJson(command)) printJson(probe);
       else
@@ -55,6 +57,7 @@ export function registerDataSource(agent: Command): void {
     .description('every table and view that the connection may see')
     .option(...CONFIG)
     .action(async (name: string, options: { config: string }, command: Command) => {
+      const { dataSourceTables, readAgentConfig } = await import('@qiao/agent');
       const tables = await dataSourceTables(readAgentConfig(options.config), name);
       if (wantsJson(command)) return printJson(tables);
       printTable(

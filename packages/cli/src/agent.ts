@@ -1,6 +1,6 @@
 // `qiao agent`: a department's node — join, check the machine, run, look at it — from the machine itself.
 
-import { type AgentStatus, joinAgent, preflight, readAgentConfig, readAgentStatus, startAgent } from '@qiao/agent';
+import type { AgentStatus } from '@qiao/agent';
 import { createLog, stopSignal } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { registerDataSource } from './agent-data-source.ts';
@@ -21,6 +21,7 @@ export function registerAgent(program: Command): void {
     .option(...CONFIG)
     .requiredOption('--token <token>', 'the one-time token (or QIAO_TOKEN)', process.env.QIAO_TOKEN)
     .action(async (options: { config: string; token: string }, command: Command) => {
+      const { joinAgent, readAgentConfig } = await import('@qiao/agent');
       const joined = await joinAgent({ config: readAgentConfig(options.config), token: options.token });
       if (wantsJson(command)) {
         return printJson({
@@ -41,6 +42,7 @@ export function registerAgent(program: Command): void {
     .description('look at this machine before anything runs: clock, ports, disk, C library, data sources')
     .option(...CONFIG)
     .action(async (options: { config: string }, command: Command) => {
+      const { preflight, readAgentConfig } = await import('@qiao/agent');
       const findings = await preflight(readAgentConfig(options.config));
       if (wantsJson(command)) printJson(findings);
       else {
@@ -62,6 +64,7 @@ export function registerAgent(program: Command): void {
     .description('run the agent in the foreground')
     .option(...CONFIG)
     .action(async (options: { config: string }) => {
+      const { readAgentConfig, startAgent } = await import('@qiao/agent');
       const config = readAgentConfig(options.config);
       await startAgent({
         config,
@@ -74,7 +77,8 @@ export function registerAgent(program: Command): void {
     .command('status')
     .description('identity, snapshot, lanes and books as they stand on this disk; a running agent is not disturbed')
     .option(...CONFIG)
-    .action((options: { config: string }, command: Command) => {
+    .action(async (options: { config: string }, command: Command) => {
+      const { readAgentConfig, readAgentStatus } = await import('@qiao/agent');
       const status = readAgentStatus(readAgentConfig(options.config));
       if (wantsJson(command)) return printJson(status);
       printStatus(status);
@@ -87,6 +91,7 @@ export function registerAgent(program: Command): void {
     )
     .option(...CONFIG)
     .action(async (options: { config: string }) => {
+      const { preflight, readAgentConfig, readAgentStatus } = await import('@qiao/agent');
       const config = readAgentConfig(options.config);
       printJson({ status: readAgentStatus(config), preflight: await preflight(config) });
     });

@@ -2,7 +2,6 @@
 
 import type { AuditEntry } from '@qiao/contract/hub';
 import { QiaoError } from '@qiao/exchange';
-import { auditHash } from '@qiao/hub';
 import type { Command } from 'commander';
 import { withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
@@ -42,6 +41,7 @@ export function registerAudit(program: Command): void {
     .command('verify')
     .description('recompute the chain from its first entry')
     .action(async (_options: object, command: Command) => {
+      const { auditHash } = await import('@qiao/hub');
       let count = 0n;
       let previous: Uint8Array = new Uint8Array(32);
       await withHub(command, async (hub) => {

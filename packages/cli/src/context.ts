@@ -1,14 +1,14 @@
-// The operator's context: whom the CLI talks to and as whom. An identity directory (packages/security) with context.json
-// beside it, written by `qiao hub init` or `qiao operator join`.
+// The operator's context: whom the CLI talks to and as whom. A key, a certificate, the authority's certificate, and
+// context.json beside them, written by `qiao hub init` or `qiao operator join`. Clients are loaded when they are called, so that
+// `qiao --help` and local verbs start fast.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { HubServiceDefinition } from '@qiao/contract/hub';
-import { MonitorServiceDefinition } from '@qiao/contract/monitor';
+import type { HubServiceDefinition } from '@qiao/contract/hub';
+import type { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
-import { createGrpcClient, type GrpcClient } from '@qiao/rpc';
-import { readIdentity, toPem } from '@qiao/security';
+import type { GrpcClient } from '@qiao/rpc';
 import type { Command } from 'commander';
 import { z } from 'zod';
 
@@ -56,17 +56,17 @@ export function writeContext({ directory, ...facts }: OperatorContext): void {
 }
 
 function tlsOf({ directory }: OperatorContext) {
-  const identity = readIdentity(directory);
-  return {
-    ca: toPem(identity.authority, 'CERTIFICATE'),
-    cert: toPem(identity.certificate, 'CERTIFICATE'),
-    key: identity.keyPem,
-  };
+  const read = (name: string) => readFileSync(join(directory, name), 'utf8');
+  return { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
 }
 
 /** Calls the hub for the time of `use`, then hangs up. */
 export async function withHub<T>(command: Command, use: (hub: HubClient) => Promise<T>): Promise<T> {
   const context = readContext(command);
+  const [{ HubServiceDefinition }, { createGrpcClient }] = await Promise.all([
+    import('@qiao/contract/hub'),
+    import('@qiao/rpc'),
+  ]);
   using hub = createGrpcClient(HubServiceDefinition, { address: context.hubAddress, tls: tlsOf(context) });
   return await use(hub);
 }
@@ -79,6 +79,10 @@ export async function withMonitor<T>(command: Command, use: (monitor: MonitorCli
       hint: 'qiao operator monitor HOST:PORT',
     });
   }
+  const [{ MonitorServiceDefinition }, { createGrpcClient }] = await Promise.all([
+    import('@qiao/contract/monitor'),
+    import('@qiao/rpc'),
+  ]);
   using monitor = createGrpcClient(MonitorServiceDefinition, { address: context.monitorAddress, tls: tlsOf(context) });
   return await use(monitor);
 }

@@ -1,6 +1,5 @@
 // `qiao hub`: found a platform, run it, look at it.
 
-import { initHub, readHubConfig, startHub } from '@qiao/hub';
 import { createLog, stopSignal } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { contextDirectory, withHub } from './context.ts';
@@ -25,6 +24,7 @@ export function registerHub(program: Command): void {
     .option('--monitor <host:port>', 'where the monitor will answer', '127.0.0.1:7401')
     .action(async (options: InitOptions, command: Command) => {
       const operatorDirectory = options.operatorDir ?? contextDirectory(command);
+      const { initHub } = await import('@qiao/hub');
       const founded = await initHub({
         directory: options.dir,
         platformCode: options.platform,
@@ -53,6 +53,7 @@ export function registerHub(program: Command): void {
     .requiredOption('--dir <dir>', 'the directory made by `qiao hub init`')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: { dir: string; logLevel: string }) => {
+      const { readHubConfig, startHub } = await import('@qiao/hub');
       const log = createLog({ component: 'hub', level: options.logLevel });
       const running = await startHub({ config: readHubConfig(options.dir), signal: stopSignal(), log });
       log.info({ address: running.address }, 'hub is ready');

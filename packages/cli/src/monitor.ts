@@ -1,6 +1,5 @@
 // `qiao monitor`: join the platform, run, open the board.
 
-import { joinMonitor, readMonitorConfig, startMonitor } from '@qiao/monitor';
 import { createLog, stopSignal, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
@@ -18,6 +17,7 @@ export function registerMonitor(program: Command): void {
     .option('--listen <host:port>', 'where the monitor answers the CLI', '127.0.0.1:7401')
     .option('--board-listen <host:port>', 'where the health board is served to browsers', '127.0.0.1:7402')
     .action(async (options: { dir: string; token: string; listen: string; boardListen: string }) => {
+      const { joinMonitor } = await import('@qiao/monitor');
       const joined = await joinMonitor({
         directory: options.dir,
         token: options.token,
@@ -34,6 +34,7 @@ export function registerMonitor(program: Command): void {
     .requiredOption('--dir <dir>', 'the directory made by `qiao monitor join`')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
     .action(async (options: { dir: string; logLevel: string }) => {
+      const { readMonitorConfig, startMonitor } = await import('@qiao/monitor');
       const log = createLog({ component: 'monitor', level: options.logLevel });
       const running = await startMonitor({ config: readMonitorConfig(options.dir), signal: stopSignal(), log });
       log.info({ address: running.address, board: running.boardAddress }, 'monitor is ready');

@@ -1,8 +1,6 @@
 // `qiao operator`: further operators join with a token; the context learns where the monitor is.
 
-import { callJoin } from '@qiao/rpc';
 import { systemClock } from '@qiao/runtime';
-import { joinPlatform } from '@qiao/security';
 import type { Command } from 'commander';
 import { contextDirectory, readContext, writeContext } from './context.ts';
 import { say } from './output.ts';
@@ -17,6 +15,7 @@ export function registerOperator(program: Command): void {
     .option('--monitor <host:port>', 'where the monitor answers')
     .action(async (options: { token: string; monitor?: string }, command: Command) => {
       const directory = contextDirectory(command);
+      const [{ callJoin }, { joinPlatform }] = await Promise.all([import('@qiao/rpc'), import('@qiao/security')]);
       const identity = await joinPlatform({
         token: options.token,
         role: 'operator',

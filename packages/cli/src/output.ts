@@ -4,7 +4,7 @@
 import { type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
 import Table from 'cli-table3';
 
-const isColoured = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+const isColoured = process.stdout.isTTY && process.env.NO_COLOR === undefined;
 
 const COLOURS = { red: 31, green: 32, yellow: 33, cyan: 36, grey: 90, bold: 1 } as const;
 

@@ -48,7 +48,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   process.exitCode = EXIT.done;
   try {
     await program.parseAsync([...argv], { from: 'user' });
-    return Number(process.exitCode);
+    return process.exitCode === undefined ? EXIT.done : Number(process.exitCode);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     printError(error, argv.includes('--json'));

@@ -3,4 +3,3 @@ export { AUDIT_GENESIS, auditHash } from './audit/audit-hash.ts';
 export { type HubConfig, hubConfigSchema, readHubConfig } from './config.ts';
 export { type RunningHub, type StartHubOptions, startHub } from './hub.ts';
 export { type Founded, type InitOptions, initHub } from './init.ts';
-export { type JoinOperatorOptions, joinOperator } from './operator-context.ts';

@@ -2,7 +2,7 @@
 // and an independent reading of tables that shares no code with the adapters.
 
 import Sqlite from 'better-sqlite3';
-import pg from 'pg';
+import { type CustomTypesConfig, Pool } from 'pg';
 
 export interface BusinessDatabase extends AsyncDisposable {
   readonly adapter: 'postgres' | 'sqlite';
@@ -17,7 +17,7 @@ export interface BusinessDatabase extends AsyncDisposable {
 /** A database of a running PostgreSQL. */
 export async function postgresDatabase(config: PostgresConfig): Promise<BusinessDatabase> {
   const { host, port, database, user, password } = config;
-  const pool = new pg.Pool({ host, port, database, user, password, max: 2 });
+  const pool = new Pool({ host, port, database, user, password, max: 2 });
   // A server that a story kills ends idle connections; the next query opens a new one.
   pool.on('error', () => undefined);
   return {
@@ -37,7 +37,7 @@ export async function postgresDatabase(config: PostgresConfig): Promise<Business
       }
     },
     async rows(sql) {
-      const types = { getTypeParser: () => (text: string) => text } as unknown as pg.CustomTypesConfig;
+      const types = { getTypeParser: () => (text: string) => text } as unknown as CustomTypesConfig;
       return (await pool.query<(string | null)[]>({ text: sql, rowMode: 'array', types })).rows;
     },
     [Symbol.asyncDispose]: () => pool.end(),

@@ -160,7 +160,7 @@ async function refresh() {
   } catch {
     showProblem(word('gone'));
   }
-  setTimeout(refresh, REFRESH_MS);
+  setTimeout(() => void refresh(), REFRESH_MS);
 }
 
 byId('language').addEventListener('click', () => {
