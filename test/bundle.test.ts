@@ -58,6 +58,7 @@ describe('the offline bundle', () => {
     };
     expect((await qiao('--version')).trim()).toBe(version);
     expect(readFileSync(join(home, 'VERSION'), 'utf8')).toContain(`qiao ${version}\nnode ${bundle.nodeVersion}\n`);
+    expect(readFileSync(join(home, 'VERSION'), 'utf8')).toMatch(/glibc 2\.\d+ or later\n$/);
     const notices = readFileSync(join(home, 'NOTICES.txt'), 'utf8');
     for (const name of ['node', 'better-sqlite3', 'pg', 'nats', '@grpc/grpc-js', 'zod'])
       expect(notices).toContain(`\n${name} `);

@@ -1,12 +1,13 @@
 // `npm run bundle`: the agent for a front-end machine without internet, compiler or Node. One archive that holds the Node binary,
-// the whole CLI as one file, the SQLite addon, a launcher, a systemd unit, a sample configuration, checksums and licences.
+// the whole CLI as one file, the SQLite addon, a launcher, systemd units, sample configurations, checksums and licences.
 // What each part is made of lies in node.ts, program.ts, notices.ts and archive.ts; this file says what goes where.
 
-import { chmodSync, copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { packArchive, writeChecksums } from './archive.ts';
+import { glibcNeeded, requireArch } from './elf.ts';
 import { type Arch, bringNode } from './node.ts';
 import { noticesText } from './notices.ts';
 import { bundleProgram } from './program.ts';
@@ -19,6 +20,8 @@ export interface BundleOptions {
   readonly arch: Arch;
   /** Where the archive goes; made when missing. */
   readonly out: string;
+  /** Takes the place of the prebuilt SQLite addon: one compiled on an older system serves machines with an older glibc. */
+  readonly sqliteAddon?: string | undefined;
   readonly say?: (text: string) => void;
 }
 
@@ -27,10 +30,12 @@ export interface Bundle {
   readonly archive: string;
   readonly sha256: string;
   readonly nodeVersion: string;
+  /** The oldest C library that it runs with, for example "2.34". */
+  readonly glibc: string;
 }
 
 /** Builds the bundle. Throws an Error that says what is missing and how to bring it. */
-export async function makeBundle({ arch, out, say = () => undefined }: BundleOptions): Promise<Bundle> {
+export async function makeBundle({ arch, out, sqliteAddon, say = () => undefined }: BundleOptions): Promise<Bundle> {
   const name = `qiao-agent-${VERSION}-linux-${arch}`;
   const directory = join(out, name);
   rmSync(directory, { recursive: true, force: true });
@@ -43,12 +48,17 @@ export async function makeBundle({ arch, out, say = () => undefined }: BundleOpt
 
   const program = await bundleProgram({ root: ROOT, arch, directory: join(directory, 'lib') });
   say(`the CLI in one file, ${Math.round(program.bytes / 1024).toLocaleString('en-US')} KiB`);
+  const addon = join(directory, 'lib/better-sqlite3.node');
+  if (sqliteAddon !== undefined) copyFileSync(sqliteAddon, addon);
+  requireArch(addon, arch);
+  const glibc = glibcNeeded([addon, node.binary]);
+  say(`it needs glibc ${glibc} or later`);
   // The monitor reads its board's files beside the program.
   cpSync(join(ROOT, 'packages/monitor/src/board'), join(directory, 'lib/board'), { recursive: true });
 
   copyFileSync(join(ROOT, 'deploy/bundle/qiao.sh'), join(directory, 'qiao'));
   chmodSync(join(directory, 'qiao'), 0o755);
-  for (const file of ['qiao-agent.service', 'qiao.sysusers.conf', 'qiao.tmpfiles.conf']) {
+  for (const file of readdirSync(join(ROOT, 'deploy/systemd'))) {
     copyFileSync(join(ROOT, 'deploy/systemd', file), join(directory, 'systemd', file));
   }
   for (const file of ['agent.yaml', 'bridge.yaml']) {
@@ -57,13 +67,16 @@ export async function makeBundle({ arch, out, say = () => undefined }: BundleOpt
   copyFileSync(join(ROOT, 'deploy/bundle/INSTALL.md'), join(directory, 'INSTALL.md'));
   copyFileSync(join(ROOT, 'LICENSE'), join(directory, 'LICENSE'));
   writeFileSync(join(directory, 'NOTICES.txt'), noticesText(node, program.packages));
-  writeFileSync(join(directory, 'VERSION'), `qiao ${VERSION}\nnode ${node.version}\nplatform linux-${arch}\n`);
+  writeFileSync(
+    join(directory, 'VERSION'),
+    `qiao ${VERSION}\nnode ${node.version}\nplatform linux-${arch}\nglibc ${glibc} or later\n`,
+  );
   writeChecksums(directory);
 
   const archive = join(out, `${name}.tar.gz`);
   const sha256 = await packArchive({ root: ROOT, directory, archive });
   rmSync(directory, { recursive: true, force: true });
-  return { archive, sha256, nodeVersion: node.version };
+  return { archive, sha256, nodeVersion: node.version, glibc };
 }
 
 function readArch(text: string): Arch {
@@ -77,9 +90,15 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       options: {
         arch: { type: 'string', default: 'x64' },
         out: { type: 'string', default: join(ROOT, 'dist') },
+        'sqlite-addon': { type: 'string' },
       },
     });
-    const made = await makeBundle({ arch: readArch(values.arch), out: resolve(values.out), say: console.log });
+    const made = await makeBundle({
+      arch: readArch(values.arch),
+      out: resolve(values.out),
+      sqliteAddon: values['sqlite-addon'],
+      say: console.log,
+    });
     console.log(`\n${made.archive}\nsha256 ${made.sha256}`);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);

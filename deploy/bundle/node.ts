@@ -4,6 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
+import { requireArch } from './elf.ts';
 
 export type Arch = 'x64' | 'arm64';
 
@@ -54,11 +55,4 @@ function fetchNode(cache: string, arch: Arch, version: string, say: (text: strin
   }
   execFileSync('tar', ['-xzf', archive, '-C', unpacked, '--strip-components=1', 'package/bin/node', 'package/LICENSE']);
   return unpacked;
-}
-
-/** An ELF header names its machine at offset 18: 62 is x86-64, 183 is AArch64. */
-function requireArch(binary: string, arch: Arch): void {
-  const machine = readFileSync(binary).readUInt16LE(18);
-  const expected = arch === 'x64' ? 62 : 183;
-  if (machine !== expected) throw new Error(`${binary} is for machine ${machine}; expected ${expected} (${arch})`);
 }
