@@ -17,11 +17,11 @@ import {
 } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError } from '@qiao/exchange';
-import { createGrpcClient, fetchAuthority } from '@qiao/rpc';
+import { callJoin, createGrpcClient, fetchAuthority } from '@qiao/rpc';
 import { silentLog } from '@qiao/runtime';
-import { createKeyAndCsr, readToken, Signer, toPem, Verifier } from '@qiao/security';
+import { createKeyAndCsr, joinPlatform, readToken, Signer, toPem, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { initHub, joinOperator, type RunningHub, readHubConfig, startHub, verifyAudit } from './index.ts';
+import { initHub, type RunningHub, readHubConfig, startHub, verifyAudit } from './index.ts';
 import { bytes, delivery, type TestNode, type TestWorld } from './world.testing.ts';
 
 const YAML = `
@@ -244,7 +244,15 @@ test('an operator reads the platform, a stranger nothing, and a further operator
   const invitation = { nodeTitle: '', departmentCode: '', departmentTitle: '', expiresInS: 0 };
   const { token } = await client.invite({ ...invitation, nodeCode: 'wang', role: NodeRole.OPERATOR });
   const second = join(directory, 'wang');
-  expect(await joinOperator({ directory: second, token })).toEqual({ platformCode: 'demo', nodeCode: 'wang' });
+  const joined = await joinPlatform({
+    token,
+    role: 'operator',
+    directory: second,
+    readsFormat: 0,
+    callHub: callJoin,
+    nowMs: Date.now,
+  });
+  expect([joined.platformCode, joined.nodeCode]).toEqual(['demo', 'wang']);
   using wang = operator(second);
   expect((await wang.listNodes({})).nodes.map(({ code }) => code)).toEqual(['li', 'wang']);
   await client.revokeNode({ code: 'wang', reason: 'left' });

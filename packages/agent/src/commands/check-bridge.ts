@@ -19,6 +19,7 @@ import {
 import { declaredColumns, renamed, targetTable } from '../apply/target-tables.ts';
 import type { Desired } from '../control/desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
+import { EXCHANGE } from '../data-sources/settings.ts';
 
 export interface CheckBridgePorts {
   readonly nodeId: string;
@@ -50,7 +51,7 @@ export async function checkBridge(command: CheckBridge, ports: CheckBridgePorts)
   }
   const shapes = command.sourceTables.length > 0 ? command.sourceTables : tables;
   for (const index of command.destinations) {
-    problems.push(...(await checkDestinationEnd(definition, index, shapes, ports)));
+    problems.push(...(await checkDestinationEnd(definition, index, shapes, command.createMissing, ports)));
   }
   return { problems: problems.map(contractProblem), tables };
 }
@@ -119,6 +120,7 @@ async function checkDestinationEnd(
   definition: BridgeDefinition,
   index: number,
   shapes: readonly TableShape[],
+  createMissing: boolean,
   ports: CheckBridgePorts,
 ): Promise<Problem[]> {
   const path = `destinations[${index}]`;
@@ -154,12 +156,37 @@ async function checkDestinationEnd(
           : { columns: columns.map(({ name, type }) => ({ name, type })), key: shape.key };
       targets.push(targetTable(destination, table.name, sent));
     }
-    const found = await source.checkTarget(targets, sourceShapes);
+    const absent = destination.dataSource === EXCHANGE ? await absentTables(source, targets) : [];
+    const found = await source.checkTarget(
+      targets.filter((target) => !absent.includes(target)),
+      sourceShapes,
+    );
     problems.push(...found.map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
+    const isBlocked = problems.some(({ warning }) => warning !== true);
+    for (const target of absent) {
+      if (createMissing && !isBlocked) await source.createTable(target);
+      else problems.push(willBeMade(target, path));
+    }
   } catch (error) {
     problems.push(...problemsOf(error, path));
   }
   return distinct(problems);
+}
+
+/** The exchange tables are the node's own, so those that a bridge needs are made for it, with exactly the columns that travel. */
+async function absentTables(source: DataSource, targets: readonly TargetTable[]): Promise<TargetTable[]> {
+  const described = await Promise.all(targets.map(({ ref }) => source.describe(ref)));
+  return targets.filter((target, index) => described[index] === undefined && target.columns.length > 0);
+}
+
+function willBeMade({ table, ref }: TargetTable, path: string): Problem {
+  return {
+    code: 'TABLE_WILL_BE_MADE',
+    path: `${path}.${table}`,
+    message: `the exchange table ${ref.name} does not exist yet; deploying the bridge makes it`,
+    hint: 'nothing to do, or make it yourself with other columns before you deploy',
+    warning: true,
+  };
 }
 
 /** Two lanes into one table must own rows that are provably disjoint, or one would remove what the other brought. */

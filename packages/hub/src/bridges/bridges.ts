@@ -132,7 +132,7 @@ export async function deployBridge(
       hint: `qiao bridge deploy ${name} --backfill`,
     });
   }
-  const checked = await checkEverywhere(ports.store, ports, definition, { operator });
+  const checked = await checkEverywhere(ports.store, ports, definition, { operator, createMissing: true });
   problems.push(...checked.problems);
   if (problems.some(isBlocking)) return refuse(problems, effects.sentences);
   const deployed = await activate(ports, bridge, { ...candidate, definition }, operator, 'bridge.deploy');
@@ -177,7 +177,13 @@ export async function bindDestination(
   const checked =
     bridge.state === 'created'
       ? await checkAtHub(ports.store, definition)
-      : (await checkEverywhere(ports.store, ports, definition, { operator, destinations: [added] })).problems;
+      : (
+          await checkEverywhere(ports.store, ports, definition, {
+            operator,
+            destinations: [added],
+            createMissing: true,
+          })
+        ).problems;
   const blocking = checked.filter(isBlocking);
   if (blocking.length > 0) throw new ProblemsError(blocking, { code: 'BRIDGE_INVALID' });
   return await activate(ports, bridge, { yaml, definition }, operator, 'bridge.bind');

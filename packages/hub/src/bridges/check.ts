@@ -5,7 +5,7 @@ import type { CheckBridge, Command, CommandResult, TableShape } from '@qiao/cont
 import { type BridgeDefinition, bridgeJson, type ColumnType, type Problem, QiaoError } from '@qiao/exchange';
 import type { HubDatabase, NodeRow } from '../hub-database.ts';
 import { ownershipProblems } from './ownership.ts';
-import { otherDefinitions } from './versions.ts';
+import { isBlocking, otherDefinitions } from './versions.ts';
 
 export interface CheckPorts {
   /** Asks one node; throws a QiaoError when it does not answer. */
@@ -16,6 +16,8 @@ export interface CheckOptions {
   readonly operator: string;
   /** Only these destinations are asked; all when left out. */
   readonly destinations?: readonly number[];
+  /** At deployment: exchange tables that are missing are made, once every end has passed. */
+  readonly createMissing?: boolean;
 }
 
 export interface CheckResult {
@@ -50,6 +52,7 @@ export async function checkEverywhere(
       source: false,
       destinations: [],
       sourceTables: [],
+      createMissing: false,
       ...check,
     });
     problems.push(...answer.problems);
@@ -65,6 +68,18 @@ export async function checkEverywhere(
     ),
   );
   const overlaps = ownershipProblems(definition, await otherDefinitions(store, definition.name), typesOf(tables));
+  if (options.createMissing === true && ![...problems, ...overlaps].some(isBlocking)) {
+    const made = wanted.filter((index) => definition.destinations[index]?.dataSource === 'exchange');
+    const warnings = problems.splice(0).filter(({ code }) => code !== 'TABLE_WILL_BE_MADE');
+    await Promise.all(
+      [...Map.groupBy(made, (index) => definition.destinations[index]?.node ?? '')].map(([code, destinations]) =>
+        ask(code, `destinations[${destinations[0]}]`, { destinations, sourceTables: tables, createMissing: true }),
+      ),
+    );
+    problems.push(
+      ...warnings.filter((one) => !problems.some(({ code, path }) => code === one.code && path === one.path)),
+    );
+  }
   // Destinations know overlaps with what is deployed to them already; a person reads one finding once.
   const known = new Set(overlaps.map(({ path }) => path.replace(/\.ownership$/, '')));
   return {

@@ -634,6 +634,11 @@ export interface CheckBridge {
   destinations: number[];
   /** With destinations: the source's columns, as the source node returned them. */
   sourceTables: TableShape[];
+  /**
+   * With destinations, at deployment: make tables that are missing in the built-in data source `exchange`. Nowhere else is a
+   * table ever made.
+   */
+  createMissing: boolean;
 }
 
 /** A table as the bridge will carry it. */
@@ -3565,7 +3570,7 @@ export const Command: MessageFns<Command> = {
 };
 
 function createBaseCheckBridge(): CheckBridge {
-  return { definitionJson: "", source: false, destinations: [], sourceTables: [] };
+  return { definitionJson: "", source: false, destinations: [], sourceTables: [], createMissing: false };
 }
 
 export const CheckBridge: MessageFns<CheckBridge> = {
@@ -3585,6 +3590,9 @@ export const CheckBridge: MessageFns<CheckBridge> = {
     }
     for (const v of message.sourceTables) {
       TableShape.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.createMissing !== false) {
+      writer.uint32(40).bool(message.createMissing);
     }
     return writer;
   },
@@ -3644,6 +3652,14 @@ export const CheckBridge: MessageFns<CheckBridge> = {
             message.sourceTables.push(TableShape.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.createMissing = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3672,6 +3688,11 @@ export const CheckBridge: MessageFns<CheckBridge> = {
         : globalThis.Array.isArray(object?.source_tables)
         ? object.source_tables.map((e: any) => TableShape.fromJSON(e))
         : [],
+      createMissing: isSet(object.createMissing)
+        ? globalThis.Boolean(object.createMissing)
+        : isSet(object.create_missing)
+        ? globalThis.Boolean(object.create_missing)
+        : false,
     };
   },
 
@@ -3689,6 +3710,9 @@ export const CheckBridge: MessageFns<CheckBridge> = {
     if (message.sourceTables?.length) {
       obj.sourceTables = message.sourceTables.map((e) => TableShape.toJSON(e));
     }
+    if (message.createMissing !== false) {
+      obj.createMissing = message.createMissing;
+    }
     return obj;
   },
 
@@ -3701,6 +3725,7 @@ export const CheckBridge: MessageFns<CheckBridge> = {
     message.source = object.source ?? false;
     message.destinations = object.destinations?.map((e) => e) || [];
     message.sourceTables = object.sourceTables?.map((e) => TableShape.fromPartial(e)) || [];
+    message.createMissing = object.createMissing ?? false;
     return message;
   },
 };
