@@ -101,7 +101,7 @@ async function tell(): Promise<void> {
   });
   const finding = after.find(({ id_no }) => id_no === dying.idNo);
   line(`→ 应停发: ${finding?.name} ${mask(finding?.id_no ?? '')}  ${finding?.monthly_amount} 元/月  ${finding?.why}`);
-  line(`${after.length} benefits should stop now; it was ${before} before.`);
+  line(`${after.length} benefits should stop now; ${before} were known before.`);
   await atRest(
     platform,
     (lines) =>

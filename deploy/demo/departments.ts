@@ -178,7 +178,7 @@ export function workADay(files: DepartmentFiles, dying: Person): { inserts: numb
   });
   write(files.socialSecurity, (db) => {
     db.exec("UPDATE insurance_record SET monthly_wage = '6100.00', paid_through = '202611' WHERE rowid % 60 = 0");
-    db.exec('DELETE FROM insurance_record WHERE rowid % 500 = 1');
+    db.exec('DELETE FROM insurance_record WHERE rowid % 500 = 400');
   });
   return { inserts: 121, updates: 40 + 100, deletes: 15 + 12 };
 }

@@ -46,6 +46,8 @@ const limits = z.strictObject({
     .max(32 * MIB)
     .default(DEFAULT_CAPTURE_LIMITS.parcelBytes),
   outboxBudgetBytes: z.int().min(MIB).default(DEFAULT_CAPTURE_LIMITS.outboxBudgetBytes),
+  /** Bodies are compressed before they are sealed; `none` spends bandwidth to spare the processor. */
+  compression: z.enum(['zstd', 'none']).default(DEFAULT_CAPTURE_LIMITS.compression),
   snapshotMaxMs: z.int().min(1_000).default(DEFAULT_CAPTURE_LIMITS.snapshotMaxMs),
   resendAfterMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendAfterMs),
   resendMostMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendMostMs),

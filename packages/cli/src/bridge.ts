@@ -58,7 +58,12 @@ export function registerBridge(program: Command): void {
         }),
       );
       if (wantsJson(command)) printJson(answer);
-      else printDeployed(name, answer);
+      else {
+        printDeployed(name, answer);
+        if (answer.bridge !== undefined && stateWord(answer.bridge) === 'deployed') {
+          say(`\nNext:  qiao bridge start ${name}`);
+        }
+      }
       if (answer.problems.some((problem) => !problem.warning)) process.exitCode = EXIT.problems;
     });
 
@@ -190,7 +195,6 @@ export function printDeployed(name: string, { bridge, problems, effects }: Deplo
     return;
   }
   say(`${name} is ${stateWord(bridge)} in version ${bridge.deployedVersion}.`);
-  if (stateWord(bridge) === 'deployed') say(`\nNext:  qiao bridge start ${name}`);
 }
 
 function printBridge(bridge: Bridge): void {

@@ -25,6 +25,8 @@ export interface JoiningOptions {
   /** Makes the key for the bus; not given where the bus is not used. */
   readonly createBusUser?: () => { readonly natsUser: string; readonly seed: string };
   readonly nowMs: () => number;
+  /** Called once the hub's answer is believed, before the identity is written: what must not meet a new identity goes first. */
+  readonly beforeWrite?: (identity: NodeIdentity) => void;
 }
 
 const ROLE = { agent: NodeRole.AGENT, monitor: NodeRole.MONITOR, operator: NodeRole.OPERATOR } as const;
@@ -79,6 +81,7 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
     ...(sealingKey === undefined ? {} : { sealingKey }),
     ...(busUser === undefined ? {} : { nats: { seed: busUser.seed, jwt: response.natsJwt } }),
   };
+  options.beforeWrite?.(identity);
   writeIdentity(directory, identity);
   return identity;
 }

@@ -116,10 +116,13 @@ export class ScanOutput {
   /** Makes everything so far durable. `last`: the scan saw its last row; loads end and the scan is finished with it. */
   async flush(last?: { finish: () => void }): Promise<void> {
     const isLast = last !== undefined;
+    const { compression } = this.#ports.limits;
     // An empty parcel travels only where a load must be ended by one.
-    const changes = this.#changes.rows > 0 ? await prepareContent(this.#changes.take()) : undefined;
+    const changes = this.#changes.rows > 0 ? await prepareContent(this.#changes.take(), compression) : undefined;
     const load =
-      this.#load.rows > 0 || (isLast && this.isLoading) ? await prepareContent(this.#load.take()) : undefined;
+      this.#load.rows > 0 || (isLast && this.isLoading)
+        ? await prepareContent(this.#load.take(), compression)
+        : undefined;
     const { database } = this.#ports;
     crashPoint('capture.pack');
     database.transaction(() => {

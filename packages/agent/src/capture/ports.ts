@@ -5,7 +5,7 @@ import type { Signed } from '@qiao/contract/signed';
 import type { Clock, Log, Part } from '@qiao/runtime';
 import type { DesiredState } from '../control/desired.ts';
 import type { Permissions } from '../control/permissions.ts';
-import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Compression, ExchangeDatabase } from '../exchange-database/index.ts';
 
 export interface BookSigner {
   sign(context: 'qiao.statement.v1' | 'qiao.settlement.v1', payload: Uint8Array): Signed;
@@ -20,6 +20,8 @@ export interface CaptureLimits {
   readonly outboxBudgetBytes: number;
   /** A scan that reads longer than this gives up and starts again. */
   readonly snapshotMaxMs: number;
+  /** How bodies are compressed before they are sealed. */
+  readonly compression: Compression;
 }
 
 export const DEFAULT_CAPTURE_LIMITS: CaptureLimits = {
@@ -27,6 +29,7 @@ export const DEFAULT_CAPTURE_LIMITS: CaptureLimits = {
   parcelBytes: 4 * 1024 * 1024,
   outboxBudgetBytes: 256 * 1024 * 1024,
   snapshotMaxMs: 6 * 60 * 60 * 1000,
+  compression: 'zstd',
 };
 
 export interface CapturePorts {

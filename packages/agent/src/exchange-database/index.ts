@@ -16,7 +16,7 @@ export type { LanePlace, StuckReason } from './lanePlace.ts';
 export * from './lanesIn.ts';
 export * from './lanesOut.ts';
 export { MetaStore } from './meta.ts';
-export { type NewParcel, type Parcel, type ParcelOrigin, ParcelStore } from './parcels.ts';
+export { type Compression, type NewParcel, type Parcel, type ParcelOrigin, ParcelStore } from './parcels.ts';
 export { type QuarantinedDeliveryRow, type QuarantineRow, QuarantineStore } from './quarantine.ts';
 export { type ReceiptIn, ReceiptInStore } from './receiptsIn.ts';
 export { type ReceiptOut, ReceiptOutStore } from './receiptsOut.ts';

@@ -100,7 +100,8 @@ CREATE TABLE parcel (
   open_deliveries INTEGER NOT NULL,     -- deliveries of it that are not settled
   settled_at_ms   INTEGER,              -- when the last of them was
   stored_bytes    INTEGER NOT NULL,
-  content         BLOB                  -- zstd; last, so that reading the facts never touches its pages
+  compression     TEXT NOT NULL CHECK (compression IN ('zstd', 'none')),
+  content         BLOB                  -- compressed so; last, so that reading the facts never touches its pages
 ) STRICT;
 CREATE INDEX parcel_settled ON parcel (settled_at_ms) WHERE settled_at_ms IS NOT NULL;
 

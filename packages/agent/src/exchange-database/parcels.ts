@@ -8,6 +8,9 @@ import type { Sqlite } from './database.ts';
 
 export type ParcelOrigin = 'change' | 'load' | 'resync';
 
+/** How a stored body is compressed. */
+export type Compression = 'zstd' | 'none';
+
 export interface NewParcel {
   /** Random identity: 16 bytes. */
   readonly parcel: Uint8Array;
@@ -21,7 +24,8 @@ export interface NewParcel {
   readonly madeAtMs: number;
   /** How many lanes it serves: 1 or more. */
   readonly deliveries: number;
-  /** The content, zstd. */
+  readonly compression: Compression;
+  /** The content, compressed so. */
   readonly content: Uint8Array;
 }
 
@@ -39,6 +43,7 @@ export interface Parcel {
   readonly openDeliveries: number;
   readonly settledAtMs: number | undefined;
   readonly storedBytes: number;
+  readonly compression: Compression;
 }
 
 interface Row {
@@ -54,13 +59,14 @@ interface Row {
   open_deliveries: number;
   settled_at_ms: number | null;
   stored_bytes: number;
+  compression: Compression;
 }
 
 const FACTS = `number, parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
- open_deliveries, settled_at_ms, stored_bytes`;
+ open_deliveries, settled_at_ms, stored_bytes, compression`;
 const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
- open_deliveries, stored_bytes, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @contentHash, @contentBytes,
- @counts, @madeAtMs, @deliveries, @storedBytes, @content) RETURNING number`;
+ open_deliveries, stored_bytes, compression, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @contentHash, @contentBytes,
+ @counts, @madeAtMs, @deliveries, @storedBytes, @compression, @content) RETURNING number`;
 export const GET_PARCEL = `SELECT ${FACTS} FROM parcel WHERE number = ?`;
 const CONTENT = 'SELECT content FROM parcel WHERE number = ?';
 const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @change,
@@ -111,10 +117,11 @@ export class ParcelStore {
       openDeliveries: row.open_deliveries,
       settledAtMs: row.settled_at_ms ?? undefined,
       storedBytes: row.stored_bytes,
+      compression: row.compression,
     };
   }
 
-  /** The stored body (zstd), or undefined when it was purged. */
+  /** The stored body, compressed as the parcel says, or undefined when it was purged. */
   content(number: number): Uint8Array | undefined {
     return this.#content.get(number) ?? undefined;
   }

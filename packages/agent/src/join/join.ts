@@ -1,30 +1,18 @@
-// Joining a platform: keys made here and never sent, one call to the hub that the token pins, and an identity directory at
-// the end. Joining again asks for an empty identity directory: replacing keys by accident would orphan sealed bodies.
+// Joining as a node: the common way of packages/security, and no exchange database of another node left in the way.
 
 import { randomUUID } from 'node:crypto';
 import { existsSync, renameSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { createBusUserKey } from '@qiao/bus';
-import { JoinRequest, type JoinResponse, JoinServiceDefinition } from '@qiao/contract/hub';
-import { NodeRole, NodeSnapshot } from '@qiao/contract/node';
+import type { JoinRequest, JoinResponse } from '@qiao/contract/hub';
+import { NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError, sameBytes } from '@qiao/exchange';
-import { createGrpcClient, fetchAuthority } from '@qiao/rpc';
-import {
-  createKeyAndCsr,
-  fingerprintOf,
-  hasIdentity,
-  type JoinToken,
-  type NodeIdentity,
-  readToken,
-  sealing,
-  toPem,
-  verifyIssued,
-  writeIdentity,
-} from '@qiao/security';
+import { sameBytes } from '@qiao/exchange';
+import { callJoin } from '@qiao/rpc';
+import { fingerprintOf, type JoinToken, joinPlatform, type NodeIdentity } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
-import { openExchangeDatabase } from '../exchange-database/database.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
 
 export interface JoinAgentOptions {
   readonly config: AgentConfig;
@@ -48,94 +36,24 @@ export function identityDirectory(config: Pick<AgentConfig, 'directory'>): strin
 }
 
 /**
- * Makes the node's keys, shows the token to the hub and writes the identity directory. Throws TOKEN_INVALID,
- * TOKEN_FOR_ANOTHER_NODE, ALREADY_JOINED, AUTHORITY_MISMATCH, SERVER_UNREACHABLE, JOIN_INVALID or what the hub answered.
+ * Joins as the configured node. Throws TOKEN_INVALID, TOKEN_FOR_ANOTHER_NODE, ALREADY_JOINED, AUTHORITY_MISMATCH,
+ * SERVER_UNREACHABLE, JOIN_INVALID or what the hub answered.
  */
 export async function joinAgent(options: JoinAgentOptions): Promise<Joined> {
-  const { config, callHub = callJoinService, nowMs = Date.now } = options;
-  const token = readToken(options.token);
-  if (token.nodeCode !== config.node.code) {
-    throw new QiaoError(
-      'TOKEN_FOR_ANOTHER_NODE',
-      `the token is for node ${token.nodeCode}, the configuration says ${config.node.code}`,
-      { hint: `write node: {code: ${token.nodeCode}}, or ask for a token: qiao node invite ${config.node.code}` },
-    );
-  }
+  const { config, token, callHub = callJoin, nowMs = Date.now } = options;
   const directory = identityDirectory(config);
-  if (hasIdentity(directory)) {
-    throw new QiaoError('ALREADY_JOINED', `${directory} holds an identity already`, {
-      hint: `to join again, move it away first: mv ${directory} ${directory}.old`,
-    });
-  }
-  const [{ keyPem, csrDer }, sealingKey] = await Promise.all([
-    createKeyAndCsr(config.node.code),
-    sealing.generateKey(),
-  ]);
-  const busUser = createBusUserKey();
-  const response = await callHub(
+  const identity = await joinPlatform({
     token,
-    JoinRequest.fromPartial({
-      secret: token.secret,
-      csr: csrDer,
-      natsUser: busUser.natsUser,
-      sealingKey: sealingKey.publicKey,
-      readsFormat: READS_FORMAT,
-    }),
-  );
-  checkResponse(response, token, nowMs());
-  const identity: NodeIdentity = {
     role: 'agent',
-    platformId: response.platformId,
-    platformCode: response.platformCode,
-    platformTitle: response.platformTitle,
-    timeZone: response.timeZone,
-    nodeId: response.nodeId,
-    nodeCode: response.nodeCode,
-    departmentCode: response.departmentCode,
-    departmentTitle: response.departmentTitle,
-    hubAddress: response.hubAddress === '' ? token.hubAddress : response.hubAddress,
-    natsUrls: response.natsUrls,
-    keyPem,
-    certificate: response.certificate,
-    authority: response.authority,
-    hubCertificate: response.hubCertificate,
-    sealingKey,
-    nats: { seed: busUser.seed, jwt: response.natsJwt },
-  };
-  moveForeignExchangeDatabase(config.directory, response.nodeId);
-  writeIdentity(directory, identity);
-  return { identityDirectory: directory, identity, fingerprint: fingerprintOf(response.certificate) };
-}
-
-/** The authority is fetched and pinned first; only then is the secret sent, over TLS that believes nothing else. */
-async function callJoinService(token: JoinToken, request: JoinRequest): Promise<JoinResponse> {
-  const authority = await fetchAuthority(token.hubAddress, token.authorityFingerprint);
-  using client = createGrpcClient(JoinServiceDefinition, {
-    address: token.hubAddress,
-    tls: { ca: toPem(authority, 'CERTIFICATE') },
+    nodeCode: config.node.code,
+    directory,
+    readsFormat: READS_FORMAT,
+    callHub,
+    createBusUser: createBusUserKey,
+    nowMs,
+    beforeWrite: ({ nodeId }) => moveForeignExchangeDatabase(config.directory, nodeId),
   });
-  return await client.join(request);
-}
-
-function checkResponse(response: JoinResponse, token: JoinToken, nowMs: number): void {
-  const invalid = (why: string) =>
-    new QiaoError('JOIN_INVALID', `the hub's answer cannot be used: ${why}`, {
-      hint: `ask for a new token: qiao node invite ${token.nodeCode}`,
-    });
-  if (fingerprintOf(response.authority) !== token.authorityFingerprint) {
-    throw invalid('its authority is not the one that the token pins');
-  }
-  const own = verifyIssued(response.certificate, response.authority, nowMs);
-  if (!sameBytes(own.nodeId, response.nodeId) || own.role !== 'agent' || own.code !== token.nodeCode) {
-    throw invalid(`the certificate names ${own.role} ${own.code}, expected agent ${token.nodeCode}`);
-  }
-  const hub = verifyIssued(response.hubCertificate, response.authority, nowMs);
-  if (hub.role !== 'hub' || !sameBytes(hub.platformId, own.platformId)) {
-    throw invalid('the hub’s signing certificate is not a hub’s');
-  }
-  if (response.role !== NodeRole.AGENT)
-    throw invalid('the token is not an agent’s: use qiao monitor join or qiao operator join');
-  if (response.natsJwt === '' || response.natsUrls.length === 0) throw invalid('it brings no bus credentials');
+  return { identityDirectory: directory, identity, fingerprint: fingerprintOf(identity.certificate) };
 }
 
 /**

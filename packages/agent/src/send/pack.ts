@@ -18,7 +18,7 @@ import {
   type Section,
 } from '@qiao/exchange';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { LaneOut, ParcelOrigin } from '../exchange-database/index.ts';
+import type { Compression, LaneOut, ParcelOrigin } from '../exchange-database/index.ts';
 import type { LanePorts } from './lanes.ts';
 
 const compress = promisify(zstdCompress);
@@ -30,7 +30,8 @@ export interface PreparedContent {
   readonly hash: Uint8Array;
   readonly bytes: number;
   readonly counts: readonly KindCount[];
-  /** zstd */
+  readonly compression: Compression;
+  /** The content, compressed so. */
   readonly stored: Uint8Array;
 }
 
@@ -42,13 +43,14 @@ export interface PackedLane {
   readonly allowedDeletes: bigint;
 }
 
-export async function prepareContent(sections: readonly Section[]): Promise<PreparedContent> {
+export async function prepareContent(sections: readonly Section[], compression: Compression): Promise<PreparedContent> {
   const content = encodeContent(sections);
   return {
     hash: hash('sha256', content, 'buffer'),
     bytes: content.byteLength,
     counts: countSections(sections),
-    stored: await compress(content, ZSTD),
+    compression,
+    stored: compression === 'none' ? content : await compress(content, ZSTD),
   };
 }
 
@@ -79,6 +81,7 @@ export function packParcel(
     counts: content.counts,
     madeAtMs: sealedAtMs,
     deliveries: lanes.length,
+    compression: content.compression,
     content: content.stored,
   });
   for (const target of lanes) {

@@ -55,7 +55,7 @@ export async function sealDelivery(
     for (let at = 0; at < sealed.body.length; at += PART_MAX_BYTES) {
       parts.push(sealed.body.subarray(at, at + PART_MAX_BYTES));
     }
-    header.compression = 'zstd';
+    header.compression = parcel?.compression ?? 'none';
     header.sealing = ports.sealing.name;
     header.wrappedKey = sealed.wrappedKey;
     header.parts = parts.map(bodyPart);
@@ -68,7 +68,9 @@ export async function sealDelivery(
 
 /** The plaintext content of a stored parcel, for those who must look at it again (tests, diagnosis). */
 export async function contentOf(database: ExchangeDatabase, delivery: DeliveryOut): Promise<Uint8Array> {
-  return decompress(storedContent(database, delivery));
+  const stored = storedContent(database, delivery);
+  const parcel = delivery.parcel === undefined ? undefined : database.parcels.get(delivery.parcel);
+  return parcel?.compression === 'none' ? stored : decompress(stored);
 }
 
 function storedContent(database: ExchangeDatabase, delivery: DeliveryOut): Uint8Array {
