@@ -75,7 +75,13 @@ export async function startMonitor({
       platformCode: identity.platformCode,
       monitorCode: identity.nodeCode,
       // The platform's zone is fixed when it is founded: a day of the books never moves.
-      entries: { database, booksDay: createBooksDay(identity.timeZone), ...trust },
+      entries: {
+        database,
+        booksDay: createBooksDay(identity.timeZone),
+        laneOf: (laneId) => nodes.lane(laneId),
+        sourceOf: (bridgeId) => nodes.bridge(bridgeId)?.sourceNodeId,
+        ...trust,
+      },
       takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
       takeDirectory: (bytes) => nodes.takeDirectory(bytes),
       signer: new Signer(identity.keyPem, identity.certificate),

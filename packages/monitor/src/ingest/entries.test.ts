@@ -7,6 +7,7 @@ import { Origin } from '@qiao/contract/delivery';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Authority, createKeyAndCsr, Signer, Verifier } from '@qiao/security';
 import fc from 'fast-check';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type MonitorDatabase, openMonitorDatabase } from '../monitorDatabase.ts';
 import { createBooksDay } from '../reconciliation/day.ts';
@@ -55,6 +56,8 @@ async function newPorts(): Promise<EntriesPorts & AsyncDisposable> {
     verifier: new Verifier(),
     authority: authority.certificateDer,
     booksDay: createBooksDay('Asia/Shanghai'),
+    laneOf: () => undefined,
+    sourceOf: () => undefined,
     nowMs: () => Date.now(),
     [Symbol.asyncDispose]: () => database.destroy(),
   };
@@ -218,4 +221,73 @@ test('a receipt that does not add up to its statement is a deviation', async () 
   await takeEntries(ports, batch(sender, 1, [statement(1, 5)]), 'health');
   await takeEntries(ports, batch(receiver, 1, [receipt(1, 4)]), 'civil-affairs');
   expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1 });
+});
+
+/** What a hostile node may sign, beside the ordinary entries. */
+function oddStatement(odd: Partial<Statement>, who: Party): BookEntry['entry'] {
+  const ordinary = statement(1, 5);
+  const parts = ordinary?.$case === 'statement' ? Statement.decode(ordinary.value.payload) : Statement.fromPartial({});
+  const payload = Statement.encode({ ...parts, ...odd }).finish();
+  return { $case: 'statement', value: who.signer.sign('qiao.statement.v1', payload) };
+}
+
+test('nonsense that a node signs is kept as broken, leaves nothing of itself, and stops nobody’s books', async () => {
+  await using ports = await newPorts();
+  const many = Array.from({ length: 6_000 }, (_, index) => ({
+    table: `t${index}`,
+    inserts: 1n,
+    updates: 1n,
+    deletes: 1n,
+  }));
+  const counted = { table: 'person', kind: ChangeKind.UNRECOGNIZED, captured: 1n };
+  const nonsense: BookEntry['entry'][] = [
+    { $case: 'statement', value: sender.signer.sign('qiao.statement.v1', Uint8Array.of(0xff, 0xff)) },
+    oddStatement({ sealedAtMs: 9_000_000_000_000_000n }, sender),
+    oddStatement({ sequence: 2n ** 64n - 1n }, sender),
+    oddStatement({ capture: [{ ...counted, packed: 0n, folded: 0n, filtered: 0n, refused: 0n }] }, sender),
+  ];
+  expect(await takeEntries(ports, batch(sender, 1, nonsense), 'health')).toMatchObject({ through: 4 });
+  expect(await tally(ports)).toEqual({});
+  await takeEntries(ports, batch(sender, 5, [statement(1, 5)]), 'health');
+  await sql`UPDATE tally SET amount = 9223372036854775807 WHERE measure = 'sent'`.execute(ports.database);
+  expect(await takeEntries(ports, batch(sender, 6, [statement(2, 5)]), 'health')).toMatchObject({ through: 6 });
+  const genuine = [oddStatement({ counts: many, sequence: 9n }, sender)];
+  expect(await takeEntries(ports, batch(sender, 7, genuine), 'health')).toMatchObject({ through: 7 });
+  expect(await ports.database.selectFrom('broken_entry').select('number').execute()).toHaveLength(5);
+});
+
+test('a node that speaks of a lane between others is kept as broken', async () => {
+  await using ports = await newPorts();
+  const stranger = receiver;
+  const closed = Settlement.encode(
+    Settlement.fromPartial({
+      ...place(),
+      senderId: stranger.id,
+      epoch: { ordinal: 1n, nonce },
+      firstSequence: 0n,
+      lastSequence: 9n,
+      code: 'LANE_ENDED',
+    }),
+  ).finish();
+  const forged: BookEntry['entry'][] = [
+    { $case: 'settlement', value: stranger.signer.sign('qiao.settlement.v1', closed) },
+    oddStatement({ senderId: stranger.id, contentHash: new Uint8Array(32) }, stranger),
+  ];
+  const known = { ...ports, laneOf: () => place() };
+  for (const [at, reading] of [ports, known].entries()) {
+    await takeEntries(reading, batch(sender, 1, [statement(1, 5)]), 'health');
+    await takeEntries(reading, batch(stranger, 1 + 2 * at, forged), 'civil-affairs');
+  }
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1, '2026-11-21 sent insert': 5 });
+  expect(await ports.database.selectFrom('broken_entry').select('reason').execute()).toHaveLength(4);
+});
+
+test('captured rows of a bridge are counted for its source alone', async () => {
+  await using ports = await newPorts();
+  const capture = [
+    { table: 'person', kind: ChangeKind.INSERT, captured: 5n, packed: 0n, folded: 0n, filtered: 5n, refused: 0n },
+  ];
+  const entry: BookEntry['entry'] = { $case: 'unpacked', value: { bridgeId, atMs: BigInt(sealedAtMs), capture } };
+  await takeEntries({ ...ports, sourceOf: () => sender.id }, batch(receiver, 1, [entry]), 'civil-affairs');
+  expect(await tally(ports)).toEqual({});
 });

@@ -6,10 +6,11 @@ import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, type Context, type Verifier, verifyIssued } from '@qiao/security';
-import type { Transaction } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
-import { emptyLine, lineKey, withReceipt, withSettlement, withStatement } from '../reconciliation/line.ts';
+import { emptyLine, lineKey, momentOf, withReceipt, withSettlement, withStatement } from '../reconciliation/line.ts';
 import { addCapture, moveTallies } from '../reconciliation/tallies.ts';
+import { readMessage } from './readMessage.ts';
 
 export interface EntriesPorts {
   readonly database: MonitorDatabase;
@@ -17,7 +18,16 @@ export interface EntriesPorts {
   /** The platform's authority (DER). */
   readonly authority: Uint8Array;
   readonly booksDay: (ms: number) => string;
+  /** The ends of a lane and the source of a bridge, as the directory names them; undefined for what it does not name. */
+  readonly laneOf: (laneId: Uint8Array) => LaneEnds | undefined;
+  readonly sourceOf: (bridgeId: Uint8Array) => Uint8Array | undefined;
   readonly nowMs: () => number;
+}
+
+export interface LaneEnds {
+  readonly bridgeId: Uint8Array;
+  readonly senderId: Uint8Array;
+  readonly receiverId: Uint8Array;
 }
 
 /** How far a node's books are here, and whether a hole shows. */
@@ -94,66 +104,81 @@ interface Taking extends EntriesPorts {
   readonly databaseId: string;
 }
 
-async function takeEntry(taking: Taking, { entry }: BookEntry, number: number): Promise<void> {
+async function takeEntry(taking: Taking, entry: BookEntry, number: number): Promise<void> {
+  const { transaction } = taking;
+  await sql`SAVEPOINT entry`.execute(transaction);
   try {
-    switch (entry?.$case) {
-      case 'statement':
-        return await takeStatement(taking, entry.value);
-      case 'receipt':
-        return await takeReceipt(taking, entry.value);
-      case 'settlement':
-        return await takeSettlement(taking, entry.value);
-      case 'refusal':
-        await taking.transaction
-          .insertInto('refusal')
-          .values({
-            node_id: taking.nodeId,
-            database_id: taking.databaseId,
-            number,
-            lane_id: hexOf(entry.value.laneId),
-            code: entry.value.code,
-            message: entry.value.message,
-            hint: entry.value.hint,
-          })
-          .onConflict((conflict) => conflict.doNothing())
-          .execute();
-        return;
-      case 'unpacked':
-        return await addCapture(
-          taking.transaction,
-          idText(entry.value.bridgeId),
-          taking.booksDay(Number(entry.value.atMs)),
-          entry.value.capture,
-        );
-      case undefined:
-        throw new QiaoError('ENTRY_UNKNOWN', 'a kind of entry that this monitor does not know; upgrade the monitor');
-      default:
-        entry satisfies never;
-    }
+    await bookEntry(taking, entry, number);
   } catch (error) {
-    // A broken entry must not stop the books of its node: it is kept, and it is a deviation.
-    if (!(error instanceof QiaoError)) throw error;
-    await taking.transaction
+    // A broken entry must not stop the books of its node, nor leave half of itself in them: it is kept, and it is a deviation.
+    await sql`ROLLBACK TO entry`.execute(transaction);
+    if (isStoreFault(error)) throw error;
+    await transaction
       .insertInto('broken_entry')
       .values({
         node_id: taking.nodeId,
         database_id: taking.databaseId,
         number,
         lane_id: '',
-        reason: `${error.code}: ${error.message}`,
+        reason:
+          error instanceof QiaoError ? `${error.code}: ${error.message}` : 'ENTRY_INVALID: a field has no meaning',
         at_ms: taking.nowMs(),
       })
       .onConflict((conflict) => conflict.doNothing())
       .execute();
+  }
+  await sql`RELEASE entry`.execute(transaction);
+}
+
+/** The store failed (disk full, locked …). That it refuses a value (a sum past 2^63) is the entry's own fault. */
+function isStoreFault(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return code.startsWith('SQLITE_') && !/^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/.test(code);
+}
+
+async function bookEntry(taking: Taking, { entry }: BookEntry, number: number): Promise<void> {
+  switch (entry?.$case) {
+    case 'statement':
+      return await takeStatement(taking, entry.value);
+    case 'receipt':
+      return await takeReceipt(taking, entry.value);
+    case 'settlement':
+      return await takeSettlement(taking, entry.value);
+    case 'refusal':
+      await taking.transaction
+        .insertInto('refusal')
+        .values({
+          node_id: taking.nodeId,
+          database_id: taking.databaseId,
+          number,
+          lane_id: hexOf(entry.value.laneId),
+          code: entry.value.code,
+          message: entry.value.message,
+          hint: entry.value.hint,
+        })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      return;
+    case 'unpacked': {
+      const { bridgeId, atMs, capture } = entry.value;
+      requireSource(taking, bridgeId);
+      return await addCapture(taking.transaction, idText(bridgeId), taking.booksDay(momentOf(atMs)), capture);
+    }
+    case undefined:
+      throw new QiaoError('ENTRY_UNKNOWN', 'a kind of entry that this monitor does not know; upgrade the monitor');
+    default:
+      entry satisfies never;
   }
 }
 
 async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
   const statement = opened(taking, 'qiao.statement.v1', signed, Statement);
   requireAuthor(taking, statement.senderId, 'sender');
-  const day = taking.booksDay(Number(statement.sealedAtMs));
+  requireEnds(taking, statement);
+  const day = taking.booksDay(momentOf(statement.sealedAtMs));
   const key = lineKey(statement);
   const before = await findLine(taking.transaction, key);
+  requireSameEnds(before, statement);
   const after = withStatement(before ?? emptyLine(key, statement), statement, Signed.encode(signed).finish(), day);
   await writeLine(taking.transaction, before, after);
   const parcelId = hexOf(statement.parcelId);
@@ -171,8 +196,10 @@ async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
 async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
   const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt);
   requireAuthor(taking, receipt.receiverId, 'receiver');
+  requireEnds(taking, receipt);
   const key = lineKey(receipt);
   const before = await findLine(taking.transaction, key);
+  requireSameEnds(before, receipt);
   const base = before ?? emptyLine(key, receipt);
   await writeLine(
     taking.transaction,
@@ -184,6 +211,7 @@ async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
 async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {
   const settlement = opened(taking, 'qiao.settlement.v1', signed, Settlement);
   requireAuthor(taking, settlement.senderId, 'sender');
+  requireEnds(taking, settlement);
   const lines = await taking.transaction
     .selectFrom('delivery')
     .selectAll()
@@ -193,13 +221,16 @@ async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {
     .where('sequence', '>=', safeCount(settlement.firstSequence))
     .where('sequence', '<=', safeCount(settlement.lastSequence))
     .execute();
-  for (const before of lines) await writeLine(taking.transaction, before, withSettlement(before, settlement));
+  for (const before of lines) {
+    requireSameEnds(before, settlement);
+    await writeLine(taking.transaction, before, withSettlement(before, settlement));
+  }
 }
 
-/** Verifies and decodes what a node signed. Throws SIGNATURE_INVALID, KEY_MISMATCH. */
+/** Verifies and decodes what a node signed. Throws SIGNATURE_INVALID, KEY_MISMATCH, MESSAGE_UNREADABLE. */
 function opened<T>(taking: Taking, context: Context, signed: Signed, codec: { decode(bytes: Uint8Array): T }): T {
   taking.verifier.verify(context, signed, taking.certificate);
-  return codec.decode(signed.payload);
+  return readMessage(codec, signed.payload, context);
 }
 
 /** A node speaks only for itself. */
@@ -207,6 +238,33 @@ function requireAuthor({ signer }: Taking, author: Uint8Array, side: string): vo
   if (!sameBytes(author, signer.nodeId)) {
     throw new QiaoError('AUTHOR_MISMATCH', `signed by ${signer.code}, but the ${side} named in it is another node`);
   }
+}
+
+/**
+ * And only of a lane whose end it is, or a receiver could hide a delivery that it never took by closing it in the sender's
+ * name. A lane that the directory does not name, yet or any more, is believed: no line shows it.
+ */
+function requireEnds({ laneOf, signer }: Taking, named: { laneId: Uint8Array } & LaneEnds): void {
+  const lane = laneOf(named.laneId);
+  if (lane === undefined) return;
+  const isSame =
+    sameBytes(lane.bridgeId, named.bridgeId) &&
+    sameBytes(lane.senderId, named.senderId) &&
+    sameBytes(lane.receiverId, named.receiverId);
+  if (!isSame) throw new QiaoError('LANE_FOREIGN', `signed by ${signer.code} of a lane between other nodes`);
+}
+
+/** The same question for a lane without a name in the directory: whoever spoke first of a delivery named its ends. */
+function requireSameEnds(line: DeliveryRow | undefined, named: LaneEnds): void {
+  if (line === undefined) return;
+  if (line.sender_id === hexOf(named.senderId) && line.receiver_id === hexOf(named.receiverId)) return;
+  throw new QiaoError('LANE_FOREIGN', 'it speaks of a delivery between other nodes');
+}
+
+function requireSource({ sourceOf, signer }: Taking, bridgeId: Uint8Array): void {
+  const source = sourceOf(bridgeId);
+  if (source === undefined || sameBytes(source, signer.nodeId)) return;
+  throw new QiaoError('BRIDGE_FOREIGN', `${signer.code} is not the source of that bridge`);
 }
 
 async function findLine(

@@ -1,10 +1,17 @@
 // The last word of every node, and the hub's directory: who there is, which bridges run, who owns which certificate.
 
-import { Directory, type DirectoryNode, Heartbeat } from '@qiao/contract/node';
+import {
+  Directory,
+  type DirectoryBridge,
+  type DirectoryNode,
+  Heartbeat,
+  type LaneAssignment,
+} from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
 import { type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
+import { readMessage } from './readMessage.ts';
 
 export interface NodesPorts {
   readonly database: MonitorDatabase;
@@ -44,11 +51,11 @@ export class Nodes {
     return this.#states.get(nodeId);
   }
 
-  /** Takes the hub's directory; an older one changes nothing. Throws SIGNATURE_INVALID. */
+  /** Takes the hub's directory; an older one changes nothing. Throws MESSAGE_UNREADABLE, SIGNATURE_INVALID. */
   async takeDirectory(bytes: Uint8Array): Promise<void> {
-    const signed = Signed.decode(bytes);
+    const signed = readMessage(Signed, bytes, 'signed directory');
     this.#ports.verifier.verify('qiao.snapshot.v1', signed, this.#ports.hubCertificate);
-    const directory = Directory.decode(signed.payload);
+    const directory = readMessage(Directory, signed.payload, 'directory');
     if (this.#directory !== undefined && isOlder(directory, this.#directory)) return;
     const row = {
       generation: safeCount(directory.generation),
@@ -65,15 +72,15 @@ export class Nodes {
 
   /**
    * Takes a heartbeat. Before the directory names the node nothing can be believed and nothing is kept: the next one is
-   * seconds away. Throws HEARTBEAT_INVALID, CERTIFICATE_*, SIGNATURE_INVALID.
+   * seconds away. Throws MESSAGE_UNREADABLE, HEARTBEAT_INVALID, CERTIFICATE_*, SIGNATURE_INVALID.
    */
   async takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void> {
     const node = this.#directory?.nodes.find(({ code, certificate }) => code === nodeCode && certificate.length > 0);
     if (node === undefined) return;
-    const signed = Signed.decode(bytes);
+    const signed = readMessage(Signed, bytes, 'signed heartbeat');
     const facts = verifyIssued(node.certificate, this.#ports.authority, this.#ports.nowMs());
     this.#ports.verifier.verify('qiao.heartbeat.v1', signed, node.certificate);
-    const heartbeat = Heartbeat.decode(signed.payload);
+    const heartbeat = readMessage(Heartbeat, signed.payload, 'heartbeat');
     if (!sameBytes(heartbeat.nodeId, facts.nodeId)) {
       throw new QiaoError('HEARTBEAT_INVALID', `a heartbeat signed by ${facts.code} speaks for another node`);
     }
@@ -98,6 +105,20 @@ export class Nodes {
   /** The directory's node, by identity. */
   node(nodeId: string): DirectoryNode | undefined {
     return this.#directory?.nodes.find((one) => idText(one.nodeId) === nodeId);
+  }
+
+  /** The directory's bridge, by identity. */
+  bridge(bridgeId: Uint8Array): DirectoryBridge | undefined {
+    return this.#directory?.bridges.find((one) => sameBytes(one.bridgeId, bridgeId));
+  }
+
+  /** The directory's lane, by identity. */
+  lane(laneId: Uint8Array): (LaneAssignment & { readonly bridgeId: Uint8Array }) | undefined {
+    for (const { bridgeId, lanes } of this.#directory?.bridges ?? []) {
+      const lane = lanes.find((one) => sameBytes(one.laneId, laneId));
+      if (lane !== undefined) return { ...lane, bridgeId };
+    }
+    return undefined;
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type KindCount,
   Matrix,
   type OutcomeCell,
+  QiaoError,
   safeCount,
   totalRows,
   verdictOfDelivery,
@@ -66,7 +67,7 @@ export function withStatement(line: DeliveryRow, statement: Statement, signed: U
   return judged({
     ...line,
     day,
-    sealed_at_ms: Number(statement.sealedAtMs),
+    sealed_at_ms: momentOf(statement.sealedAtMs),
     sent_hash: sentHash,
     counts: JSON.stringify(counts),
     rows: totalRows(counts),
@@ -91,7 +92,7 @@ export function withReceipt(
       receipt.extras.map(({ table, deleted, kept }) => ({ table, deleted: safeCount(deleted), kept: safeCount(kept) })),
     ),
     received_at_ms: receivedAtMs,
-    applied_at_ms: Number(receipt.appliedAtMs),
+    applied_at_ms: momentOf(receipt.appliedAtMs),
     receipt: signed,
   });
 }
@@ -130,6 +131,15 @@ function judged(line: DeliveryRow): DeliveryRow {
   });
   const state: DeliveryState = verdict;
   return { ...line, state, reason };
+}
+
+/** 9999-12-31, the last day with four digits. */
+const LAST_MS = 253_402_300_799_999n;
+
+/** Milliseconds since 1970 UTC that have a day in the books. Throws TIME_INVALID. */
+export function momentOf(ms: bigint): number {
+  if (ms >= 0n && ms <= LAST_MS) return Number(ms);
+  throw new QiaoError('TIME_INVALID', `found ${ms} ms since 1970, expected a moment before the year 10000`);
 }
 
 function hex(bytes: Uint8Array): string {

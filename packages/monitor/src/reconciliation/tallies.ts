@@ -9,6 +9,9 @@ import { type KindCount, kindOf, type OutcomeCell, safeCount } from '@qiao/excha
 import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorSchema } from '../monitorDatabase.ts';
 
+/** Rows of one statement: a delivery of many tables has more cells than SQLite binds values. */
+const ADDED_AT_ONCE = 1_000;
+
 interface Contribution {
   readonly measure: string;
   readonly table: string;
@@ -88,7 +91,18 @@ async function addAll(
   additions: readonly Contribution[],
   sign: 1 | -1,
 ): Promise<void> {
-  if (additions.length === 0) return;
+  for (let first = 0; first < additions.length; first += ADDED_AT_ONCE) {
+    await addSome(transaction, ownerId, day, additions.slice(first, first + ADDED_AT_ONCE), sign);
+  }
+}
+
+async function addSome(
+  transaction: Transaction<MonitorSchema>,
+  ownerId: string,
+  day: string,
+  additions: readonly Contribution[],
+  sign: 1 | -1,
+): Promise<void> {
   await transaction
     .insertInto('tally')
     .values(
