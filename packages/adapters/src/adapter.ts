@@ -246,9 +246,11 @@ export interface TargetTable {
  *
  * Load
  * L1 At `load.begins` the keys of rows already in each mirrored target table are noted (marked rows and, with {where}, rows outside are not).
- *    Notes of an earlier unfinished load of the lane are dropped first. Each delivery until the end takes its keys out of the notes.
+ *    Notes of an earlier unfinished load of the lane are dropped first. Each delivery until the end takes its keys out of the notes, those
+ *    of `load.held` too: what the source has is never removed, whether it could be written or not.
  * L2 At `load.ends` the rows still noted are removed (ownership 'whole' or {where}; `extras.deleted`) or left ('none'; `extras.kept`), and the
- *    notes are gone. A delivery may begin and end a load at once. The opening of an epoch drops notes of the lane.
+ *    notes are gone. A delivery may begin and end a load at once. The opening of an epoch drops notes of the lane, and so does a void
+ *    (`load.isBroken`): rows it cancelled were never named, so that the load's end removes nothing.
  * L3 deleteGuard: when one table's removals are more than `deleteGuard.rows` AND more than `deleteGuard.share` of the rows the table has before the removal,
  *    and more than `load.allowedDeletes`, nothing at all is committed and the answer is `guard`.
  *
@@ -306,7 +308,15 @@ export interface ApplyWork {
   /** Empty for openings and voids. */
   readonly sections: readonly Section[];
   readonly opensEpoch: boolean;
-  readonly load: { readonly begins: boolean; readonly ends: boolean; readonly allowedDeletes: number };
+  readonly load: {
+    readonly begins: boolean;
+    readonly ends: boolean;
+    readonly allowedDeletes: number;
+    /** Rows that are not written now, though the source has them (L1). */
+    readonly held?: readonly Section[] | undefined;
+    /** A void: it may have taken a part of a load away (L2). */
+    readonly isBroken?: boolean | undefined;
+  };
   readonly batchNo: string;
   readonly sourceDepartment: string;
   readonly appliedAtMs: number;

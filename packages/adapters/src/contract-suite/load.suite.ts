@@ -50,6 +50,33 @@ export function loadContract(make: () => Promise<Fixture>): void {
       expect(answer.extras).toEqual([]);
     });
 
+    test('rows that are held back are named by the load all the same', async () => {
+      await using fixture = await make();
+      await fixture.sql(DDL);
+      await fill(fixture, 1, 5);
+      const { target, lane } = await openLane(fixture, [table()]);
+      const held = [section('t', 'insert', COLUMNS, numbers(1, 2)), section('t', 'update', COLUMNS, numbers(3, 3))];
+      const { answer } = await applied(
+        target,
+        lane.next([section('t', 'insert', COLUMNS, numbers(4, 4))], { load: { ...WHOLE, held } }),
+      );
+      expect(answer.extras).toEqual([{ table: 't', deleted: 1, kept: 0 }]);
+      expect((await fixture.query('SELECT id FROM t ORDER BY id')).flat()).toEqual(['1', '2', '3', '4']);
+    });
+
+    test('a void in the middle of a load keeps its end from removing anything', async () => {
+      await using fixture = await make();
+      await fixture.sql(DDL);
+      await fill(fixture, 1, 3);
+      const { target, lane } = await openLane(fixture, [table()]);
+      await applied(target, lane.next([section('t', 'insert', COLUMNS, numbers(1, 1))], { load: { begins: true } }));
+      await applied(target, lane.next([], { load: { isBroken: true } }));
+      const { answer } = await applied(target, lane.next([], { load: { ends: true } }));
+      expect(answer.extras).toEqual([]);
+      expect(await fixture.query('SELECT count(*) FROM t')).toEqual([['3']]);
+      expect(await leftovers(fixture)).toEqual(['t']);
+    });
+
     test('a load over several deliveries removes what none of them named', async () => {
       await using fixture = await make();
       await fixture.sql(DDL);

@@ -96,13 +96,15 @@ class PostgresTarget implements Target {
 
   async #apply(session: Session, work: ApplyWork): Promise<ApplyResult> {
     const asked = new Map<string, TargetTable>();
-    for (const section of work.sections) asked.set(section.table, tableOf(work.tables, section.table));
+    const held = work.load.held ?? [];
+    const sections = [...work.sections, ...held];
+    for (const section of sections) asked.set(section.table, tableOf(work.tables, section.table));
     if (work.load.begins || work.load.ends) for (const [label, table] of work.tables) asked.set(label, table);
     let layouts: Map<string, Layout>;
     let stages: Map<string, Stage>;
     try {
       layouts = await readLayouts(session, this.#schema, work.laneId, asked.values());
-      stages = await this.#ensureStages(session, layouts, work.sections);
+      stages = await this.#ensureStages(session, layouts, sections);
     } catch (error) {
       // A delivery applied long ago is answered even when its table has gone since.
       const decision = decide(await this.#mark.points(session, work.laneId), work);
@@ -118,8 +120,10 @@ class PostgresTarget implements Target {
         throw new QiaoError('TARGET_BUSY', 'another process applies the same delivery', { fate: 'transient' });
       }
       const highest = points.at(-1);
-      if (work.opensEpoch) {
+      if (work.opensEpoch || work.load.isBroken === true) {
         await dropNotes(session, this.#schema, work.laneId);
+      }
+      if (work.opensEpoch) {
         if (highest !== undefined) await this.#mark.purgeOlderEpochs(session, work.laneId, highest.epoch);
       }
       if (work.load.begins) {
@@ -127,6 +131,7 @@ class PostgresTarget implements Target {
         await beginNotes(session, layouts.values());
       }
       const landed = await this.#land(session, work.sections, layouts, stages, work);
+      await this.#takeOutOfNotes(session, held, everyRow(held), layouts, stages);
       let extras: ExtraRows[] = [];
       if (work.load.ends) {
         const children = (await parentsFirst(session, [...layouts.values()])).toReversed();
@@ -200,11 +205,6 @@ class PostgresTarget implements Target {
     stages: ReadonlyMap<string, Stage>,
     journal: JournalValues,
   ): Promise<LandedSections> {
-    const stageFor = (id: string): Stage => {
-      const stage = stages.get(id);
-      if (stage === undefined) throw new Error('every shape of section has a stage');
-      return stage;
-    };
     const landed = await landSections({
       session,
       sections,
@@ -213,13 +213,13 @@ class PostgresTarget implements Target {
         if (isWhole && (await this.#landStraight(session, layout, piece))) {
           return { counts: [['inserted', piece.rowCount]], isolated: [] } satisfies Landed;
         }
-        const stage = stageFor(shapeOf(section));
+        const stage = stageOf(stages, shapeOf(section));
         await fill(session, stage, piece.rows, piece.rowCount);
         return land(session, layout, stage, piece, journal);
       },
       parentsFirst: () => parentsFirst(session, [...layouts.values()]),
     });
-    await this.#takeOutOfNotes(session, sections, landed.isolated, layouts, stageFor);
+    await this.#takeOutOfNotes(session, sections, landed.isolated, layouts, stages);
     return landed;
   }
 
@@ -255,19 +255,22 @@ class PostgresTarget implements Target {
     return false;
   }
 
-  /** The source has an isolated row too: the end of the load must not remove the target's older version of it. */
+  /** The source has an isolated or held row too: the end of the load must not remove the target's older version of it. */
   async #takeOutOfNotes(
     session: Session,
     sections: readonly Section[],
-    isolated: readonly QuarantinedRow[],
+    rows: Iterable<Pick<QuarantinedRow, 'section' | 'index'>>,
     layouts: ReadonlyMap<string, Layout>,
-    stageFor: (id: string) => Stage,
+    stages: ReadonlyMap<string, Stage>,
   ): Promise<void> {
-    for (const row of isolated) {
+    const lines = new Map<Section, Lines>();
+    for (const row of rows) {
       const section = sections[row.section] as Section;
       const layout = layoutOf(layouts, section);
       if (!layout.hasNotes) continue;
-      const key = Buffer.from(`${new Lines(section).key(row.index)}\n`);
+      const known = lines.get(section) ?? new Lines(section);
+      lines.set(section, known);
+      const key = Buffer.from(`${known.key(row.index)}\n`);
       const piece: Piece = {
         kind: 'delete',
         columns: section.columns.slice(0, section.keyColumns),
@@ -278,7 +281,7 @@ class PostgresTarget implements Target {
       };
       await session.run('SAVEPOINT qiao_key');
       try {
-        const stage = stageFor(keyShapeOf(section));
+        const stage = stageOf(stages, keyShapeOf(section));
         await fill(session, stage, piece.rows, 1);
         const names = piece.columns.map((name) => `n.${identifiers([name])} = s.${identifiers([name])}`).join(' AND ');
         await session.run(`DELETE FROM ${layout.notes} n USING ${stage.sql} s WHERE ${names}`);
@@ -373,6 +376,18 @@ function layoutOf(layouts: ReadonlyMap<string, Layout>, section: Section): Layou
   const layout = layouts.get(section.table);
   if (layout === undefined) throw schemaError(`the bridge has no target for table ${section.table}`);
   return layout;
+}
+
+function stageOf(stages: ReadonlyMap<string, Stage>, id: string): Stage {
+  const stage = stages.get(id);
+  if (stage === undefined) throw new Error('every shape of section has a stage');
+  return stage;
+}
+
+function* everyRow(sections: readonly Section[]): Generator<{ section: number; index: number }> {
+  for (const [section, { rowCount }] of sections.entries()) {
+    for (let index = 0; index < rowCount; index++) yield { section, index };
+  }
 }
 
 function shapeOf(section: Section): string {

@@ -66,6 +66,15 @@ export class RowApplier {
     await this.#settleWaiting();
   }
 
+  /** Rows that are not written now: the end of a load must leave what the target has of them alone. */
+  keep(sections: readonly Section[]): void {
+    for (const { table, columns, keyColumns, rows } of sections) {
+      const forget = this.#notes?.forgetter(table, columns.slice(0, keyColumns));
+      if (forget === undefined) continue;
+      for (const lines of windows(rows)) for (const line of lines) forget(fieldsOf(line));
+    }
+  }
+
   async #applySection(number: number, section: Section): Promise<void> {
     const plan = rowPlan(this.#columnsOf(section.table), section, this.#journal);
     const { table, kind, keyColumns, wholeRows } = section;

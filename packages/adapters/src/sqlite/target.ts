@@ -106,10 +106,11 @@ export class SqliteTarget implements Target {
     if (decision.kind !== 'apply') return decision;
     this.#writePoint(work);
     const notes = new LoadNotes(this.#db, work.laneId, work.tables);
-    if (work.opensEpoch) notes.drop();
+    if (work.opensEpoch || work.load.isBroken === true) notes.drop();
     if (work.load.begins) await notes.begin();
     const rows = new RowApplier(this.#db, work.tables, work, notes);
     await rows.apply(work.sections);
+    rows.keep(work.load.held ?? []);
     let extras: StoredAnswer['extras'] = [];
     if (work.load.ends) {
       const end = await notes.end(work);

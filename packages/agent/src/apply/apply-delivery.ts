@@ -67,6 +67,7 @@ export async function applyDelivery(
   const appliedAtMs = ports.clock.nowMs();
   const work = await workOf(opened, landing, ports, {
     sections: kept.map(({ section }) => section),
+    held: heldSections(split, opened.sections),
     appliedAtMs,
     beforeCommit: (quarantined) => {
       const refusedRows = quarantined.map((row) => refusedRow(row, kept, split, opened.sections));
@@ -146,7 +147,9 @@ function answerFromMark(
       return;
     }
     const isRows = header.role?.$case === 'rows';
-    if (isRows && answer.outcomes.length === 0 && header.counts.length > 0) {
+    const settled = ports.database.lanesIn.get(place.lane)?.settledThrough ?? -1n;
+    const isSettled = place.sequence <= header.settledThrough || place.sequence <= settled;
+    if (isRows && answer.outcomes.length === 0 && header.counts.length > 0 && isSettled) {
       // Purged from the mark because its sender holds the settled receipt: there is nothing left to say.
       ports.database.inbox.remove(place);
       return;
@@ -174,7 +177,7 @@ async function workOf(
   { header }: OpenedDelivery,
   landing: Landing,
   ports: ApplyDeliveryPorts,
-  parts: Pick<ApplyWork, 'sections' | 'appliedAtMs' | 'beforeCommit'>,
+  parts: Pick<ApplyWork, 'sections' | 'appliedAtMs' | 'beforeCommit'> & { readonly held: readonly Section[] },
 ): Promise<ApplyWork> {
   const { bridge, lane, sender, source, tables } = landing;
   const place = placeOf(header);
@@ -212,6 +215,8 @@ async function workOf(
       ends: rows?.loadEnds ?? false,
       // A person may have allowed the deletes after the delivery was signed.
       allowedDeletes: Number(allowed > bridge.allowedDeletes ? allowed : bridge.allowedDeletes),
+      held: parts.held,
+      isBroken: header.role?.$case === 'void',
     },
     batchNo: `${bridge.name}-${place.epoch}-${place.sequence}`,
     sourceDepartment: sender?.departmentTitle ?? '',
@@ -251,6 +256,15 @@ function holdBehindOpenRows({ header, sections }: OpenedDelivery, ports: ApplyDe
     openKeys.set(row.table, keys);
   }
   return splitHeld(sections, openKeys);
+}
+
+/** The rows held back, as sections. */
+function heldSections({ held }: HeldSplit, sections: readonly Section[]): Section[] {
+  return [...Map.groupBy(held, (row) => row.section)].map(([index, rows]) => ({
+    ...(sections[index] as Section),
+    rowCount: rows.length,
+    rows: Buffer.concat(rows.map(({ line }) => line)),
+  }));
 }
 
 function heldRows({ held }: HeldSplit, sections: readonly Section[]): QuarantineRow[] {

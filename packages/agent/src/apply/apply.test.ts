@@ -357,3 +357,77 @@ test('the end of a load that would empty the target stops and asks', async () =>
   expect(world.lane()?.stuck?.hint).toContain('--allow-deletes 1499');
   expect(world.targetRows().length).toBe(1500);
 });
+
+test('the end of a load leaves the row of a key that is held', async () => {
+  using world = new ReceiverWorld();
+  world.sql("INSERT INTO person VALUES (1, 'Old'), (2, 'Gone')");
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('update', ['1\t\\N'])]),
+    sender.rows([personRows('insert', ['1\tAnna', '3\tCy'])], { begins: true, ends: true }),
+  );
+  await world.apply();
+  const receipt = world.receipts().at(-1);
+  expect(outcomes(receipt)).toEqual([
+    [Outcome.INSERTED, 1n],
+    [Outcome.HELD, 1n],
+  ]);
+  expect(receipt?.extras.map(({ deleted, kept }) => [deleted, kept])).toEqual([[1n, 0n]]);
+  expect(world.targetRows()).toEqual([
+    [1, 'Old'],
+    [3, 'Cy'],
+  ]);
+});
+
+test('a load that lost a part to a void removes nothing at its end', async () => {
+  using world = new ReceiverWorld();
+  world.sql("INSERT INTO person VALUES (1, 'Anna'), (2, 'Bo'), (3, 'Cy')");
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\tAnna'])], { begins: true }),
+    sender.voided([personRows('insert', ['2\tBo'])]),
+    sender.rows([personRows('insert', ['4\tDi'])], { ends: true }),
+  );
+  await world.apply();
+  expect(world.targetRows().length).toBe(4);
+  expect(world.targetRows("SELECT name FROM sqlite_schema WHERE name LIKE 'qiao_load%'")).toEqual([]);
+});
+
+test('a crash before the receipt of a delivery whose rows were all held is answered too', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\t\\N'])]));
+  await world.apply();
+  await world.receive(sender.rows([personRows('update', ['1\tAnna'])]));
+  world.said();
+  expect(await world.apply(true)).toBeInstanceOf(Error);
+  await world.apply();
+  const [receipt] = world.receipts();
+  expect(receipt?.sequence).toBe(2n);
+  expect(outcomes(receipt)).toEqual([[Outcome.HELD, 1n]]);
+});
+
+test('a body opened ahead is not taken for the void that came in its place', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const section = personRows('insert', ['2\tBo']);
+  const messages = [sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])])];
+  const voided = sender.copy().voided([section]);
+  await world.receive(...messages, sender.rows([section]));
+  let bodies = 0;
+  let replaced: Promise<void> | undefined;
+  await world.apply(false, () => {
+    bodies += 1;
+    if (bodies === 2) replaced = world.receive(voided);
+  });
+  await replaced;
+  expect(bodies).toBe(2);
+  expect(world.receipts().map((receipt) => outcomes(receipt))).toEqual([
+    [],
+    [[Outcome.INSERTED, 1n]],
+    [[Outcome.CANCELLED, 1n]],
+  ]);
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});

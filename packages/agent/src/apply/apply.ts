@@ -6,7 +6,7 @@ import type { DataSource, Target } from '@qiao/adapters';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { parseId, QiaoError } from '@qiao/exchange';
+import { parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import type { Part, Wakeup } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
@@ -78,7 +78,7 @@ class Worker {
   readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
   /** The one body opened ahead. */
-  #ahead: { number: number; opened: Promise<OpenedDelivery> } | undefined;
+  #ahead: { delivery: InboxDelivery; opened: Promise<OpenedDelivery> } | undefined;
   #turn = 0;
 
   constructor(dataSource: string, source: DataSource, target: Target, targetId: string, ports: ApplyPorts) {
@@ -245,7 +245,9 @@ class Worker {
   #opened(delivery: InboxDelivery): Promise<OpenedDelivery> {
     const ahead = this.#ahead;
     this.#ahead = undefined;
-    return ahead?.number === delivery.number ? ahead.opened : openDelivery(delivery, this.#ports);
+    // Not the number alone: SQLite gives it again when the newest row went, and a void may have come in its place.
+    const isSame = ahead?.delivery.number === delivery.number && sameBytes(ahead.delivery.header, delivery.header);
+    return isSame ? ahead.opened : openDelivery(delivery, this.#ports);
   }
 
   /** While this delivery is applied, the next of the same lane is opened: loads come one after another. */
@@ -255,7 +257,7 @@ class Worker {
     const opened = openDelivery(next, this.#ports);
     // Whoever takes it sees the failure; until then it must not end the process.
     opened.catch(() => {});
-    this.#ahead = { number: next.number, opened };
+    this.#ahead = { delivery: next, opened };
   }
 }
 

@@ -330,8 +330,8 @@ export class ReceiverWorld implements Disposable {
     }).run(stop.signal);
   }
 
-  /** Runs the apply part until it finds nothing more to do; each wait moves the clock past every patience. */
-  async apply(failAnswers = false): Promise<unknown> {
+  /** Runs the apply part until it finds nothing more to do; each wait moves the clock past every patience. `onBody`: a body is opened. */
+  async apply(failAnswers = false, onBody: () => void = () => {}): Promise<unknown> {
     const stop = new AbortController();
     const sources = createDataSources([{ name: 'target', adapter: 'sqlite', file: this.targetFile }]);
     let waits = 0;
@@ -355,7 +355,13 @@ export class ReceiverWorld implements Disposable {
       nodeId: RECEIVER,
       desired: this.desired,
       open: sources.open,
-      body: { sealing: 'plain', open: async (body) => body },
+      body: {
+        sealing: 'plain',
+        open: async (body) => {
+          onBody();
+          return body;
+        },
+      },
       ask: this.ask(),
       conditions: this.conditions,
       wakeup: {
