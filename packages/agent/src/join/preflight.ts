@@ -34,7 +34,7 @@ const CLOCK_DIFFERENCE_MS = 30_000;
 const DAY_MS = 86_400_000;
 const GIB = 1024n ** 3n;
 /** Below this glibc the bundled SQLite does not load. */
-const GLIBC_FLOOR = [2, 28] as const;
+const GLIBC_FLOOR = [2, 34] as const;
 
 /** Everything that keeps this agent from working, or will. Never throws for what it finds. */
 export async function preflight(config: AgentConfig, nowMs: () => number = Date.now): Promise<Finding[]> {

@@ -116,19 +116,22 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
 
 export type DirectoryBody = Omit<Directory, 'generation' | 'number' | 'writtenAtMs'>;
 
-/** The directory for the monitor. */
+/**
+ * The directory for the monitor. Operators are in it with their present certificate, so that the monitor, too, knows whose
+ * rights were ended; one who was revoked and is invited again has none until joining.
+ */
 export function composeDirectory(world: World, platform: Platform): DirectoryBody {
   return {
     timeZone: platform.timeZone,
     nodes: world.nodes
-      .filter((node) => node.role !== 'operator' && node.status !== 'invited')
+      .filter((node) => (node.role === 'operator' ? node.certificate !== null : node.status !== 'invited'))
       .map((node) => ({
         nodeId: parseId(node.id),
         code: node.code,
         title: node.title,
         departmentCode: node.department_code,
         departmentTitle: node.department_title,
-        revoked: node.status === 'revoked',
+        revoked: node.status !== 'joined',
         certificate: node.certificate ?? new Uint8Array(),
       })),
     bridges: world.bridges.map(({ row, definition, lanes }) => ({

@@ -143,3 +143,18 @@ test('what changed is brought out once, what the bus did not take is brought out
   expect(it.directories.at(-1)).toMatchObject({ timeZone: 'Asia/Shanghai', bridges: [{ name: 'births' }] });
   expect(it.directories.at(-1)?.nodes.map(({ code }) => code)).toEqual(['city', 'civil', 'health']);
 });
+
+test('with nothing new to say it waits: the directory is not sent over and over', async () => {
+  await using it = await platform();
+  const stop = new AbortController();
+  const running = it.desired.run(stop.signal);
+  // A hundred turns of the event loop would be a hundred directories if it never waited.
+  for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  await it.desired.refresh();
+  const said = it.directories.length;
+  for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  stop.abort();
+  await running;
+  expect(said).toBeLessThanOrEqual(3);
+  expect(it.directories.length).toBe(said);
+});

@@ -52,10 +52,14 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   async function refreshNow(): Promise<void> {
     const world = await readWorld(ports.store, ports.clock.nowMs(), definitions);
     const stored = await storedDigests(ports.store);
+    let isNews = false;
     for (const node of world.nodes) {
       if (node.role !== 'agent' || node.status !== 'joined') continue;
       try {
-        if (await renewSnapshot(ports, world, node.id, stored.get(node.id))) owed.add(node.code);
+        if (await renewSnapshot(ports, world, node.id, stored.get(node.id))) {
+          owed.add(node.code);
+          isNews = true;
+        }
       } catch (error) {
         // One node whose state is too large to sign keeps its old one; the others get theirs.
         ports.log.error({ node: node.code, err: describeError(error) }, 'a snapshot could not be written');
@@ -65,8 +69,10 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
     if (renewed !== directory) {
       directory = renewed;
       isDirectoryOwed = true;
+      isNews = true;
     }
-    wakeup.wake();
+    // Only for news: `run` refreshes after every wait, and a wake for nothing would keep it from ever waiting.
+    if (isNews) wakeup.wake();
   }
 
   /** One at a time, so that a number never stands for two states. */
