@@ -65,7 +65,7 @@ export async function startMonitor({
     timeZone: identity.timeZone,
     nodeSilentAfterMs: config.alerts.nodeSilentAfterMs,
   };
-  const isRevoked = (caller: Caller) => isRevokedIn(nodes, caller);
+  const isRevoked = (caller: Caller) => nodes.isRevoked(caller);
   const http = await startBoard(config, identity, board, isRevoked, nowMs, log);
   const grpc = await startApi(config, identity, { ...board, clock, changed, http, isRevoked, log });
 
@@ -83,7 +83,11 @@ export async function startMonitor({
         ...trust,
       },
       takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
-      takeDirectory: (bytes) => nodes.takeDirectory(bytes),
+      takeDirectory: async (bytes) => {
+        await nodes.takeDirectory(bytes);
+        grpc.cut(isRevoked);
+        http.cut(isRevoked);
+      },
       signer: new Signer(identity.keyPem, identity.certificate),
       clock,
       log,
@@ -102,11 +106,6 @@ export async function startMonitor({
 function requireBusCredentials(identity: NodeIdentity): { jwt: string; seed: string } {
   if (identity.nats === undefined) throw new Error('the monitor’s identity has no bus credentials');
   return identity.nats;
-}
-
-function isRevokedIn(nodes: Nodes, caller: Caller): boolean {
-  const known = nodes.directory?.nodes.find(({ nodeId }) => Buffer.compare(nodeId, caller.nodeId) === 0);
-  return known?.revoked === true;
 }
 
 function tlsOf(identity: NodeIdentity): { cert: string; key: string; ca: string } {

@@ -117,8 +117,8 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
 export type DirectoryBody = Omit<Directory, 'generation' | 'number' | 'writtenAtMs'>;
 
 /**
- * The directory for the monitor. Operators are in it with their present certificate, so that the monitor, too, knows whose
- * rights were ended; one who was revoked and is invited again has none until joining.
+ * The directory for the monitor. Operators are in it with their last certificate, so that the monitor, too, knows whose
+ * rights were ended; one who was revoked stays so until joining again.
  */
 export function composeDirectory(world: World, platform: Platform): DirectoryBody {
   return {

@@ -4,6 +4,7 @@ import type { Board, BoardLane } from '@qiao/contract/monitor';
 import {
   BridgeState,
   type DirectoryBridge,
+  type DirectoryNode,
   ServiceCondition,
   ServiceLeg,
   type ServiceState,
@@ -22,7 +23,7 @@ export interface Condition {
 }
 
 export interface ConditionFacts {
-  readonly nodes: Nodes;
+  readonly nodes: Pick<Nodes, 'directory' | 'agents' | 'state'>;
   readonly board: Pick<Board, 'lanes'>;
   /** Broken book entries per node code. */
   readonly brokenEntries: ReadonlyMap<string, number>;
@@ -39,13 +40,18 @@ const DOWN = {
   [ServiceLeg.APPLY]: 'APPLY_DOWN',
 } as const;
 
-/** Every condition that holds now. */
+/** What one heartbeat may raise, and how long its own words may be: a node speaks for itself and must not drown the others. */
+const PER_NODE_MAX = 100;
+const WORDS_MAX = 500;
+
+/** Every condition that holds now, each once: a heartbeat may name the same thing twice. */
 export function findConditions(facts: ConditionFacts): Condition[] {
-  return [
+  const found = [
     ...facts.board.lanes.flatMap((lane) => booksConditions(lane)),
     ...entryConditions(facts),
     ...nodeConditions(facts),
   ];
+  return [...new Map(found.map((condition) => [condition.key, condition])).values()];
 }
 
 function booksConditions({ books }: BoardLane): Condition[] {
@@ -92,63 +98,79 @@ function entryConditions({ brokenEntries }: ConditionFacts): Condition[] {
 }
 
 function nodeConditions(facts: ConditionFacts): Condition[] {
-  const found: Condition[] = [];
-  for (const node of facts.nodes.directory?.nodes ?? []) {
-    if (node.revoked || node.certificate.length === 0) continue;
-    const state = facts.nodes.state(idText(node.nodeId));
-    // A node that never spoke since it joined counts from the directory that first named it.
-    const lastMs = state?.receivedAtMs ?? Number(facts.nodes.directory?.writtenAtMs ?? 0n);
-    if (facts.nowMs - lastMs > facts.nodeSilentAfterMs) {
-      found.push({
-        key: `NODE_SILENT ${idText(node.nodeId)}`,
+  const retrying = new Set<string>();
+  const found = facts.nodes.agents().flatMap((node) => conditionsOfNode(facts, node, retrying).slice(0, PER_NODE_MAX));
+  // What no heartbeat names any more no longer retries.
+  for (const key of facts.retryingSinceMs.keys()) if (!retrying.has(key)) facts.retryingSinceMs.delete(key);
+  return found;
+}
+
+function conditionsOfNode(facts: ConditionFacts, node: DirectoryNode, retrying: Set<string>): Condition[] {
+  const nodeId = idText(node.nodeId);
+  const state = facts.nodes.state(nodeId);
+  // A node that never spoke since it joined counts from the directory that first named it.
+  const lastMs = state?.receivedAtMs ?? Number(facts.nodes.directory?.writtenAtMs ?? 0n);
+  if (facts.nowMs - lastMs > facts.nodeSilentAfterMs) {
+    // What a silent node's services do is unknown; its silence is the one alert.
+    return [
+      {
+        key: `NODE_SILENT ${nodeId}`,
         level: 'fault',
         code: 'NODE_SILENT',
         subject: `node ${node.code}`,
         message: `no heartbeat for ${Math.round((facts.nowMs - lastMs) / 1000)} s`,
         hint: `on that machine: systemctl status qiao-agent, then qiao agent diagnose`,
-      });
-      // What a silent node's services do is unknown; its silence is the one alert.
-      continue;
-    }
-    for (const source of state?.heartbeat.dataSources ?? []) {
-      if (source.reachable) continue;
-      found.push({
-        key: `DATA_SOURCE_UNREACHABLE ${idText(node.nodeId)} ${source.name}`,
-        level: 'fault',
-        code: 'DATA_SOURCE_UNREACHABLE',
-        subject: `data source ${source.name} of ${node.code}`,
-        message: `${source.code}: ${source.message}`,
-        hint: `on that machine: qiao agent datasource test ${source.name}`,
-      });
-    }
-    for (const service of state?.heartbeat.services ?? []) found.push(...serviceCondition(facts, node.code, service));
+      },
+    ];
   }
-  return found;
+  const { dataSources = [], services = [] } = state?.heartbeat ?? {};
+  return [
+    ...dataSources
+      .filter(({ reachable }) => !reachable)
+      .map(
+        ({ name, code, message }): Condition => ({
+          key: `DATA_SOURCE_UNREACHABLE ${nodeId} ${name.slice(0, 64)}`,
+          level: 'fault',
+          code: 'DATA_SOURCE_UNREACHABLE',
+          subject: `data source ${name.slice(0, 64)} of ${node.code}`,
+          message: `${code}: ${message}`.slice(0, WORDS_MAX),
+          hint: `on that machine: qiao agent datasource test ${name.slice(0, 64)}`,
+        }),
+      ),
+    ...services.flatMap((service) => serviceCondition(facts, node.code, service, retrying)),
+  ];
 }
 
-function serviceCondition(facts: ConditionFacts, nodeCode: string, service: ServiceState): Condition[] {
+function serviceCondition(
+  facts: ConditionFacts,
+  nodeCode: string,
+  service: ServiceState,
+  retrying: Set<string>,
+): Condition[] {
   const code = DOWN[service.leg as keyof typeof DOWN];
-  if (code === undefined) return [];
-  const key = `${code} ${nodeCode} ${Buffer.from(service.bridgeId).toString('hex')} ${Buffer.from(service.laneId).toString('hex')}`;
-  if (service.condition !== ServiceCondition.RETRYING) facts.retryingSinceMs.delete(key);
-  else if (!facts.retryingSinceMs.has(key)) facts.retryingSinceMs.set(key, facts.nowMs);
-  const retriesTooLong = facts.nowMs - (facts.retryingSinceMs.get(key) ?? facts.nowMs) >= facts.serviceDownAfterMs;
-  if (service.condition !== ServiceCondition.STUCK && !retriesTooLong) return [];
   const bridge = bridgeOf(facts.nodes, service);
-  if (bridge === undefined || bridge.state === BridgeState.RETIRED) return [];
+  if (code === undefined || bridge === undefined || bridge.state === BridgeState.RETIRED) return [];
+  const key = `${code} ${nodeCode} ${Buffer.from(service.bridgeId).toString('hex')} ${Buffer.from(service.laneId).toString('hex')}`;
+  if (service.condition === ServiceCondition.RETRYING) {
+    retrying.add(key);
+    if (!facts.retryingSinceMs.has(key)) facts.retryingSinceMs.set(key, facts.nowMs);
+  }
+  const retriesTooLong =
+    retrying.has(key) && facts.nowMs - (facts.retryingSinceMs.get(key) ?? facts.nowMs) >= facts.serviceDownAfterMs;
+  if (service.condition !== ServiceCondition.STUCK && !retriesTooLong) return [];
   return [
     {
       key,
       level: 'fault',
       code,
       subject: `${bridge.name} at ${nodeCode}`,
-      message: `${service.code}: ${service.message}`,
-      hint: service.hint,
+      message: `${service.code}: ${service.message}`.slice(0, WORDS_MAX),
+      hint: service.hint.slice(0, WORDS_MAX),
     },
   ];
 }
 
-function bridgeOf(nodes: Nodes, service: ServiceState): DirectoryBridge | undefined {
+function bridgeOf(nodes: ConditionFacts['nodes'], service: ServiceState): DirectoryBridge | undefined {
   return nodes.directory?.bridges.find(
     ({ bridgeId }) => idText(bridgeId) === Buffer.from(service.bridgeId).toString('hex'),
   );

@@ -47,21 +47,19 @@ export async function readBoard(ports: BoardPorts): Promise<Board> {
   };
 }
 
-/** Every node of the directory with its last heartbeat. */
+/** Every agent of the directory with its last heartbeat. */
 export function readNodeStates({ nodes, nowMs, nodeSilentAfterMs }: BoardPorts): NodeState[] {
-  return (nodes.directory?.nodes ?? [])
-    .filter(({ revoked, certificate }) => !revoked && certificate.length > 0)
-    .map((node) => {
-      const state = nodes.state(idText(node.nodeId));
-      return {
-        code: node.code,
-        title: node.title,
-        departmentTitle: node.departmentTitle,
-        silent: state === undefined || nowMs() - state.receivedAtMs > nodeSilentAfterMs,
-        lastHeartbeatAtMs: BigInt(state?.receivedAtMs ?? 0),
-        ...(state === undefined ? {} : { heartbeat: state.heartbeat }),
-      };
-    });
+  return nodes.agents().map((node) => {
+    const state = nodes.state(idText(node.nodeId));
+    return {
+      code: node.code,
+      title: node.title,
+      departmentTitle: node.departmentTitle,
+      silent: state === undefined || nowMs() - state.receivedAtMs > nodeSilentAfterMs,
+      lastHeartbeatAtMs: BigInt(state?.receivedAtMs ?? 0),
+      ...(state === undefined ? {} : { heartbeat: state.heartbeat }),
+    };
+  });
 }
 
 async function laneState(

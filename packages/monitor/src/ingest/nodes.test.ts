@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Directory, Heartbeat } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { Authority, createKeyAndCsr, Signer, Verifier } from '@qiao/security';
-import { afterAll, expect, test } from 'vitest';
+import { Authority, createKeyAndCsr, readCertificate, Signer, Verifier } from '@qiao/security';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { Nodes } from './nodes.ts';
 
@@ -13,17 +13,24 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const platformId = new Uint8Array(16).fill(1);
 
-test('bytes that are no message are an error of the message, so that its sender cannot stop the monitor', async () => {
-  const authority = await Authority.create(join(folder, 'authority'), { platformId, platformCode: 'demo' });
-  const party = async (role: 'hub' | 'agent', fill: number) => {
-    const { keyPem, csrDer } = await createKeyAndCsr('health');
-    const nodeId = new Uint8Array(16).fill(fill);
-    const certificate = await authority.issue(csrDer, { role, platformId, nodeId, code: 'health', days: 1 });
-    return { certificate, nodeId, signer: new Signer(keyPem, certificate) };
-  };
-  const hub = await party('hub', 2);
-  const health = await party('agent', 3);
-  const database = await openMonitorDatabase(join(folder, 'monitor.db'));
+let authority: Authority;
+let made = 0;
+beforeAll(async () => {
+  authority = await Authority.create(join(folder, 'authority'), { platformId, platformCode: 'demo' });
+});
+
+async function party(role: 'hub' | 'agent' | 'monitor' | 'operator', code: string, fill: number) {
+  const { keyPem, csrDer } = await createKeyAndCsr(code);
+  const nodeId = new Uint8Array(16).fill(fill);
+  const certificate = await authority.issue(csrDer, { role, platformId, nodeId, code, days: 1 });
+  const { fingerprint } = readCertificate(certificate);
+  return { certificate, nodeId, code, fingerprint, signer: new Signer(keyPem, certificate) };
+}
+
+async function openNodes() {
+  const hub = await party('hub', 'hub', 2);
+  made += 1;
+  const database = await openMonitorDatabase(join(folder, `monitor-${made}.db`));
   const nodes = await Nodes.open({
     database,
     verifier: new Verifier(),
@@ -31,9 +38,20 @@ test('bytes that are no message are an error of the message, so that its sender 
     hubCertificate: hub.certificate,
     nowMs: () => Date.now(),
   });
-  const node = { nodeId: health.nodeId, code: 'health', certificate: health.certificate };
-  const directory = Directory.encode(Directory.fromPartial({ number: 1n, nodes: [node] })).finish();
-  await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.snapshot.v1', directory)).finish());
+  let number = 0n;
+  const tell = async (named: Parameters<typeof Directory.fromPartial>[0]['nodes'] & object) => {
+    number += 1n;
+    const directory = Directory.encode(Directory.fromPartial({ number, nodes: [...named] })).finish();
+    await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.snapshot.v1', directory)).finish());
+  };
+  return { nodes, tell, [Symbol.asyncDispose]: () => database.destroy() };
+}
+
+test('bytes that are no message are an error of the message, so that its sender cannot stop the monitor', async () => {
+  await using it = await openNodes();
+  const { nodes } = it;
+  const health = await party('agent', 'health', 3);
+  await it.tell([health]);
 
   const noise = Uint8Array.of(0xff, 0xff, 0xff);
   const signedNoise = Signed.encode(health.signer.sign('qiao.heartbeat.v1', noise)).finish();
@@ -43,5 +61,24 @@ test('bytes that are no message are an error of the message, so that its sender 
   const genuine = Heartbeat.encode(Heartbeat.fromPartial({ nodeId: health.nodeId, atMs: 1n })).finish();
   await nodes.takeHeartbeat(Signed.encode(health.signer.sign('qiao.heartbeat.v1', genuine)).finish(), 'health');
   expect(nodes.state('03'.repeat(16))?.heartbeat.atMs).toBe(1n);
-  await database.destroy();
+});
+
+test('an operator whose rights were ended is known, and so is the certificate from before joining again', async () => {
+  await using it = await openNodes();
+  const old = await party('operator', 'li', 5);
+  const next = await party('operator', 'li', 5);
+  expect(it.nodes.isRevoked(old)).toBe(false);
+  await it.tell([old]);
+  expect(it.nodes.isRevoked(old)).toBe(false);
+  await it.tell([{ ...old, revoked: true }]);
+  expect(it.nodes.isRevoked(old)).toBe(true);
+  await it.tell([next]);
+  expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([true, false]);
+});
+
+test('of those in the directory only agents are expected to beat', async () => {
+  await using it = await openNodes();
+  const all = [await party('agent', 'health', 3), await party('monitor', 'watch', 4), await party('operator', 'li', 5)];
+  await it.tell([...all, { ...(await party('agent', 'gone', 6)), revoked: true }]);
+  expect(it.nodes.agents().map(({ code }) => code)).toEqual(['health']);
 });

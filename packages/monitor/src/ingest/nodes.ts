@@ -9,7 +9,7 @@ import {
 } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
-import { type Verifier, verifyIssued } from '@qiao/security';
+import { fingerprintOf, readCertificate, type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { readMessage } from './readMessage.ts';
 
@@ -100,6 +100,22 @@ export class Nodes {
       .values({ node_id: nodeId, ...row })
       .onConflict((conflict) => conflict.column('node_id').doUpdateSet(row))
       .execute();
+  }
+
+  /** Nodes that exchange and so beat, as long as their rights last: neither the monitor itself nor operators. */
+  agents(): DirectoryNode[] {
+    return (this.#directory?.nodes ?? []).filter(
+      ({ revoked, certificate }) => !revoked && certificate.length > 0 && readCertificate(certificate).role === 'agent',
+    );
+  }
+
+  /**
+   * Whether the hub ended this caller's rights, or gave others in their place: a certificate from before joining again may be
+   * the stolen one. Whom the directory does not name joined after it was written.
+   */
+  isRevoked(caller: { readonly nodeId: Uint8Array; readonly fingerprint: string }): boolean {
+    const known = this.#directory?.nodes.find(({ nodeId }) => sameBytes(nodeId, caller.nodeId));
+    return known !== undefined && (known.revoked || fingerprintOf(known.certificate) !== caller.fingerprint);
   }
 
   /** The directory's node, by identity. */
