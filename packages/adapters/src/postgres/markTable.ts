@@ -75,13 +75,30 @@ export class MarkTable {
     await session.rows('SELECT pg_advisory_xact_lock($1::bigint)', [lockKey(`lane ${laneId}`)]);
   }
 
+  /**
+   * The rows of the lane that decide about one delivery: its own, if there is one, and the highest. One open row keeps every
+   * delivery behind it in the mark, for as long as a person takes.
+   */
+  deciding(session: Session, at: Pick<ApplyWork, 'laneId' | 'epoch' | 'sequence'>): Promise<AppliedPoint[]> {
+    const highest = `SELECT epoch, sequence FROM ${this.#name} WHERE lane = $1 ORDER BY epoch DESC, sequence DESC LIMIT 1`;
+    return this.#points(
+      session,
+      `lane = $1 AND (epoch, sequence) IN (SELECT $2::bigint, $3::bigint UNION ALL (${highest}))`,
+      [at.laneId, String(at.epoch), String(at.sequence)],
+    );
+  }
+
   /** Stored rows of the lane, newest last. */
-  async points(session: Session, laneId: string): Promise<AppliedPoint[]> {
+  points(session: Session, laneId: string): Promise<AppliedPoint[]> {
+    return this.#points(session, 'lane = $1', [laneId]);
+  }
+
+  async #points(session: Session, where: string, values: readonly string[]): Promise<AppliedPoint[]> {
     const rows = await session.rows(
       `SELECT epoch, pg_catalog.encode(nonce, 'hex'), sequence, pg_catalog.encode(chain, 'hex'),
               pg_catalog.encode(content_hash, 'hex'), answer, applied_at_ms
-         FROM ${this.#name} WHERE lane = $1 ORDER BY epoch, sequence`,
-      [laneId],
+         FROM ${this.#name} WHERE ${where} ORDER BY epoch, sequence`,
+      values,
     );
     return rows.map(([epoch, nonce, sequence, chain, contentHash, answer, appliedAt]) => ({
       epoch: BigInt(epoch ?? 0),

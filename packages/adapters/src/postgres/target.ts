@@ -107,13 +107,13 @@ class PostgresTarget implements Target {
       stages = await this.#ensureStages(session, layouts, sections);
     } catch (error) {
       // A delivery applied long ago is answered even when its table has gone since.
-      const decision = decide(await this.#mark.points(session, work.laneId), work);
+      const decision = decide(await this.#mark.deciding(session, work), work);
       if (decision.kind !== 'apply') return decision;
       throw permanent(error);
     }
     return this.#inTransaction<ApplyResult>(session, async () => {
       await this.#mark.lock(session, work.laneId);
-      const points = await this.#mark.points(session, work.laneId);
+      const points = await this.#mark.deciding(session, work);
       const decision: MarkDecision = decide(points, work);
       if (decision.kind !== 'apply') return { commit: false, value: decision };
       if (!(await this.#mark.insert(session, work, EMPTY_ANSWER))) {
@@ -154,7 +154,7 @@ class PostgresTarget implements Target {
     const stages = await this.#ensureStages(session, layouts, work.sections);
     return this.#inTransaction<AmendResult>(session, async () => {
       await this.#mark.lock(session, work.laneId);
-      const points = await this.#mark.points(session, work.laneId);
+      const points = await this.#mark.deciding(session, work);
       const point = points.find((one) => one.epoch === work.epoch && one.sequence === work.sequence);
       if (point === undefined)
         return { commit: false, value: { kind: 'unknown', why: 'the mark has no such delivery' } };

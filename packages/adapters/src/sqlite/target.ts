@@ -28,7 +28,11 @@ export const MARK_DDL = `CREATE TABLE IF NOT EXISTS ${MARK_TABLE} (
 const HAS_MARK = `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '${MARK_TABLE}'`;
 const READ_TARGET = `SELECT nonce FROM ${MARK_TABLE} WHERE lane = '${TARGET_LANE}' AND epoch = 0 AND sequence = 0`;
 const WRITE_TARGET = `INSERT INTO ${MARK_TABLE} VALUES ('${TARGET_LANE}', 0, ?, 0, x'', x'', '{"outcomes":[],"extras":[]}', ?)`;
-const POINTS = `SELECT epoch, nonce, sequence, chain, content_hash AS contentHash, answer, applied_at_ms AS appliedAtMs FROM ${MARK_TABLE} WHERE lane = ? ORDER BY epoch, sequence`;
+const POINTS_OF = `SELECT epoch, nonce, sequence, chain, content_hash AS contentHash, answer, applied_at_ms AS appliedAtMs FROM ${MARK_TABLE} WHERE lane = @lane`;
+const POINTS = `${POINTS_OF} ORDER BY epoch, sequence`;
+// One open row keeps every delivery behind it in the mark, for as long as a person takes: a decision reads two of them.
+const DECIDING_POINTS = `${POINTS_OF} AND (epoch, sequence) IN (SELECT @epoch, @sequence UNION ALL SELECT epoch, sequence FROM
+ (SELECT epoch, sequence FROM ${MARK_TABLE} WHERE lane = @lane ORDER BY epoch DESC, sequence DESC LIMIT 1)) ORDER BY epoch, sequence`;
 const WRITE_POINT = `INSERT INTO ${MARK_TABLE} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const WRITE_ANSWER = `UPDATE ${MARK_TABLE} SET answer = ? WHERE lane = ? AND epoch = ? AND sequence = ?`;
 const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence <= ? AND sequence < ?`;
@@ -83,7 +87,7 @@ export class SqliteTarget implements Target {
   }
 
   points(laneId: string): Promise<AppliedPoint[]> {
-    return this.#inTurn(() => patiently(() => this.#points(laneId)));
+    return this.#inTurn(() => patiently(() => this.#points(POINTS, { lane: laneId })));
   }
 
   apply(work: ApplyWork): Promise<ApplyResult> {
@@ -102,7 +106,8 @@ export class SqliteTarget implements Target {
   }
 
   async #apply(work: ApplyWork, rollback: () => void): Promise<ApplyResult> {
-    const decision = decide(this.#points(work.laneId), work);
+    const { laneId: lane, epoch, sequence } = work;
+    const decision = decide(this.#points(DECIDING_POINTS, { lane, epoch, sequence }), work);
     if (decision.kind !== 'apply') return decision;
     this.#writePoint(work);
     const notes = new LoadNotes(this.#db, work.laneId, work.tables);
@@ -138,8 +143,9 @@ export class SqliteTarget implements Target {
   }
 
   async #amend(work: AmendWork, rollback: () => void): Promise<AmendResult> {
-    const point = this.#points(work.laneId).find(
-      ({ epoch, sequence }) => epoch === work.epoch && sequence === work.sequence,
+    const { laneId: lane, epoch, sequence } = work;
+    const point = this.#points(DECIDING_POINTS, { lane, epoch, sequence }).find(
+      (one) => one.epoch === epoch && one.sequence === sequence,
     );
     if (!point) {
       return { kind: 'unknown', why: `sequence ${work.sequence} of epoch ${work.epoch} is not in the mark` };
@@ -158,8 +164,8 @@ export class SqliteTarget implements Target {
     return { kind: 'amended', answer, quarantined: rows.isolated };
   }
 
-  #points(laneId: string): AppliedPoint[] {
-    const rows = this.#db.prepare(POINTS).safeIntegers().all(laneId) as {
+  #points(sql: string, of: { lane: string; epoch?: bigint; sequence?: bigint }): AppliedPoint[] {
+    const rows = this.#db.prepare(sql).safeIntegers().all(of) as {
       epoch: bigint;
       nonce: Buffer;
       sequence: bigint;

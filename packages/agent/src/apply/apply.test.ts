@@ -431,3 +431,18 @@ test('a body opened ahead is not taken for the void that came in its place', asy
   ]);
   expect(world.targetRows()).toEqual([[1, 'Anna']]);
 });
+
+test('a stuck lane under a newer version keeps its pauses while its target is busy', async () => {
+  using world = new ReceiverWorld({ ddl: 'CREATE TABLE other (id INTEGER PRIMARY KEY) STRICT' });
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const stuck = world.lane();
+  if (stuck === undefined) throw new Error('the lane has no row');
+  expect(stuck.stuckVersion).toBe(1);
+  expect(world.conditions.mayTry(stuck, 2)).toBe(true);
+  const pauseMs = world.conditions.retryLater(LANE_BYTES, new Error('busy'));
+  expect(world.conditions.mayTry(stuck, 2)).toBe(false);
+  world.clock.atMs += pauseMs;
+  expect(world.conditions.mayTry(stuck, 2)).toBe(true);
+});

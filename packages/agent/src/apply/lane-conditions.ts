@@ -66,7 +66,9 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
       const retry = retryOf(state.lane);
       if (state.stuck !== undefined) {
         retry.stuckSinceMs ??= clock.nowMs();
-        if (bridgeVersion > state.stuckVersion && !STOPPED.has(state.stuck.code)) return true;
+        // A newer version is a new attempt at once; what fails again keeps its pause.
+        const isFresh = bridgeVersion > state.stuckVersion && retry.failure === undefined;
+        if (isFresh && !STOPPED.has(state.stuck.code)) return true;
       }
       return clock.nowMs() >= retry.notBeforeMs;
     },
