@@ -111,10 +111,10 @@ destinations:
     dataSource: own
     tables:
       person: { to: narrow, ownership: whole }
-      keyless: { to: ex_person, ownership: whole }
+      keyless: { to: ex_keyless, ownership: whole }
       strange: { to: nowhere, ownership: whole }
-      secret: { to: ex_person, ownership: whole }
-      absent: { to: ex_person, ownership: whole }
+      secret: { to: ex_secret, ownership: whole }
+      absent: { to: ex_absent, ownership: whole }
 `);
   expect(code).toBe(6);
   expect(codes).toEqual(expect.arrayContaining(['COLUMN_MISSING', 'KEYLESS_TABLE', 'TYPE_UNSUPPORTED', 'NOT_EXPOSED']));

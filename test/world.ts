@@ -106,7 +106,7 @@ export function byOutcome(line: BooksLine): Record<string, number> {
 export const PERSON_TABLE =
   'CREATE TABLE person (id INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL, city CHAR(4) NOT NULL, note TEXT)';
 export const TARGET_TABLE = (name: string) =>
-  `CREATE TABLE ${name} (id INTEGER PRIMARY KEY, name VARCHAR(64) NOT NULL, city CHAR(4) NOT NULL, note TEXT)`;
+  `CREATE TABLE ${name} (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, city CHAR(4) NOT NULL, note TEXT)`;
 export const PERSON_ROWS = 'SELECT id, name, city, note FROM person ORDER BY id';
 export const TARGET_ROWS = (name: string) => `SELECT id, name, city, note FROM ${name} ORDER BY id`;
 

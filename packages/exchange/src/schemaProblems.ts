@@ -70,7 +70,7 @@ function problemsOf(schema: z.ZodType, input: unknown, issues: readonly Issue[])
     }
     const found = valueAt(input, path);
     const code = issue.code === 'custom' ? (issue.params?.['code'] as string | undefined) : undefined;
-    if (code !== undefined) return [{ code, path: pathText(path), message: issue.message, hint: '' }];
+    if (code !== undefined) return [{ code, path: pathText(path), message: issue.message, hint: 'Mend it there.' }];
     const expected = expectedText(issue);
     return [
       {
@@ -93,8 +93,9 @@ function hintFor(issue: Issue, path: Path, found: unknown): string {
   ) {
     return `Write it in quotes: "${String(found)}".`;
   }
-  if (issue.code === 'invalid_value' && typeof found === 'string') return didYouMean(found, issue.values.map(String));
-  return '';
+  const near =
+    issue.code === 'invalid_value' && typeof found === 'string' ? didYouMean(found, issue.values.map(String)) : '';
+  return near === '' ? 'Write what is expected there.' : near;
 }
 
 function expectedText(issue: Issue): string {

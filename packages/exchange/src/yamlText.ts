@@ -59,7 +59,11 @@ function problemsOfNodes(document: Document, lineOf: (offset: number | undefined
 
 function problemOfKey({ key }: Pair, seen: Set<string>): Omit<Problem, 'path'> | undefined {
   if (!isScalar(key))
-    return { code: 'KEY_NOT_TEXT', message: 'Found a key that is no scalar; expected text.', hint: '' };
+    return {
+      code: 'KEY_NOT_TEXT',
+      message: 'Found a key that is no scalar; expected text.',
+      hint: 'Write the key as plain text.',
+    };
   if (typeof key.value !== 'string') {
     const found = key.source ?? String(key.value);
     return {
@@ -69,7 +73,7 @@ function problemOfKey({ key }: Pair, seen: Set<string>): Omit<Problem, 'path'> |
     };
   }
   if (key.value === '__proto__')
-    return { code: 'UNKNOWN_KEY', message: 'Found key __proto__; no mapping has it.', hint: '' };
+    return { code: 'UNKNOWN_KEY', message: 'Found key __proto__; no mapping has it.', hint: 'Take it out.' };
   if (seen.has(key.value)) {
     return { code: 'KEY_TWICE', message: `Found key ${key.value} twice in one mapping.`, hint: 'Keep one of them.' };
   }
@@ -78,5 +82,5 @@ function problemOfKey({ key }: Pair, seen: Set<string>): Omit<Problem, 'path'> |
 }
 
 function invalid(path: string, message: string): Problem {
-  return { code: 'YAML_INVALID', path, message, hint: '' };
+  return { code: 'YAML_INVALID', path, message, hint: 'Mend the YAML there.' };
 }

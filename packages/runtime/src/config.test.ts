@@ -16,7 +16,7 @@ function problemsOf(text: string) {
 
 test('a configuration with several mistakes names all of them at once', () => {
   const problems = problemsOf('name: 3\nport: 0\nprot: 1\n');
-  expect(problems.map((problem) => problem.path).sort()).toEqual(['x.yaml (top)', 'x.yaml name', 'x.yaml port']);
+  expect(problems.map((problem) => problem.path).sort()).toEqual(['x.yaml name', 'x.yaml port', 'x.yaml prot']);
   expect(problems.some((problem) => problem.code === 'UNKNOWN_KEY' && problem.message.includes('prot'))).toBe(true);
 });
 

@@ -2,8 +2,7 @@
 // nothing runs on a file that has one.
 
 import { readFileSync } from 'node:fs';
-import { type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
-import { type Document, LineCounter, parseDocument } from 'yaml';
+import { type Problem, ProblemsError, QiaoError, readYaml, schemaProblems } from '@qiao/exchange';
 import type { z } from 'zod';
 
 /** Configuration files larger than this are refused unread. */
@@ -32,43 +31,14 @@ export function parseConfig<T>(text: string, file: string, schema: z.ZodType<T>)
   if (Buffer.byteLength(text) > CONFIG_MAX_BYTES) {
     throw new QiaoError('CONFIG_INVALID', `${file} is larger than ${CONFIG_MAX_BYTES} bytes`);
   }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
-  if (document.errors.length > 0) {
-    throw invalid(
-      file,
-      document.errors.map((error) => ({
-        code: 'YAML_INVALID',
-        path: `line ${lines.linePos(error.pos[0]).line}`,
-        message: error.message,
-        hint: 'mend the YAML at that line',
-      })),
-    );
-  }
-  const parsed = schema.safeParse(plainValue(document, file));
+  const { value, problems } = readYaml(text);
+  if (problems.length > 0) throw invalid(file, problems);
+  const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
-  throw invalid(
-    file,
-    parsed.error.issues.map((issue) => ({
-      code: issue.code === 'unrecognized_keys' ? 'UNKNOWN_KEY' : 'CONFIG_VALUE',
-      path: issue.path.map(String).join('.') || '(top)',
-      message: issue.message,
-      hint: issue.code === 'unrecognized_keys' ? 'remove the key or mend its spelling' : 'see the commented sample',
-    })),
-  );
-}
-
-/** The document as plain values; aliases that multiply are refused. */
-function plainValue(document: Document, file: string): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 16 }) ?? {};
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw invalid(file, [{ code: 'YAML_INVALID', path: '(top)', message, hint: 'write the values out' }]);
-  }
+  throw invalid(file, schemaProblems(schema, value ?? {}));
 }
 
 function invalid(file: string, problems: Problem[]): ProblemsError {
-  const named = problems.map((problem) => ({ ...problem, path: `${file} ${problem.path}` }));
+  const named = problems.map((problem) => ({ ...problem, path: `${file} ${problem.path}`.trimEnd() }));
   return new ProblemsError(named, { code: 'CONFIG_INVALID' });
 }
