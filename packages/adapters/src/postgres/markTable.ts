@@ -80,26 +80,27 @@ export class MarkTable {
    * delivery behind it in the mark, for as long as a person takes.
    */
   deciding(session: Session, at: Pick<ApplyWork, 'laneId' | 'epoch' | 'sequence'>): Promise<AppliedPoint[]> {
-    const highest = `SELECT epoch, sequence FROM ${this.#name} WHERE lane = $1 ORDER BY epoch DESC, sequence DESC LIMIT 1`;
+    const rows = this.#select();
     return this.#points(
       session,
-      `lane = $1 AND (epoch, sequence) IN (SELECT $2::bigint, $3::bigint UNION ALL (${highest}))`,
+      `(${rows} AND epoch = $2 AND sequence = $3) UNION (${rows} ORDER BY epoch DESC, sequence DESC LIMIT 1)`,
       [at.laneId, String(at.epoch), String(at.sequence)],
     );
   }
 
   /** Stored rows of the lane, newest last. */
   points(session: Session, laneId: string): Promise<AppliedPoint[]> {
-    return this.#points(session, 'lane = $1', [laneId]);
+    return this.#points(session, this.#select(), [laneId]);
   }
 
-  async #points(session: Session, where: string, values: readonly string[]): Promise<AppliedPoint[]> {
-    const rows = await session.rows(
-      `SELECT epoch, pg_catalog.encode(nonce, 'hex'), sequence, pg_catalog.encode(chain, 'hex'),
+  #select(): string {
+    return `SELECT epoch, pg_catalog.encode(nonce, 'hex'), sequence, pg_catalog.encode(chain, 'hex'),
               pg_catalog.encode(content_hash, 'hex'), answer, applied_at_ms
-         FROM ${this.#name} WHERE ${where} ORDER BY epoch, sequence`,
-      values,
-    );
+         FROM ${this.#name} WHERE lane = $1`;
+  }
+
+  async #points(session: Session, select: string, values: readonly string[]): Promise<AppliedPoint[]> {
+    const rows = await session.rows(`${select} ORDER BY epoch, sequence`, values);
     return rows.map(([epoch, nonce, sequence, chain, contentHash, answer, appliedAt]) => ({
       epoch: BigInt(epoch ?? 0),
       nonce: bytesOf(nonce),

@@ -31,8 +31,8 @@ const WRITE_TARGET = `INSERT INTO ${MARK_TABLE} VALUES ('${TARGET_LANE}', 0, ?, 
 const POINTS_OF = `SELECT epoch, nonce, sequence, chain, content_hash AS contentHash, answer, applied_at_ms AS appliedAtMs FROM ${MARK_TABLE} WHERE lane = @lane`;
 const POINTS = `${POINTS_OF} ORDER BY epoch, sequence`;
 // One open row keeps every delivery behind it in the mark, for as long as a person takes: a decision reads two of them.
-const DECIDING_POINTS = `${POINTS_OF} AND (epoch, sequence) IN (SELECT @epoch, @sequence UNION ALL SELECT epoch, sequence FROM
- (SELECT epoch, sequence FROM ${MARK_TABLE} WHERE lane = @lane ORDER BY epoch DESC, sequence DESC LIMIT 1)) ORDER BY epoch, sequence`;
+const DECIDING_POINTS = `${POINTS_OF} AND epoch = @epoch AND sequence = @sequence
+ UNION SELECT * FROM (${POINTS_OF} ORDER BY epoch DESC, sequence DESC LIMIT 1) ORDER BY epoch, sequence`;
 const WRITE_POINT = `INSERT INTO ${MARK_TABLE} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const WRITE_ANSWER = `UPDATE ${MARK_TABLE} SET answer = ? WHERE lane = ? AND epoch = ? AND sequence = ?`;
 const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence <= ? AND sequence < ?`;
