@@ -4,7 +4,7 @@
 import { Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
-import type { Clock, Log, Part } from '@qiao/runtime';
+import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
 export interface CommandPorts {
@@ -87,7 +87,7 @@ async function execute(command: Command, ports: CommandPorts): Promise<Uint8Arra
             hint: 'read the agent’s log',
             warning: false,
           };
-    if (!(error instanceof QiaoError)) ports.log.error({ err: error }, 'command failed');
+    if (!(error instanceof QiaoError)) ports.log.error({ err: describeError(error) }, 'command failed');
     result = CommandResult.fromPartial({ outcome: CommandOutcome.NOT_DONE, problems: [problem] });
   }
   return Signed.encode(ports.sign(CommandResult.encode({ ...result, id: command.id }).finish())).finish();

@@ -1,6 +1,7 @@
 // The department's own fence: what may leave this node (`exposes`) and what may be written on it (`accepts`). Denied unless
 // a rule of agent.yaml names it; no configuration of the hub gets past this file.
 
+import { OWN_PREFIX } from '@qiao/adapters';
 import {
   type BridgeDefinition,
   type BridgeTable,
@@ -37,7 +38,25 @@ export function exposeProblems(definition: BridgeDefinition, permissions: Permis
     const rules = rulesFor(permissions.exposes, permissions, dataSource, table.schema, table.name);
     if (rules.length === 0) return [notNamed('EXPOSE_DENIED', path, 'exposes', dataSource, table.schema, table.name)];
     const read = columnsRead(table);
-    return columnProblems('EXPOSE_DENIED', `${path}.columns`, 'exposes', rules, read.named, read.all, table.name);
+    const problems = columnProblems(
+      'EXPOSE_DENIED',
+      `${path}.columns`,
+      'exposes',
+      rules,
+      read.named,
+      read.all,
+      table.name,
+    );
+    // The source's primary key would travel, whatever it is: an identity number as likely as not.
+    if (problems.length === 0 && table.key === undefined && allowedColumns(rules) !== '*') {
+      problems.push({
+        code: 'EXPOSE_DENIED',
+        path: `${path}.key`,
+        message: `the bridge leaves the key of ${table.name} to the database, but this node's exposes names single columns`,
+        hint: 'write key: [...] for the table in the bridge',
+      });
+    }
+    return problems;
   });
 }
 
@@ -51,13 +70,21 @@ export function acceptProblems(
   if (destination === undefined) return [];
   return Object.entries(destination.tables).flatMap(([source, target]) => {
     const path = `destinations[${destinationIndex}].tables.${source}`;
+    // Names compare without case in SQLite; the marks of every lane lie in these tables.
+    if (target.to.toLowerCase().startsWith(OWN_PREFIX)) return [ownTable(path, target.to)];
     const rules = rulesFor(permissions.accepts, permissions, destination.dataSource, target.schema, target.to);
     if (rules.length === 0) {
       return [notNamed('ACCEPT_DENIED', path, 'accepts', destination.dataSource, target.schema, target.to)];
     }
     const table = definition.source.tables.find((one) => one.name === source);
     const declared = table?.columns?.map((column) => renamed(table, column));
-    const own = target.markColumn === undefined ? [] : [target.markColumn];
+    const filter = typeof target.ownership === 'string' ? undefined : parseFilter(target.ownership.where).filter;
+    // Written by the landing, or read to find what may be deleted.
+    const own = [
+      ...(target.markColumn === undefined ? [] : [target.markColumn]),
+      ...Object.values(target.journalColumns ?? {}),
+      ...(filter === undefined ? [] : filterColumns(filter)),
+    ];
     // Without declared columns the check waits for the rows: acceptedColumns below looks at every section before it is applied.
     return columnProblems('ACCEPT_DENIED', path, 'accepts', rules, [...(declared ?? []), ...own], false, target.to);
   });
@@ -70,7 +97,8 @@ export function refusedColumns(
   columns: readonly string[],
   permissions: Permissions,
 ): string[] {
-  const target = destination.tables[source];
+  // A sender chooses the name: `constructor` is no table of the bridge.
+  const target = Object.hasOwn(destination.tables, source) ? destination.tables[source] : undefined;
   if (target === undefined) return [...columns];
   const rules = rulesFor(permissions.accepts, permissions, destination.dataSource, target.schema, target.to);
   const allowed = allowedColumns(rules);
@@ -141,6 +169,15 @@ function columnsRead(table: BridgeTable): { named: string[]; all: boolean } {
   const named = new Set([...(table.key ?? []), ...(table.columns ?? [])]);
   for (const column of filter === undefined ? [] : filterColumns(filter)) named.add(column);
   return { named: [...named], all: table.columns === undefined };
+}
+
+function ownTable(path: string, table: string): Problem {
+  return {
+    code: 'ACCEPT_DENIED',
+    path,
+    message: `${table} is a name that Qiao keeps for its own tables`,
+    hint: `name a table that does not begin with ${OWN_PREFIX}`,
+  };
 }
 
 function notNamed(
