@@ -72,13 +72,13 @@ async function consume(...messages: Uint8Array[]) {
   return heard;
 }
 
-function receipt(keyId: Uint8Array, receiverId = RECEIVER): Uint8Array {
+function receipt(keyId: Uint8Array, receiverId = RECEIVER, sequence = 3n): Uint8Array {
   const payload = Receipt.encode(
     Receipt.fromPartial({
       laneId: parseId(LANE),
       senderId: parseId(SENDER),
       receiverId: parseId(receiverId),
-      sequence: 3n,
+      sequence,
     }),
   ).finish();
   return encodeControl(
@@ -127,4 +127,18 @@ test('what cannot be decoded or is not signed is dropped', async () => {
     ControlMessage.fromPartial({ body: { $case: 'booksThrough', value: { number: 1n } } }),
   ).finish();
   expect(await consume(new Uint8Array([255, 1]), bare)).toEqual(['ack', 'ack']);
+});
+
+test('a place that no database holds is dropped, so that one receiver cannot stop the receipts of the others', async () => {
+  const huge = 2n ** 64n - 1n;
+  const asked = { laneId: parseId(LANE), epoch: { ordinal: huge, nonce: new Uint8Array(16) } };
+  const odd = [
+    receipt(RECEIVER_KEY, RECEIVER, huge),
+    encodeControl(ControlMessage.fromPartial({ body: { $case: 'resend', value: asked } }), signedBy(RECEIVER_KEY)),
+    encodeControl(
+      ControlMessage.fromPartial({ body: { $case: 'refusal', value: { laneId: parseId(LANE), highestEpoch: huge } } }),
+      signedBy(RECEIVER_KEY),
+    ),
+  ];
+  expect(await consume(...odd, receipt(RECEIVER_KEY))).toEqual(['ack', 'ack', 'ack', 'receipt 3', 'ack']);
 });

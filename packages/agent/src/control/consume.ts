@@ -68,10 +68,12 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       return;
     case 'refusal':
       requireAuthor(signed, body.value.laneId, ports);
+      requireSmall(body.value.sequence, body.value.epoch?.ordinal, body.value.highestEpoch);
       ports.onRefusal(body.value);
       return;
     case 'resend':
       requireAuthor(signed, body.value.laneId, ports);
+      requireSmall(body.value.firstSequence, body.value.lastSequence, body.value.epoch?.ordinal);
       ports.onResend(body.value);
       return;
     case 'booksThrough':
@@ -102,7 +104,16 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
   }
   ports.trust.checkPeer(peer.certificate, lane.receiverId);
   ports.trust.checkSigned('qiao.receipt.v1', signed, peer.certificate);
+  requireSmall(receipt.sequence, receipt.epoch?.ordinal);
   ports.onReceipt(receipt, signed);
+}
+
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Places in a lane as the exchange database keeps them. One past that would fail at every attempt and stop this stream for all lanes. */
+function requireSmall(...places: readonly (bigint | undefined)[]): void {
+  if (places.every((place) => place === undefined || place < MAX_SAFE)) return;
+  throw new QiaoError('CONTROL_INVALID', 'found an epoch or sequence past 2^53');
 }
 
 /** The outer signature is the hub's or that of the lane's receiver. Throws otherwise. */
