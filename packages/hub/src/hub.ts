@@ -298,8 +298,8 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
       forwardControl: forward('control'),
       reported: (nodeId, state) =>
         recordActualState(store, nodeId, {
-          generation: Number(state.generation),
-          number: Number(state.number),
+          generation: state.generation,
+          number: state.number,
           problems: state.refused,
         }),
     }),

@@ -64,6 +64,7 @@ async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promis
   });
   for (const { laneId, epoch } of request.sending.slice(0, 10_000)) {
     if (laneId.length !== 16 || epoch === undefined || epoch.nonce.length !== 16) continue;
+    if (epoch.ordinal >= BigInt(Number.MAX_SAFE_INTEGER)) continue;
     await ports.learnEpoch(idText(laneId), node.id, epoch);
   }
   const token = request.isStart ? await start(ports, node, request, nowMs) : BigInt(node.fencing_token);

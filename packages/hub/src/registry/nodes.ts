@@ -133,15 +133,21 @@ export async function recordSightings(store: HubDatabase, seen: ReadonlyMap<stri
 }
 
 export interface ActualReport {
-  readonly generation: number;
-  readonly number: number;
+  readonly generation: bigint;
+  readonly number: bigint;
   readonly problems: readonly BridgeProblem[];
 }
 
-/** What a node reports that it runs. At most 100 problems are kept. */
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/**
+ * What a node reports that it runs. At most 100 problems are kept. Numbers that no snapshot ever had change nothing: an error
+ * here would bring the report again and again, and the line is everybody's.
+ */
 export async function recordActualState(store: HubDatabase, nodeId: string, report: ActualReport): Promise<void> {
+  if (report.generation > MAX_SAFE || report.number > MAX_SAFE) return;
   const problems = report.problems.slice(0, 100).map((problem) => ({
-    bridgeId: Buffer.from(problem.bridgeId).toString('hex'),
+    bridgeId: Buffer.from(problem.bridgeId.subarray(0, 16)).toString('hex'),
     version: problem.version,
     code: problem.code.slice(0, 64),
     message: problem.message.slice(0, 1_000),
@@ -150,8 +156,8 @@ export async function recordActualState(store: HubDatabase, nodeId: string, repo
   await store
     .updateTable('nodes')
     .set({
-      actual_generation: report.generation,
-      actual_number: report.number,
+      actual_generation: Number(report.generation),
+      actual_number: Number(report.number),
       problems_json: JSON.stringify(problems),
     })
     .where('id', '=', nodeId)
