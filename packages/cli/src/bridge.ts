@@ -2,12 +2,14 @@
 
 import type { Bridge, DeployBridgeResponse } from '@qiao/contract/hub';
 import { QiaoError } from '@qiao/exchange';
+import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { readText } from './files.ts';
 import { wantsJson } from './json.ts';
 import { grouped, moment, printFacts, printJson, printProblems, printTable, say } from './output.ts';
+import { waitForExchange } from './progress.ts';
 
 export function registerBridge(program: Command): void {
   const bridge = program
@@ -67,7 +69,18 @@ export function registerBridge(program: Command): void {
       if (answer.problems.some((problem) => !problem.warning)) process.exitCode = EXIT.problems;
     });
 
-  simpleVerb(bridge, 'start <name>', 'let a deployed or stopped bridge run', (hub, name) => hub.startBridge({ name }));
+  bridge
+    .command('start <name>')
+    .description('let a deployed or stopped bridge run')
+    .option('--wait', 'until the next run is finished and every row has its outcome')
+    .action(async (name: string, options: { wait?: boolean }, command: Command) => {
+      const sinceMs = systemClock.nowMs();
+      const made = await withHub(command, (hub) => hub.startBridge({ name }));
+      if (options.wait === true) await waitForExchange(command, name, sinceMs);
+      if (wantsJson(command)) return printJson(made);
+      say(`${made.name} is ${stateWord(made)}.`);
+    });
+
   simpleVerb(bridge, 'stop <name>', 'pause sending; capture goes on', (hub, name) => hub.stopBridge({ name }));
   simpleVerb(bridge, 'retire <name>', 'end a bridge and its lanes for good', (hub, name) => hub.retireBridge({ name }));
 
@@ -75,13 +88,16 @@ export function registerBridge(program: Command): void {
     .command('run <name>')
     .description('ask the source for one run now')
     .option('--allow-deletes <rows>', 'deletes allowed in this run, past the deleteGuard')
-    .action(async (name: string, options: { allowDeletes?: string }, command: Command) => {
+    .option('--wait', 'until the run is finished and every row has its outcome')
+    .action(async (name: string, options: { allowDeletes?: string; wait?: boolean }, command: Command) => {
+      const sinceMs = systemClock.nowMs();
       const allowedDeletes = BigInt(
         options.allowDeletes === undefined ? 0 : wholeNumber('--allow-deletes', options.allowDeletes),
       );
       const made = await withHub(command, (hub) => hub.runBridge({ name, allowedDeletes }));
+      if (options.wait === true) await waitForExchange(command, name, sinceMs);
       if (wantsJson(command)) return printJson(made);
-      say(`${name}: one run is asked for.\n\nNext:  qiao reconcile ${name}`);
+      say(`${name}: one run is ${options.wait === true ? 'finished' : 'asked for'}.\n\nNext:  qiao reconcile ${name}`);
     });
 
   bridge

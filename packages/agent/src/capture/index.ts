@@ -1,2 +1,2 @@
 export { createCaptureParts } from './capture.ts';
-export { type CaptureLimits, type CapturePorts, type CaptureService, DEFAULT_CAPTURE_LIMITS } from './ports.ts';
+export { type CaptureLimits, type CapturePorts, type CaptureService } from './ports.ts';
