@@ -7,6 +7,7 @@ import type { Part, Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import { exposeProblems } from '../control/permissions.ts';
 import { alignLanes } from '../send/lanes.ts';
+import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { capturedBridge } from './captured.ts';
 import type { CapturePorts } from './ports.ts';
 import { scanBridge } from './scan.ts';
@@ -37,7 +38,10 @@ export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: 
         }
         alignLanes(ports, desired, bridge);
         const due = dueOf(ports, desired, bridge, startedAtMs, isFirstLook);
-        if (due.kind === 'now') {
+        if (due.kind === 'now' && isOverBudget(ports, parseId(bridgeId))) {
+          // Scans that find little would otherwise add to a full outbox for ever.
+          await hooks.room.wait(BUDGET_LOOK_AGAIN_MS, signal);
+        } else if (due.kind === 'now') {
           isFirstLook = false;
           await scan(ports, desired, bridge, due, hooks, signal);
         } else {

@@ -1,8 +1,9 @@
 import { ServiceCondition } from '@qiao/contract/node';
 import { systemClock } from '@qiao/runtime';
 import { expect, test } from 'vitest';
+import { bridgeCapturePart } from './bridgeCapture.ts';
 import { createCaptureParts } from './capture.ts';
-import { CaptureWorld } from './captureWorld.testing.ts';
+import { BRIDGE_ID, CaptureWorld } from './captureWorld.testing.ts';
 
 const text = { type: 'text' } as const;
 
@@ -43,4 +44,35 @@ test('a table that the node does not expose is never read, and capture says so',
   const [state] = await captureUntil(world, isStuck, []);
   expect(state).toMatchObject({ condition: ServiceCondition.STUCK, code: 'EXPOSE_DENIED' });
   expect(world.packed).toBe(0);
+});
+
+test('no scan begins while every lane is over the budget, and one does for a destination that is bound meanwhile', async () => {
+  using world = peopleWorld();
+  await world.scan();
+  world.captureRun = 2n;
+  const stop = new AbortController();
+  let waits = 0;
+  const part = bridgeCapturePart(
+    {
+      ...world.ports,
+      limits: { ...world.ports.limits, outboxBudgetBytes: 0 },
+      permissions: { exposes: [{ dataSource: 'his', table: '*' }], accepts: [], defaultSchema: () => undefined },
+    },
+    BRIDGE_ID,
+    {
+      wakeup: { wake: () => {}, wait: async () => stop.abort() },
+      room: {
+        wake: () => {},
+        wait: async () => {
+          waits += 1;
+          expect(world.database.captures.get(Buffer.alloc(16, 0xbb))?.startedScan).toBe(1);
+          if (waits === 3) world.addLane();
+        },
+      },
+      onSettled: () => {},
+    },
+  );
+  await part.run(stop.signal);
+  expect(waits).toBe(3);
+  expect(world.database.lanesOut.all().map(({ phase }) => phase)).toEqual(['streaming', 'streaming']);
 });

@@ -128,6 +128,8 @@ export class CaptureWorld implements Disposable {
   /** The scan fails after this many chunks. */
   failAfterChunks = Number.POSITIVE_INFINITY;
   version = 1;
+  /** Run that a person asked for last. */
+  captureRun = 1n;
   allowedDeletes = 0n;
   deleteGuard = { rows: 1_000, share: 0.05 };
   bridgeTables: BridgeTable[] = [];
@@ -181,7 +183,7 @@ export class CaptureWorld implements Disposable {
       state: BridgeState.RUNNING,
       definition: this.definition,
       lanes: this.lanes,
-      runNumber: 1n,
+      runNumber: this.captureRun,
       allowedDeletes: this.allowedDeletes,
     };
     return {

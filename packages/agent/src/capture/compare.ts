@@ -76,13 +76,15 @@ export class TableCompare {
   }
 
   /** The source has no more rows: every stored key behind the last one is unseen. */
-  finish(): void {
+  async finish(): Promise<void> {
     for (;;) {
       const page = this.#database.digests.after(this.#tableId, this.#through, PAGE);
       this.#note(page);
       const last = page.at(-1);
       if (last === undefined) return;
       this.#through = last[0];
+      // An emptied source leaves every digest of the table to this loop.
+      await new Promise(setImmediate);
     }
   }
 

@@ -150,16 +150,6 @@ export class ScanOutput {
     if (changes !== undefined || load !== undefined || isLast) this.#ports.onPacked();
   }
 
-  /** True while every lane of this scan holds more than the budget: then the scan waits, it never buffers. */
-  isOverBudget(): boolean {
-    const { database, limits } = this.#ports;
-    const lanes = [...this.#streaming, ...this.#loading];
-    return (
-      lanes.length > 0 &&
-      lanes.every(({ lane }) => (database.lanesOut.get(lane)?.waitingBytes ?? 0) > limits.outboxBudgetBytes)
-    );
-  }
-
   #of(tableId: number): PendingTable {
     let pending = this.#pending.get(tableId);
     if (pending === undefined) {

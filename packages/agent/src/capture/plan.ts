@@ -17,7 +17,7 @@ export interface PlannedTable {
   readonly keys: KeyEncoder;
 }
 
-/** Digests dropped in one transaction. */
+/** Digests dropped or forgotten in one transaction. */
 const DROP_STEP = 20_000;
 
 /**
@@ -125,11 +125,9 @@ export async function alignDigests(
     if (held === undefined) {
       held = database.captures.addTable(bridgeId, name, columns, keyLayout);
     } else if (held.layout !== columns) {
-      const { id } = held;
-      database.transaction(() => {
-        database.digests.forgetContents(id);
-        database.captures.setLayout(id, columns, keyLayout);
-      });
+      // The layout last: a crash on the way begins again.
+      while (database.digests.forgetSome(held.id, DROP_STEP) > 0) await new Promise(setImmediate);
+      database.captures.setLayout(held.id, columns, keyLayout);
     }
     aligned.set(name, held);
   }

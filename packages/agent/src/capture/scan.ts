@@ -7,6 +7,7 @@ import { parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable } from '../exchange-database/index.ts';
+import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { TableCompare } from './compare.ts';
 import { ScanOutput } from './output.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
@@ -14,7 +15,6 @@ import type { CapturePorts } from './ports.ts';
 
 /** Keys of deletes taken in one step. */
 const DELETE_PAGE = 5_000;
-const BUDGET_LOOK_AGAIN_MS = 1_000;
 /** A fuller second than this is not made up for: a paused scan does not race afterwards. */
 const THROTTLE_MOST_MS = 1_000;
 
@@ -102,11 +102,12 @@ async function scanTable(
     if (output.isFull) {
       await output.flush();
       compare.flushed();
-      await room(ports, work, output);
+      await room(ports, work);
     }
     await pace(taken);
   }
-  compare.finish();
+  await compare.finish();
+  stopIf(work.signal);
   one.hasNameless = one.refused > 0 || compare.nameless > 0;
   // Rows the adapter refuses come again in each scan: only more of them than last time are new in the books.
   if (one.refused > 0) {
@@ -121,8 +122,9 @@ async function scanTable(
 }
 
 /** Waits while the outbox is full; the snapshot stays open meanwhile, bounded by snapshotMaxMs. */
-async function room(ports: CapturePorts, work: ScanWork, output: ScanOutput): Promise<void> {
-  while (output.isOverBudget()) {
+async function room(ports: CapturePorts, work: ScanWork): Promise<void> {
+  const bridgeId = parseId(work.bridge.bridgeId);
+  while (isOverBudget(ports, bridgeId)) {
     await work.room.wait(BUDGET_LOOK_AGAIN_MS, work.signal);
     stopIf(work.signal);
   }
@@ -179,7 +181,7 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
       output.remove(held.id, key);
       if (output.isFull) {
         await output.flush();
-        await room(ports, work, output);
+        await room(ports, work);
       }
     }
     const last = page.at(-1);

@@ -25,7 +25,8 @@ export const GET = 'SELECT key, digest, sent FROM row_digest WHERE table_id = ? 
 export const REMOVE = 'DELETE FROM row_digest WHERE table_id = ? AND key = ?';
 export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = @tableId AND key IN
  (SELECT key FROM row_digest WHERE table_id = @tableId LIMIT @limit)`;
-export const FORGET_SOME = `UPDATE row_digest SET digest = '' WHERE table_id = ?`;
+export const FORGET_SOME = `UPDATE row_digest SET digest = '' WHERE table_id = @tableId AND key IN
+ (SELECT key FROM row_digest WHERE table_id = @tableId AND digest <> '' LIMIT @limit)`;
 const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
  (table_id INTEGER NOT NULL, key TEXT NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
 export const UNSEEN_AFTER = 'SELECT key, sent FROM temp.unseen WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?';
@@ -50,7 +51,7 @@ export class DigestStore {
   readonly #upsertMany: Statement;
   readonly #remove: Statement<[number, string]>;
   readonly #removeSome: Statement<[{ tableId: number; limit: number }]>;
-  readonly #forget: Statement<[number]>;
+  readonly #forgetSome: Statement<[{ tableId: number; limit: number }]>;
   readonly #unseenOne: Statement;
   readonly #unseenMany: Statement;
   readonly #unseenAfter: Statement<[number, string, number], [string, number]>;
@@ -67,7 +68,7 @@ export class DigestStore {
     this.#upsertMany = sqlite.prepare(upsertSql(ROWS_PER_STATEMENT));
     this.#remove = sqlite.prepare(REMOVE);
     this.#removeSome = sqlite.prepare(REMOVE_SOME);
-    this.#forget = sqlite.prepare(FORGET_SOME);
+    this.#forgetSome = sqlite.prepare(FORGET_SOME);
     this.#unseenOne = sqlite.prepare(unseenSql(1));
     this.#unseenMany = sqlite.prepare(unseenSql(ROWS_PER_STATEMENT));
     this.#unseenAfter = sqlite.prepare<[number, string, number], [string, number]>(UNSEEN_AFTER).raw();
@@ -120,9 +121,12 @@ export class DigestStore {
     return this.#removeSome.run({ tableId, limit }).changes;
   }
 
-  /** Makes every row of the table differ from its digest, so that the next scan sends all of them. */
-  forgetContents(tableId: number): void {
-    this.#forget.run(tableId);
+  /**
+   * Makes up to `limit` rows of the table differ from their digests; returns how many. Called until 0, the next scan sends
+   * every row.
+   */
+  forgetSome(tableId: number, limit: number): number {
+    return this.#forgetSome.run({ tableId, limit }).changes;
   }
 
   /** Notes stored keys that the scan passed without meeting them. */
