@@ -53,6 +53,13 @@ describe('a scan is due', () => {
     );
   });
 
+  test('at once when the clock was set back behind the last run', () => {
+    const late = state({ lastRunAtMs: NOON + 24 * 3_600_000 });
+    expect(dueScan(facts({ kind: 'realtime' }, { state: late })).kind).toBe('now');
+    const nightly: Schedule = { kind: 'cron', cron: '0 2 * * *', timeZone: 'Asia/Shanghai' };
+    expect(dueScan(facts(nightly, { state: late }))).toEqual({ kind: 'at', atMs: NOON + 14 * 3_600_000 });
+  });
+
   test('at the hours of its own zone, and once for those that were missed', () => {
     const nightly: Schedule = { kind: 'cron', cron: '0 2 * * *', timeZone: 'Asia/Shanghai' };
     expect(dueScan(facts(nightly))).toEqual({ kind: 'at', atMs: NOON + 14 * 3_600_000 });

@@ -50,7 +50,8 @@ export function dueScan(facts: ScheduleFacts): Due {
 
   function scheduledMs({ startedAtMs, hasLoading, realtimeEveryMs }: ScheduleFacts): number | undefined {
     const isFrequent = schedule.kind === 'realtime' || schedule.kind === 'interval';
-    const lastRunAtMs = state?.lastRunAtMs ?? 0;
+    // A clock that was set back must not silence a bridge until it has caught up.
+    const lastRunAtMs = (state?.lastRunAtMs ?? 0) > nowMs ? 0 : (state?.lastRunAtMs ?? 0);
     if (isFrequent && (hasLoading || lastRunAtMs === 0)) return nowMs;
     return nextRunMs(schedule, lastRunAtMs === 0 ? startedAtMs : lastRunAtMs, realtimeEveryMs);
   }

@@ -13,6 +13,11 @@ import { advanceSettled, bookSettlement, contentHashOf, moveAnswer } from './set
 const LATER_FIRST_MS = 500;
 const LATER_MOST_MS = 60_000;
 
+/** Whether the lane waits because of a refusal. No pause is longer than the longest, whatever became of the clock since. */
+export function isPaused({ pausedUntilMs }: Pick<LaneOut, 'pausedUntilMs'>, nowMs: number): boolean {
+  return pausedUntilMs > nowMs && pausedUntilMs - nowMs <= LATER_MOST_MS;
+}
+
 /** Answers a verified refusal in one transaction and writes it into the books, for the operator's eyes. */
 export function handleRefusal(ports: LanePorts, refusal: Refusal): RefusalAnswer {
   const { database, clock } = ports;
@@ -62,7 +67,7 @@ function act(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Re
 function sendLater({ database, clock }: LanePorts, lane: LaneOut, delivery: DeliveryOut): RefusalAnswer {
   const inRow = Math.min(lane.refusalsInRow + 1, 30);
   // Deliveries sent together are refused together: while the pause runs, more refusals do not lengthen it.
-  if (lane.pausedUntilMs <= clock.nowMs()) {
+  if (!isPaused(lane, clock.nowMs())) {
     const pauseMs = Math.min(LATER_FIRST_MS * 2 ** (inRow - 1), LATER_MOST_MS);
     database.lanesOut.pause(lane.lane, clock.nowMs() + pauseMs, inRow);
   }

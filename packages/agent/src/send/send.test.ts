@@ -221,6 +221,17 @@ describe('a lane', () => {
       expect(world.lane.onBusCount).toBe(2);
     }));
 
+  test('publishes again when the clock was set back behind what it waits for', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.nowMs -= 24 * 60 * 60 * 1000;
+      service.wake();
+      await world.sent(4);
+      expect(world.bus.sequences).toEqual([0n, 1n, 0n, 1n]);
+    }));
+
   test('takes up what was packed before a crash', () =>
     inWorld(async (world) => {
       await world.pack(['1\ta']);
@@ -318,6 +329,17 @@ describe('a refusal', () => {
       await world.bus.held(4);
       expect(world.bus.sequences.slice(2)).toEqual([0n, 1n]);
       expect(world.books).toEqual(['statement', 'refusal']);
+    }));
+
+  test('that says later pauses no longer when the clock is set back', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      refuse(world, 1, RefusalFate.RESEND);
+      world.nowMs -= 24 * 60 * 60 * 1000;
+      service.wake();
+      await world.bus.held(4);
     }));
 
   test('that never ends otherwise is closed by a void of the same place, hash and counts', () =>

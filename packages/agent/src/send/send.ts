@@ -9,7 +9,7 @@ import type { LaneOut } from '../exchange-database/index.ts';
 import { alignLanes, laneOfSnapshot } from './lanes.ts';
 import type { SendPorts, SendService } from './ports.ts';
 import { purgePart } from './purge.ts';
-import { handleRefusal } from './refusal.ts';
+import { handleRefusal, isPaused } from './refusal.ts';
 import { resendDeliveries } from './resend.ts';
 import { sendLanePart } from './sendLane.ts';
 import { recordReceipt } from './settle.ts';
@@ -215,7 +215,7 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
       hint: 'qiao node show CODE  # of the destination',
     };
   }
-  if (lane.pausedUntilMs > ports.clock.nowMs()) {
+  if (isPaused(lane, ports.clock.nowMs())) {
     return {
       code: 'DESTINATION_BUSY',
       message: 'the hub asked to send later',

@@ -9,6 +9,7 @@ import type { Desired, DesiredBridge, DesiredPeer } from '../control/desired.ts'
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
 import { laneOfSnapshot, openEpoch } from './lanes.ts';
 import type { SendPorts } from './ports.ts';
+import { isPaused } from './refusal.ts';
 import { type SealedDelivery, sealDelivery } from './sealDelivery.ts';
 
 /** Deliveries published together before their acknowledgements are awaited. */
@@ -51,7 +52,7 @@ function readyToSend(ports: SendPorts, laneId: Uint8Array): Ready | undefined {
   const known = laneOfSnapshot(desired.current(), laneId);
   const lane = database.lanesOut.get(laneId);
   if (fencingToken === undefined || !bus.isConnected || known === undefined || lane === undefined) return undefined;
-  if (lane.phase === 'ended' || lane.stuck !== undefined || lane.pausedUntilMs > clock.nowMs()) return undefined;
+  if (lane.phase === 'ended' || lane.stuck !== undefined || isPaused(lane, clock.nowMs())) return undefined;
   const { bridge } = known;
   if (bridge.state !== BridgeState.RUNNING) return undefined;
   const peer = known.desired.peers.get(known.lane.receiverId);
@@ -76,12 +77,14 @@ function suspend(ports: SendPorts, known: NonNullable<ReturnType<typeof laneOfSn
 }
 
 /** Deliveries whose receipt is overdue go back to "recorded", so that they are published in sequence with the others. */
-function resendOverdue({ database, clock }: SendPorts, lane: LaneOut): void {
+function resendOverdue({ database, clock, limits }: SendPorts, lane: LaneOut): void {
   const nowMs = clock.nowMs();
   const first = database.deliveriesOut.nextDue(lane.lane);
-  if (first === undefined || first.dueAtMs > nowMs) return;
+  // Further off than the longest pause: the clock was set back since.
+  const isDue = ({ dueAtMs }: DeliveryOut) => dueAtMs <= nowMs || dueAtMs - nowMs > limits.resendMostMs;
+  if (first === undefined || !isDue(first)) return;
   database.transaction(() => {
-    for (let due: DeliveryOut | undefined = first; due !== undefined && due.dueAtMs <= nowMs; ) {
+    for (let due: DeliveryOut | undefined = first; due !== undefined && isDue(due); ) {
       database.deliveriesOut.markRecorded(due);
       due = database.deliveriesOut.nextDue(lane.lane);
     }
@@ -183,7 +186,7 @@ function pauseMs({ database, clock }: SendPorts, laneId: Uint8Array): number {
   const nowMs = clock.nowMs();
   const lane = database.lanesOut.get(laneId);
   let untilMs = nowMs + LOOK_AGAIN_MS;
-  if (lane !== undefined && lane.pausedUntilMs > nowMs) return Math.min(untilMs, lane.pausedUntilMs) - nowMs;
+  if (lane !== undefined && isPaused(lane, nowMs)) return Math.min(untilMs, lane.pausedUntilMs) - nowMs;
   const due = database.deliveriesOut.nextDue(laneId);
   if (due !== undefined && due.dueAtMs > nowMs) untilMs = Math.min(untilMs, due.dueAtMs);
   return Math.max(untilMs - nowMs, 1);
