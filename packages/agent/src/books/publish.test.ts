@@ -120,3 +120,14 @@ test('entries that were never confirmed are published again after a while', asyn
   world.waits = 2;
   expect(await world.run()).toEqual([1n, 1n]);
 });
+
+test('while the monitor is away its entries are published again more and more seldom, until it speaks', async () => {
+  using world = new BooksWorld();
+  world.write(1);
+  world.waits = 8;
+  expect((await world.run()).length).toBe(4);
+  world.write(1);
+  world.part.through({ number: 1n, sendAgain: false });
+  world.waits = 2;
+  expect(await world.run()).toEqual([2n, 2n]);
+});

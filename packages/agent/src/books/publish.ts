@@ -31,10 +31,13 @@ const POLL_MS = 2_000;
 const KEPT_ENTRIES = 100_000n;
 /** Published and not confirmed for this long: published again, because the telemetry stream may have lost its disk. */
 const CONFIRM_WITHIN_MS = 60_000;
+/** … then after twice as long each time, up to this: while the monitor is away for weeks, every copy waits on the bus. */
+const CONFIRM_MOST_MS = 60 * 60_000;
 
 export function booksPart({ database, fence, certificate, publish, wakeup, clock, log }: BooksPorts): Books {
   const { books } = database;
   let lastMoveMs = clock.nowMs();
+  let confirmWithinMs = CONFIRM_WITHIN_MS;
 
   function batchAfter(number: bigint): { entries: BookEntry[]; last: bigint } {
     const entries: BookEntry[] = [];
@@ -66,7 +69,8 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
           lastMoveMs = clock.nowMs();
           continue;
         }
-        if (through < published && clock.nowMs() - lastMoveMs > CONFIRM_WITHIN_MS) {
+        if (through < published && clock.nowMs() - lastMoveMs > confirmWithinMs) {
+          confirmWithinMs = Math.min(confirmWithinMs * 2, CONFIRM_MOST_MS);
           log.info({ through: String(through), published: String(published) }, 'books not confirmed, publishing again');
           books.setPublished(through);
           lastMoveMs = clock.nowMs();
@@ -91,6 +95,7 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
         if (number > KEPT_ENTRIES) books.removeThrough(number - KEPT_ENTRIES);
       });
       lastMoveMs = clock.nowMs();
+      confirmWithinMs = CONFIRM_WITHIN_MS;
       wakeup.wake();
     },
   };
