@@ -133,6 +133,8 @@ export async function openSession(
     password: config.password,
     ssl: tlsOptions(config),
     keepAlive: true,
+    // The system's own two hours are too long to wait for an answer from a server that is gone.
+    keepAliveInitialDelayMillis: 30_000,
     connectionTimeoutMillis: 10_000,
     application_name: `qiao ${options.purpose}`.slice(0, 63),
   });
