@@ -29,6 +29,9 @@ const BY_CODE: Readonly<Record<string, number>> = {
   DATA_SOURCE_UNREACHABLE: EXIT.unreachable,
   UNAUTHENTICATED: EXIT.notAllowed,
   PERMISSION_DENIED: EXIT.notAllowed,
+  CERTIFICATE_REQUIRED: EXIT.notAllowed,
+  ROLE_REFUSED: EXIT.notAllowed,
+  CALLER_REVOKED: EXIT.notAllowed,
   NOT_ALLOWED: EXIT.notAllowed,
   CERTIFICATE_EXPIRED: EXIT.notAllowed,
 };

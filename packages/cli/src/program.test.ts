@@ -1,0 +1,59 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ProblemsError, QiaoError } from '@qiao/exchange';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { EXIT, exitCodeOf } from './exitCodes.ts';
+import { runProgram } from './program.ts';
+
+let folder: string;
+let printed: { out: string; err: string };
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'qiao-cli-'));
+  printed = { out: '', err: '' };
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    printed.out += String(text);
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    printed.err += String(text);
+    return true;
+  });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.exitCode = 0;
+  rmSync(folder, { recursive: true });
+});
+
+test('a mistyped verb ends with the usage code and the nearest verb', async () => {
+  expect(await runProgram(['bridge', 'lst'])).toBe(EXIT.usage);
+  expect(printed.err).toContain('list');
+});
+
+test('without a context the way to one is told, and with --json it is told to a program', async () => {
+  expect(await runProgram(['--context', join(folder, 'none'), 'bridge', 'list'])).toBe(EXIT.refused);
+  expect(printed.err).toMatch(/CONTEXT_NOT_FOUND.*\n→ .*--context/);
+  printed.err = '';
+  expect(await runProgram(['--context', join(folder, 'none'), 'bridge', 'list', '--json'])).toBe(EXIT.refused);
+  expect(JSON.parse(printed.err)).toMatchObject({ code: 'CONTEXT_NOT_FOUND' });
+  expect(printed.out).toBe('');
+});
+
+test('a missing configuration is refused with the samples named', async () => {
+  expect(await runProgram(['agent', 'status', '--config', join(folder, 'agent.yaml')])).toBe(EXIT.refused);
+  expect(printed.err).toContain('CONFIG_NOT_FOUND');
+});
+
+test('every noun and verb that the program knows is in the completion script', async () => {
+  expect(await runProgram(['completion', 'bash'])).toBe(EXIT.done);
+  expect(printed.out).toMatch(/'bridge'\) words='check create deploy start stop/);
+  expect(printed.out).toMatch(/'agent datasource'\) words='add test tables/);
+});
+
+test('the exit code says whether to mend, to wait, or to ask for rights', () => {
+  expect(exitCodeOf(new QiaoError('SERVER_UNREACHABLE', 'x', { fate: 'transient' }))).toBe(EXIT.unreachable);
+  expect(exitCodeOf(new QiaoError('CERTIFICATE_REQUIRED', 'x'))).toBe(EXIT.notAllowed);
+  expect(exitCodeOf(new ProblemsError([], { code: 'BRIDGE_INVALID' }))).toBe(EXIT.refused);
+  expect(exitCodeOf(new TypeError('x'))).toBe(EXIT.unexpected);
+});
