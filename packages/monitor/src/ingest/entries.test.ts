@@ -291,3 +291,14 @@ test('captured rows of a bridge are counted for its source alone', async () => {
   await takeEntries({ ...ports, sourceOf: () => sender.id }, batch(receiver, 1, [entry]), 'civil-affairs');
   expect(await tally(ports)).toEqual({});
 });
+
+test('two statements that differ are a deviation, and no receipt makes it good', async () => {
+  for (const odd of [{ contentHash: new Uint8Array(32) }, { counts: [] }]) {
+    await using ports = await newPorts();
+    await takeEntries(ports, batch(sender, 1, [statement(1, 5), statement(1, 5)]), 'health');
+    expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1, '2026-11-21 sent insert': 5 });
+    await takeEntries(ports, batch(sender, 3, [oddStatement(odd, sender)]), 'health');
+    await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
+    expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1, '2026-11-21 sent insert': 5 });
+  }
+});

@@ -82,3 +82,19 @@ test('of those in the directory only agents are expected to beat', async () => {
   await it.tell([...all, { ...(await party('agent', 'gone', 6)), revoked: true }]);
   expect(it.nodes.agents().map(({ code }) => code)).toEqual(['health']);
 });
+
+test('a heartbeat brought again changes nothing, one of a clock that was set back is heard', async () => {
+  await using it = await openNodes();
+  const health = await party('agent', 'health', 3);
+  await it.tell([health]);
+  const beat = async (atMs: bigint) => {
+    const said = Heartbeat.encode(Heartbeat.fromPartial({ nodeId: health.nodeId, atMs })).finish();
+    await it.nodes.takeHeartbeat(Signed.encode(health.signer.sign('qiao.heartbeat.v1', said)).finish(), 'health');
+    return it.nodes.state('03'.repeat(16))?.heartbeat.atMs;
+  };
+  expect([await beat(9_000_000n), await beat(8_995_000n), await beat(5_400_000n)]).toEqual([
+    9_000_000n,
+    9_000_000n,
+    5_400_000n,
+  ]);
+});

@@ -86,12 +86,7 @@ export class Nodes {
     }
     const nodeId = idText(heartbeat.nodeId);
     const known = this.#states.get(nodeId);
-    if (
-      known !== undefined &&
-      heartbeat.atMs < known.heartbeat.atMs &&
-      heartbeat.startedAtMs <= known.heartbeat.startedAtMs
-    )
-      return;
+    if (known !== undefined && isOvertaken(heartbeat, known.heartbeat)) return;
     const receivedAtMs = this.#ports.nowMs();
     this.#states.set(nodeId, { heartbeat, receivedAtMs });
     const row = { code: nodeCode, heartbeat: signed.payload, received_at_ms: receivedAtMs };
@@ -136,6 +131,14 @@ export class Nodes {
     }
     return undefined;
   }
+}
+
+/** A heartbeat that the bus brought again is this much older at the most; one still older comes from a clock that was set back. */
+const BROUGHT_AGAIN_WITHIN_MS = 120_000n;
+
+function isOvertaken(heartbeat: Heartbeat, known: Heartbeat): boolean {
+  if (heartbeat.startedAtMs > known.startedAtMs) return false;
+  return heartbeat.atMs < known.atMs && heartbeat.atMs > known.atMs - BROUGHT_AGAIN_WITHIN_MS;
 }
 
 function isOlder(a: Directory, b: Directory): boolean {

@@ -57,13 +57,15 @@ export function emptyLine(key: LineKey, entry: Statement | Receipt): DeliveryRow
   };
 }
 
+/** Said of a line for ever: no receipt can agree with two statements. */
+const FORKED = 'two statements of one delivery name different contents (fork)';
+
 /** The line once the sender's statement is in. A second statement of the same delivery says the same (it is signed) or is a deviation. */
 export function withStatement(line: DeliveryRow, statement: Statement, signed: Uint8Array, day: string): DeliveryRow {
   const counts = countsOf(statement.counts);
   const sentHash = hex(statement.contentHash);
-  if (line.sent_hash !== '' && line.sent_hash !== sentHash) {
-    return { ...line, state: 'deviation', reason: 'two statements of one delivery name different contents (fork)' };
-  }
+  const isOther = line.sent_hash !== sentHash || line.counts !== JSON.stringify(counts);
+  if (line.day !== '' && isOther) return { ...line, state: 'deviation', reason: FORKED };
   return judged({
     ...line,
     day,
@@ -112,6 +114,7 @@ export function withSettlement(line: DeliveryRow, settlement: Settlement): Deliv
 
 /** State and reason from what is in the line; the clock is left out, lateness is asked when the books are read. */
 function judged(line: DeliveryRow): DeliveryRow {
+  if (line.reason === FORKED) return line;
   if (line.day === '') return { ...line, state: 'unstated', reason: 'a receipt without the sender’s statement' };
   const { verdict, reason } = verdictOfDelivery({
     counts: JSON.parse(line.counts) as KindCount[],
