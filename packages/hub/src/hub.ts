@@ -29,7 +29,7 @@ import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './bus-upkeep.ts';
 import { sendCommand } from './commands/commands.ts';
 import type { HubConfig } from './config.ts';
-import { answerHello } from './desired/hello.ts';
+import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hub-database.ts';
 import { Attempts } from './identity/attempts.ts';
@@ -225,6 +225,7 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
       ),
   };
   const helloPorts = {
+    starts: new Starts(),
     store,
     clock,
     log,

@@ -10,6 +10,7 @@ import type { HubDatabase, NodeRow } from '../hub-database.ts';
 import { findNode, giveFencingToken, recordHello } from '../registry/nodes.ts';
 
 export interface HelloPorts {
+  readonly starts: Starts;
   readonly store: HubDatabase;
   readonly clock: Clock;
   readonly log: Log;
@@ -26,6 +27,30 @@ export interface HelloPorts {
 
 /** Two clocks further apart than this are told to the log: receipts would look late, certificates not yet valid. */
 const CLOCK_DIFFERENCE_MS = 30_000;
+
+/**
+ * How often each node may start. Every start is an entry of the audit and news for each of its peers, so one that starts
+ * over and over would fill both. In memory: only nodes that joined are counted.
+ */
+export class Starts {
+  readonly #recent = new Map<string, number[]>();
+
+  /** Throws TOO_MANY_STARTS. */
+  count(nodeId: string, nowMs: number): void {
+    const recent = (this.#recent.get(nodeId) ?? []).filter((atMs) => atMs > nowMs - STARTS_WINDOW_MS);
+    this.#recent.set(nodeId, recent);
+    if (recent.length >= STARTS_PER_WINDOW) {
+      throw new QiaoError('TOO_MANY_STARTS', `this node started ${recent.length} times within a minute`, {
+        hint: 'read the agent’s log: why does it end?',
+        fate: 'transient',
+      });
+    }
+    recent.push(nowMs);
+  }
+}
+
+const STARTS_WINDOW_MS = 60_000;
+const STARTS_PER_WINDOW = 60;
 
 /** Answers the bytes of a HelloRequest that came on the subject of node `code`; a refusal is an answer too. */
 export async function answerHello(ports: HelloPorts, code: string, bytes: Uint8Array): Promise<Uint8Array> {
@@ -72,6 +97,7 @@ async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promis
 }
 
 async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, nowMs: number): Promise<bigint> {
+  ports.starts.count(node.id, nowMs);
   const exchangeDatabaseId = idText(request.exchangeDatabaseId);
   const token = await ports.store.transaction().execute(async (store) => {
     const given = await giveFencingToken(store, node.id);
