@@ -5,7 +5,7 @@ import { createFence } from './fence.ts';
 import { helloPart } from './hello.ts';
 
 /** Runs hellos against a hub that gives these tokens, one per ask. */
-async function hellos(tokens: readonly bigint[]) {
+async function hellos(tokens: readonly bigint[], lastToken = 0n) {
   const fence = createFence();
   const asked: boolean[] = [];
   const stop = new AbortController();
@@ -22,7 +22,7 @@ async function hellos(tokens: readonly bigint[]) {
     door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
     nodeId: 'a'.repeat(32),
     exchangeDatabaseId: new Uint8Array(16),
-    lastToken: () => 0n,
+    lastToken: () => lastToken,
     keepToken: () => {},
     sending: () => [],
     version: '0.1.0',
@@ -36,6 +36,12 @@ async function hellos(tokens: readonly bigint[]) {
 test('a start asks for one token and then only for the snapshot', async () => {
   const { fence, asked } = await hellos([7n, 7n, 7n]);
   expect(asked).toEqual([true, false, false]);
+  expect(fence.token()).toBe(7n);
+});
+
+test('a hub restored from a backup is asked until its token is above all that receivers have seen', async () => {
+  const { fence, asked } = await hellos([5n, 6n, 7n, 7n], 6n);
+  expect(asked).toEqual([true, true, true, false]);
   expect(fence.token()).toBe(7n);
 });
 

@@ -83,7 +83,10 @@ async function hello(ports: HelloPorts): Promise<void> {
     });
   }
   if (reply.fencingToken <= ports.lastToken()) {
-    ports.log.warn('the hub gave an older fencing token than before: was it restored from a backup?');
+    // Receivers have seen the higher one and would refuse every delivery: each ask gives the next, until one is higher.
+    ports.log.warn('the hub gave an older fencing token than before, asking again: was it restored from a backup?');
+    ports.wakeup.wake();
+    return;
   }
   ports.keepToken(reply.fencingToken);
   ports.fence.give(reply.fencingToken);
