@@ -270,6 +270,37 @@ test('a target restored from a backup is noticed, and what came after it is aske
   expect(world.receipts().map(({ sequence, revision }) => [sequence, revision])).toEqual([[2n, 2]]);
 });
 
+test('what a restored target lacks is asked for until it is there, whatever was lost on the way', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const wanted = () => world.said().flatMap((body) => (body.$case === 'resend' ? [body.value.firstSequence] : []));
+  await world.receive(sender.opening());
+  await world.apply();
+  world.sql('PRAGMA wal_checkpoint(TRUNCATE)');
+  copyFileSync(world.targetFile, `${world.targetFile}.backup`);
+  const first = sender.rows([personRows('insert', ['1\tAnna'])]);
+  const second = sender.rows([personRows('insert', ['2\tBo'])]);
+  await world.receive(first, second);
+  await world.apply();
+  for (const suffix of ['-wal', '-shm']) rmSync(`${world.targetFile}${suffix}`, { force: true });
+  copyFileSync(`${world.targetFile}.backup`, world.targetFile);
+  await world.apply();
+  expect(wanted()).toEqual([1n]);
+  world.clock.atMs += 60_000;
+  await world.apply();
+  expect(wanted()).toEqual([1n]);
+  await world.receive(first);
+  world.clock.atMs += 60_000;
+  await world.apply();
+  expect(wanted()).toEqual([2n]);
+  await world.receive(second);
+  await world.apply();
+  world.clock.atMs += 60_000;
+  await world.apply();
+  expect(wanted()).toEqual([]);
+  expect(world.targetRows()).toHaveLength(2);
+});
+
 test('a receiver that lost its exchange database stands where the mark says and asks for the rest', async () => {
   using world = new ReceiverWorld();
   const sender = new TestSender();

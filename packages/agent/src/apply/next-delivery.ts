@@ -24,14 +24,22 @@ export function nextStep(state: LaneIn, inbox: InboxView, onlyNewEpoch: boolean)
     if (later.sequence === 0n) return { kind: 'apply', delivery: later };
     return missing(later, 0n, later.sequence - 1n);
   }
-  if (onlyNewEpoch || state.epoch === 0n) return { kind: 'wait' };
-  const lowest = inbox.lowestFrom(state.lane, state.epoch, 0n);
-  if (lowest === undefined) return { kind: 'wait' };
+  if (onlyNewEpoch) return { kind: 'wait' };
+  const lowest = state.epoch === 0n ? undefined : inbox.lowestFrom(state.lane, state.epoch, 0n);
+  if (lowest === undefined) return owed(state);
   const expected = state.appliedSequence + 1n;
   if (lowest.sequence > expected) return missing(lowest, expected, lowest.sequence - 1n);
   // At the place expected, or at a known one that has lost its receipt: the target's mark answers both.
   const complete = inbox.get(lowest);
   return complete === undefined ? { kind: 'wait' } : { kind: 'apply', delivery: complete };
+}
+
+/** What the target had before it was restored, if it is not there again. */
+function owed({ epoch, appliedSequence, owed }: LaneIn): NextStep {
+  const isThere = owed.epoch < epoch || (owed.epoch === epoch && owed.sequence <= appliedSequence);
+  if (isThere) return { kind: 'wait' };
+  const first = owed.epoch === epoch ? appliedSequence + 1n : 0n;
+  return { kind: 'missing', epoch: owed.epoch, nonce: owed.nonce, first, last: 0n };
 }
 
 function missing(found: InboxDelivery, first: bigint, last: bigint): NextStep {

@@ -55,6 +55,9 @@ export async function recoverLane(
       newest.epoch < state.epoch ||
       (newest.epoch === state.epoch && newest.sequence < state.appliedSequence));
   database.transaction(() => {
+    // One request may be lost, and settled deliveries are nobody's to send again: it is asked for until it is there.
+    if (isBehind)
+      database.lanesIn.owe(end.lane, { epoch: state.epoch, nonce: state.nonce, sequence: state.appliedSequence });
     if (state.targetId !== targetId) database.lanesIn.setTargetId(end.lane, targetId);
     if (newest !== undefined) {
       const { epoch, nonce, sequence, chain } = newest;

@@ -20,6 +20,8 @@ export interface LaneIn {
   readonly fencingToken: bigint;
   /** As the sender last said; -1 when it never did. */
   readonly settledThrough: bigint;
+  /** The highest place that the target held before it was restored from a backup; epoch 0 for none. */
+  readonly owed: { readonly epoch: bigint; readonly nonce: Uint8Array; readonly sequence: bigint };
   /** When a gap was last asked for; 0 for never. */
   readonly resendAskedMs: number;
   readonly ended: boolean;
@@ -39,6 +41,9 @@ interface Row extends StuckColumns {
   target_id: string | null;
   fencing_token: number;
   settled_through: number;
+  owed_epoch: number;
+  owed_nonce: Buffer;
+  owed_sequence: number;
   resend_asked_ms: number;
   ended: number;
   stuck_version: number;
@@ -53,6 +58,8 @@ const SET_POINT = `UPDATE lane_in SET epoch = @epoch, nonce = @nonce, applied_se
 const SET_TARGET = 'UPDATE lane_in SET target_id = ? WHERE lane = ?';
 const SEE_TOKEN = 'UPDATE lane_in SET fencing_token = max(fencing_token, ?) WHERE lane = ?';
 const SEE_SETTLED = 'UPDATE lane_in SET settled_through = ? WHERE lane = ?';
+const OWE = `UPDATE lane_in SET owed_epoch = @epoch, owed_nonce = @nonce, owed_sequence = @sequence WHERE lane = @lane
+ AND (owed_epoch, owed_sequence) < (@epoch, @sequence)`;
 const RESEND_ASKED = 'UPDATE lane_in SET resend_asked_ms = ? WHERE lane = ?';
 const END = 'UPDATE lane_in SET ended = 1 WHERE lane = ?';
 const STICK = `UPDATE lane_in SET stuck_code = @code, stuck_message = @message, stuck_hint = @hint, stuck_version = @version
@@ -68,6 +75,7 @@ export class LaneInStore {
   readonly #setTarget: Statement;
   readonly #seeToken: Statement;
   readonly #seeSettled: Statement;
+  readonly #owe: Statement;
   readonly #resendAsked: Statement;
   readonly #end: Statement;
   readonly #stick: Statement;
@@ -82,6 +90,7 @@ export class LaneInStore {
     this.#setTarget = sqlite.prepare(SET_TARGET);
     this.#seeToken = sqlite.prepare(SEE_TOKEN);
     this.#seeSettled = sqlite.prepare(SEE_SETTLED);
+    this.#owe = sqlite.prepare(OWE);
     this.#resendAsked = sqlite.prepare(RESEND_ASKED);
     this.#end = sqlite.prepare(END);
     this.#stick = sqlite.prepare(STICK);
@@ -125,6 +134,11 @@ export class LaneInStore {
     this.#seeSettled.run(sequence, lane);
   }
 
+  /** Remembers a place that the target lost; a higher one stays. */
+  owe(lane: Uint8Array, place: LaneIn['owed']): void {
+    this.#owe.run({ lane, ...place });
+  }
+
   setResendAsked(lane: Uint8Array, atMs: number): void {
     this.#resendAsked.run(atMs, lane);
   }
@@ -158,6 +172,7 @@ function laneIn(row: Row): LaneIn {
     targetId: row.target_id ?? undefined,
     fencingToken: BigInt(row.fencing_token),
     settledThrough: BigInt(row.settled_through),
+    owed: { epoch: BigInt(row.owed_epoch), nonce: row.owed_nonce, sequence: BigInt(row.owed_sequence) },
     resendAskedMs: row.resend_asked_ms,
     ended: row.ended === 1,
     stuck: stuckReason(row),

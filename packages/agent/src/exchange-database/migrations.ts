@@ -252,4 +252,13 @@ CREATE TABLE quarantine (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0002-owed-after-restore',
+    sql: `
+-- What the target held before it was restored from a backup: asked for until it is there again.
+ALTER TABLE lane_in ADD COLUMN owed_epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lane_in ADD COLUMN owed_nonce BLOB NOT NULL DEFAULT x'';
+ALTER TABLE lane_in ADD COLUMN owed_sequence INTEGER NOT NULL DEFAULT -1;
+`,
+  },
 ];
