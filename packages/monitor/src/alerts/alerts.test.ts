@@ -1,6 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ChangeKind, Outcome } from '@qiao/contract/counts';
+import { BoardLane } from '@qiao/contract/monitor';
 import {
   BridgeState,
   Directory,
@@ -18,7 +20,7 @@ const folder = mkdtempSync(join(tmpdir(), 'qiao-alerts-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const id = (fill: number) => new Uint8Array(16).fill(fill);
-const bridge = { bridgeId: id(1), name: 'births', state: BridgeState.RUNNING };
+const bridge = { bridgeId: id(1), name: 'births', state: BridgeState.RUNNING, explainedAlertShare: 0.1 };
 const directory = Directory.fromPartial({
   nodes: [{ nodeId: id(2), code: 'health', certificate: Uint8Array.of(1) }],
   bridges: [bridge],
@@ -79,4 +81,16 @@ test('a service that retries is down after a while; one that was gone in between
   expect(findConditions(factsOf(retrying, 10_000, first))).toMatchObject([{ code: 'SEND_DOWN' }]);
   expect(findConditions(factsOf({}, 11_000, first))).toEqual([]);
   expect(findConditions(factsOf(retrying, 12_000, first))).toEqual([]);
+});
+
+test('explained differences are told past the share that the bridge allows', () => {
+  const codes = (inserted: bigint, kept: bigint) => {
+    const cell = (outcome: Outcome, rows: bigint) => ({ table: 'birth', sent: ChangeKind.INSERT, outcome, rows });
+    const outcomes = [cell(Outcome.INSERTED, inserted), cell(Outcome.KEPT_TARGET, kept), cell(Outcome.HELD, 50n)];
+    const books = { bridgeId: bridge.bridgeId, laneId: id(3), sent: { total: inserted + kept + 50n }, outcomes };
+    const lanes = [BoardLane.fromPartial({ books })];
+    return findConditions({ ...factsOf({}, 1_000), board: { lanes } }).map(({ code }) => code);
+  };
+  expect(codes(140n, 10n)).toEqual([]);
+  expect(codes(100n, 50n)).toEqual(['EXPLAINED_PAST_THRESHOLD']);
 });

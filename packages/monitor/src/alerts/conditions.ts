@@ -1,5 +1,6 @@
 // What is wrong right now: a pure look at books, heartbeats and directory. Keeping alerts open and resolving them is alerts.ts.
 
+import type { OutcomeCount } from '@qiao/contract/counts';
 import type { Board, BoardLane } from '@qiao/contract/monitor';
 import {
   BridgeState,
@@ -9,7 +10,7 @@ import {
   ServiceLeg,
   type ServiceState,
 } from '@qiao/contract/node';
-import { idText } from '@qiao/exchange';
+import { idText, intended, isFinal, kindOf, outcomeOf } from '@qiao/exchange';
 import type { Nodes } from '../ingest/nodes.ts';
 
 export interface Condition {
@@ -47,14 +48,14 @@ const WORDS_MAX = 500;
 /** Every condition that holds now, each once: a heartbeat may name the same thing twice. */
 export function findConditions(facts: ConditionFacts): Condition[] {
   const found = [
-    ...facts.board.lanes.flatMap((lane) => booksConditions(lane)),
+    ...facts.board.lanes.flatMap((lane) => booksConditions(facts, lane)),
     ...entryConditions(facts),
     ...nodeConditions(facts),
   ];
   return [...new Map(found.map((condition) => [condition.key, condition])).values()];
 }
 
-function booksConditions({ books }: BoardLane): Condition[] {
+function booksConditions({ nodes }: ConditionFacts, { books }: BoardLane): Condition[] {
   if (books === undefined) return [];
   const subject = `${books.bridge} → ${books.destinationNode}`;
   const identity = idText(books.laneId);
@@ -83,7 +84,29 @@ function booksConditions({ books }: BoardLane): Condition[] {
       hint: `qiao reconcile ${books.bridge} --deliveries`,
     });
   }
+  const share =
+    nodes.directory?.bridges.find(({ bridgeId }) => idText(bridgeId) === idText(books.bridgeId))?.explainedAlertShare ??
+    1;
+  const [sent, explained] = [Number(books.sent?.total ?? 0n), explainedRows(books.outcomes)];
+  if (share < 1 && explained > share * sent) {
+    found.push({
+      key: `EXPLAINED_PAST_THRESHOLD ${identity}`,
+      level: 'warning',
+      code: 'EXPLAINED_PAST_THRESHOLD',
+      subject,
+      message: `${explained} of ${sent} rows ended otherwise than they were sent to; the bridge allows ${share * 100} %`,
+      hint: `qiao reconcile ${books.bridge}`,
+    });
+  }
   return found;
+}
+
+/** Rows with a final outcome that is not what their kind was sent to do. */
+function explainedRows(outcomes: readonly OutcomeCount[]): number {
+  return outcomes
+    .map(({ sent, outcome, rows }) => ({ kind: kindOf(sent), outcome: outcomeOf(outcome), rows: Number(rows) }))
+    .filter(({ kind, outcome }) => isFinal(outcome) && outcome !== intended(kind))
+    .reduce((sum, { rows }) => sum + rows, 0);
 }
 
 function entryConditions({ brokenEntries }: ConditionFacts): Condition[] {
