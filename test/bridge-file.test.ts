@@ -117,7 +117,9 @@ destinations:
       absent: { to: ex_absent, ownership: whole }
 `);
   expect(code).toBe(6);
-  expect(codes).toEqual(expect.arrayContaining(['COLUMN_MISSING', 'KEYLESS_TABLE', 'TYPE_UNSUPPORTED', 'NOT_EXPOSED']));
+  expect(codes).toEqual(
+    expect.arrayContaining(['COLUMN_MISSING', 'KEYLESS_TABLE', 'TYPE_UNSUPPORTED', 'EXPOSE_DENIED']),
+  );
 });
 
 test('a type that the target cannot hold exactly is refused, never altered', async () => {
