@@ -77,12 +77,14 @@ function sendLater({ database, clock }: LanePorts, lane: LaneOut, delivery: Deli
 
 function closeByVoid(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
   const { database, clock } = ports;
+  // Everything behind it waits for an opening, and it has no rows to cancel: it goes again until it passes or the lane ends.
+  if (delivery.role === 'opening') return sendLater(ports, lane, delivery);
   if (database.deliveriesOut.makeVoid(delivery, refusal.code.slice(0, 64), refusal.message.slice(0, 1_000))) {
     bookSettlement(ports, lane, delivery.sequence, delivery.sequence, refusal.code, refusal.message);
     database.deliveriesOut.markRecorded(delivery);
     return 'voided';
   }
-  // A void (or an opening) was refused too: nobody will answer it. Its settlement is in the books already.
+  // A void was refused too: nobody will answer it. Its settlement is in the books already.
   moveAnswer(database, delivery, 'closed', clock.nowMs());
   advanceSettled(database, lane);
   return 'closed';

@@ -298,6 +298,29 @@ describe('a receipt', () => {
       expect(service.states()[0]).toMatchObject({ condition: 'SERVICE_CONDITION_STUCK', code: 'LANE_FORKED' });
     }));
 
+  test('of another content, late and about a closed epoch, does not stop the lane that took its place', () =>
+    inWorld(async (world) => {
+      world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const foreign = world.receipt(1, { contentHash: new Uint8Array(32) });
+      const { laneId, epoch } = world.bus.header(1);
+      world.service.handleRefusal({
+        laneId,
+        epoch,
+        sequence: 1n,
+        contentHash: new Uint8Array(0),
+        fate: RefusalFate.NEW_EPOCH,
+        code: 'FORK',
+        message: 'why',
+        hint: '',
+        highestEpoch: 0n,
+      });
+      expect(world.lane.epoch).toBe(2n);
+      expect(world.service.recordReceipt(foreign, signed())).toBe('unknownDelivery');
+      expect(world.lane.stuck).toBeUndefined();
+    }));
+
   test('of somebody who is not the receiver changes nothing', () =>
     inWorld(async (world) => {
       world.start();
@@ -359,6 +382,19 @@ describe('a refusal', () => {
       // Refused as well: then nobody will answer, and our settlement is the last word.
       expect(refuse(world, 2, RefusalFate.VOID)).toBe('closed');
       expect(world.lane.waitingCount).toBe(1);
+    }));
+
+  test('never closes an opening: everything behind it would wait for ever', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(refuse(world, 0, RefusalFate.VOID)).toBe('later');
+      world.nowMs += 501;
+      service.wake();
+      await world.bus.held(3);
+      expect(world.bus.sequences).toEqual([0n, 1n, 0n]);
+      expect(world.bus.header(2).role?.$case).toBe('opening');
     }));
 
   test('that stops leaves the lane stuck until a newer version', () =>

@@ -26,6 +26,8 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     if (lane.epoch === epoch.ordinal && !sameBytes(lane.nonce, epoch.nonce)) return 'unknownDelivery';
     if (!sameBytes(lane.receiver, receipt.receiverId)) return 'unknownDelivery';
     if (!sameBytes(contentHashOf(database, delivery), receipt.contentHash)) {
+      // A late answer about an epoch that forked is no fork of the one that took its place.
+      if (lane.epoch !== epoch.ordinal) return 'unknownDelivery';
       database.lanesOut.stick(lane.lane, delivery.bridgeVersion, {
         code: 'LANE_FORKED',
         message: `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
