@@ -128,6 +128,8 @@ export class CaptureWorld implements Disposable {
   /** The scan fails after this many chunks. */
   failAfterChunks = Number.POSITIVE_INFINITY;
   version = 1;
+  /** Something that happens while a table is read. */
+  onSnapshot: () => void = () => {};
   /** Run that a person asked for last. */
   captureRun = 1n;
   allowedDeletes = 0n;
@@ -277,6 +279,7 @@ function memoryDataSource(world: CaptureWorld): DataSource {
     describe: async (ref: { name: string }) => describe(ref.name),
     snapshot: async () => ({
       async *rows({ ref }: { ref: { name: string } }): AsyncGenerator<SourceChunk> {
+        world.onSnapshot();
         const { lines, refused } = world.tables.get(ref.name) as MemoryTable;
         for (let start = 0; start < lines.length; start += world.chunkRows) {
           if (world.failAfterChunks-- <= 0) throw new Error('the source went away');

@@ -1,6 +1,8 @@
+import { BookEntry } from '@qiao/contract/control';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CaptureWorld, type MemoryTable } from './captureWorld.testing.ts';
+import { openEpoch } from '../send/lanes.ts';
+import { BRIDGE_ID, CaptureWorld, type MemoryTable } from './captureWorld.testing.ts';
 
 const integer = { type: 'integer', bits: 64 } as const;
 const text = { type: 'text' } as const;
@@ -78,6 +80,28 @@ describe('a scan', () => {
     expect(first.outcomes).toEqual(['update']);
     expect(second.rows('person')).toEqual([...table.lines].sort());
     expect(second.outcomes).toHaveLength(500);
+  });
+
+  test('whose only lane began a new epoch meanwhile states no row that no parcel carries', async () => {
+    using world = new CaptureWorld();
+    const table = people(numbered(10));
+    world.addTable('person', table);
+    const destination = world.addLane();
+    await world.scan();
+    table.lines = [...table.lines, '11\tnew'];
+    const [lane] = world.lanes;
+    if (lane === undefined) throw new Error('no lane');
+    world.onSnapshot = () => openEpoch(world.ports, world.desired.bridges.get(BRIDGE_ID) as never, lane, 2n, 'loading');
+    await world.scan();
+    world.onSnapshot = () => {};
+    const unpacked = world.database.books
+      .after(0n, 100)
+      .map(({ entry }) => BookEntry.decode(entry).entry)
+      .flatMap((entry) => (entry?.$case === 'unpacked' ? entry.value.capture : []));
+    expect(unpacked).toEqual([]);
+    await world.scan();
+    await world.deliver();
+    expect(destination.rows('person')).toHaveLength(11);
   });
 
   test('that is interrupted calls nothing deleted, and the next one finds everything', async () => {

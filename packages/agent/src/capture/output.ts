@@ -129,10 +129,12 @@ export class ScanOutput {
       if (changes !== undefined) {
         const lanes = this.#stillThere(this.#streaming, 'streaming').map(({ lane }) => plain(lane));
         if (lanes.length > 0) this.#pack(changes, 'change', lanes, this.#changeTally);
+        else this.#changeTally.forgetPacked();
       }
       if (load !== undefined) {
         const lanes = this.#stillThere(this.#loading, 'loading');
         if (lanes.length > 0) this.#packLoad(load, lanes, isLast);
+        else this.#loadTally.forgetPacked();
       }
       for (const [tableId, pending] of this.#pending) {
         database.digests.put(tableId, pending.put);

@@ -19,6 +19,11 @@ export class CaptureTally {
     kinds[kind][fate] += rows;
   }
 
+  /** What was to be packed went into no parcel: it was not captured, and the load that follows counts it. */
+  forgetPacked(): void {
+    for (const kinds of this.#tables.values()) for (const kind of KINDS) kinds[kind].packed = 0;
+  }
+
   get isEmpty(): boolean {
     return this.#tables.size === 0;
   }
