@@ -94,3 +94,27 @@ export function storeError(subject: string, error: ApiError): QiaoError {
   }
   return new QiaoError('STREAM_REFUSED', `the stream of ${subject} refused: ${description}`, { fate: 'transient' });
 }
+
+/** An error as the other side wrote it into the headers of its answer: percent-encoded texts. */
+interface AnsweredError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  readonly fate: string;
+}
+
+/** The error that a responder answered. It wrote the headers, so they may hold anything. */
+export function answeredError({ code, message, hint, fate }: AnsweredError): QiaoError {
+  return new QiaoError(/^[A-Z][A-Z0-9_]{0,63}$/.test(code) ? code : 'REQUEST_FAILED', decoded(message), {
+    hint: decoded(hint),
+    fate: fate === 'transient' || fate === 'ambiguous' ? fate : 'permanent',
+  });
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return 'the other side failed and its words cannot be read';
+  }
+}

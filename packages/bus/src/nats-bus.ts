@@ -14,7 +14,16 @@ import type {
   RequestHandler,
   RespondOptions,
 } from './bus.ts';
-import { type ApiError, type Asking, busError, deniedError, interrupted, storeError, tooLarge } from './bus-errors.ts';
+import {
+  type ApiError,
+  type Asking,
+  answeredError,
+  busError,
+  deniedError,
+  interrupted,
+  storeError,
+  tooLarge,
+} from './bus-errors.ts';
 import type { Connection, Session } from './connection.ts';
 import { consumeStream } from './consume.ts';
 import { withinMs } from './within.ts';
@@ -71,9 +80,11 @@ export class NatsBus implements Bus {
     const reply = await this.#ask('request', subject, bytes, timeoutMs);
     const code = reply.headers?.get(ERROR_HEADERS.code);
     if (code === undefined || code === '') return reply.data;
-    throw new QiaoError(code, decodeURIComponent(reply.headers?.get(ERROR_HEADERS.message) ?? ''), {
-      hint: decodeURIComponent(reply.headers?.get(ERROR_HEADERS.hint) ?? ''),
-      fate: fateOf(reply.headers?.get(ERROR_HEADERS.fate)),
+    throw answeredError({
+      code,
+      message: reply.headers?.get(ERROR_HEADERS.message) ?? '',
+      hint: reply.headers?.get(ERROR_HEADERS.hint) ?? '',
+      fate: reply.headers?.get(ERROR_HEADERS.fate) ?? '',
     });
   }
 
@@ -235,8 +246,4 @@ function answerError(message: Msg, error: QiaoError): void {
   headers.set(ERROR_HEADERS.hint, encodeURIComponent(error.hint.slice(0, 200).toWellFormed()));
   headers.set(ERROR_HEADERS.fate, error.fate);
   message.respond(new Uint8Array(), { headers });
-}
-
-function fateOf(text: string | undefined): 'transient' | 'ambiguous' | 'permanent' {
-  return text === 'transient' || text === 'ambiguous' ? text : 'permanent';
 }
