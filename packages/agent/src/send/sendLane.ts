@@ -98,6 +98,8 @@ async function sendBatch(ports: SendPorts, ready: Ready): Promise<boolean> {
   const published: { delivery: DeliveryOut; sealed: SealedDelivery; done: Promise<unknown> }[] = [];
   try {
     for (const delivery of batch) {
+      // A settled one that was asked for again may be purged while those before it are sealed: the receiver asks once more.
+      if (ports.database.deliveriesOut.get(delivery) === undefined) continue;
       const sealed = await sealDelivery(ports, delivery, ready);
       // Not awaited one by one: the order of calls is the order on the bus, and the window bounds what is outstanding.
       const done = Promise.all(sealed.messages.map((message) => publish(ports, message)));
