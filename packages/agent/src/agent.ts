@@ -247,6 +247,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       wakeup: wakeups.controlOut,
     }),
     receivePart({
+      isFenced: () => fence.isLost,
       consume: (stop) =>
         bus.consume(streams.downData(nodeCode), consumers.node(nodeCode), { signal: stop, maxMessages: 64 }),
       nodeId,

@@ -58,6 +58,8 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
       await fence.whenGiven(signal);
       lastMoveMs = clock.nowMs();
       while (!signal.aborted) {
+        await fence.whenGiven(signal);
+        if (signal.aborted) return;
         const { published, through } = books.cursor();
         const { entries, last } = batchAfter(published);
         if (entries.length > 0) {

@@ -4,13 +4,13 @@
 export interface Fence {
   /** The token of this process start; undefined until the hub gave one, and after another start was given a newer one. */
   token(): bigint | undefined;
-  /** Resolves when there is a token, or early when the signal aborts. */
+  /** Resolves when there is a token, or early when the signal aborts. Asked before each publish: a token may be lost. */
   whenGiven(signal: AbortSignal): Promise<void>;
 }
 
 export interface FenceHolder extends Fence {
   give(token: bigint): void;
-  /** The hub gave another process of this node a newer token: this one sends nothing more, and asks for no other. */
+  /** The hub gave another process of this node a newer token: this one sends nothing more, takes nothing, and asks for no other. */
   lose(): void;
   readonly isLost: boolean;
 }
@@ -18,10 +18,7 @@ export interface FenceHolder extends Fence {
 export function createFence(): FenceHolder {
   let token: bigint | undefined;
   let isLost = false;
-  let release: () => void = () => {};
-  const given = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  let given = Promise.withResolvers<void>();
   return {
     token: () => token,
     async whenGiven(signal) {
@@ -29,16 +26,17 @@ export function createFence(): FenceHolder {
       const stopped = Promise.withResolvers<void>();
       const stop = () => stopped.resolve();
       signal.addEventListener('abort', stop, { once: true });
-      await Promise.race([given, stopped.promise]);
+      await Promise.race([given.promise, stopped.promise]);
       signal.removeEventListener('abort', stop);
     },
     give(next) {
       token = next;
-      release();
+      given.resolve();
     },
     lose() {
       isLost = true;
       token = undefined;
+      given = Promise.withResolvers<void>();
     },
     get isLost() {
       return isLost;

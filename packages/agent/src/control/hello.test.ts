@@ -62,3 +62,18 @@ test('waiting for the token ends with it, or with the stop', async () => {
   stop.abort();
   await never;
 });
+
+test('a token that was lost is waited for again', async () => {
+  const fence = createFence();
+  const stop = new AbortController();
+  fence.give(3n);
+  fence.lose();
+  let isOver = false;
+  const waited = fence.whenGiven(stop.signal).then(() => {
+    isOver = true;
+  });
+  await new Promise(setImmediate);
+  expect(isOver).toBe(false);
+  stop.abort();
+  await waited;
+});

@@ -23,8 +23,9 @@ export function outgoingControlPart({ database, fence, signer, publish, wakeup }
   return {
     name: 'control-out',
     async run(signal) {
-      await fence.whenGiven(signal);
       while (!signal.aborted) {
+        await fence.whenGiven(signal);
+        if (signal.aborted) return;
         const waiting = database.controlOut.next(BATCH);
         if (waiting.length === 0) {
           await wakeup.wait(POLL_MS, signal);

@@ -67,3 +67,12 @@ test('a full inbox leaves early deliveries on the bus but always takes the next 
     [2, 'Bo'],
   ]);
 });
+
+test('a process whose node was started elsewhere takes nothing off the bus', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  world.isFenced = true;
+  await expect(world.receive(sender.opening())).rejects.toMatchObject({ code: 'FENCED' });
+  expect(world.acknowledged).toEqual([]);
+  expect(world.database.inbox.total().deliveries).toBe(0);
+});

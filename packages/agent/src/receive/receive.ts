@@ -13,6 +13,8 @@ import type { Asker } from './ask.ts';
 import { type IntakePorts, takeIn, type VerifiedDelivery } from './intake.ts';
 
 export interface ReceivePorts extends IntakePorts {
+  /** Another process runs under this node's identity: what this one took would be missing at the other's target. */
+  isFenced(): boolean;
   /** This node's data stream; ends on abort. */
   consume(signal: AbortSignal): AsyncIterable<BusMessage>;
   readonly database: Pick<ExchangeDatabase, 'transaction' | 'inbox' | 'lanesIn'>;
@@ -47,15 +49,26 @@ export function receivePart(ports: ReceivePorts): Part {
   return {
     name: 'receive',
     async run(signal) {
+      refuseWhenFenced(ports);
       for await (const message of ports.consume(signal)) {
         // Full: nothing is pulled while apply makes room. After the pause one message is looked at anyway, because the very
         // delivery that lets a lane go on may be behind those that wait for it.
         if (ports.database.inbox.total().bytes >= ports.inboxMaxBytes) await ports.room.wait(FULL_PAUSE_MS, signal);
         if (signal.aborted) return;
+        refuseWhenFenced(ports);
         take(message, ports, unknownSinceMs);
       }
     },
   };
+}
+
+/** Throws FENCED; what was pulled and not taken goes back to the bus, or comes again. */
+function refuseWhenFenced(ports: ReceivePorts): void {
+  if (!ports.isFenced()) return;
+  throw new QiaoError('FENCED', 'another process runs under this node’s identity: this one takes nothing more', {
+    hint: 'stop the other process, then start this one again',
+    fate: 'transient',
+  });
 }
 
 function take(message: BusMessage, ports: ReceivePorts, unknownSinceMs: Map<string, number>): void {

@@ -193,6 +193,8 @@ export class ReceiverWorld implements Disposable {
   readonly desired = createDesiredState();
   readonly acknowledged: bigint[] = [];
   readonly again: bigint[] = [];
+  /** Another process runs under the receiver's identity. */
+  isFenced = false;
   readonly wantSnapshot = createWakeup();
   readonly #options: WorldOptions;
   database = openExchangeDatabase(join(this.directory, 'exchange.db'));
@@ -306,6 +308,7 @@ export class ReceiverWorld implements Disposable {
       }
     }
     await receivePart({
+      isFenced: () => this.isFenced,
       consume: () => stream(),
       nodeId: RECEIVER,
       platformId: PLATFORM,
