@@ -3,7 +3,7 @@
 import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { Platform, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
 import { applyBridges, bridgeYaml, PERSON_TABLE, people, TARGET_TABLE, untilAtRest } from './world.ts';
 
@@ -40,10 +40,7 @@ test('a silent node, a data source that is gone and a late delivery are told, an
       }),
     );
     await untilAtRest(platform, 'births', 100);
-    const codes = async () =>
-      (JSON.parse((await platform.qiao('alert', 'list', '--json')).stdout) as { code: string }[])
-        .map(({ code }) => code)
-        .sort();
+    const codes = async () => (await readBoard(platform)).alerts.map(({ code }) => code).sort();
 
     renameSync(join(folder, 'spare.db'), join(folder, 'spare.away'));
     await until(platform, 'the data source is missed', async () => (await codes()).includes('DATA_SOURCE_UNREACHABLE'));

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { Platform, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
 import {
   applyBridges,
@@ -70,11 +70,7 @@ test('a silent destination does not delay the others, and catches up in order wh
     expect(line.verdict).toBe('VERDICT_BALANCED');
     // In order: an update that overtook its insert, or a delivery applied twice, would show as another outcome.
     expect(line.received).toEqual((await booksLine(platform, 'births', 'civil-affairs')).received);
-    await until(
-      platform,
-      'no alert is left open',
-      async () => (JSON.parse((await platform.qiao('alert', 'list', '--json')).stdout) as object[]).length === 0,
-    );
+    await until(platform, 'no alert is left open', async () => (await readBoard(platform)).alerts.length === 0);
   }
   for (const { database } of targets) await database[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { Platform, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
   applyBridges,
@@ -102,9 +102,7 @@ test('an emptied source does not empty its destination until a person allows it'
 
   await source.run('DELETE FROM person');
   await until(platform, 'the guard has stopped the capture', async () => {
-    const { lanes } = JSON.parse((await platform.qiao('watch', '--once', '--json')).stdout) as {
-      lanes: { capture: string; code: string }[];
-    };
+    const { lanes } = await readBoard(platform);
     return lanes.some(({ capture, code }) => capture === 'SERVICE_CONDITION_STUCK' && code === 'DELETE_GUARD');
   });
   expect((await booksLine(platform, 'births')).sent.deletes).toBe(0);

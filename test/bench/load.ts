@@ -6,7 +6,14 @@ import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
-import { type BusinessDatabase, Platform, type PostgresConfig, postgresDatabase, until } from '@qiao/testkit';
+import {
+  type BusinessDatabase,
+  Platform,
+  type PostgresConfig,
+  postgresDatabase,
+  readBoard,
+  until,
+} from '@qiao/testkit';
 import { applyBridges, booksLine, bridgeYaml } from '../world.ts';
 
 export interface LoadResult {
@@ -121,8 +128,7 @@ export class LoadWorld implements AsyncDisposable {
 }
 
 async function lastAppliedAt(platform: Platform): Promise<number> {
-  const { stdout } = await platform.qiao('watch', '--once', '--json');
-  const { lanes } = JSON.parse(stdout) as { lanes: { lastAppliedAtMs: number }[] };
+  const { lanes } = await readBoard(platform);
   return Math.max(...lanes.map(({ lastAppliedAtMs }) => lastAppliedAtMs));
 }
 

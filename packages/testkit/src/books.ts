@@ -1,6 +1,11 @@
-// What a story asks of the books: waits until they are at rest, and reads them as the CLI prints them for programs.
+// What a story asks of the books: reads them over the monitor's own service, as `qiao reconcile --json` prints them, and waits.
+// One connection is kept: a story that waits would otherwise start a CLI many times a second and slow what it watches.
 
+import type { Board, ReconcileResponse } from '@qiao/contract/monitor';
 import type { Platform } from './platform.ts';
+
+/** How often a waiting story looks again, milliseconds. */
+const LOOK_EVERY_MS = 100;
 
 export interface BooksLine {
   readonly bridge: string;
@@ -25,10 +30,29 @@ export interface SideCounts {
   readonly deletes: number;
 }
 
-/** The books as `qiao reconcile --json` gives them. */
-export async function readBooks(platform: Platform, bridge?: string): Promise<{ verdict: string; lines: BooksLine[] }> {
-  const answer = await platform.qiao('reconcile', ...(bridge === undefined ? [] : [bridge]), '--json');
-  return JSON.parse(answer.stdout) as { verdict: string; lines: BooksLine[] };
+/** The books, of one bridge or of all. */
+export async function readBooks(platform: Platform, bridge = ''): Promise<{ verdict: string; lines: BooksLine[] }> {
+  const request = { bridge, fromDay: '', toDay: '', fromDepartment: '', toDepartment: '', byDay: false };
+  return plain<ReconcileResponse>(await platform.books.reconcile(request)) as { verdict: string; lines: BooksLine[] };
+}
+
+export interface BoardState {
+  readonly lanes: readonly { capture: string; send: string; apply: string; code: string; lastAppliedAtMs: number }[];
+  readonly alerts: readonly { code: string; subject: string }[];
+}
+
+/** The health board: the state of every lane, and the open alerts. */
+export async function readBoard(platform: Platform): Promise<BoardState> {
+  return plain<Board>(await platform.books.getBoard({})) as BoardState;
+}
+
+/** As the CLI prints it for programs: counts as numbers, bytes as hexadecimal text. */
+function plain<T>(message: T): unknown {
+  const text = JSON.stringify(message, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return Number(value);
+    return value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value;
+  });
+  return JSON.parse(text);
 }
 
 /**
@@ -51,7 +75,7 @@ export async function until<T>(
     } catch (error) {
       lastError = error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
   const why =
     lastError === undefined

@@ -1,4 +1,4 @@
-export { type BooksLine, readBooks, type SideCounts, until } from './books.ts';
+export { type BoardState, type BooksLine, readBoard, readBooks, type SideCounts, until } from './books.ts';
 export { type BusinessDatabase, type PostgresConfig, postgresDatabase, sqliteDatabase } from './ends.ts';
 export { type NodePlan, Platform, type PlatformPlan } from './platform.ts';
 export { freePorts } from './ports.ts';

@@ -4,6 +4,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MonitorServiceDefinition } from '@qiao/contract/monitor';
+import { createGrpcClient, type GrpcClient } from '@qiao/rpc';
 import { parse, stringify } from 'yaml';
 import { freePorts } from './ports.ts';
 import { Program } from './program.ts';
@@ -40,6 +42,7 @@ export class Platform implements AsyncDisposable {
   readonly natsPort: number;
   readonly boardPort: number;
   readonly #isTemporary: boolean;
+  #books: GrpcClient<typeof MonitorServiceDefinition> | undefined;
 
   private constructor(plan: PlatformPlan, ports: readonly number[]) {
     this.#isTemporary = plan.directory === undefined;
@@ -109,11 +112,13 @@ export class Platform implements AsyncDisposable {
       );
       if (plan.monitorConfig !== undefined) platform.#changeMonitorConfig(plan.monitorConfig);
       await platform.monitor.start();
-      for (const node of plan.nodes) {
-        step(`join and start the agent of ${node.departmentTitle ?? node.code}`);
-        await platform.join(node);
-        await platform.agent(node.code).start();
-      }
+      await Promise.all(
+        plan.nodes.map(async (node) => {
+          step(`join and start the agent of ${node.departmentTitle ?? node.code}`);
+          await platform.join(node);
+          await platform.agent(node.code).start();
+        }),
+      );
       return platform;
     } catch (error) {
       await platform[Symbol.asyncDispose]();
@@ -204,12 +209,24 @@ export class Platform implements AsyncDisposable {
     return runQiao(words, { context: this.context, input });
   }
 
+  /** The monitor's service, called as this platform's operator. */
+  get books(): GrpcClient<typeof MonitorServiceDefinition> {
+    const read = (name: string) => readFileSync(join(this.context, name), 'utf8');
+    const { monitorAddress } = JSON.parse(read('context.json')) as { monitorAddress: string };
+    this.#books ??= createGrpcClient(MonitorServiceDefinition, {
+      address: monitorAddress,
+      tls: { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') },
+    });
+    return this.#books;
+  }
+
   /** The logs of every process, for a story that failed. */
   get logs(): string {
     return this.programs.map((program) => `--- ${program.name}\n${program.log}`).join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#books?.close();
     for (const program of this.programs) program.thaw();
     await Promise.all([...this.agents.values(), this.monitor].map((program) => program.stop()));
     await this.hub.stop();
