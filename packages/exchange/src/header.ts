@@ -20,6 +20,8 @@ export const MAX_TABLES = 1_000;
 // A sealed body is its content, at worst incompressible, and a little framing.
 const BODY_MAX_BYTES = CONTENT_MAX_BYTES + 1024 * 1024;
 const HASH_BYTES = 32;
+// Receivers and hub keep ordinals and counts as exact numbers.
+const COUNT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Proves every limit of a header. Throws HEADER_INVALID with the first that fails. */
 export function checkHeader(header: DeliveryHeader): void {
@@ -31,7 +33,11 @@ export function checkHeader(header: DeliveryHeader): void {
   length('receiver', header.receiverId, ID_BYTES);
   expect(header.bridgeVersion >= 1, `bridge version ${header.bridgeVersion}`, '1 or more');
   expect(header.epoch !== undefined && header.epoch.ordinal >= 1n, 'no epoch', 'an ordinal of 1 or more');
+  atMost('epoch', header.epoch?.ordinal ?? 0n);
   length('epoch nonce', header.epoch?.nonce ?? new Uint8Array(0), ID_BYTES);
+  atMost('sequence', header.sequence);
+  atMost('settled-through', header.settledThrough);
+  atMost('fencing token', header.fencingToken);
   length('previous chain', header.previousChain, CHAIN_BYTES);
   expect(
     header.contentBytes <= BigInt(CONTENT_MAX_BYTES),
@@ -55,7 +61,10 @@ export function checkHeader(header: DeliveryHeader): void {
 
 function checkCounts({ counts }: DeliveryHeader): void {
   expect(counts.length <= MAX_TABLES, `${counts.length} tables`, `at most ${MAX_TABLES}`);
-  for (const { table } of counts) {
+  for (const { table, inserts, updates, deletes } of counts) {
+    atMost('count of inserts', inserts);
+    atMost('count of updates', updates);
+    atMost('count of deletes', deletes);
     const characters = table.length <= TABLE_NAME_MAX ? table.length : Array.from(table).length;
     expect(
       characters >= 1 && characters <= TABLE_NAME_MAX,
@@ -94,8 +103,9 @@ function checkRole(header: DeliveryHeader): void {
         `origin ${origin}`,
         'change, load or resync',
       );
-      const { part, of } = role.value;
+      const { part, of, allowedDeletes } = role.value;
       expect(part >= 1 && part <= of, `part ${part} of ${of}`, 'part from 1 to `of`');
+      atMost('count of allowed deletes', allowedDeletes);
       return;
     }
     case 'opening':
@@ -108,6 +118,11 @@ function checkRole(header: DeliveryHeader): void {
         'an opening with a chain before it',
         '32 zero bytes',
       );
+      atMost('last sequence before', role.value.previousLastSequence);
+      if (role.value.previous !== undefined) {
+        atMost('epoch before', role.value.previous.ordinal);
+        length('nonce of the epoch before', role.value.previous.nonce, ID_BYTES);
+      }
       return;
     case 'void':
       expect(sequence >= 1n, 'a void with sequence 0', '1 or more');
@@ -129,6 +144,10 @@ function checkRole(header: DeliveryHeader): void {
 
 function length(what: string, bytes: Uint8Array, expected: number): void {
   expect(bytes.length === expected, `a ${what} of ${bytes.length} bytes`, `${expected}`);
+}
+
+function atMost(what: string, value: bigint): void {
+  expect(value <= COUNT_MAX, `a ${what} of ${value}`, `at most ${COUNT_MAX}`);
 }
 
 function expect(holds: boolean, found: string, expected: string): void {

@@ -168,6 +168,7 @@ describe('a header', () => {
   });
 
   test('outside a limit is refused with what was found', () => {
+    const past = 1n << 53n;
     const wrong: [DeliveryHeader, string][] = [
       [header({ format: 2 }), 'format 2'],
       [header({ laneId: bytes(15, 1) }), 'lane of 15 bytes'],
@@ -200,6 +201,18 @@ describe('a header', () => {
       [opening({ counts: header().counts }), 'opening with rows'],
       [header({ role: { $case: 'void', value: { code: 'X', reason: '' } } }), 'void with a body'],
       [header({ purpose: 'x'.repeat(201) }), 'long purpose'],
+      [header({ epoch: { ordinal: past, nonce: bytes(16, 2) } }), `epoch of ${past}`],
+      [header({ epoch: { ordinal: 1n, nonce: bytes(17, 2) } }), 'epoch nonce of 17 bytes'],
+      [header({ sequence: past }), `sequence of ${past}`],
+      [header({ settledThrough: past }), `settled-through of ${past}`],
+      [header({ fencingToken: past }), `fencing token of ${past}`],
+      [header({ counts: [{ table: 'a', inserts: 0n, updates: past, deletes: 0n }] }), `count of updates of ${past}`],
+      [
+        opening({
+          role: { $case: 'opening', value: { previous: undefined, previousLastSequence: past, previousKnown: true } },
+        }),
+        `last sequence before of ${past}`,
+      ],
     ];
     for (const [each, message] of wrong) expect(() => checkHeader(each)).toThrow(message);
   });
