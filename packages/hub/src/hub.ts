@@ -290,7 +290,8 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
       books,
       learnFencingToken: async (nodeId, token) => {
         await learnFencingToken(store, nodeId, Number(token));
-        await fenced(nodeId, token);
+        table.learnFencingToken(nodeId, token, clock.nowMs());
+        await desired.refresh();
       },
     }),
     routeControlPart({
@@ -304,7 +305,7 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
           problems: state.refused,
         }),
     }),
-    countersPart({ store, books, sightings, clock }),
+    countersPart({ store, books, refusals, sightings, clock }),
   ];
 
   return {
@@ -330,11 +331,13 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
 function countersPart(ports: {
   store: HubDatabase;
   books: LaneBooks;
+  refusals: RefusalBook;
   sightings: Map<string, number>;
   clock: Clock;
 }): Part {
   const flush = async () => {
     await ports.books.flush();
+    await ports.refusals.tellRest(ports.clock.nowMs());
     const seen = new Map(ports.sightings);
     ports.sightings.clear();
     if (seen.size > 0) await ports.store.transaction().execute((store) => recordSightings(store, seen));

@@ -18,6 +18,9 @@ interface LaneBook {
   isDirty: boolean;
 }
 
+/** How far past the highest known a new epoch may be: a restored hub is behind, but one word must not use the ordinals up. */
+export const MOST_EPOCHS_AHEAD = 1n << 20n;
+
 const NONE: LanePlace = { highestEpoch: 0n, nonce: undefined };
 
 export class LaneBooks {
@@ -48,10 +51,11 @@ export class LaneBooks {
     return this.#books.get(laneId) ?? NONE;
   }
 
-  /** Makes a higher epoch the lane's; durable when it resolves. A lower or known one changes nothing. */
+  /** Makes a higher epoch the lane's; durable when it resolves. A lower, known or unbelievably high one changes nothing. */
   async openEpoch(laneId: string, ordinal: bigint, nonce: Uint8Array): Promise<void> {
     const book = this.#books.get(laneId);
     if (book === undefined || ordinal <= book.highestEpoch) return;
+    if (ordinal > book.highestEpoch + MOST_EPOCHS_AHEAD) return;
     await this.#store
       .updateTable('lanes')
       .set({ highest_epoch: Number(ordinal), highest_nonce: nonce, routed_sequence: 0 })

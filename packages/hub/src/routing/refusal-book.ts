@@ -1,5 +1,6 @@
-// Owns the refusals table: what was refused, collapsed when the same comes again in a row, bounded, and told to the audit once
-// per row. Writing is grouped: many refusals at once share one commit, so a node that floods costs one write and not a thousand.
+// Owns the refusals table: what was refused, collapsed when the same comes again in a row, bounded per node and in all, and told
+// to the audit: a few rows per node and minute, then one that counts the rest. Writing is grouped: many refusals at once share
+// one commit, so a node that floods costs one write and not a thousand.
 
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase } from '../hub-database.ts';
@@ -19,16 +20,32 @@ export interface RefusalNote {
 }
 
 const KEPT_ROWS = 10_000;
+const KEPT_ROWS_PER_NODE = 1_000;
+const MESSAGE_CHARACTERS = 1_000;
+const AUDIT_WINDOW_MS = 60_000;
+const AUDITED_PER_WINDOW = 10;
 /** Different refusals waiting for one commit; past it they are told as one of their node and code. */
 const MAX_WAITING = 1_000;
+
+/** No events of security: they stand in the table, the audit is kept for what a person must explain. */
+const NOT_AUDITED = new Set(['DESTINATION_BUSY', 'NODE_SHARE_FULL', 'STREAM_FULL', 'STREAM_MISSING']);
 
 interface Waiting {
   note: RefusalNote;
   times: number;
 }
 
+/** What the audit was told of one node since `fromMs`, and what it was not. */
+interface Audited {
+  readonly fromMs: number;
+  rows: number;
+  untold: number;
+  lastAtMs: number;
+}
+
 export class RefusalBook {
   readonly #store: HubDatabase;
+  readonly #audited = new Map<string, Audited>();
   #waiting = new Map<string, Waiting>();
   #writing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -64,13 +81,47 @@ export class RefusalBook {
 
   async #write(batch: readonly Waiting[]): Promise<void> {
     await this.#store.transaction().execute(async (store) => {
-      for (const { note, times } of batch) await writeOne(store, note, times);
-      await prune(store);
+      for (const { note, times } of batch) {
+        const isNew = await writeOne(store, note, times);
+        if (isNew && !NOT_AUDITED.has(note.code)) await this.#audit(store, note);
+      }
+      await prune(store, new Set(batch.map(({ note }) => note.fromNode)));
     });
+  }
+
+  /** Tells the audit how many refusals it was not told of in the minutes that ended before `nowMs`. */
+  async tellRest(nowMs: number): Promise<void> {
+    const ended = [...this.#audited].filter(([, { fromMs }]) => fromMs + AUDIT_WINDOW_MS <= nowMs);
+    for (const [fromNode] of ended) this.#audited.delete(fromNode);
+    const untold = ended.filter(([, audited]) => audited.untold > 0);
+    if (untold.length === 0) return;
+    await this.#store.transaction().execute(async (store) => {
+      for (const [fromNode, audited] of untold) await auditRest(store, fromNode, audited);
+    });
+  }
+
+  async #audit(store: HubDatabase, note: RefusalNote): Promise<void> {
+    const { fromNode, atMs } = note;
+    let audited = this.#audited.get(fromNode);
+    if (audited !== undefined && audited.fromMs + AUDIT_WINDOW_MS <= atMs) {
+      if (audited.untold > 0) await auditRest(store, fromNode, audited);
+      audited = undefined;
+    }
+    audited ??= { fromMs: atMs, rows: 0, untold: 0, lastAtMs: atMs };
+    this.#audited.set(fromNode, audited);
+    audited.lastAtMs = atMs;
+    if (audited.rows >= AUDITED_PER_WINDOW) {
+      audited.untold += 1;
+      return;
+    }
+    audited.rows += 1;
+    await auditOne(store, note);
   }
 }
 
-async function writeOne(store: HubDatabase, note: RefusalNote, times: number): Promise<void> {
+/** True when the refusal is a row of its own, and not the last one of its node once more. */
+async function writeOne(store: HubDatabase, note: RefusalNote, times: number): Promise<boolean> {
+  const message = note.message.slice(0, MESSAGE_CHARACTERS);
   const last = await store
     .selectFrom('refusals')
     .select(['id', 'lane_id', 'code', 'epoch', 'times'])
@@ -82,10 +133,10 @@ async function writeOne(store: HubDatabase, note: RefusalNote, times: number): P
   if (last !== undefined && isSame) {
     await store
       .updateTable('refusals')
-      .set({ at_ms: note.atMs, sequence: Number(note.sequence), message: note.message, times: last.times + times })
+      .set({ at_ms: note.atMs, sequence: Number(note.sequence), message, times: last.times + times })
       .where('id', '=', last.id)
       .execute();
-    return;
+    return false;
   }
   await store
     .insertInto('refusals')
@@ -97,12 +148,14 @@ async function writeOne(store: HubDatabase, note: RefusalNote, times: number): P
       epoch: Number(note.epoch),
       sequence: Number(note.sequence),
       code: note.code,
-      message: note.message,
+      message,
       times,
     })
     .execute();
-  // A busy destination is no event of security: it stands in the table, the audit is kept for what a person must explain.
-  if (note.code === 'DESTINATION_BUSY') return;
+  return true;
+}
+
+async function auditOne(store: HubDatabase, note: RefusalNote): Promise<void> {
   await appendAudit(store, {
     atMs: note.atMs,
     actor: 'hub',
@@ -119,11 +172,37 @@ async function writeOne(store: HubDatabase, note: RefusalNote, times: number): P
   });
 }
 
-async function prune(store: HubDatabase): Promise<void> {
-  const newest = await store.selectFrom('refusals').select('id').orderBy('id', 'desc').limit(1).executeTakeFirst();
-  if (newest === undefined || newest.id <= KEPT_ROWS) return;
-  await store
-    .deleteFrom('refusals')
-    .where('id', '<=', newest.id - KEPT_ROWS)
-    .execute();
+/** One row for what the minute had beyond its share. */
+async function auditRest(store: HubDatabase, fromNode: string, { untold, lastAtMs }: Audited): Promise<void> {
+  await appendAudit(store, {
+    atMs: lastAtMs,
+    actor: 'hub',
+    action: 'delivery.refuse',
+    subject: fromNode,
+    success: false,
+    detail: { code: 'MORE_REFUSALS', times: untold },
+  });
+}
+
+async function prune(store: HubDatabase, nodes: ReadonlySet<string>): Promise<void> {
+  for (const node of nodes) {
+    const tooOld = await store
+      .selectFrom('refusals')
+      .select('id')
+      .where('from_node', '=', node)
+      .orderBy('id', 'desc')
+      .offset(KEPT_ROWS_PER_NODE)
+      .limit(1)
+      .executeTakeFirst();
+    if (tooOld === undefined) continue;
+    await store.deleteFrom('refusals').where('from_node', '=', node).where('id', '<=', tooOld.id).execute();
+  }
+  const tooOld = await store
+    .selectFrom('refusals')
+    .select('id')
+    .orderBy('id', 'desc')
+    .offset(KEPT_ROWS)
+    .limit(1)
+    .executeTakeFirst();
+  if (tooOld !== undefined) await store.deleteFrom('refusals').where('id', '<=', tooOld.id).execute();
 }

@@ -1,11 +1,13 @@
 // Owns the road of receipts, resend requests, refusals and reports through the hub. What is allowed is forwarded as the same
-// bytes and kept on the bus until it is; what is not is written down and ended.
+// bytes and kept on the bus until it is; what is not is written down and ended. For a node without room a few messages wait and
+// the others are dropped: whoever lacks a receipt or a delivery asks for it again.
 
 import { type BusMessage, nodeOfSubject } from '@qiao/bus';
 import type { ActualState } from '@qiao/contract/node';
 import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
+import { hasNoRoom, isFinal } from './failures.ts';
 import { InFlight } from './in-flight.ts';
-import type { RefusalBook } from './refusal-book.ts';
+import type { RefusalBook, RefusalNote } from './refusal-book.ts';
 import { type VerifiedControl, type VerifyControlPorts, verifyControl } from './verify-control.ts';
 
 export interface RouteControlPorts extends VerifyControlPorts {
@@ -20,16 +22,19 @@ export interface RouteControlPorts extends VerifyControlPorts {
 
 const LIMITS = { messages: 512, bytes: 16 * 1024 * 1024 };
 const RETRY_MS = 1_000;
+/** Messages that wait for one node without room, and for all such nodes: each holds a place on the line of everybody. */
+const MOST_WAITING = { perNode: 16, all: 256 };
 
 export function routeControlPart(ports: RouteControlPorts): Part {
   return {
     name: 'route-control',
     async run(signal) {
       const inFlight = new InFlight(LIMITS);
+      const waiting = new Waiting();
       try {
         for await (const message of ports.consume(signal)) {
           await inFlight.enter(message.data.length);
-          void end(ports, message).finally(() => inFlight.leave(message.data.length));
+          void end(ports, waiting, message).finally(() => inFlight.leave(message.data.length));
         }
       } finally {
         await inFlight.drain();
@@ -38,17 +43,55 @@ export function routeControlPart(ports: RouteControlPorts): Part {
   };
 }
 
+/** Which messages wait for nodes without room, by their place in the stream. */
+class Waiting {
+  readonly #nodeOf = new Map<bigint, string>();
+
+  /** False when too many wait already. One that waits goes on waiting. */
+  admit(place: bigint, code: string): boolean {
+    if (this.#nodeOf.has(place)) return true;
+    const ofNode = [...this.#nodeOf.values()].filter((one) => one === code).length;
+    if (this.#nodeOf.size >= MOST_WAITING.all || ofNode >= MOST_WAITING.perNode) return false;
+    this.#nodeOf.set(place, code);
+    return true;
+  }
+
+  leave(place: bigint): void {
+    this.#nodeOf.delete(place);
+  }
+}
+
 /** One silent node keeps its own messages waiting and nobody else's: each is tried again by itself. */
-async function end(ports: RouteControlPorts, message: BusMessage): Promise<void> {
+async function end(ports: RouteControlPorts, waiting: Waiting, message: BusMessage): Promise<void> {
   try {
     const fromCode = nodeOfSubject(message.subject);
     const verified = verifyControl(ports, fromCode, message.data);
-    await carryOut(ports, fromCode, message.data, verified);
+    try {
+      await carryOut(ports, fromCode, message.data, verified);
+    } catch (error) {
+      const mayWait = hasNoRoom(error) && waiting.admit(message.sequence, receiverOf(verified));
+      if (mayWait || !(hasNoRoom(error) || isFinal(error))) throw error;
+      ports.log.warn({ from: message.subject, err: describeError(error) }, 'a control message is dropped');
+      await ports.refusals.record(noteOf(ports, fromCode, error));
+    }
+    waiting.leave(message.sequence);
     message.ack();
   } catch (error) {
     ports.log.warn({ from: message.subject, err: describeError(error) }, 'a control message is tried again');
     message.retryLater(RETRY_MS);
   }
+}
+
+function receiverOf(verified: VerifiedControl): string {
+  return verified.kind === 'forward' ? verified.receiver.code : '';
+}
+
+function noteOf(
+  { clock }: RouteControlPorts,
+  fromNode: string,
+  { code, message, laneId = '' }: { code: string; message: string; laneId?: string },
+): RefusalNote {
+  return { atMs: clock.nowMs(), fromNode, bridge: '', laneId, epoch: 0n, sequence: 0n, code, message };
 }
 
 async function carryOut(
@@ -65,11 +108,8 @@ async function carryOut(
     case 'actualState':
       ports.seen(verified.sender.id, nowMs);
       return await ports.reported(verified.sender.id, verified.state);
-    case 'refused': {
-      const { code, message, laneId } = verified;
-      const note = { atMs: nowMs, fromNode: fromCode, bridge: '', laneId, epoch: 0n, sequence: 0n, code, message };
-      return await ports.refusals.record(note);
-    }
+    case 'refused':
+      return await ports.refusals.record(noteOf(ports, fromCode, verified));
     default:
       return verified satisfies never;
   }

@@ -7,10 +7,12 @@ import { ControlMessage } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError, sameBytes } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
+import { hasNoRoom, isFinal } from './failures.ts';
 import { InFlight } from './in-flight.ts';
 import type { LaneBooks } from './lane-books.ts';
-import type { RefusalBook } from './refusal-book.ts';
+import type { RefusalBook, RefusalNote } from './refusal-book.ts';
 import { contractRefusal, type RefusalFacts } from './refusals.ts';
+import type { RoutingBridge } from './routing-table.ts';
 import { type Verified, type VerifyPorts, verifyDelivery } from './verify-delivery.ts';
 
 export interface RouteDataPorts extends Omit<VerifyPorts, 'place'> {
@@ -34,8 +36,6 @@ const LIMITS = { messages: 512, bytes: 64 * 1024 * 1024 };
 /** A destination found full is not tried again within this. */
 const BUSY_PAUSE_MS = 250;
 const RETRY_MS = 1_000;
-/** Codes of a publish that found the receiver's share of the bus full. */
-const FULL = new Set(['NODE_SHARE_FULL', 'STREAM_FULL']);
 
 export function routeDataPart(ports: RouteDataPorts): Part {
   return {
@@ -77,9 +77,12 @@ class DataRouter {
     let verified: Verified;
     try {
       verified = verifyDelivery({ ...this.#ports, place: (lane) => books.place(lane) }, fromCode, message.data, nowMs);
-    } catch (error) {
-      this.#fail(message, error, 'a delivery could not be judged');
-      this.#inFlight.leave(message.data.length);
+    } catch (cause) {
+      // Judging is pure: the same bytes would fail the same way for ever.
+      const failure = new QiaoError('JUDGING_FAILED', 'the hub could not judge the delivery; its log says why', {
+        cause,
+      });
+      void this.#end(message, () => this.#fail(message, failure, 'a delivery could not be judged'));
       return;
     }
     if (verified.kind === 'refused') {
@@ -111,8 +114,7 @@ class DataRouter {
         await this.#ports.learnFencingToken(genuine.sender.id, header.fencingToken);
       }
     } catch (error) {
-      this.#fail(message, error, 'an epoch could not be written down');
-      return { done: Promise.resolve() };
+      return { done: this.#fail(message, error, 'an epoch could not be written down', genuine) };
     }
     const place = books.place(lane.id);
     if (genuine.isNewEpoch && place.nonce !== undefined && !sameBytes(place.nonce, epoch.nonce)) {
@@ -137,11 +139,11 @@ class DataRouter {
     try {
       await this.#ports.forwardData(receiver.code, message.data);
     } catch (error) {
-      if (error instanceof QiaoError && FULL.has(error.code)) {
+      if (hasNoRoom(error)) {
         this.#busyUntilMs.set(receiver.code, clock.nowMs() + BUSY_PAUSE_MS);
         return await this.#refuseBusy(message, fromCode, genuine);
       }
-      return this.#fail(message, error, 'a delivery could not be forwarded, it is tried again');
+      return await this.#fail(message, error, 'a delivery could not be forwarded', genuine);
     }
     // Down first, then the acknowledgement up: a crash between leaves a duplicate that the receiver drops, never a hole.
     crashPoint('route.forwarded');
@@ -153,7 +155,7 @@ class DataRouter {
     const { bridge, lane, header, receiver } = genuine;
     const facts: RefusalFacts = {
       code: 'DESTINATION_BUSY',
-      message: `the share of "${receiver.code}" on the bus is full`,
+      message: `the share of "${receiver.code}" on the bus has no room`,
       header,
     };
     await this.#refuse(message, fromCode, { kind: 'refused', facts, bridge, lane });
@@ -161,27 +163,37 @@ class DataRouter {
 
   /** Written down, then told, then off the bus: after a crash between it is refused again, which the sender understands. */
   async #refuse(message: BusMessage, fromCode: string, { facts, bridge, lane }: Refused): Promise<void> {
-    const { refusals, table, books, clock } = this.#ports;
-    const { header } = facts;
-    try {
-      await refusals.record({
-        atMs: clock.nowMs(),
-        fromNode: fromCode,
-        bridge: bridge?.name ?? '',
-        laneId: Buffer.from(header?.laneId ?? []).toString('hex'),
-        epoch: header?.epoch?.ordinal ?? 0n,
-        sequence: header?.sequence ?? 0n,
-        code: facts.code,
-        message: facts.message,
-      });
-      const sender = table.nodeByCode(fromCode);
-      if (sender?.isJoined === true)
+    const { table, books } = this.#ports;
+    await this.#record(fromCode, facts, bridge);
+    const sender = table.nodeByCode(fromCode);
+    if (sender?.isJoined === true) {
+      try {
         await this.#ports.forwardControl(fromCode, this.#refusalBytes(sender.idBytes, facts));
-    } catch (error) {
-      return this.#fail(message, error, 'a refusal could not be told, it is tried again');
+      } catch (error) {
+        // A sender that does not read is not waited for: its own timer sends again what it holds.
+        if (!hasNoRoom(error) && !isFinal(error)) throw error;
+        this.#ports.log.warn({ from: message.subject, err: describeError(error) }, 'a refusal could not be told');
+      }
     }
     if (lane !== undefined) books.countRefused(lane.id);
     message.ack();
+  }
+
+  #record(
+    fromCode: string,
+    { code, message, header }: Pick<RefusalNote, 'code' | 'message'> & Pick<RefusalFacts, 'header'>,
+    bridge: RoutingBridge | undefined,
+  ): Promise<void> {
+    return this.#ports.refusals.record({
+      atMs: this.#ports.clock.nowMs(),
+      fromNode: fromCode,
+      bridge: bridge?.name ?? '',
+      laneId: Buffer.from(header?.laneId ?? []).toString('hex'),
+      epoch: header?.epoch?.ordinal ?? 0n,
+      sequence: header?.sequence ?? 0n,
+      code,
+      message,
+    });
   }
 
   #refusalBytes(toNodeId: Uint8Array, facts: RefusalFacts): Uint8Array {
@@ -189,16 +201,22 @@ class DataRouter {
     return Signed.encode(this.#ports.signControl(ControlMessage.encode({ toNodeId, body }).finish())).finish();
   }
 
-  #fail(message: BusMessage, error: unknown, sentence: string): void {
-    this.#ports.log.warn({ from: message.subject, err: describeError(error) }, sentence);
-    message.retryLater(RETRY_MS);
+  /** What would fail for ever is written down and ended; everything else is tried again. */
+  async #fail(message: BusMessage, error: unknown, sentence: string, of?: Pick<Genuine, 'header' | 'bridge'>) {
+    const { log } = this.#ports;
+    const isLast = isFinal(error);
+    log.warn({ from: message.subject, err: describeError(error), isLast }, sentence);
+    if (!isLast) return message.retryLater(RETRY_MS);
+    await this.#record(nodeOfSubject(message.subject), { ...of, code: error.code, message: error.message }, of?.bridge);
+    message.ack();
   }
 
   async #end(message: BusMessage, act: () => Promise<void>): Promise<void> {
     try {
       await act();
     } catch (error) {
-      this.#fail(message, error, 'a delivery could not be ended');
+      this.#ports.log.warn({ from: message.subject, err: describeError(error) }, 'a delivery is tried again');
+      message.retryLater(RETRY_MS);
     } finally {
       this.#inFlight.leave(message.data.length);
     }

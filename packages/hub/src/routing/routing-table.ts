@@ -33,6 +33,8 @@ export interface RoutingLane {
 
 export interface FencingToken {
   readonly token: bigint;
+  /** The newest that the hub itself gave; lower than `token` after a restore, until the next start. */
+  readonly given: bigint;
   /** When this hub process learned it: at its start for one that was given before. */
   readonly sinceMs: number;
 }
@@ -110,12 +112,18 @@ export class RoutingTable {
 
   /** The newest token given to the node; lower than 1 for none. */
   fencing(nodeId: string): FencingToken {
-    return this.#fencing.get(nodeId) ?? { token: 0n, sinceMs: 0 };
+    return this.#fencing.get(nodeId) ?? { token: 0n, given: 0n, sinceMs: 0 };
   }
 
   /** Tokens only rise, in whatever order a hello and a reload are told of. */
   noteFencingToken(nodeId: string, token: bigint, nowMs: number): void {
-    if (token > this.fencing(nodeId).token) this.#fencing.set(nodeId, { token, sinceMs: nowMs });
+    if (token > this.fencing(nodeId).token) this.#fencing.set(nodeId, { token, given: token, sinceMs: nowMs });
+  }
+
+  /** A token that its bearer showed: it fences like one that was given, and is none. */
+  learnFencingToken(nodeId: string, token: bigint, nowMs: number): void {
+    const { token: known, given } = this.fencing(nodeId);
+    if (token > known) this.#fencing.set(nodeId, { token, given, sinceMs: nowMs });
   }
 
   /** Whether the two nodes are the ends of one lane, living or ended. */

@@ -6,7 +6,7 @@ import type { ActualState } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError, sameBytes } from '@qiao/exchange';
-import type { Verifier } from '@qiao/security';
+import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
 import type { RoutingNode, RoutingTable } from './routing-table.ts';
 
 export interface VerifyControlPorts {
@@ -19,6 +19,9 @@ export type VerifiedControl =
   | { readonly kind: 'forward'; readonly sender: RoutingNode; readonly receiver: RoutingNode }
   | { readonly kind: 'actualState'; readonly sender: RoutingNode; readonly state: ActualState }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string; readonly laneId: string };
+
+/** A signed message with its signature around it. */
+const MESSAGE_MAX_BYTES = SIGNED_MAX_BYTES + 4 * 1024;
 
 /** Judges the bytes of one control message that came on the up subject of node `fromCode`. */
 export function verifyControl(ports: VerifyControlPorts, fromCode: string, bytes: Uint8Array): VerifiedControl {
@@ -104,6 +107,7 @@ function judgeBooks({ table }: VerifyControlPorts, sender: RoutingNode, toNodeId
 }
 
 function readControl(bytes: Uint8Array): { message: ControlMessage; signed: Signed } | undefined {
+  if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
   try {
     const signed = Signed.decode(bytes);
     return { signed, message: ControlMessage.decode(signed.payload) };
@@ -114,7 +118,7 @@ function readControl(bytes: Uint8Array): { message: ControlMessage; signed: Sign
 }
 
 function refused(code: string, message: string, laneId: Uint8Array = new Uint8Array()): VerifiedControl {
-  return { kind: 'refused', code, message, laneId: hex(laneId) };
+  return { kind: 'refused', code, message, laneId: laneId.length === 16 ? hex(laneId) : '' };
 }
 
 function hex(bytes: Uint8Array): string {

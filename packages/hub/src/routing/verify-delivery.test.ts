@@ -65,6 +65,14 @@ test('bytes that are no delivery are refused without a lane, to be sent again', 
   }
 });
 
+test('bytes longer than any delivery are refused before they are read', async () => {
+  await using it = await road();
+  // A field that nobody knows, so that the delivery itself stays genuine.
+  const padding = Buffer.concat([Buffer.of(0xfa, 0x01, 0x80, 0x80, 0x80, 0x03), Buffer.alloc(6 * 1024 * 1024)]);
+  const verified = it.judge(Buffer.concat([delivery(it.plan), padding]));
+  expect([codeOf(verified), fateOf(verified)]).toEqual(['MESSAGE_UNREADABLE', RefusalFate.RESEND]);
+});
+
 test('a delivery under another node’s name is refused, whoever signed it', async () => {
   await using it = await road();
   expect(codeOf(it.judge(delivery(it.plan), 'city'))).toBe('SENDER_MISMATCH');
@@ -114,6 +122,23 @@ test('an older start is fenced: asked to send again while its successor settles 
   const late = it.judge(delivery(it.plan));
   expect([codeOf(late), fateOf(late)]).toEqual(['FENCED', RefusalFate.STOP]);
   expect(codeOf(it.judge(delivery({ ...it.plan, change: { fencingToken: 2n } })))).toBe('genuine');
+});
+
+test('a fencing token or an epoch far past what the hub gave or knows is not believed', async () => {
+  await using it = await road();
+  const far = 1n << 20n;
+  const token = (fencingToken: bigint) => codeOf(it.judge(delivery({ ...it.plan, change: { fencingToken } })));
+  expect([token(1n + far), token(2n + far)]).toEqual(['genuine', 'HEADER_INVALID']);
+  // A token learned from its bearer does not move the border: only one that the hub gave does.
+  it.table.learnFencingToken(idText(it.health.id), 1n + far, it.world.clock.nowMs());
+  expect(token(2n + far)).toBe('HEADER_INVALID');
+  it.table.noteFencingToken(idText(it.health.id), 2n + far, it.world.clock.nowMs());
+  expect(token(2n + far)).toBe('genuine');
+  const epoch = (ordinal: bigint) =>
+    codeOf(it.judge(delivery({ ...it.plan, change: { fencingToken: 2n + far, epoch: { ordinal, nonce: NONCE } } })));
+  expect([epoch(far), epoch(far + 1n)]).toEqual(['genuine', 'HEADER_INVALID']);
+  await it.books.openEpoch(idText(it.ids.laneId), far + 1n, NONCE);
+  expect(it.books.place(idText(it.ids.laneId)).highestEpoch).toBe(0n);
 });
 
 test('an unknown bridge, a version that was never deployed, and a sender that is not the source are refused', async () => {

@@ -4,9 +4,9 @@
 import { hash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
-import { checkHeader, type MayFlow, QiaoError, sameBytes } from '@qiao/exchange';
-import type { Verifier } from '@qiao/security';
-import type { LanePlace } from './lane-books.ts';
+import { checkHeader, type MayFlow, PART_MAX_BYTES, QiaoError, sameBytes } from '@qiao/exchange';
+import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
+import { type LanePlace, MOST_EPOCHS_AHEAD } from './lane-books.ts';
 import type { RefusalFacts } from './refusals.ts';
 import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routing-table.ts';
 
@@ -42,6 +42,10 @@ export type Verified =
  * stopped: the refusal is read by the new process, whose lanes are fine. A copy of the node is told to stop after it.
  */
 const FENCING_GRACE_MS = 60_000;
+/** Signed header, one part, and a little framing. */
+const MESSAGE_MAX_BYTES = SIGNED_MAX_BYTES + PART_MAX_BYTES + 4 * 1024;
+/** How far past the one the hub gave a token may be: a restored hub is behind its nodes, a thief's word must not fence them out. */
+const MOST_TOKENS_AHEAD = 1n << 20n;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Judges the bytes of one bus message that came on the up subject of node `fromCode`. */
@@ -74,7 +78,7 @@ export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint
     return refused({
       code: 'CERTIFICATE_EXPIRED',
       message: `the certificate of "${fromCode}" ended at ${ended}`,
-      header,
+      header: placed(header),
     });
   }
   const flaw = flawOf(header);
@@ -90,6 +94,10 @@ export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint
       header,
       ...(nowMs - fencing.sinceMs < FENCING_GRACE_MS ? { fate: RefusalFate.RESEND } : {}),
     });
+  }
+  if (header.fencingToken > fencing.given + MOST_TOKENS_AHEAD) {
+    const message = `found fencing token ${header.fencingToken}, the hub gave "${fromCode}" ${fencing.given}`;
+    return refused({ code: 'HEADER_INVALID', message, header });
   }
   return verifyLane(ports, message, header, sender, nowMs);
 }
@@ -145,6 +153,12 @@ function verifyLane(
       highestEpoch: place.highestEpoch,
     });
   if (epoch.ordinal < place.highestEpoch) return epochTooLow('a higher epoch');
+  if (epoch.ordinal > place.highestEpoch + MOST_EPOCHS_AHEAD) {
+    return refuse({
+      code: 'HEADER_INVALID',
+      message: `found epoch ${epoch.ordinal}, the hub knows ${place.highestEpoch}`,
+    });
+  }
   if (!isVoid) {
     const answer = ports.mayFlow({
       bridgeId: bridge.id,
@@ -166,6 +180,8 @@ function verifyLane(
 }
 
 function readMessage(bytes: Uint8Array) {
+  // Not even decoded: on the way down it would not fit into a message of the bus.
+  if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
   try {
     const message = DeliveryMessage.decode(bytes);
     if (message.header === undefined) return undefined;
@@ -183,10 +199,6 @@ function flawOf(header: DeliveryHeader): string | undefined {
     if (error instanceof QiaoError) return error.message;
     throw error;
   }
-  // Both are kept as numbers in the database.
-  if (header.sequence > MAX_SAFE || (header.epoch?.ordinal ?? 0n) > MAX_SAFE || header.fencingToken > MAX_SAFE) {
-    return 'found an epoch, sequence or fencing token past 2^53';
-  }
   return undefined;
 }
 
@@ -201,12 +213,12 @@ function tamperingOf({ part, body }: DeliveryMessage, { parts }: DeliveryHeader)
   return isSame ? undefined : `the bytes of part ${part} are not those that the header signs`;
 }
 
-/** A header whose place can be written down; one too odd for that is left out. */
+/** A header whose place can be written down and echoed; one too odd for that is left out. */
 function placed(header: DeliveryHeader): DeliveryHeader | undefined {
   const isPlaced =
     header.laneId.length === 16 &&
     header.sequence <= MAX_SAFE &&
-    (header.epoch?.ordinal ?? 0n) <= MAX_SAFE &&
+    (header.epoch === undefined || (header.epoch.ordinal <= MAX_SAFE && header.epoch.nonce.length === 16)) &&
     header.contentHash.length <= 32;
   return isPlaced ? header : undefined;
 }
