@@ -159,7 +159,7 @@ describe('the books', () => {
     expect(sum).toMatchObject({
       captured: [capture()],
       sent: { total: 6, inserts: 4, updates: 2, deletes: 0 },
-      received: { total: 2, inserts: 2, updates: 0, deletes: 0 },
+      received: { total: 3, inserts: 2, updates: 1, deletes: 0 },
       deliveries: 2,
       receipted: 1,
       inFlightDeliveries: 1,

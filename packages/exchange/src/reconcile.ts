@@ -74,9 +74,17 @@ export function worst(verdicts: Iterable<Verdict>): Verdict {
   return ORDER[rank] as Verdict;
 }
 
-/** Whether a row did what it was sent to do, or that was found done: what the books' 入库 column counts. */
+/** Whether the target stands as the row was sent to make it stand, by whatever way: what the books' 入库 column counts. */
 export function hasLanded({ sent, outcome }: Pick<OutcomeCell, 'sent' | 'outcome'>): boolean {
-  return outcome === intended(sent) || outcome === 'unchanged' || outcome === 'deletedNothing';
+  switch (outcome) {
+    case 'unchanged':
+    case 'deletedNothing':
+    case 'insertedInsteadOfUpdate':
+    case 'updatedInsteadOfInsert':
+      return true;
+    default:
+      return outcome === intended(sent);
+  }
 }
 
 /** Writes a verdict for the contract. */

@@ -73,6 +73,8 @@ export interface DeliveryRow {
   settlement_code: string;
   state: DeliveryState;
   reason: string;
+  /** Why the sums of the 抽取 leg fail; empty when they hold. */
+  capture_reason: string;
   rows: number;
   /** The signed bytes, kept as evidence. */
   statement: Uint8Array | null;
@@ -109,7 +111,8 @@ CREATE TABLE delivery (
   day TEXT NOT NULL, sealed_at_ms INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, applied_at_ms INTEGER NOT NULL,
   sent_hash TEXT NOT NULL, received_hash TEXT NOT NULL,
   counts TEXT NOT NULL, outcomes TEXT NOT NULL, extras TEXT NOT NULL,
-  revision INTEGER NOT NULL, settlement_code TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, rows INTEGER NOT NULL,
+  revision INTEGER NOT NULL, settlement_code TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
+  capture_reason TEXT NOT NULL, rows INTEGER NOT NULL,
   statement BLOB, receipt BLOB,
   PRIMARY KEY (lane_id, epoch, nonce, sequence)) STRICT;
 CREATE INDEX delivery_waiting ON delivery (state, sealed_at_ms) WHERE state IN ('inFlight', 'unstated');

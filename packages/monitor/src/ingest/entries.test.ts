@@ -5,6 +5,7 @@ import { BookEntries, type BookEntry } from '@qiao/contract/control';
 import { ChangeKind, Outcome } from '@qiao/contract/counts';
 import { Origin } from '@qiao/contract/delivery';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
+import type { Signed } from '@qiao/contract/signed';
 import { Authority, createKeyAndCsr, Signer, Verifier } from '@qiao/security';
 import fc from 'fast-check';
 import { sql } from 'kysely';
@@ -301,4 +302,15 @@ test('two statements that differ are a deviation, and no receipt makes it good',
     await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
     expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1, '2026-11-21 sent insert': 5 });
   }
+});
+
+test('a statement whose own capture does not add up is a deviation of the 抽取 leg, whatever the receipt says', async () => {
+  await using ports = await newPorts();
+  const { value } = statement(1, 5) as { value: Signed };
+  const wrong = Statement.decode(value.payload);
+  for (const count of wrong.capture) count.captured += 1n;
+  const signed = sender.signer.sign('qiao.statement.v1', Statement.encode(wrong).finish());
+  await takeEntries(ports, batch(sender, 1, [{ $case: 'statement', value: signed }]), 'health');
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1 });
 });

@@ -8,6 +8,7 @@ import {
   contractKind,
   contractOutcome,
   contractVerdict,
+  hasLanded,
   idText,
   KINDS,
   type Kind,
@@ -27,16 +28,6 @@ export interface BooksPorts {
   readonly timeZone: string;
 }
 
-/** A row has arrived when it ended in one of these: what the kind was sent to do, or found so. */
-const ARRIVED: ReadonlySet<string> = new Set<Outcome>([
-  'inserted',
-  'updated',
-  'deleted',
-  'unchanged',
-  'insertedInsteadOfUpdate',
-  'updatedInsteadOfInsert',
-  'deletedNothing',
-]);
 const OPEN: ReadonlySet<string> = new Set<Outcome>(['quarantined', 'held']);
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
@@ -143,7 +134,10 @@ async function readLine(
     day,
     captured: captureCounts(ofDay(tallies.get(idText(bridge.bridgeId)))),
     sent: sideCounts(rows, (row) => row.measure === 'sent'),
-    received: sideCounts(rows, (row) => row.measure === 'outcome' && ARRIVED.has(row.detail)),
+    received: sideCounts(
+      rows,
+      (row) => row.measure === 'outcome' && hasLanded({ sent: row.kind as Kind, outcome: row.detail as Outcome }),
+    ),
     outcomes: outcomeCounts(rows),
     extras: extraRows(rows),
     deliveries: BigInt(total),

@@ -2,6 +2,7 @@
 
 import type { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import {
+  captureCountsOf,
   countsOf,
   idText,
   type KindCount,
@@ -10,6 +11,7 @@ import {
   QiaoError,
   safeCount,
   totalRows,
+  verdictOfCapture,
   verdictOfDelivery,
 } from '@qiao/exchange';
 import type { DeliveryRow, DeliveryState } from '../monitorDatabase.ts';
@@ -51,6 +53,7 @@ export function emptyLine(key: LineKey, entry: Statement | Receipt): DeliveryRow
     settlement_code: '',
     state: 'unstated',
     reason: '',
+    capture_reason: '',
     rows: 0,
     statement: null,
     receipt: null,
@@ -66,8 +69,10 @@ export function withStatement(line: DeliveryRow, statement: Statement, signed: U
   const sentHash = hex(statement.contentHash);
   const isOther = line.sent_hash !== sentHash || line.counts !== JSON.stringify(counts);
   if (line.day !== '' && isOther) return { ...line, state: 'deviation', reason: FORKED };
+  const capture = verdictOfCapture(captureCountsOf(statement.capture), counts);
   return judged({
     ...line,
+    capture_reason: capture.verdict === 'deviation' ? capture.reason : '',
     day,
     sealed_at_ms: momentOf(statement.sealedAtMs),
     sent_hash: sentHash,
@@ -116,6 +121,7 @@ export function withSettlement(line: DeliveryRow, settlement: Settlement): Deliv
 function judged(line: DeliveryRow): DeliveryRow {
   if (line.reason === FORKED) return line;
   if (line.day === '') return { ...line, state: 'unstated', reason: 'a receipt without the sender’s statement' };
+  if (line.capture_reason !== '') return { ...line, state: 'deviation', reason: `抽取: ${line.capture_reason}` };
   const { verdict, reason } = verdictOfDelivery({
     counts: JSON.parse(line.counts) as KindCount[],
     contentHash: Buffer.from(line.sent_hash, 'hex'),
