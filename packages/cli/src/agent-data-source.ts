@@ -7,7 +7,8 @@ import { QiaoError } from '@qiao/exchange';
 import type { Command } from 'commander';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
-import { printJson, printTable, say } from './output.ts';
+import { wholeNumber } from './numbers.ts';
+import { printJson, printTable, remark, say } from './output.ts';
 
 const CONFIG = ['--config <file>', 'agent.yaml', 'agent.yaml'] as const;
 
@@ -60,6 +61,8 @@ export function registerDataSource(agent: Command): void {
       const { dataSourceTables, readAgentConfig } = await import('@qiao/agent');
       const tables = await dataSourceTables(readAgentConfig(options.config), name);
       if (wantsJson(command)) return printJson(tables);
+      if (tables.length === 0)
+        return remark(`${name} shows this user no table: the department grants SELECT on what is exposed.`);
       printTable(
         ['schema', 'table'],
         tables.map(({ schema, name: table }) => [schema, table]),
@@ -93,7 +96,7 @@ function settingsOf(options: AddOptions): NewDataSource {
       return {
         adapter: 'postgres',
         host: options.host,
-        port: Number(options.port),
+        port: wholeNumber('--port', options.port),
         database: required(options.database, '--database'),
         user: required(options.user, '--user'),
         password: passwordOf(options),

@@ -8,6 +8,7 @@ import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { readText } from './files.ts';
 import { wantsJson } from './json.ts';
+import { wholeNumber } from './numbers.ts';
 import { grouped, moment, printFacts, printJson, printProblems, printTable, say } from './output.ts';
 import { waitForExchange } from './progress.ts';
 
@@ -27,7 +28,8 @@ export function registerBridge(program: Command): void {
       else {
         printProblems(answer.problems);
         say(
-          failed.length === 0 ? `${answer.name}: every end is ready.` : `${answer.name}: ${failed.length} problem(s).`,
+          // A file that cannot be read as a bridge has no name yet.
+          `${answer.name || options.file}: ${failed.length === 0 ? 'every end is ready' : `${failed.length} problem(s)`}.`,
         );
       }
       if (failed.length > 0) process.exitCode = EXIT.problems;
@@ -205,11 +207,11 @@ function simpleVerb(
 
 export function printDeployed(name: string, { bridge, problems, effects }: DeployBridgeResponse): void {
   printProblems(problems);
-  for (const effect of effects) say(`  ${effect}`);
   if (bridge === undefined || problems.some((problem) => !problem.warning)) {
     say(`${name} is not deployed.`);
     return;
   }
+  for (const effect of effects) say(`  ${effect}`);
   say(`${name} is ${stateWord(bridge)} in version ${bridge.deployedVersion}.`);
 }
 
@@ -247,10 +249,3 @@ function stateWord(bridge: Bridge): string {
 }
 
 /** A whole number, 0 or more. Throws NUMBER_INVALID. */
-function wholeNumber(option: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new QiaoError('NUMBER_INVALID', `${option} is ${text}; expected a whole number, 0 or more`);
-  }
-  return value;
-}

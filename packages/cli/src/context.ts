@@ -24,7 +24,8 @@ export type OperatorContext = z.infer<typeof contextSchema> & { readonly directo
 /** Where the context lies: --context, QIAO_CONTEXT, ~/.config/qiao. */
 export function contextDirectory(command: Command): string {
   const given = (command.optsWithGlobals() as { context?: string }).context;
-  return given ?? process.env.QIAO_CONTEXT ?? join(homedir(), '.config', 'qiao');
+  // An empty one is an unset variable in a script, never the directory one happens to stand in.
+  return given || process.env.QIAO_CONTEXT || join(homedir(), '.config', 'qiao');
 }
 
 /** Reads the context. Throws CONTEXT_NOT_FOUND or CONTEXT_INVALID with the command that makes one. */
@@ -83,7 +84,11 @@ export async function withMonitor<T>(command: Command, use: (monitor: MonitorCli
     import('@qiao/contract/monitor'),
     import('@qiao/rpc'),
   ]);
-  using monitor = createGrpcClient(MonitorServiceDefinition, { address: context.monitorAddress, tls: tlsOf(context) });
+  using monitor = createGrpcClient(MonitorServiceDefinition, {
+    address: context.monitorAddress,
+    tls: tlsOf(context),
+    role: 'monitor',
+  });
   return await use(monitor);
 }
 

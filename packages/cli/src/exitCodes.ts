@@ -34,6 +34,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   CALLER_REVOKED: EXIT.notAllowed,
   NOT_ALLOWED: EXIT.notAllowed,
   CERTIFICATE_EXPIRED: EXIT.notAllowed,
+  AUDIT_BROKEN: EXIT.problems,
 };
 
 /** The exit code for a failure: by its code, else by its fate. */

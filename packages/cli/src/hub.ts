@@ -1,10 +1,11 @@
 // `qiao hub`: found a platform, run it, look at it.
 
 import { createLog, stopSignal } from '@qiao/runtime';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { contextDirectory, withHub } from './context.ts';
 import { wantsJson } from './json.ts';
-import { colour, printFacts, printJson, say } from './output.ts';
+import { LOG_LEVELS } from './logLevels.ts';
+import { colour, printFacts, printJson, say, shellWord } from './output.ts';
 
 export function registerHub(program: Command): void {
   const hub = program.command('hub').description('the exchange centre (交换中心): found it, run it, look at it');
@@ -23,8 +24,9 @@ export function registerHub(program: Command): void {
     .option('--operator-dir <dir>', "where the first operator's context goes (default: --context or ~/.config/qiao)")
     .option('--monitor <host:port>', 'where the monitor will answer', '127.0.0.1:7401')
     .action(async (options: InitOptions, command: Command) => {
-      const operatorDirectory = options.operatorDir ?? contextDirectory(command);
-      const { initHub } = await import('@qiao/hub');
+      const operatorDirectory = options.operatorDir || contextDirectory(command);
+      const [{ initHub }, { parseAddress }] = await Promise.all([import('@qiao/hub'), import('@qiao/rpc')]);
+      for (const address of [options.listen, options.natsListen, options.monitor]) parseAddress(address);
       const founded = await initHub({
         directory: options.dir,
         platformCode: options.platform,
@@ -44,14 +46,14 @@ export function registerHub(program: Command): void {
         configuration: founded.configFile,
         "operator's context": operatorDirectory,
       });
-      say(`\nNext:  qiao hub start --dir ${options.dir}`);
+      say(`\nNext:  qiao hub start --dir ${shellWord(options.dir)}`);
     });
 
   hub
     .command('start')
     .description('run the hub in the foreground, with its nats-server unless the configuration names a cluster')
     .requiredOption('--dir <dir>', 'the directory made by `qiao hub init`')
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(new Option('--log-level <level>', 'how much is logged').choices(LOG_LEVELS).default('info'))
     .action(async (options: { dir: string; logLevel: string }) => {
       const { readHubConfig, startHub } = await import('@qiao/hub');
       const log = createLog({ component: 'hub', level: options.logLevel });

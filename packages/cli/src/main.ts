@@ -15,5 +15,15 @@ try {
 // Sources run as they are; what stripping and compiling cost is paid once per version.
 enableCompileCache();
 
+// A reader that goes away (`qiao reconcile | head`) ends the command as it ends any other: with the code of SIGPIPE.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(141);
+  });
+}
+
 const { runProgram } = await import('./program.ts');
 process.exitCode = await runProgram(process.argv.slice(2));
+// What a failed command left open must not keep a process that does nothing: its supervisor would never start it again.
+if (process.exitCode !== 0) setTimeout(() => process.exit(), 3_000).unref();

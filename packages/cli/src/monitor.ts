@@ -1,10 +1,11 @@
 // `qiao monitor`: join the platform, run, open the board.
 
 import { createLog, stopSignal, systemClock } from '@qiao/runtime';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { withMonitor } from './context.ts';
 import { wantsJson } from './json.ts';
-import { moment, printJson, printTable, remark, say } from './output.ts';
+import { LOG_LEVELS } from './logLevels.ts';
+import { moment, printJson, printTable, remark, say, shellWord } from './output.ts';
 
 export function registerMonitor(program: Command): void {
   const monitor = program.command('monitor').description('the books (监控): join, run, look at the nodes');
@@ -25,14 +26,16 @@ export function registerMonitor(program: Command): void {
         boardListen: options.boardListen,
         clock: systemClock,
       });
-      say(`Joined ${joined.platformCode} as ${joined.nodeCode}.\n\nNext:  qiao monitor start --dir ${options.dir}`);
+      say(
+        `Joined ${joined.platformCode} as ${joined.nodeCode}.\n\nNext:  qiao monitor start --dir ${shellWord(options.dir)}`,
+      );
     });
 
   monitor
     .command('start')
     .description('run the monitor in the foreground')
     .requiredOption('--dir <dir>', 'the directory made by `qiao monitor join`')
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(new Option('--log-level <level>', 'how much is logged').choices(LOG_LEVELS).default('info'))
     .action(async (options: { dir: string; logLevel: string }) => {
       const { readMonitorConfig, startMonitor } = await import('@qiao/monitor');
       const log = createLog({ component: 'monitor', level: options.logLevel });

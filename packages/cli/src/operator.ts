@@ -15,7 +15,12 @@ export function registerOperator(program: Command): void {
     .option('--monitor <host:port>', 'where the monitor answers')
     .action(async (options: { token: string; monitor?: string }, command: Command) => {
       const directory = contextDirectory(command);
-      const [{ callJoin }, { joinPlatform }] = await Promise.all([import('@qiao/rpc'), import('@qiao/security')]);
+      const [{ callJoin, parseAddress }, { joinPlatform }] = await Promise.all([
+        import('@qiao/rpc'),
+        import('@qiao/security'),
+      ]);
+      // Before the token is spent.
+      if (options.monitor !== undefined) parseAddress(options.monitor);
       const identity = await joinPlatform({
         token: options.token,
         role: 'operator',
@@ -37,7 +42,9 @@ export function registerOperator(program: Command): void {
   operator
     .command('monitor <host:port>')
     .description('remember where the monitor answers')
-    .action((monitorAddress: string, _options: object, command: Command) => {
+    .action(async (monitorAddress: string, _options: object, command: Command) => {
+      const { parseAddress } = await import('@qiao/rpc');
+      parseAddress(monitorAddress);
       writeContext({ ...readContext(command), monitorAddress });
       say(`This context calls the monitor at ${monitorAddress}.`);
     });

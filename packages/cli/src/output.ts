@@ -78,6 +78,11 @@ function jsonItem(item: unknown): unknown {
   return item;
 }
 
+/** A word as a shell reads it back: what is said as the next command can be copied. */
+export function shellWord(word: string): string {
+  return /^[\p{L}\p{N}_\-./:@%+=,~]+$/u.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
 /** A line of the answer. */
 export function say(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -94,7 +99,7 @@ export function printProblems(problems: readonly Problem[], write: (text: string
   for (const { code, path, message, hint, warning } of ordered) {
     const mark = warning === true ? colour('yellow', 'warning') : colour('red', 'problem');
     write(
-      `${mark} ${colour('bold', code)} at ${path}\n  ${message}${hint === '' ? '' : `\n  ${colour('cyan', '→')} ${hint}`}`,
+      `${mark} ${colour('bold', code)}${path === '' ? '' : ` at ${path}`}\n  ${message}${hint === '' ? '' : `\n  ${colour('cyan', '→')} ${hint}`}`,
     );
   }
 }
