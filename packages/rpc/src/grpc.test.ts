@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:http2';
 import {
   HubServiceDefinition,
   type HubServiceImplementation,
@@ -7,8 +9,9 @@ import {
 import { MonitorServiceDefinition, type MonitorServiceImplementation } from '@qiao/contract/monitor';
 import { ProblemsError, QiaoError } from '@qiao/exchange';
 import { fromPem } from '@qiao/security';
-import { Metadata } from 'nice-grpc-common';
-import { expect, test } from 'vitest';
+import type { CallContext } from 'nice-grpc';
+import { Metadata, Status } from 'nice-grpc-common';
+import { expect, test, vi } from 'vitest';
 import type { CallerContext } from './caller.ts';
 import { createGrpcClient } from './grpcClient.ts';
 import { openService, service, startGrpcServer } from './grpcServer.ts';
@@ -44,6 +47,8 @@ async function world(
   options: {
     hub?: HubServiceImplementation<CallerContext>;
     monitor?: MonitorServiceImplementation<CallerContext>;
+    join?: (request: JoinRequest, context: CallContext) => Promise<{ nodeCode?: string; hubAddress?: string }>;
+    strangerCallMs?: number;
   } = {},
 ) {
   const platform = await testPlatform();
@@ -52,16 +57,16 @@ async function world(
     tls: { ...platform.hub, ca: platform.ca },
     services: [
       openService(JoinServiceDefinition, {
-        join: async (request: JoinRequest, context) => ({
-          nodeCode: `welcome ${request.natsUser}`,
-          hubAddress: context.peer,
-        }),
+        join:
+          options.join ??
+          (async (request, context) => ({ nodeCode: `welcome ${request.natsUser}`, hubAddress: context.peer })),
       }),
       service(HubServiceDefinition, options.hub ?? whoAmI),
       service(MonitorServiceDefinition, options.monitor ?? monitorThat({}), ['operator', 'hub']),
     ],
     ...platform.ports,
     log: platform.log,
+    strangerCallMs: options.strangerCallMs,
   });
   const clients: Disposable[] = [];
   const hubAs = (member: Member | undefined, ca = platform.ca) => {
@@ -110,6 +115,97 @@ test('a stranger may join and call nothing else, on the same port', async () => 
   expect(joined.nodeCode).toBe('welcome U1');
   expect(joined.hubAddress).toContain('127.0.0.1');
   expect(await failureOf(w.hubAs(undefined).getPlatform({}))).toEqual(code('CERTIFICATE_REQUIRED'));
+});
+
+test('a stranger is refused before its message is read', async () => {
+  let asked = 0;
+  await using w = await world({
+    hub: hubThat({
+      getPlatform: async () => {
+        asked += 1;
+        return {};
+      },
+    }),
+  });
+  const stranger = connect(`https://${w.server.address}`, {
+    ca: w.platform.ca,
+    ALPNProtocols: ['h2'],
+    checkServerIdentity: () => undefined,
+  });
+  const call = stranger.request({
+    ':method': 'POST',
+    ':path': '/qiao.v1.HubService/GetPlatform',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
+  // The message is announced and never sent.
+  call.write(Buffer.of(0, 0, 0x7f, 0xff, 0xff));
+  const [headers] = await once(call, 'response');
+  expect(headers['grpc-status']).toBe(String(Status.UNAUTHENTICATED));
+  expect(asked).toBe(0);
+  stranger.destroy();
+});
+
+test('of one address only so many strangers’ calls run at once, each has little to say, and a time', async () => {
+  const release = Promise.withResolvers<void>();
+  await using w = await world({
+    join: async () => {
+      await release.promise;
+      return {};
+    },
+  });
+  const waiting = Array.from({ length: 16 }, () => w.joining().join({}));
+  await vi.waitFor(async () =>
+    expect(await failureOf(w.joining().join({}, { deadlineMs: 500 }))).toMatchObject({
+      code: 'TOO_MANY_STRANGERS',
+      fate: 'transient',
+    }),
+  );
+  release.resolve();
+  await Promise.all(waiting);
+  await w.joining().join({});
+  expect(await failureOf(w.joining().join({ secret: new Uint8Array(65 * 1024) }))).toEqual(
+    code('RPC_RESOURCE_EXHAUSTED'),
+  );
+});
+
+test('a stranger’s call has an end', async () => {
+  const told = Promise.withResolvers<void>();
+  await using w = await world({
+    strangerCallMs: 100,
+    join: async (_, { signal }) => {
+      signal.addEventListener('abort', () => told.resolve());
+      await told.promise;
+      return {};
+    },
+  });
+  expect(await failureOf(w.joining().join({}))).toMatchObject({ code: 'CALL_TOO_SLOW', fate: 'ambiguous' });
+  await told.promise;
+});
+
+test('a monitor that answers where the hub is called is not believed, nor the other way round', async () => {
+  using platform = await testPlatform();
+  const monitor = await platform.issue('monitor', 'books');
+  const server = await startGrpcServer({
+    listen: '127.0.0.1:0',
+    tls: { ...monitor, ca: platform.ca },
+    services: [service(HubServiceDefinition, whoAmI)],
+    ...platform.ports,
+    log: platform.log,
+  });
+  const options = { address: server.address, tls: { ca: platform.ca, ...platform.operator } };
+  using asHub = createGrpcClient(HubServiceDefinition, options);
+  expect(await failureOf(asHub.getPlatform({}))).toEqual(code('SERVER_UNREACHABLE'));
+  using asMonitor = createGrpcClient(HubServiceDefinition, { ...options, role: 'monitor' });
+  expect((await asMonitor.getPlatform({})).title).toBe('zhang');
+  await server.close(0);
+  await using w = await world();
+  using wrong = createGrpcClient(HubServiceDefinition, {
+    address: w.server.address,
+    tls: { ca: w.platform.ca, ...w.platform.operator },
+    role: 'monitor',
+  });
+  expect(await failureOf(wrong.getPlatform({}))).toEqual(code('SERVER_UNREACHABLE'));
 });
 
 test('a caller of another role is refused by name', async () => {

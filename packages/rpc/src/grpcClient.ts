@@ -15,7 +15,7 @@ import { ClientError, type ClientMiddleware, type Metadata } from 'nice-grpc-com
 import { addressText, parseAddress } from './address.ts';
 import { MESSAGE_MAX_BYTES } from './grpcServer.ts';
 import { fromClientError } from './problemStatus.ts';
-import { checkServerIdentity, SERVER_NAME } from './serverIdentity.ts';
+import { SERVER_NAME, type ServerRole, serverIdentityCheck } from './serverIdentity.ts';
 
 export interface ClientTls {
   /** PEM: the platform's authority, the only one believed. */
@@ -29,6 +29,8 @@ export interface GrpcClientOptions {
   /** host:port. */
   readonly address: string;
   readonly tls: ClientTls;
+  /** Whose certificate the server must show; default hub. */
+  readonly role?: ServerRole | undefined;
   /** For unary calls without one of their own; default 30,000. Streams have none. */
   readonly deadlineMs?: number | undefined;
 }
@@ -54,7 +56,7 @@ export function createGrpcClient<D extends CompatServiceDefinition>(
     Buffer.from(ca),
     key === undefined ? null : Buffer.from(key),
     cert === undefined ? null : Buffer.from(cert),
-    { checkServerIdentity },
+    { checkServerIdentity: serverIdentityCheck(options.role ?? 'hub') },
   );
   const channel = createChannel(address, credentials, {
     'grpc.ssl_target_name_override': SERVER_NAME,

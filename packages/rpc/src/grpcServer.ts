@@ -3,7 +3,7 @@
  * turned into problems, a close that lets calls finish. What a role may do inside a service is the implementation's business.
  *
  * TLS asks every client for a certificate and requires none, because JoinService must answer strangers on the same port;
- * the requirement is made per service, before the implementation runs.
+ * the requirement is made per service, before a call's message is read (strangers.ts).
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -24,11 +24,13 @@ import {
   createServer,
   type ServerMiddleware,
   type ServiceImplementation,
+  type TsProtoServiceDefinition,
 } from 'nice-grpc';
 import { ServerError, Status } from 'nice-grpc-common';
 import { addressText, parseAddress } from './address.ts';
 import type { Caller, CallerContext, CallerPorts, CallerRole, RpcLog } from './caller.ts';
 import { presentable, toServerError } from './problemStatus.ts';
+import { certificateRequired, Strangers } from './strangers.ts';
 
 export interface ServerTls {
   /** PEM: the server's certificate. */
@@ -40,7 +42,7 @@ export interface ServerTls {
 }
 
 export interface RpcService {
-  readonly definition: CompatServiceDefinition;
+  readonly definition: TsProtoServiceDefinition;
   readonly implementation: object;
   /** Default true. False only for JoinService. */
   readonly requireClientCertificate?: boolean;
@@ -54,6 +56,8 @@ export interface GrpcServerOptions extends CallerPorts {
   readonly tls: ServerTls;
   readonly services: readonly RpcService[];
   readonly log: RpcLog;
+  /** How long a call without a certificate may last; default 30,000. */
+  readonly strangerCallMs?: number | undefined;
 }
 
 export interface GrpcServer {
@@ -69,7 +73,7 @@ export interface GrpcServer {
 }
 
 /** An entry for `services`, typed: the implementation receives `context.caller`. */
-export function service<D extends CompatServiceDefinition>(
+export function service<D extends TsProtoServiceDefinition>(
   definition: D,
   implementation: ServiceImplementation<D, CallerContext>,
   roles: readonly CallerRole[] = ['operator'],
@@ -78,7 +82,7 @@ export function service<D extends CompatServiceDefinition>(
 }
 
 /** An entry for `services` that answers strangers: JoinService, nothing else. `context.peer` is the remote address. */
-export function openService<D extends CompatServiceDefinition>(
+export function openService<D extends TsProtoServiceDefinition>(
   definition: D,
   implementation: ServiceImplementation<D>,
 ): RpcService {
@@ -95,18 +99,26 @@ if (process.env['GRPC_VERBOSITY'] === undefined) setLogVerbosity(logVerbosity.NO
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const closing = new AbortController();
   const running = new Set<RunningCall>();
+  const strangers = new Strangers({
+    openServices: options.services.filter(isOpen).map(({ definition }) => `/${definition.fullName}/`),
+    callMs: options.strangerCallMs ?? 30_000,
+  });
   const serverOptions: ServerOptions = {
-    interceptors: [showCertificate],
+    interceptors: [showCertificate(strangers)],
     'grpc.max_receive_message_length': MESSAGE_MAX_BYTES,
     'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
     // What one connection, a stranger's included, may hold open at once.
     'grpc.max_concurrent_streams': 200,
+    // Nobody keeps connections for nothing; a client dials again by itself.
+    'grpc.max_connection_idle_ms': 120_000,
   };
   const server = createServer(serverOptions);
   for (const entry of options.services) {
-    server.with(gate(entry, options, running, closing.signal)).add(entry.definition, entry.implementation);
+    server
+      .with(gate(entry, options, running, closing.signal))
+      .add(entry.definition as CompatServiceDefinition, entry.implementation);
   }
   const credentials = new AskingCredentials(options.tls);
   const wanted = parseAddress(options.listen);
@@ -155,24 +167,30 @@ const CERTIFICATE_KEY = 'qiao-peer-certificate-bin';
  * grpc-js shows the peer's certificate to interceptors only, and nice-grpc shows metadata to middleware only: the one hands it
  * to the other. getAuthContext is empty unless TLS proved the chain and the dates, so an unproven certificate is no certificate.
  */
-const showCertificate: ServerInterceptor = (_method, call) =>
-  new ServerInterceptingCall(
-    call,
-    new ResponderBuilder()
-      .withStart((next) =>
-        next(
-          new ServerListenerBuilder()
-            .withOnReceiveMetadata((metadata, pass) => {
-              metadata.remove(CERTIFICATE_KEY);
-              const raw = provenCertificate(call);
-              if (raw) metadata.set(CERTIFICATE_KEY, raw);
-              pass(metadata);
-            })
-            .build(),
-        ),
-      )
-      .build(),
-  );
+function showCertificate(strangers: Strangers): ServerInterceptor {
+  return ({ path }, call) => {
+    let end: (() => void) | undefined;
+    const listener = new ServerListenerBuilder()
+      .withOnReceiveMetadata((metadata, pass) => {
+        metadata.remove(CERTIFICATE_KEY);
+        const raw = provenCertificate(call);
+        if (raw) metadata.set(CERTIFICATE_KEY, raw);
+        else {
+          end = strangers.admit(path, call);
+          if (end === undefined) return;
+        }
+        pass(metadata);
+      })
+      // Told once of every call, however it ended.
+      .withOnCancel(() => end?.())
+      .build();
+    return new ServerInterceptingCall(call, new ResponderBuilder().withStart((next) => next(listener)).build());
+  };
+}
+
+function isOpen(entry: RpcService): boolean {
+  return entry.requireClientCertificate === false;
+}
 
 function provenCertificate(call: ServerInterceptingCallInterface): Buffer | undefined {
   try {
@@ -191,12 +209,11 @@ function gate(
   closing: AbortSignal,
 ): ServerMiddleware<Partial<CallerContext>> {
   const roles = entry.roles ?? ['operator'];
-  const isOpen = entry.requireClientCertificate === false;
   return async function* callGate(call, context) {
     const controller = new AbortController();
     let registered: RunningCall | undefined;
     try {
-      const caller = isOpen ? undefined : await admit(context, roles, ports, call.method.path);
+      const caller = isOpen(entry) ? undefined : await admit(context, roles, ports, call.method.path);
       if (caller) {
         registered = { caller, controller };
         running.add(registered);
@@ -243,15 +260,7 @@ async function admit(
   path: string,
 ): Promise<Caller> {
   const certificate = context.metadata.get(CERTIFICATE_KEY);
-  if (!certificate) {
-    throw new QiaoError(
-      'CERTIFICATE_REQUIRED',
-      'the call came without a certificate that this platform issued and that is valid today',
-      {
-        hint: 'join first (qiao operator join --token TOKEN), or name the right context: --context DIR',
-      },
-    );
-  }
+  if (!certificate) throw certificateRequired();
   const facts = ports.identify(certificate);
   const caller: Caller = {
     role: facts.role,

@@ -1,6 +1,6 @@
 export { type Address, addressText, parseAddress } from './address.ts';
-export { callJoin } from './callJoin.ts';
 export type { Caller, CallerContext, CallerFacts, CallerPorts, CallerRole, RpcLog } from './caller.ts';
+export { callJoin } from './callJoin.ts';
 export {
   type ClientTls,
   createGrpcClient,
@@ -21,4 +21,4 @@ export {
 export { type Asset, type HttpOptions, type HttpServer, startHttp } from './http.ts';
 export { type HttpService, httpService, type JsonServiceDefinition } from './httpApi.ts';
 export { httpStatusOf, statusOf } from './problemStatus.ts';
-export { fetchAuthority } from './serverIdentity.ts';
+export { fetchAuthority, type ServerRole } from './serverIdentity.ts';

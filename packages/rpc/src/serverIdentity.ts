@@ -10,14 +10,19 @@ import { parseAddress } from './address.ts';
 /** Sent as server name instead of the address: an IP address is no valid server name (RFC 6066, 3). */
 export const SERVER_NAME = 'qiao.internal';
 
+/** Who answers: a monitor holds no hub's word, and a stolen key of the one must not pass for the other. */
+export type ServerRole = 'hub' | 'monitor';
+
 const SERVER_URI = /^URI:qiao:\/\/[0-9a-f]{32}\/(hub|monitor)\/[0-9a-f]{32}\/[a-z][a-z0-9-]{0,31}$/;
 
-/** For tls.connect, after the chain was proven: an error unless the certificate is a hub's or monitor's. */
-export function checkServerIdentity(_host: string, certificate: PeerCertificate): Error | undefined {
-  // Printed names that hold anything unusual are quoted by Node, so a comma inside a name cannot forge an entry.
-  const uris = (certificate.subjectaltname ?? '').split(', ').filter((name) => name.startsWith('URI:'));
-  if (uris.length === 1 && SERVER_URI.test(uris[0] as string)) return undefined;
-  return new Error('the certificate of the server is neither a hub nor a monitor of this platform');
+/** For tls.connect, after the chain was proven: an error unless the certificate is of this role. */
+export function serverIdentityCheck(role: ServerRole) {
+  return (_host: string, certificate: PeerCertificate): Error | undefined => {
+    // Printed names that hold anything unusual are quoted by Node, so a comma inside a name cannot forge an entry.
+    const uris = (certificate.subjectaltname ?? '').split(', ').filter((name) => name.startsWith('URI:'));
+    if (uris.length === 1 && SERVER_URI.exec(uris[0] as string)?.[1] === role) return undefined;
+    return new Error(`the certificate of the server is not that of a ${role} of this platform`);
+  };
 }
 
 /**

@@ -216,6 +216,7 @@ export class Platform implements AsyncDisposable {
     this.#books ??= createGrpcClient(MonitorServiceDefinition, {
       address: monitorAddress,
       tls: { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') },
+      role: 'monitor',
     });
     return this.#books;
   }
