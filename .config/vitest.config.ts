@@ -11,6 +11,7 @@ export default defineConfig({
         test: {
           name: 'stories',
           include: ['test/**/*.test.ts'],
+          globalSetup: ['test/program.setup.ts'],
           testTimeout: 240_000,
           hookTimeout: 120_000,
           // One story at a time: each starts a whole platform, and the machine may have two cores.

@@ -53,8 +53,6 @@ export async function makeBundle({ arch, out, sqliteAddon, say = () => undefined
   requireArch(addon, arch);
   const glibc = glibcNeeded([addon, node.binary]);
   say(`it needs glibc ${glibc} or later`);
-  // The monitor reads its board's files beside the program.
-  cpSync(join(ROOT, 'packages/monitor/src/board'), join(directory, 'lib/board'), { recursive: true });
 
   copyFileSync(join(ROOT, 'deploy/bundle/qiao.sh'), join(directory, 'qiao'));
   chmodSync(join(directory, 'qiao'), 0o755);

@@ -1,6 +1,6 @@
 // The CLI as one file: every package of the house and every dependency in it, the SQLite addon beside it.
 
-import { readFileSync, statSync } from 'node:fs';
+import { cpSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import type { Arch } from './node.ts';
@@ -21,7 +21,7 @@ const BANNER = [
   'const __dirname = qiaoDirname(__filename);',
 ].join('\n');
 
-/** Writes `qiao.mjs` and `better-sqlite3.node` into `directory`. */
+/** Writes `qiao.mjs`, `better-sqlite3.node` and `board/` into `directory`. */
 export async function bundleProgram(options: {
   readonly root: string;
   readonly arch: Arch;
@@ -49,6 +49,8 @@ export async function bundleProgram(options: {
     logLevel: 'warning',
     legalComments: 'none',
   });
+  // The monitor reads its board's files beside the program.
+  cpSync(join(root, 'packages/monitor/src/board'), join(directory, 'board'), { recursive: true });
   const packages = new Set(
     Object.keys(metafile.inputs)
       .map((input) => packageOf(join(root, input)))

@@ -2,6 +2,7 @@
 // signed, sealed, durable at both ends, counted, receipted — beside a plain COPY | COPY of the same rows in the same run.
 
 import { parseArgs } from 'node:util';
+import setup from '../program.setup.ts';
 import { type LoadResult, LoadWorld } from './load.ts';
 
 const { values } = parseArgs({
@@ -11,6 +12,7 @@ const { values } = parseArgs({
 const rows = Number(values.rows);
 const runs = Number(values.runs);
 
+const removeProgram = await setup();
 console.log(`Making ${rows.toLocaleString('en-US')} rows of the workload ...`);
 await using world = await LoadWorld.create(rows);
 const results: LoadResult[] = [];
@@ -34,6 +36,7 @@ console.log(
       median(({ roadMs }) => roadMs),
     )} rows/s, ratio ${median(({ copyMs, roadMs }) => copyMs / roadMs).toFixed(2)}`,
 );
+removeProgram();
 
 function perSecond(count: number, ms: number): string {
   return Math.round((count * 1000) / ms).toLocaleString('en-US');

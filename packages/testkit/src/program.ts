@@ -6,13 +6,19 @@ import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url));
+/** As deploy/bundle/qiao.sh starts it. */
+export const NODE_FLAGS = ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning'];
 
 /** How long a program may take until it is ready. Generous, since CI may have two busy cores. */
 const READY_MS = 60_000;
 
 /** Log lines kept in memory for a failing story; the rest is in the log file. */
 const KEPT_LINES = 400;
+
+/** The program: QIAO_PROGRAM when somebody bundled one, else the sources as they are. */
+export function programFile(): string {
+  return process.env.QIAO_PROGRAM ?? fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url));
+}
 
 export interface ProgramOptions {
   readonly name: string;
@@ -51,9 +57,9 @@ export class Program {
 
   /** Starts the process and resolves when it is ready; rejects with its log when it ends before or takes too long. */
   async start(environment: Readonly<Record<string, string>> = {}): Promise<void> {
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...this.#options.arguments], {
+    const child = spawn(process.execPath, [...NODE_FLAGS, programFile(), ...this.#options.arguments], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, ...this.#options.environment, ...environment },
+      env: { ...process.env, MALLOC_ARENA_MAX: '2', ...this.#options.environment, ...environment },
     });
     this.#child = child;
     await new Promise<void>((resolve, reject) => {

@@ -1,9 +1,7 @@
 // The CLI as an operator runs it: a process of its own, its exit code, what it printed.
 
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-
-const MAIN = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url));
+import { NODE_FLAGS, programFile } from './program.ts';
 
 export interface Answer {
   readonly code: number;
@@ -13,7 +11,7 @@ export interface Answer {
 
 /** Runs `qiao` with the given words. Resolves also when it fails: look at `code`. */
 export async function runQiao(words: readonly string[], options: { context: string; input?: string }): Promise<Answer> {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...words], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, programFile(), ...words], {
     env: { ...process.env, QIAO_CONTEXT: options.context, NO_COLOR: '1' },
   });
   let stdout = '';

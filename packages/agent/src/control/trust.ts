@@ -32,12 +32,6 @@ export function createTrust(options: { authority: Uint8Array; platformId: string
   };
 }
 
-/** `Signed` of a message, or SIGNATURE_MISSING. */
-export function requireSigned(signed: Signed | undefined, what: string): Signed {
-  if (signed === undefined) throw new QiaoError('SIGNATURE_MISSING', `${what} came without its signed bytes`);
-  return signed;
-}
-
 /** Id bytes of a message as text; empty bytes become an empty text so that comparisons fail instead of throwing. */
 export function idOrEmpty(id: Uint8Array): string {
   return id.length === 16 ? idText(id) : '';
