@@ -1,7 +1,6 @@
 // `qiao bridge`: check, create, deploy, start, stop, bind, unbind, retire, run, list, show.
 
 import type { Bridge, DeployBridgeResponse } from '@qiao/contract/hub';
-import { QiaoError } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { type HubClient, withHub } from './context.ts';
