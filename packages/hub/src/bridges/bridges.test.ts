@@ -66,6 +66,7 @@ async function platform() {
   for (const code of ['health', 'civil', 'city']) await world.join(code);
   const asked: string[] = [];
   const silent = new Set<string>();
+  const types = ['{"type":"integer","bits":64}'];
   const problems = new Map<string, CommandResult['problems']>();
   let duringCheck: () => Promise<unknown> = async () => undefined;
   const ports: BridgePorts = {
@@ -78,7 +79,7 @@ async function platform() {
       asked.push(`${node.code} ${check.source ? 'source' : check.destinations.join()} ${check.sourceTables.length}`);
       await duringCheck();
       if (silent.has(node.code)) throw new QiaoError('NO_RESPONDER', 'nobody answers', { fate: 'transient' });
-      const columns = [{ name: 'id', typeJson: '{"type":"integer","bits":64}', nullable: false }];
+      const columns = [{ name: 'id', typeJson: types[0] ?? '', nullable: false }];
       return {
         id: new Uint8Array(16),
         outcome: CommandOutcome.DONE,
@@ -93,6 +94,7 @@ async function platform() {
     ports,
     asked,
     silent,
+    types,
     problems,
     meanwhile: (act: () => Promise<unknown>) => {
       duringCheck = async () => {
@@ -174,6 +176,16 @@ test('every problem of every end comes back at once', async () => {
   const broken = await checkBridge(it.ports, 'kind: Bridge\nnmae: x\n', 'li');
   expect(broken.problems.length).toBeGreaterThan(1);
 });
+
+test.each(['{"type":', '"text"', 'null', '{}'])(
+  'a column type that nobody can read (%s) is a problem',
+  async (type) => {
+    await using it = await platform();
+    it.types[0] = type;
+    const { problems } = await checkBridge(it.ports, yamlOf(), 'li');
+    expect(problems).toMatchObject([{ code: 'COLUMN_TYPE_UNREADABLE', path: 'source' }]);
+  },
+);
 
 test('two bridges may not own the same rows of one table; rows that are provably apart, or owned by nobody, are fine', async () => {
   await using it = await platform();

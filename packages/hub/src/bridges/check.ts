@@ -67,7 +67,9 @@ export async function checkEverywhere(
       ask(code, `destinations[${destinations[0]}]`, { destinations, sourceTables: tables }),
     ),
   );
-  const overlaps = ownershipProblems(definition, await otherDefinitions(store, definition.name), typesOf(tables));
+  const types = typesOf(tables);
+  problems.push(...types.problems);
+  const overlaps = ownershipProblems(definition, await otherDefinitions(store, definition.name), types.typeOf);
   if (options.createMissing === true && ![...problems, ...overlaps].some(isBlocking)) {
     const made = wanted.filter((index) => definition.destinations[index]?.dataSource === 'exchange');
     const warnings = problems.splice(0).filter(({ code }) => code !== 'TABLE_WILL_BE_MADE');
@@ -160,8 +162,33 @@ async function askNode(
 
 function typesOf(tables: readonly TableShape[]) {
   const types = new Map<string, ColumnType>();
+  const problems: Problem[] = [];
   for (const { table, columns } of tables) {
-    for (const { name, typeJson } of columns) types.set(`${table}\0${name}`, JSON.parse(typeJson) as ColumnType);
+    for (const { name, typeJson } of columns) {
+      const type = readType(typeJson);
+      if (type === undefined) problems.push(typeProblem(table, name));
+      else types.set(`${table}\0${name}`, type);
+    }
   }
-  return (table: string, column: string) => types.get(`${table}\0${column}`);
+  return { problems, typeOf: (table: string, column: string) => types.get(`${table}\0${column}`) };
+}
+
+/** The column's type as the node tells it; undefined for text that is none. */
+function readType(typeJson: string): ColumnType | undefined {
+  try {
+    const found: unknown = JSON.parse(typeJson);
+    const isType = typeof found === 'object' && found !== null && 'type' in found && typeof found.type === 'string';
+    return isType ? (found as ColumnType) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function typeProblem(table: string, column: string): Problem {
+  return {
+    code: 'COLUMN_TYPE_UNREADABLE',
+    path: 'source',
+    message: `the type of ${table}.${column} that the source tells cannot be read`,
+    hint: 'compare the versions of hub and agent: qiao node list',
+  };
 }

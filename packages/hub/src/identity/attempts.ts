@@ -40,6 +40,7 @@ export class Attempts {
 
 /** The address without its port, so that a new connection is not a new address: `ipv4:10.0.0.1:5000` gives `10.0.0.1`. */
 export function addressOf(peer: string): string {
-  const bare = peer.replace(/^ipv[46]:/, '');
-  return decodeURIComponent(bare.replace(/:\d+$/, '')).replace(/^\[|\]$/g, '');
+  // Not decoded as a whole: the zone of a link-local address follows a bare per cent sign.
+  const bare = peer.replace(/^ipv[46]:/, '').replace(/:\d+$/, '');
+  return bare.replace(/^(\[|%5B)|(\]|%5D)$/gi, '').replace('%25', '%');
 }

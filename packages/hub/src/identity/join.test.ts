@@ -222,4 +222,10 @@ test('an address is one whatever port the connection has', () => {
     '::1',
     '10.0.0.1',
   ]);
+  // The interface of a link-local address follows a bare per cent sign.
+  expect(['ipv6:%5Bfe80::1%25eth0%5D:80', 'fe80::1%eth0:80', '[fe80::1%eth0]:81'].map(addressOf)).toEqual([
+    'fe80::1%eth0',
+    'fe80::1%eth0',
+    'fe80::1%eth0',
+  ]);
 });
