@@ -13,6 +13,22 @@ export function colour(name: keyof typeof COLOURS, text: string): string {
   return isColoured ? `\u001B[${COLOURS[name]}m${text}\u001B[0m` : text;
 }
 
+// A colour of ours, or any control character (C0, DEL, C1).
+const CONTROL = new RegExp(`\\u001B\\[(?:0|${Object.values(COLOURS).join('|')})m|\\p{Cc}`, 'gu');
+
+/** Texts come from nodes as well: nothing but line ends, tabs and our colours may command the terminal. */
+function clean(text: string): string {
+  return text.replaceAll('\r\n', '\n').replace(CONTROL, (found) => {
+    if (found === '\n' || found === '\t') return found;
+    return found.length > 1 && isColoured ? found : '\uFFFD';
+  });
+}
+
+/** For a text that has one line to itself. */
+function cleanLine(text: string): string {
+  return clean(text).replace(/[\n\t]+/g, ' ');
+}
+
 export type Cell = string | number | bigint | boolean | undefined;
 
 /** Prints rows under a header; an empty list prints `none`. */
@@ -22,7 +38,7 @@ export function printTable(header: readonly string[], rows: readonly (readonly C
     return;
   }
   const table = new Table({
-    head: header.map((title) => colour('bold', title)),
+    head: header.map((title) => colour('bold', cleanLine(title))),
     chars: {
       top: '',
       'top-mid': '',
@@ -43,7 +59,7 @@ export function printTable(header: readonly string[], rows: readonly (readonly C
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
     colAligns: header.map((_title, index) => (rows.every((row) => isNumber(row[index])) ? 'right' : 'left')),
   });
-  for (const row of rows) table.push(row.map((cell) => (cell === undefined ? '' : String(cell))));
+  for (const row of rows) table.push(row.map((cell) => (cell === undefined ? '' : cleanLine(String(cell)))));
   say(table.toString().replace(/[ \t]+$/gm, ''));
 }
 
@@ -55,13 +71,13 @@ function isNumber(cell: Cell): boolean {
 export function printFacts(facts: Readonly<Record<string, Cell>>): void {
   const width = Math.max(...Object.keys(facts).map((name) => name.length));
   for (const [name, value] of Object.entries(facts)) {
-    if (value !== undefined && value !== '') say(`${colour('grey', name.padEnd(width))}  ${value}`);
+    if (value !== undefined && value !== '') say(`${colour('grey', name.padEnd(width))}  ${cleanLine(String(value))}`);
   }
 }
 
 /** One JSON document. 64-bit integers become numbers while exact and text beyond 2^53; bytes become hexadecimal text. */
 export function printJson(value: unknown): void {
-  say(JSON.stringify(value, (_key, item: unknown) => jsonItem(item), 2));
+  process.stdout.write(`${JSON.stringify(value, (_key, item: unknown) => jsonItem(item), 2)}\n`);
 }
 
 function jsonItem(item: unknown): unknown {
@@ -85,12 +101,12 @@ export function shellWord(word: string): string {
 
 /** A line of the answer. */
 export function say(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${clean(text)}\n`);
 }
 
 /** A remark beside the answer. */
 export function remark(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${clean(text)}\n`);
 }
 
 /** Every finding of a check with its fix, worst first. */
@@ -99,7 +115,7 @@ export function printProblems(problems: readonly Problem[], write: (text: string
   for (const { code, path, message, hint, warning } of ordered) {
     const mark = warning === true ? colour('yellow', 'warning') : colour('red', 'problem');
     write(
-      `${mark} ${colour('bold', code)}${path === '' ? '' : ` at ${path}`}\n  ${message}${hint === '' ? '' : `\n  ${colour('cyan', '→')} ${hint}`}`,
+      `${mark} ${colour('bold', cleanLine(code))}${path === '' ? '' : ` at ${cleanLine(path)}`}\n  ${message}${hint === '' ? '' : `\n  ${colour('cyan', '→')} ${hint}`}`,
     );
   }
 }

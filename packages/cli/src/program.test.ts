@@ -82,6 +82,16 @@ test('a command that is said to be next can be copied', () => {
   expect(shellWord("/tmp/平 台's")).toBe("'/tmp/平 台'\\''s'");
 });
 
+test('what a process of the platform writes is its user’s alone, from before the first file', async () => {
+  const umask = vi.spyOn(process, 'umask').mockReturnValue(0o022);
+  await runProgram(['bridge', 'list', '--context', join(folder, 'none')]);
+  await runProgram(['bridge', 'start', 'births', '--context', join(folder, 'none')]);
+  expect(umask).not.toHaveBeenCalled();
+  await runProgram(['--json', 'hub', 'start', '--dir', join(folder, 'none')]);
+  await runProgram(['agent', 'start', '--config', join(folder, 'agent.yaml')]);
+  expect(umask.mock.calls).toEqual([[0o077], [0o077]]);
+});
+
 test('every noun and verb that the program knows is in the completion script', async () => {
   expect(await runProgram(['completion', 'bash'])).toBe(EXIT.done);
   expect(printed.out).toMatch(/'bridge'\) words='check create deploy start stop/);

@@ -17,6 +17,9 @@ import { printError } from './output.ts';
 import { registerReconcile } from './reconcile.ts';
 import { registerWatch } from './watch.ts';
 
+const PROCESSES = new Set(['hub', 'monitor', 'agent']);
+const WRITING = new Set(['init', 'join', 'start']);
+
 /** Builds the whole command tree; runs nothing. */
 export function createProgram(): Command {
   const program = new Command('qiao')
@@ -26,6 +29,10 @@ export function createProgram(): Command {
     .option('--json', 'answer as one JSON document')
     .showHelpAfterError('Run the command with --help to see what it takes.')
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true });
+  program.hook('preAction', (_program, action) => {
+    // Keys, databases and logs are the user's alone, whoever made the directory and whatever the shell's mask is.
+    if (PROCESSES.has(action.parent?.name() ?? '') && WRITING.has(action.name())) process.umask(0o077);
+  });
   registerHub(program);
   registerMonitor(program);
   registerAgent(program);
