@@ -1,2 +1,3 @@
+export { type DirectoryLock, lockDirectory } from './lock.ts';
 export type { Migration } from './migrations.ts';
 export { openDatabase } from './open.ts';

@@ -22,7 +22,7 @@ export async function openDatabase<Schema>(
       hint: 'name a file, for example `database: hub.db`',
     });
   }
-  const database = openFile(urlOrFile);
+  const database = openFile(urlOrFile, BUSY_TIMEOUT_MS);
   try {
     // FULL: a commit that was answered survives power failure; hub and monitor answer people and nodes on the strength of it.
     database.pragma('journal_mode = WAL');
@@ -36,9 +36,10 @@ export async function openDatabase<Schema>(
   return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
 }
 
-function openFile(file: string): Sqlite.Database {
+/** Throws DATABASE_UNREADABLE. */
+export function openFile(file: string, timeout: number): Sqlite.Database {
   try {
-    return new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
+    return new Sqlite(file, { timeout });
   } catch (error) {
     throw new QiaoError(
       'DATABASE_UNREADABLE',

@@ -353,6 +353,13 @@ test('a revoked node is cut off the bus and refused a hello', async () => {
   expect(await codeOf(hello(city, false))).toMatch(/BUS_UNREACHABLE|BUS_DENIED|REQUEST_TIMED_OUT/);
 });
 
+test('a second hub on the same directory is refused and the first works on', async () => {
+  const second = startHub({ config: withoutFixedPorts(), signal: new AbortController().signal, log: silentLog() });
+  expect(await codeOf(second)).toBe('ALREADY_RUNNING');
+  using client = operator();
+  expect((await client.getBridge({ name: 'births' })).name).toBe('births');
+});
+
 test('the audit tells all of it and its chain holds', async () => {
   using client = operator();
   const entries = await Array.fromAsync(client.listAudit({ from: 0n, limit: 0n }));

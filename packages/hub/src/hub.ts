@@ -18,7 +18,7 @@ import {
   subjects,
 } from '@qiao/bus';
 import { HubServiceDefinition, JoinServiceDefinition } from '@qiao/contract/hub';
-import { openDatabase } from '@qiao/database';
+import { lockDirectory, openDatabase } from '@qiao/database';
 import { everythingMayFlow, idText, parseId, QiaoError } from '@qiao/exchange';
 import { type GrpcServer, openService, service, startGrpcServer } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
@@ -64,7 +64,7 @@ const BUS_PATIENCE_MS = 30_000;
 const FLUSH_EVERY_MS = 1_000;
 
 /**
- * Starts a hub and resolves when it answers. Throws IDENTITY_MISSING, AUTHORITY_MISSING, BUS_KEYS_MISSING, DATABASE_FOREIGN,
+ * Starts a hub and resolves when it answers. Throws ALREADY_RUNNING, IDENTITY_MISSING, AUTHORITY_MISSING, BUS_KEYS_MISSING, DATABASE_FOREIGN,
  * NATS_SERVER_MISSING, LISTEN_FAILED, and what opening the database throws; then nothing is left running.
  */
 export async function startHub(options: StartHubOptions): Promise<RunningHub> {
@@ -75,6 +75,9 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     for (const step of teardown.splice(0).reverse()) await step();
   };
   try {
+    // Before anything else: a second hub would take the first one's nats-server for a left-over and stop it.
+    const lock = lockDirectory(config.directory, 'hub');
+    teardown.push(async () => lock.release());
     const identityDirectory = join(config.directory, 'identity');
     const identity = readIdentity(identityDirectory);
     const authority = await Authority.open(identityDirectory);
