@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectBus, inboxPrefix } from '@qiao/bus';
+import { lockDirectory } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
 import { type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
@@ -36,71 +37,85 @@ export interface RunningMonitor {
 /** How often the monitor looks for what is wrong. */
 const LOOK_EVERY_MS = 1_000;
 
-/** Starts the monitor; resolves when it answers. Throws IDENTITY_MISSING, LISTEN_FAILED, what the database throws. */
+/**
+ * Starts the monitor; resolves when it answers. Throws ALREADY_RUNNING, IDENTITY_MISSING, LISTEN_FAILED, what the database
+ * throws; then nothing is left open.
+ */
 export async function startMonitor({
   config,
   signal,
   log,
   clock = systemClock,
 }: StartMonitorOptions): Promise<RunningMonitor> {
-  const identity = readIdentity(identityDirectory(config.directory));
-  const database = await openMonitorDatabase(join(config.directory, 'monitor.db'));
-  const nowMs = () => clock.nowMs();
-  const verifier = new Verifier();
-  const trust = { verifier, authority: identity.authority, nowMs };
-  const nodes = await Nodes.open({ database, hubCertificate: identity.hubCertificate, ...trust });
-  const bus = await connectBus({
-    urls: identity.natsUrls,
-    name: `monitor ${identity.nodeCode}`,
-    credentials: requireBusCredentials(identity),
-    tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
-    inboxPrefix: inboxPrefix(identity.nodeCode),
-    log,
-  });
-  const changed = createWakeup();
-  const board: BoardPorts = {
-    database,
-    nodes,
-    nowMs,
-    timeZone: identity.timeZone,
-    nodeSilentAfterMs: config.alerts.nodeSilentAfterMs,
+  const teardown: (() => Promise<void>)[] = [];
+  const takeDown = async () => {
+    for (const step of teardown.splice(0).reverse()) await step();
   };
-  const isRevoked = (caller: Caller) => nodes.isRevoked(caller);
-  const http = await startBoard(config, identity, board, isRevoked, nowMs, log);
-  const grpc = await startApi(config, identity, { ...board, clock, changed, http, isRevoked, log });
-
-  const parts = [
-    ...createIngestParts({
-      bus,
-      platformCode: identity.platformCode,
-      monitorCode: identity.nodeCode,
-      // The platform's zone is fixed when it is founded: a day of the books never moves.
-      entries: {
-        database,
-        booksDay: createBooksDay(identity.timeZone),
-        laneOf: (laneId) => nodes.lane(laneId),
-        sourceOf: (bridgeId) => nodes.bridge(bridgeId)?.sourceNodeId,
-        ...trust,
-      },
-      takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
-      takeDirectory: async (bytes) => {
-        await nodes.takeDirectory(bytes);
-        grpc.cut(isRevoked);
-        http.cut(isRevoked);
-      },
-      signer: new Signer(identity.keyPem, identity.certificate),
-      clock,
+  try {
+    const lock = lockDirectory(config.directory, 'monitor');
+    teardown.push(async () => lock.release());
+    const identity = readIdentity(identityDirectory(config.directory));
+    const database = await openMonitorDatabase(join(config.directory, 'monitor.db'));
+    teardown.push(() => database.destroy());
+    const nowMs = () => clock.nowMs();
+    const verifier = new Verifier();
+    const trust = { verifier, authority: identity.authority, nowMs };
+    const nodes = await Nodes.open({ database, hubCertificate: identity.hubCertificate, ...trust });
+    const bus = await connectBus({
+      urls: identity.natsUrls,
+      name: `monitor ${identity.nodeCode}`,
+      credentials: requireBusCredentials(identity),
+      tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+      inboxPrefix: inboxPrefix(identity.nodeCode),
       log,
-      changed,
-    }),
-    alertsPart(config, board, clock, log),
-  ];
-  const closed = supervise(parts, { signal, clock, log }).then(async () => {
-    await Promise.all([grpc.close(), http.close()]);
-    await bus.close();
-    await database.destroy();
-  });
-  return { address: grpc.address, boardAddress: http.url, closed };
+    });
+    teardown.push(() => bus.close());
+    const changed = createWakeup();
+    const board: BoardPorts = {
+      database,
+      nodes,
+      nowMs,
+      timeZone: identity.timeZone,
+      nodeSilentAfterMs: config.alerts.nodeSilentAfterMs,
+    };
+    const isRevoked = (caller: Caller) => nodes.isRevoked(caller);
+    const http = await startBoard(config, identity, board, isRevoked, nowMs, log);
+    teardown.push(() => http.close());
+    const grpc = await startApi(config, identity, { ...board, clock, changed, http, isRevoked, log });
+    teardown.push(() => grpc.close());
+
+    const parts = [
+      ...createIngestParts({
+        bus,
+        platformCode: identity.platformCode,
+        monitorCode: identity.nodeCode,
+        // The platform's zone is fixed when it is founded: a day of the books never moves.
+        entries: {
+          database,
+          booksDay: createBooksDay(identity.timeZone),
+          laneOf: (laneId) => nodes.lane(laneId),
+          sourceOf: (bridgeId) => nodes.bridge(bridgeId)?.sourceNodeId,
+          ...trust,
+        },
+        takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
+        takeDirectory: async (bytes) => {
+          await nodes.takeDirectory(bytes);
+          grpc.cut(isRevoked);
+          http.cut(isRevoked);
+        },
+        signer: new Signer(identity.keyPem, identity.certificate),
+        clock,
+        log,
+        changed,
+      }),
+      alertsPart(config, board, clock, log),
+    ];
+    const closed = supervise(parts, { signal, clock, log }).then(takeDown);
+    return { address: grpc.address, boardAddress: http.url, closed };
+  } catch (error) {
+    await takeDown();
+    throw error;
+  }
 }
 
 function requireBusCredentials(identity: NodeIdentity): { jwt: string; seed: string } {
