@@ -116,7 +116,11 @@ async function tell(): Promise<void> {
     'Every row sent has exactly one counted, signed outcome. `qiao reconcile --check` ended with 0: the books balance.',
   );
   const board = (await platform.qiao('monitor', 'board')).stdout.trim();
-  line(`The health board, for a browser on this machine: ${board}`);
+  line(
+    keep
+      ? `The health board, for a browser on this machine (the link is good once): ${board}`
+      : `The health board was at ${new URL(board).origin}; npm run demo -- --keep leaves it open and prints a link.`,
+  );
   line(`The whole story took ${Math.round((Date.now() - startedAtMs) / 1000)} s.`);
   if (keep) await playOn(platform, files);
 }
