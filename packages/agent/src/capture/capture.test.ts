@@ -1,9 +1,10 @@
 import { ServiceCondition } from '@qiao/contract/node';
+import { parseId } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { bridgeCapturePart } from './bridgeCapture.ts';
 import { createCaptureParts } from './capture.ts';
-import { BRIDGE_ID, CaptureWorld } from './captureWorld.testing.ts';
+import { BRIDGE_ID, CaptureWorld, type MemoryTable } from './captureWorld.testing.ts';
 
 const text = { type: 'text' } as const;
 
@@ -44,6 +45,19 @@ test('a table that the node does not expose is never read, and capture says so',
   const [state] = await captureUntil(world, isStuck, []);
   expect(state).toMatchObject({ condition: ServiceCondition.STUCK, code: 'EXPOSE_DENIED' });
   expect(world.packed).toBe(0);
+});
+
+test('deletes that are held show, with what to do', async () => {
+  using world = peopleWorld();
+  const table = world.tables.get('person') as MemoryTable;
+  await world.scan();
+  Object.assign(table, { lines: ['b'], refused: 1 });
+  world.captureRun = 2n;
+  const isHeld = (): boolean => world.database.captures.holding(parseId(BRIDGE_ID)).length > 0;
+  const [state] = await captureUntil(world, isHeld, [{ dataSource: 'his', table: 'person' }]);
+  expect(state).toMatchObject({ condition: ServiceCondition.RETRYING, code: 'DELETES_HELD' });
+  expect(state?.message).toContain('1 row(s) of person');
+  expect(state?.hint).not.toBe('');
 });
 
 test('no scan begins while every lane is over the budget, and one does for a destination that is bound meanwhile', async () => {

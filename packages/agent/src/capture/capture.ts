@@ -116,12 +116,13 @@ function stateOf(
   const bridgeId = parseId(bridge.bridgeId);
   const state = ports.database.captures.get(bridgeId);
   const isOn = isCaptured(desired, bridge);
-  const cause = state?.stuck ?? running?.failure;
+  const waiting = running?.failure ?? deletesHeld(ports, bridgeId);
+  const cause = state?.stuck ?? waiting;
   return {
     bridgeId,
     laneId: new Uint8Array(0),
     leg: ServiceLeg.CAPTURE,
-    condition: conditionOf(isOn, state?.stuck !== undefined, running?.failure !== undefined),
+    condition: conditionOf(isOn, state?.stuck !== undefined, waiting !== undefined),
     code: isOn ? (cause?.code ?? '') : '',
     message: isOn ? (cause?.message ?? '') : '',
     hint: isOn ? (cause?.hint ?? '') : '',
@@ -132,8 +133,23 @@ function stateOf(
   };
 }
 
-function conditionOf(isOn: boolean, isStuck: boolean, hasFailed: boolean): ServiceCondition {
+/** Rows that are gone at the source and stay at the destinations, because of rows that cannot be named. */
+function deletesHeld({ database }: CapturePorts, bridgeId: Uint8Array): RunningCapture['failure'] {
+  const tables = database.captures.holding(bridgeId);
+  if (tables.length === 0) return undefined;
+  const each = tables.map(
+    ({ name, heldDeletes, nameless }) =>
+      `${heldDeletes} row(s) of ${name} are missing, but ${nameless} row(s) without a usable key may be among them`,
+  );
+  return {
+    code: 'DELETES_HELD',
+    message: `deletes are held: ${each.join('; ')}`,
+    hint: 'mend those rows at the source, or the dictionary of the key in the bridge; a column that cannot travel: leave it out (columns:)',
+  };
+}
+
+function conditionOf(isOn: boolean, isStuck: boolean, isWaiting: boolean): ServiceCondition {
   if (!isOn) return ServiceCondition.STOPPED;
   if (isStuck) return ServiceCondition.STUCK;
-  return hasFailed ? ServiceCondition.RETRYING : ServiceCondition.RUNNING;
+  return isWaiting ? ServiceCondition.RETRYING : ServiceCondition.RUNNING;
 }

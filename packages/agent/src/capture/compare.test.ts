@@ -1,4 +1,6 @@
 import { BookEntry } from '@qiao/contract/control';
+import { Statement } from '@qiao/contract/receipt';
+import { type BridgeTable, parseId } from '@qiao/exchange';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openEpoch } from '../send/lanes.ts';
@@ -16,6 +18,17 @@ function people(lines: string[] = []): MemoryTable {
     key: ['id'],
     lines,
   };
+}
+
+/** Rows that the books call refused so far. */
+function refusedRows({ database }: CaptureWorld): bigint {
+  const entries = database.books.after(0n, 1_000).map(({ entry }) => BookEntry.decode(entry).entry);
+  const counts = entries.flatMap((entry) => {
+    if (entry?.$case === 'unpacked') return entry.value.capture;
+    if (entry?.$case !== 'statement') return [];
+    return Statement.decode(entry.value.payload).capture;
+  });
+  return counts.reduce((sum, { refused }) => sum + refused, 0n);
 }
 
 function numbered(count: number, value = 'v'): string[] {
@@ -180,6 +193,59 @@ describe('a scan', () => {
     await world.scan();
     await world.deliver();
     expect(destination.rows('person')).toHaveLength(9);
+  });
+
+  test('of a table with a row that a dictionary of another column refuses still sends its deletes', async () => {
+    using world = new CaptureWorld();
+    const table = people(['1\ta', '2\ta']);
+    const transform: BridgeTable['transform'] = [
+      { rename: { name: 'title' } },
+      { dictionary: { column: 'title', map: { a: 'A' }, otherwise: 'refuse' } },
+    ];
+    world.addTable('person', table, { transform });
+    const destination = world.addLane();
+    await world.scan();
+    table.lines = ['2\ta', '3\tunknown'];
+    await world.scan();
+    await world.deliver();
+    expect(destination.rows('person')).toEqual(['2\tA']);
+    expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([]);
+  });
+
+  test('counts a row whose key cannot be made once per content, and holds deletes until it can', async () => {
+    using world = new CaptureWorld();
+    const table: MemoryTable = {
+      columns: [
+        { name: 'id', type: text },
+        { name: 'name', type: text },
+      ],
+      key: ['id'],
+      lines: ['a\t1', 'b\t2'],
+    };
+    const map = { a: 'A', b: 'B', c: 'C' };
+    world.addTable('person', table, { transform: [{ dictionary: { column: 'id', map, otherwise: 'refuse' } }] });
+    const destination = world.addLane();
+    await world.scan();
+    const refused = async (lines: string[]): Promise<bigint> => {
+      table.lines = lines;
+      await world.scan();
+      return refusedRows(world);
+    };
+    expect(await refused(['b\t2', 'x\t3', 'y\t4'])).toBe(2n);
+    expect(await refused(['b\t2', 'x\t3', 'y\t4'])).toBe(2n);
+    expect(await refused(['b\t2', 'c\t5', 'x\tchanged', 'y\t4'])).toBe(3n);
+    expect(await refused(['b\t2', 'c\t5', 'x\tchanged'])).toBe(3n);
+    expect(await refused(['b\t2', 'c\t5', 'x\tchanged', 'y\t4'])).toBe(4n);
+    await world.deliver();
+    expect(destination.rows('person')).toEqual(['A\t1', 'B\t2', 'C\t5']);
+    const held = { name: 'person', refused: 0, nameless: 2, heldDeletes: 1 };
+    expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([held]);
+
+    expect(await refused(['b\t2', 'c\t5'])).toBe(4n);
+    await world.deliver();
+    expect(destination.rows('person')).toEqual(['B\t2', 'C\t5']);
+    expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([]);
+    expect(world.database.digests.after(1, '', 10)).toHaveLength(2);
   });
 
   test('loads anew when the key of a table changes', async () => {

@@ -17,6 +17,14 @@ const PAGE = 4_096;
 /** Hexadecimal digits of a digest: SHA-256 cut to 16 bytes. */
 const DIGEST_DIGITS = 32;
 
+/** Before the digest of a row without a usable key, in place of one: no line holds an LF, so no key begins like this. */
+const NAMELESS = '\n';
+
+/** The digest stands for a row that no key names: when it is gone, nobody knows which row is. */
+export function isNameless(key: string): boolean {
+  return key.startsWith(NAMELESS);
+}
+
 /** How a row leaves. */
 type Standing = 'row' | 'filtered' | 'refused';
 
@@ -46,8 +54,6 @@ export class TableCompare {
   #pendingKeys: Set<string> | undefined;
   /** Rows of this scan that could not be named by a key: deletes of this table cannot be told from them. */
   #nameless = 0;
-  /** Nameless rows of the chunk at hand. */
-  #skipped = 0;
 
   constructor(database: ExchangeDatabase, table: PlannedTable, tableId: number, output: ScanOutput) {
     this.#database = database;
@@ -64,10 +70,8 @@ export class TableCompare {
   /** Takes whole lines; returns how many. Synchronous: the caller flushes between chunks. */
   take(lines: Buffer): number {
     const batch = this.#table.transform.isIdentity ? this.#untouched(lines) : this.#transformed(lines);
-    const rows = batch.keys.length + this.#skipped;
-    this.#skipped = 0;
     this.#compare(batch);
-    return rows;
+    return batch.keys.length;
   }
 
   /** The digests of a flush are on disk now. */
@@ -102,23 +106,22 @@ export class TableCompare {
 
   #transformed(lines: Buffer): Batch {
     const batch = new Batch();
-    const { keys, transform, name } = this.#table;
+    const { keys, transform } = this.#table;
     for (let start = 0; start < lines.length; ) {
       const end = endOfLine(lines, start);
       const result = transform.apply(lines, start, end);
       if (result.kind === 'row') {
         const { line } = result;
         batch.add(keys.encode(line, 0, line.length - 1), digestOf(line), line, 'row');
-      } else if (result.keyLine === undefined) {
-        this.#nameless += 1;
-        this.#skipped += 1;
-        this.#output.kept(name, 'insert', result.kind, false);
       } else {
-        const { keyLine } = result;
+        const { kind, keyLine } = result;
+        const line = lines.subarray(start, end + 1);
         // A mark in front: the same bytes would have another digest as a row that travels.
-        const mark = result.kind === 'filtered' ? 'F' : 'R';
-        const digest = mark + digestOf(lines.subarray(start, end + 1)).slice(1);
-        batch.add(keys.encode(keyLine, 0, keyLine.length - 1), digest, keyLine, result.kind);
+        const digest = (kind === 'filtered' ? 'F' : 'R') + digestOf(line).slice(1);
+        if (keyLine === undefined) {
+          this.#nameless += 1;
+          batch.add(NAMELESS + digest, digest, line, kind);
+        } else batch.add(keys.encode(keyLine, 0, keyLine.length - 1), digest, keyLine, kind);
       }
       start = end + 1;
     }

@@ -8,7 +8,7 @@ import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable } from '../exchange-database/index.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
-import { TableCompare } from './compare.ts';
+import { isNameless, TableCompare } from './compare.ts';
 import { ScanOutput } from './output.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
@@ -40,8 +40,10 @@ interface ScannedTable {
   readonly held: CaptureTable;
   /** Rows the adapter could not carry. */
   refused: number;
-  /** Rows without a usable key, here or at the adapter: no delete may be concluded. */
-  hasNameless: boolean;
+  /** Rows without a usable key, here or at the adapter: with any, no delete may be concluded. */
+  nameless: number;
+  /** Deletes that were not concluded. */
+  heldDeletes: number;
 }
 
 /** Runs one scan. Throws what the source, a transform or the outbox threw; what was packed before stays packed. */
@@ -58,7 +60,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const scanned = tables.map((table): ScannedTable => {
     const found = held.get(table.name) as CaptureTable;
     database.digests.clearUnseen(found.id);
-    return { table, held: found, refused: 0, hasNameless: false };
+    return { table, held: found, refused: 0, nameless: 0, heldDeletes: 0 };
   });
 
   let rows = 0;
@@ -75,7 +77,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   }
   await output.flush({
     finish() {
-      for (const { held: table, refused } of scanned) database.captures.setRefused(table.id, refused);
+      for (const { held: table, ...found } of scanned) database.captures.setFound(table.id, found);
       database.captures.finishScan(bridgeId, scan, work.runNumber, ports.clock.nowMs());
     },
   });
@@ -108,11 +110,11 @@ async function scanTable(
   }
   await compare.finish();
   stopIf(work.signal);
-  one.hasNameless = one.refused > 0 || compare.nameless > 0;
+  one.nameless = one.refused + compare.nameless;
   // Rows the adapter refuses come again in each scan: only more of them than last time are new in the books.
-  if (one.refused > 0) {
-    const more = one.refused - one.held.refused;
-    if (more > 0) output.kept(one.table.name, 'insert', 'refused', true, more);
+  const more = one.refused - one.held.refused;
+  if (more > 0) output.kept(one.table.name, 'insert', 'refused', true, more);
+  if (one.refused > 0 && more !== 0) {
     ports.log.warn(
       { bridge: work.bridge.name, table: one.table.name, refusedRows: one.refused },
       'some rows could not be carried exactly and were left out',
@@ -139,8 +141,8 @@ function guardedTables(
 ): { tables: ReadonlySet<string>; error: QiaoError | undefined } {
   const guard = work.bridge.definition.deleteGuard;
   const over: { name: string; rows: number; of: number }[] = [];
-  for (const { table, held, hasNameless } of scanned) {
-    if (hasNameless || !output.isStreaming) continue;
+  for (const { table, held, nameless } of scanned) {
+    if (nameless > 0 || !output.isStreaming) continue;
     const rows = ports.database.digests.countUnseenSent(held.id);
     const of = held.digestCount;
     if (rows > guard.rows && rows > guard.share * of) over.push({ name: table.name, rows, of });
@@ -163,21 +165,23 @@ function guardedTables(
 async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTable, output: ScanOutput): Promise<void> {
   const { database } = ports;
   const { table, held } = one;
-  if (one.hasNameless) {
-    const unseen = database.digests.countUnseenSent(held.id);
-    if (unseen > 0) {
+  if (one.nameless > 0) {
+    one.heldDeletes = database.digests.countUnseenSent(held.id);
+    if (one.heldDeletes > 0 && one.heldDeletes !== held.heldDeletes) {
       ports.log.warn(
-        { bridge: work.bridge.name, table: table.name, unseenRows: unseen },
+        { bridge: work.bridge.name, table: table.name, unseenRows: one.heldDeletes },
         'deletes held: rows without a usable value may be among the missing',
       );
     }
-    return;
   }
   for (let after = ''; ; ) {
     const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
     for (const [key, sent] of page) {
+      const isNamed = !isNameless(key);
+      if (isNamed && one.nameless > 0) continue;
       if (sent === 1) output.change(table.layout, 'delete', table.keys.decode(key));
-      else output.kept(table.name, 'delete', 'filtered', true);
+      // Nobody knows whether a nameless one was mended, changed or deleted: what it is now was counted where it was met.
+      else if (isNamed) output.kept(table.name, 'delete', 'filtered', true);
       output.remove(held.id, key);
       if (output.isFull) {
         await output.flush();

@@ -26,6 +26,17 @@ export interface CaptureTable {
   readonly digestCount: number;
   /** Rows the adapter could not carry in the last scan. */
   readonly refused: number;
+  /** Deletes that the last scan held. */
+  readonly heldDeletes: number;
+}
+
+/** What a finished scan found at a table. */
+export interface TableFindings {
+  /** Rows the adapter could not carry. */
+  readonly refused: number;
+  /** Rows without a usable key, those included: while there are any, no row may be called deleted. */
+  readonly nameless: number;
+  readonly heldDeletes: number;
 }
 
 interface CaptureRow extends StuckColumns {
@@ -46,12 +57,15 @@ const STICK = `INSERT INTO capture (bridge, version, run_number, stuck_code, stu
  VALUES (@bridge, @version, @run, @code, @message, @hint)
  ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, run_number = max(run_number, excluded.run_number),
  stuck_code = excluded.stuck_code, stuck_message = excluded.stuck_message, stuck_hint = excluded.stuck_hint`;
-const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused
+const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused,
+ held_deletes AS heldDeletes
  FROM capture_table WHERE bridge = ? AND name = ?`;
 const ADD_TABLE = 'INSERT INTO capture_table (bridge, name, layout, key_layout) VALUES (?, ?, ?, ?) RETURNING id';
 const SET_LAYOUT = 'UPDATE capture_table SET layout = ?, key_layout = ? WHERE id = ?';
 const COUNT_DIGESTS = 'UPDATE capture_table SET digest_count = digest_count + ? WHERE id = ?';
-const SET_REFUSED = 'UPDATE capture_table SET refused = ? WHERE id = ?';
+const SET_FOUND = 'UPDATE capture_table SET refused = ?, nameless = ?, held_deletes = ? WHERE id = ?';
+const HOLDING = `SELECT name, refused, nameless, held_deletes AS heldDeletes FROM capture_table
+ WHERE bridge = ? AND held_deletes > 0 ORDER BY name`;
 const TABLES = 'SELECT id, name FROM capture_table WHERE bridge = ?';
 const REMOVE_TABLE = 'DELETE FROM capture_table WHERE id = ?';
 const REMOVE = 'DELETE FROM capture WHERE bridge = ?';
@@ -65,7 +79,8 @@ export class CaptureStore {
   readonly #addTable: Statement<[Uint8Array, string, string, string], number>;
   readonly #setLayout: Statement<[string, string, number]>;
   readonly #countDigests: Statement<[number, number]>;
-  readonly #setRefused: Statement<[number, number]>;
+  readonly #setFound: Statement<[number, number, number, number]>;
+  readonly #holding: Statement<[Uint8Array], TableFindings & { name: string }>;
   readonly #tables: Statement<[Uint8Array], { id: number; name: string }>;
   readonly #removeTable: Statement<[number]>;
   readonly #remove: Statement<[Uint8Array]>;
@@ -79,7 +94,8 @@ export class CaptureStore {
     this.#addTable = sqlite.prepare<[Uint8Array, string, string, string], number>(ADD_TABLE).pluck();
     this.#setLayout = sqlite.prepare(SET_LAYOUT);
     this.#countDigests = sqlite.prepare(COUNT_DIGESTS);
-    this.#setRefused = sqlite.prepare(SET_REFUSED);
+    this.#setFound = sqlite.prepare(SET_FOUND);
+    this.#holding = sqlite.prepare(HOLDING);
     this.#tables = sqlite.prepare(TABLES);
     this.#removeTable = sqlite.prepare(REMOVE_TABLE);
     this.#remove = sqlite.prepare(REMOVE);
@@ -120,7 +136,7 @@ export class CaptureStore {
 
   addTable(bridge: Uint8Array, name: string, layout: string, keyLayout: string): CaptureTable {
     const id = this.#addTable.get(bridge, name, layout, keyLayout) as number;
-    return { id, layout, keyLayout, digestCount: 0, refused: 0 };
+    return { id, layout, keyLayout, digestCount: 0, refused: 0, heldDeletes: 0 };
   }
 
   setLayout(tableId: number, layout: string, keyLayout: string): void {
@@ -132,8 +148,13 @@ export class CaptureStore {
     if (difference !== 0) this.#countDigests.run(difference, tableId);
   }
 
-  setRefused(tableId: number, rows: number): void {
-    this.#setRefused.run(rows, tableId);
+  setFound(tableId: number, { refused, nameless, heldDeletes }: TableFindings): void {
+    this.#setFound.run(refused, nameless, heldDeletes, tableId);
+  }
+
+  /** Tables whose deletes the last scan held. */
+  holding(bridge: Uint8Array): (TableFindings & { name: string })[] {
+    return this.#holding.all(bridge);
   }
 
   tables(bridge: Uint8Array): { id: number; name: string }[] {

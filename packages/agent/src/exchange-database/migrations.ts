@@ -261,4 +261,12 @@ ALTER TABLE lane_in ADD COLUMN owed_nonce BLOB NOT NULL DEFAULT x'';
 ALTER TABLE lane_in ADD COLUMN owed_sequence INTEGER NOT NULL DEFAULT -1;
 `,
   },
+  {
+    id: '0003-held-deletes',
+    sql: `
+-- Of the last scan: rows without a usable key, and the deletes that were not concluded because of them.
+ALTER TABLE capture_table ADD COLUMN nameless INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE capture_table ADD COLUMN held_deletes INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

@@ -42,9 +42,10 @@ export function tableTransform(
   let keyOnly: CompiledTransform | undefined;
 
   const keyLineOf = (fields: (string | null)[]): Buffer | undefined => {
-    // The same transforms without filter and checks: what is left to refuse is the key itself.
+    // Without filter, checks and what changes other columns: what is left to refuse is the key itself.
     const { where: _where, ...open } = table;
-    keyOnly ??= compileTransform({ ...open, checks: [] }, columns, primaryKey);
+    const transform = keySteps(table, table.key ?? primaryKey);
+    keyOnly ??= compileTransform({ ...open, transform, checks: [] }, columns, primaryKey);
     const row = keyOnly.apply(fields);
     return row.kind === 'row' ? Buffer.from(`${joinRow(row.fields.slice(0, layout.keyColumns))}\n`) : undefined;
   };
@@ -71,4 +72,16 @@ export function tableTransform(
       }
     },
   };
+}
+
+/** The renames, and those dictionaries and masks that change the key. */
+function keySteps({ transform }: BridgeTable, key: readonly string[]): BridgeTable['transform'] {
+  let names = [...key];
+  return transform.filter((step) => {
+    if ('rename' in step) {
+      names = names.map((name) => (Object.hasOwn(step.rename, name) ? (step.rename[name] as string) : name));
+      return true;
+    }
+    return names.includes(('mask' in step ? step.mask : step.dictionary).column);
+  });
 }
