@@ -1,6 +1,8 @@
 // The hub whole: founded in a temporary directory, with its real nats-server, spoken to over real sockets.
 
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bus, connectBus, consumers, createBusUserKey, inboxPrefix, streams, subjects } from '@qiao/bus';
@@ -18,7 +20,7 @@ import {
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError } from '@qiao/exchange';
 import { callJoin, createGrpcClient, fetchAuthority } from '@qiao/rpc';
-import { silentLog } from '@qiao/runtime';
+import { type Clock, silentLog, systemClock } from '@qiao/runtime';
 import { createKeyAndCsr, joinPlatform, readToken, Signer, toPem, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { initHub, type RunningHub, readHubConfig, startHub, verifyAudit } from './index.ts';
@@ -388,6 +390,7 @@ test('a hub that starts again is the same hub: its lanes, numbers and revocation
   const { lanes } = await before.getBridge({ name: 'births' });
   stop.abort();
   await hub.closed;
+  await failHalfWay();
   const again = new AbortController();
   const restarted = await startHub({ config: withoutFixedPorts(), signal: again.signal, log: silentLog() });
   hub = { ...restarted, closed: restarted.closed };
@@ -400,3 +403,27 @@ test('a hub that starts again is the same hub: its lanes, numbers and revocation
     await restarted.closed;
   }
 });
+
+/** A start whose port is taken leaves no timer behind that keeps the process alive. */
+async function failHalfWay(): Promise<void> {
+  const blocker = createServer().listen(0, '127.0.0.1');
+  await once(blocker, 'listening');
+  const { port } = blocker.address() as AddressInfo;
+  let sleeping = 0;
+  const clock: Clock = {
+    nowMs: () => systemClock.nowMs(),
+    async sleep(ms, signal) {
+      sleeping += 1;
+      await systemClock.sleep(ms, signal);
+      sleeping -= 1;
+    },
+  };
+  const config = { ...withoutFixedPorts(), listen: `127.0.0.1:${port}` };
+  try {
+    const failed = startHub({ config, signal: new AbortController().signal, log: silentLog(), clock });
+    expect(await codeOf(failed)).toBe('LISTEN_FAILED');
+    await expect.poll(() => sleeping).toBe(0);
+  } finally {
+    blocker.close();
+  }
+}

@@ -110,7 +110,7 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
       stop.abort();
       await parts;
     });
-    await Promise.race([hub.busReady, clock.sleep(BUS_PATIENCE_MS, signal)]);
+    await Promise.race([hub.busReady, clock.sleep(BUS_PATIENCE_MS, AbortSignal.any([signal, stop.signal]))]);
     const grpc = await startGrpcServer({
       listen: config.listen,
       tls: { cert: toPem(identity.certificate, 'CERTIFICATE'), key: identity.keyPem, ca: authorityPem },
