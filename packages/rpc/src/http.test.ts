@@ -115,6 +115,7 @@ test('nothing is answered without a session: no file, no call', async () => {
   const statuses = [];
   for (const path of ['/', '/board.js', '/nothing']) statuses.push((await ask(w.server, path)).status);
   expect(statuses).toEqual([401, 401, 401]);
+  expect((await ask(w.server, '/')).body).toContain('<code>qiao monitor board</code>');
   const call = await ask(w.server, '/api/qiao.v1.MonitorService/GetBoard', {
     method: 'POST',
     headers: JSON_TYPE,

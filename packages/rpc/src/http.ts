@@ -176,7 +176,7 @@ class Door {
     const cookie = this.sessions.exchange(ticket);
     // A used link opened again in the browser that used it leads on as before.
     if (!cookie && !this.sessions.callerOf(request.headers.cookie)) {
-      answerPage(response, 401, '链接已失效 · This link was used or is too old', 'qiao watch --board');
+      answerPage(response, 401, '链接已失效 · This link was used or is too old', 'qiao monitor board');
       return;
     }
     // A page that leads on, not a redirect: after a click on another site's page, browsers keep a strict cookie back from the
@@ -245,12 +245,12 @@ function refuseStranger(path: string, response: ServerResponse): void {
     answerProblem(
       response,
       new QiaoError('SESSION_REQUIRED', 'the session is missing or has ended', {
-        hint: 'qiao watch --board  # opens a new link',
+        hint: 'qiao monitor board  # opens a new link',
       }),
     );
     return;
   }
-  answerPage(response, 401, '请用一次性链接打开 · Open this page with a one-time link', 'qiao watch --board');
+  answerPage(response, 401, '请用一次性链接打开 · Open this page with a one-time link', 'qiao monitor board');
 }
 
 function answerPage(response: ServerResponse, status: number, title: string, command: string): void {

@@ -1,7 +1,14 @@
 import { ProblemsError, QiaoError } from '@qiao/exchange';
-import { Metadata, Status } from 'nice-grpc-common';
+import { ClientError, Metadata, Status } from 'nice-grpc-common';
 import { expect, test } from 'vitest';
-import { httpStatusOf, PROBLEM_TRAILER, presentable, statusOf, toServerError } from './problemStatus.ts';
+import {
+  fromClientError,
+  httpStatusOf,
+  PROBLEM_TRAILER,
+  presentable,
+  statusOf,
+  toServerError,
+} from './problemStatus.ts';
 
 test('a code’s shape decides the status, else its fate', () => {
   const table: [QiaoError, Status, number][] = [
@@ -38,4 +45,12 @@ test('an error that is not ours shows nothing but a reference', () => {
   expect(shown.message).toContain('ref-1');
   expect(shown.message).not.toContain('row content');
   expect(reported).toEqual(['ref-1', cause]);
+});
+
+test('a server that does not answer is told without what the library left empty', () => {
+  const why = 'No connection established. Last error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ';
+  const { message } = fromClientError(new ClientError('/x', Status.UNAVAILABLE, why), undefined, 'hub:7400');
+  expect(message).toBe(
+    'hub:7400 does not answer: No connection established. Last error: connect ECONNREFUSED 127.0.0.1:1.',
+  );
 });

@@ -109,11 +109,16 @@ export function fromClientError(error: ClientError, trailer: Metadata | undefine
   if (problem) return new QiaoError(problem.code, problem.message, { hint: problem.hint, fate, cause: error });
   switch (error.code) {
     case Status.UNAVAILABLE:
-      return new QiaoError('SERVER_UNREACHABLE', `${address} does not answer: ${shorten(error.details, 300)}`, {
-        hint: 'check that the service runs and that the network opening is granted',
-        fate,
-        cause: error,
-      });
+      // grpc-js ends with this label even when it has nothing to say under it.
+      return new QiaoError(
+        'SERVER_UNREACHABLE',
+        `${address} does not answer: ${shorten(error.details.replace(/ *Resolution note: *$/, ''), 300)}`,
+        {
+          hint: 'check that the service runs and that the network opening is granted',
+          fate,
+          cause: error,
+        },
+      );
     case Status.UNIMPLEMENTED:
       return new QiaoError('CALL_NOT_SERVED', `${address} does not serve ${error.path}`, {
         hint: 'compare versions: qiao --version at both ends',
