@@ -323,6 +323,21 @@ test('a destination is bound while another is silent, and unbound while it is go
   expect(actions).toEqual(['bridge.create', 'bridge.deploy', 'bridge.bind', 'bridge.unbind']);
 });
 
+test('a node that holds every destination of a bridge is not unbound, and is not called its only destination', async () => {
+  await using it = await platform();
+  const two = [
+    ['civil', 'exchange', 'to: a, ownership: whole'],
+    ['civil', 'archive', 'to: b, ownership: whole'],
+  ] as const;
+  await createBridge(it.ports, yamlOf({ destinations: two }), 'li');
+  await deployBridge(it.ports, 'births', DEPLOY, 'li');
+  await expect(unbindDestination(it.ports, 'births', 'civil', 'li')).rejects.toMatchObject({
+    code: 'LAST_DESTINATION',
+    message: expect.stringContaining('all 2 destinations of "births" are at "civil"'),
+    hint: expect.stringContaining('qiao bridge deploy births'),
+  });
+});
+
 test('binding before the first deploy only edits the file', async () => {
   await using it = await platform();
   const { id } = await createBridge(it.ports, yamlOf(), 'li');

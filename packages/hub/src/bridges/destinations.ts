@@ -34,8 +34,13 @@ export function withoutDestination(yaml: string, name: string, nodeCode: string)
     });
   }
   if (left === 0) {
-    throw new QiaoError('LAST_DESTINATION', `"${nodeCode}" is the only destination of "${name}"`, {
-      hint: `qiao bridge retire ${name}  # or stop it`,
+    if (nodes.length === 1) {
+      throw new QiaoError('LAST_DESTINATION', `"${nodeCode}" is the only destination of "${name}"`, {
+        hint: `qiao bridge retire ${name}  # or stop it`,
+      });
+    }
+    throw new QiaoError('LAST_DESTINATION', `all ${nodes.length} destinations of "${name}" are at "${nodeCode}"`, {
+      hint: `qiao bridge deploy ${name} --file FILE  # a version without the one that ends; or retire the bridge`,
     });
   }
   for (let index = nodes.length - 1; index >= 0; index -= 1) {

@@ -7,7 +7,7 @@ import { CODE, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
 import { makeToken } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRoleName, NodeRow } from '../hub-database.ts';
-import { ensureDepartment, findNode, insertNode } from '../registry/nodes.ts';
+import { ensureDepartment, findNode, insertNode, isTitle } from '../registry/nodes.ts';
 import { storeToken } from '../registry/tokens.ts';
 import type { IdentityPorts } from './identity.ts';
 
@@ -162,7 +162,7 @@ async function reinvite(store: HubDatabase, node: NodeRow, title: string, depart
     .set({
       status: node.status === 'joined' ? 'joined' : 'invited',
       department_code: departmentCode,
-      ...(title === '' ? {} : { title }),
+      ...(isTitle(title, node.code) ? { title } : {}),
     })
     .where('id', '=', node.id)
     .execute();

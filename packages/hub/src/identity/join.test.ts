@@ -177,6 +177,17 @@ test('a revoked node loses its certificate and its bus user at once, and joins a
   expect(await isCertificateGood(world.store, before.fingerprint ?? '')).toBe(false);
 });
 
+test('an invitation that says no titles leaves those that are known', async () => {
+  await using world = await TestWorld.create();
+  const { ports } = identityOf(world);
+  await invite(ports, { ...INVITATION, nodeTitle: '卫健前置机' }, 'operator:li');
+  await invite(ports, { ...INVITATION, nodeTitle: '', departmentTitle: '' }, 'operator:li');
+  // What the command line sends for titles that were left out.
+  await invite(ports, { ...INVITATION, nodeTitle: 'health', departmentTitle: 'health' }, 'operator:li');
+  const { title, department_title } = await getNode(world.store, 'health');
+  expect([title, department_title]).toEqual(['卫健前置机', '卫生健康委员会']);
+});
+
 test('revoking holds although the bus is away, and a joined node without streams is no failure', async () => {
   await using world = await TestWorld.create();
   const { ports, bus } = identityOf(world);

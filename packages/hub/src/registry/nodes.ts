@@ -18,13 +18,18 @@ export interface NodeWithDepartment extends NodeRow {
   readonly department_title: string;
 }
 
+/** Whoever was not told a title says nothing or the code: neither replaces a title that is known. */
+export function isTitle(title: string, code: string): boolean {
+  return title !== '' && title !== code;
+}
+
 /** Makes the department, or gives it a new title when one is said. */
 export async function ensureDepartment(store: HubDatabase, code: string, title: string): Promise<void> {
   await store
     .insertInto('departments')
     .values({ code, title: title === '' ? code : title })
     .onConflict((conflict) =>
-      title === '' ? conflict.column('code').doNothing() : conflict.column('code').doUpdateSet({ title }),
+      isTitle(title, code) ? conflict.column('code').doUpdateSet({ title }) : conflict.column('code').doNothing(),
     )
     .execute();
 }
