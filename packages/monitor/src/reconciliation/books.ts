@@ -19,6 +19,7 @@ import {
 } from '@qiao/exchange';
 import type { Nodes } from '../ingest/nodes.ts';
 import type { DeliveryState, MonitorDatabase } from '../monitorDatabase.ts';
+import { isDay } from './day.ts';
 
 export interface BooksPorts {
   readonly database: MonitorDatabase;
@@ -29,7 +30,6 @@ export interface BooksPorts {
 }
 
 const OPEN: ReadonlySet<string> = new Set<Outcome>(['quarantined', 'held']);
-const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
 interface TallyRow {
   readonly owner_id: string;
@@ -50,7 +50,11 @@ interface Late {
 /** The books for a request. Throws DAY_INVALID, BRIDGE_UNKNOWN. */
 export async function readBooks(ports: BooksPorts, request: ReconcileRequest): Promise<ReconcileResponse> {
   for (const day of [request.fromDay, request.toDay]) {
-    if (day !== '' && !DAY.test(day)) throw new QiaoError('DAY_INVALID', `found day ${day}, expected YYYY-MM-DD`);
+    if (day !== '' && !isDay(day)) {
+      throw new QiaoError('DAY_INVALID', `found day ${JSON.stringify(day)}, expected YYYY-MM-DD`, {
+        hint: 'write a day of the calendar, such as 2026-01-31',
+      });
+    }
   }
   const bridges = (ports.nodes.directory?.bridges ?? []).filter(
     ({ name }) => request.bridge === '' || name === request.bridge,
