@@ -93,39 +93,84 @@ function hintFor(issue: Issue, path: Path, found: unknown): string {
   ) {
     return `Write it in quotes: "${String(found)}".`;
   }
-  const near =
-    issue.code === 'invalid_value' && typeof found === 'string' ? didYouMean(found, issue.values.map(String)) : '';
+  const known =
+    issue.code === 'invalid_value' ? issue.values.map(String) : issue.code === 'invalid_union' ? optionsOf(issue) : [];
+  const near = known.length > 0 && typeof found === 'string' ? didYouMean(found, known) : '';
   return near === '' ? 'Write what is expected there.' : near;
 }
 
+/** What follows "expected": in the words of the rule, else in ours, never in zod's. */
 function expectedText(issue: Issue): string {
+  if (hasOwnMessage(issue)) return issue.message.replace(/^expected /, '');
   switch (issue.code) {
     case 'invalid_type':
-      return hasOwnMessage(issue) ? issue.message : (TYPE_NAMES[issue.expected] ?? issue.expected);
+      return TYPE_NAMES[issue.expected] ?? issue.expected;
     case 'invalid_value':
-      return issue.values
-        .map(String)
-        .join(', ')
-        .replace(/, ([^,]*)$/, ' or $1');
+      return either(issue.values.map(String));
     case 'invalid_key':
-      return issue.issues[0]?.message ?? 'another key';
-    case 'unrecognized_keys':
+      return issue.issues[0] === undefined ? 'another key' : expectedText(issue.issues[0]);
     case 'invalid_union':
-    case 'invalid_element':
-    case 'invalid_format':
-    case 'not_multiple_of':
-    case 'too_big':
+      return unionText(issue);
     case 'too_small':
+      return tooSmallText(issue);
+    case 'too_big':
+      return tooBigText(issue);
+    case 'not_multiple_of':
+      return `a multiple of ${issue.divisor}`;
+    case 'invalid_format':
+      return formatText(issue);
+    case 'unrecognized_keys':
+    case 'invalid_element':
     case 'custom':
-      return issue.message;
+      return 'another value';
     default:
       return issue satisfies never;
   }
 }
 
+function either(texts: readonly string[]): string {
+  const last = texts.at(-1) ?? '';
+  return texts.length < 2 ? last : `${texts.slice(0, -1).join(', ')} or ${last}`;
+}
+
+function unionText(issue: z.core.$ZodIssueInvalidUnion): string {
+  const options = optionsOf(issue);
+  if (options.length > 0) return either(options);
+  const branches = issue.errors.flatMap((branch) => branch.slice(0, 1).map(expectedText));
+  return branches.length === 0 ? 'another value' : either([...new Set(branches)]);
+}
+
+/** The kinds there are, where one key of a mapping tells its kind. */
+function optionsOf(issue: z.core.$ZodIssueInvalidUnion): string[] {
+  return 'options' in issue ? (issue.options ?? []).map(String) : [];
+}
+
+function tooSmallText({ origin, minimum, inclusive }: z.core.$ZodIssueTooSmall): string {
+  const unit = unitOf(origin, minimum);
+  return inclusive === false ? `more than ${minimum}${unit}` : `${minimum}${unit} or more`;
+}
+
+function tooBigText({ origin, maximum, inclusive }: z.core.$ZodIssueTooBig): string {
+  const unit = unitOf(origin, maximum);
+  if (inclusive === false) return `less than ${maximum}${unit}`;
+  return unit === '' ? `${maximum} or less` : `at most ${maximum}${unit}`;
+}
+
+function unitOf(origin: string, count: number | bigint): string {
+  if (origin === 'string') return count === 1 ? ' character' : ' characters';
+  if (origin === 'array' || origin === 'set' || origin === 'map') return count === 1 ? ' entry' : ' entries';
+  return '';
+}
+
+function formatText(issue: z.core.$ZodIssueInvalidStringFormat): string {
+  if ('prefix' in issue) return `text that starts with ${String(issue.prefix)}`;
+  if (issue.format === 'regex') return `text that matches ${issue.pattern ?? ''}`;
+  return `text of the form ${issue.format}`;
+}
+
 /** The rule says itself what it expects; zod's own sentences all begin alike. */
 function hasOwnMessage(issue: Issue): boolean {
-  return !issue.message.startsWith('Invalid ');
+  return !/^(Invalid |Too (small|big): )/.test(issue.message);
 }
 
 const TYPE_NAMES: Readonly<Record<string, string>> = {
