@@ -80,6 +80,7 @@ test('a server that dies rejects the run as transient, with a reason', async () 
       code: 'NATS_SERVER_ENDED',
       fate: 'transient',
       message: expect.stringMatching(/address already in use|bind/),
+      hint: `choose another bus.listen in hub.yaml, or stop what holds 127.0.0.1:${port}`,
     });
   } finally {
     blocker.close();

@@ -101,7 +101,9 @@ export function natsServerPart(options: NatsServerOptions): NatsServerPart {
       if (reason !== undefined && !signal.aborted) {
         throw new QiaoError('NATS_SERVER_ENDED', `nats-server ended by itself: ${reason}`, {
           fate: 'transient',
-          hint: `nats-server -c ${configFile}`,
+          hint: /address already in use/.test(reason)
+            ? `choose another bus.listen in hub.yaml, or stop what holds ${listen.host}:${port}`
+            : `nats-server -c ${configFile}`,
         });
       }
     } finally {
