@@ -37,7 +37,7 @@ import { createTrust } from './control/trust.ts';
 import { makeExchangeTables } from './data-sources/exchange-tables.ts';
 import { createDataSources } from './data-sources/registry.ts';
 import { dataSourceConfigs, exchangeDatabaseFile, permissionsOf, settingsProblems } from './data-sources/settings.ts';
-import { openExchangeDatabase } from './exchange-database/index.ts';
+import { lockDirectory, openExchangeDatabase } from './exchange-database/index.ts';
 import { heartbeatPart } from './heartbeat/heartbeat.ts';
 import { dataSourceProbes } from './heartbeat/probes.ts';
 import { identityDirectory } from './join/join.ts';
@@ -58,7 +58,7 @@ const CHECKPOINT_EVERY_MS = 60_000;
 
 /**
  * Runs the agent until the signal aborts. Rejects at once for what no waiting mends: IDENTITY_MISSING, CONFIG_INVALID,
- * EXCHANGE_DATABASE_LOCKED, SECRET_MISSING. A hub or bus that is away is waited for; capture goes on meanwhile.
+ * ALREADY_RUNNING, EXCHANGE_DATABASE_LOCKED, SECRET_MISSING. A hub or bus that is away is waited for; capture goes on meanwhile.
  */
 export async function startAgent({ config, signal, log, clock = systemClock }: StartAgentOptions): Promise<void> {
   const problems = settingsProblems(config);
@@ -66,6 +66,21 @@ export async function startAgent({ config, signal, log, clock = systemClock }: S
   const identity = readIdentity(identityDirectory(config));
   requireOwnIdentity(identity, config);
   mkdirSync(config.directory, { recursive: true, mode: 0o700 });
+  const lock = lockDirectory(config.directory);
+  try {
+    await runAgent({ config, identity, signal, log, clock });
+  } finally {
+    lock.release();
+  }
+}
+
+async function runAgent({
+  config,
+  identity,
+  signal,
+  log,
+  clock,
+}: Required<StartAgentOptions> & { readonly identity: NodeIdentity }): Promise<void> {
   if (config.exchange === undefined) makeExchangeTables(config);
   const database = openExchangeDatabase(exchangeDatabaseFile(config), { nowMs: () => clock.nowMs() });
   const sources = createDataSources(dataSourceConfigs(config));

@@ -10,6 +10,7 @@ export {
   type NewDelivery,
 } from './deliveriesOut.ts';
 export { type DigestChange, type DigestRow } from './digests.ts';
+export { type DirectoryLock, lockDirectory } from './directoryLock.ts';
 export { type InboxDelivery, type Received, type ReceivedPart } from './inbox.ts';
 export type { LanePlace, StuckReason } from './lanePlace.ts';
 export * from './lanesIn.ts';

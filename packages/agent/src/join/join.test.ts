@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
+import { silentLog } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, makeToken, newSecret, readIdentity } from '@qiao/security';
 import { expect, test } from 'vitest';
+import { startAgent } from '../agent.ts';
 import { readAgentStatus } from '../commands/status.ts';
 import { agentConfigSchema } from '../config.ts';
-import { openExchangeDatabase } from '../exchange-database/index.ts';
+import { lockDirectory, openExchangeDatabase } from '../exchange-database/index.ts';
 import { joinAgent } from './join.ts';
 import { preflight } from './preflight.ts';
 
@@ -109,6 +111,17 @@ test('status is read from the files, before and after the first start', async ()
   expect(running.exchangeDatabase).toMatchObject({ lanes: [], books: { last: 0 }, quarantinedRows: 0 });
   database.close();
   expect(readAgentStatus(hub.config).exchangeDatabase?.databaseId).toBe(running.exchangeDatabase?.databaseId);
+});
+
+test('a second start in the same directory is refused, and status can still be read', async () => {
+  using hub = await Hub.create();
+  await joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
+  const lock = lockDirectory(hub.config.directory);
+  await expect(startAgent({ config: hub.config, signal: AbortSignal.abort(), log: silentLog() })).rejects.toMatchObject(
+    { code: 'ALREADY_RUNNING' },
+  );
+  expect(readAgentStatus(hub.config)).toMatchObject({ node: 'health' });
+  lock.release();
 });
 
 test('preflight reports every finding at once, each with what to do', async () => {
