@@ -71,3 +71,20 @@ test('a wait ends when it is aborted', async () => {
   stop.abort();
   await waiting;
 });
+
+test('what everything else waits for names its longest pause', async () => {
+  const clock = quickClock();
+  const stop = new AbortController();
+  let runs = 0;
+  const bus = {
+    name: 'bus',
+    mostPauseMs: 300,
+    run: async () => {
+      runs += 1;
+      if (runs === 12) stop.abort();
+      throw new Error('no');
+    },
+  };
+  await supervise([bus], { signal: stop.signal, clock, log: silentLog() });
+  expect(Math.max(...clock.slept)).toBeLessThanOrEqual(300);
+});

@@ -10,6 +10,8 @@ export interface Part {
   readonly name: string;
   /** Returns when the signal stopped it, rejects when it fails. Never calls process.exit. What one attempt opens, that attempt closes. */
   run(signal: AbortSignal): Promise<void>;
+  /** The longest pause before it is started again; 30,000 ms when not given. Shorter for what everything else waits for. */
+  readonly mostPauseMs?: number;
 }
 
 export interface SuperviseOptions {
@@ -24,7 +26,7 @@ export interface SuperviseOptions {
 const PROGRESS_MS = 60_000;
 
 /**
- * Runs every part until the signal aborts; a part that fails or ends early starts again after a pause of 200 ms to 30 s.
+ * Runs every part until the signal aborts; a part that fails or ends early starts again after a pause of 200 ms to 30 s, or to what the part names.
  * Resolves when all have stopped; never rejects.
  */
 export async function supervise(parts: readonly Part[], options: SuperviseOptions): Promise<void> {
@@ -32,7 +34,7 @@ export async function supervise(parts: readonly Part[], options: SuperviseOption
 }
 
 async function superviseOne(part: Part, { signal, clock, log, onFailure }: SuperviseOptions): Promise<void> {
-  const pauses = createBackoff();
+  const pauses = createBackoff(part.mostPauseMs === undefined ? {} : { mostMs: part.mostPauseMs });
   for (let attempt = 1; !signal.aborted; attempt += 1) {
     const startedAtMs = clock.nowMs();
     try {
