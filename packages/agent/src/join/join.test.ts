@@ -133,6 +133,10 @@ test('preflight reports every finding at once, each with what to do', async () =
   const problems = findings.filter(({ level }) => level === 'problem').map(({ code }) => code);
   expect(problems.filter((code) => code === 'PORT').length).toBe(2);
   expect(findings.find(({ code }) => code === 'IDENTITY_RIGHTS')?.level).toBe('good');
+  expect(findings.find(({ subject }) => subject === 'data source exchange')).toMatchObject({
+    level: 'good',
+    message: 'made at the first start',
+  });
   expect(findings.find(({ code }) => code === 'PERMISSIONS_EMPTY')?.level).toBe('warning');
   expect(findings.filter(({ level, hint }) => level !== 'good' && hint === '')).toEqual([]);
 });

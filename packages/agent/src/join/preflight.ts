@@ -14,7 +14,7 @@ import { hasIdentity, type NodeIdentity, readCertificate, readIdentity, toPem } 
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
 import { createDataSources } from '../data-sources/registry.ts';
-import { dataSourceConfigs, settingsProblems } from '../data-sources/settings.ts';
+import { dataSourceConfigs, EXCHANGE, exchangeTablesFile, settingsProblems } from '../data-sources/settings.ts';
 import { identityDirectory } from './join.ts';
 
 export interface Finding {
@@ -296,6 +296,9 @@ async function dataSources(config: AgentConfig): Promise<Finding[]> {
     return await Promise.all(
       sources.names().map(async ({ name, adapter }) => {
         const subject = `data source ${name}`;
+        if (name === EXCHANGE && config.exchange === undefined && !existsSync(exchangeTablesFile(config))) {
+          return good('DATA_SOURCE', subject, 'made at the first start');
+        }
         try {
           const probe = await withTimeout((await sources.open(name)).probe(), PROBE_TIMEOUT_MS);
           if (probe.reachable) return good('DATA_SOURCE', subject, `${adapter} ${probe.version}`);
