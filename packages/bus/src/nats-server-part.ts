@@ -116,6 +116,8 @@ export function natsServerPart(options: NatsServerOptions): NatsServerPart {
 
   return {
     name: 'nats-server',
+    // Everything waits for it; a machine that kills it again and again still gets it back at once.
+    mostPauseMs: 2_000,
     ready: ready.promise,
     run: async (signal) => {
       try {

@@ -54,6 +54,7 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
 
   return {
     name: 'books',
+    mostPauseMs: 5_000,
     async run(signal) {
       await fence.whenGiven(signal);
       lastMoveMs = clock.nowMs();

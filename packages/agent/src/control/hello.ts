@@ -36,6 +36,8 @@ const LEAST_PAUSE_MS = 1_000;
 export function helloPart(ports: HelloPorts): Part {
   return {
     name: 'hello',
+    // Nothing is sent before the hub has answered.
+    mostPauseMs: 5_000,
     async run(signal) {
       while (!signal.aborted) {
         await hello(ports);

@@ -22,6 +22,7 @@ const POLL_MS = 2_000;
 export function outgoingControlPart({ database, fence, signer, publish, wakeup }: OutgoingPorts): Part {
   return {
     name: 'control-out',
+    mostPauseMs: 5_000,
     async run(signal) {
       while (!signal.aborted) {
         await fence.whenGiven(signal);
