@@ -6,13 +6,14 @@ export interface Fence {
   token(): bigint | undefined;
   /** Resolves when there is a token, or early when the signal aborts. Asked before each publish: a token may be lost. */
   whenGiven(signal: AbortSignal): Promise<void>;
+  /** Another start was given a newer token: there will be none here any more. */
+  readonly isLost: boolean;
 }
 
 export interface FenceHolder extends Fence {
   give(token: bigint): void;
   /** The hub gave another process of this node a newer token: this one sends nothing more, takes nothing, and asks for no other. */
   lose(): void;
-  readonly isLost: boolean;
 }
 
 export function createFence(): FenceHolder {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { BookEntry, RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import { ServiceCondition } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { checkHeader, decodeContent, parseId, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
@@ -51,6 +52,7 @@ class MemoryBus {
 class SendWorld extends CaptureWorld {
   readonly bus = new MemoryBus();
   token: bigint | undefined = 7n;
+  isFenced = false;
   limits: SendLimits = DEFAULT_SEND_LIMITS;
   readonly #stop = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
@@ -74,7 +76,11 @@ class SendWorld extends CaptureWorld {
     return {
       ...this.ports,
       desired: { current: withPeer, onChange: () => () => undefined },
-      fence: { token: () => this.token, whenGiven: async () => undefined },
+      fence: {
+        token: () => this.token,
+        isLost: this.isFenced,
+        whenGiven: async () => undefined,
+      },
       bus: this.bus,
       dataSubject: 'qiao.up.demo.health.data',
       sealing: { name: 'none', seal: async (body) => ({ body, wrappedKey: new Uint8Array(1) }) },
@@ -189,6 +195,16 @@ describe('a lane', () => {
       service.wake();
       await world.sent(2);
       expect(world.bus.messages[0]?.header.fencingToken).toBe(9n);
+    }));
+
+  test('says that another process has this node’s fence', () =>
+    inWorld(async (world) => {
+      world.token = undefined;
+      world.isFenced = true;
+      await world.pack(['1\ta']);
+      const service = world.start();
+      expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.RETRYING, code: 'FENCED' });
+      expect(service.states()[0]?.hint).toContain('stop');
     }));
 
   test('keeps no more than its window on the bus until receipts come', () =>

@@ -191,9 +191,8 @@ function conditionOf(lane: LaneOut, isRunning: boolean, hasCause: boolean): Serv
   return hasCause ? ServiceCondition.RETRYING : ServiceCondition.RUNNING;
 }
 
-/** Why nothing goes out though something waits, when no attempt has failed. */
+/** Why nothing goes out though something waits, or ever will, when no attempt has failed. */
 function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message: string; hint: string } | undefined {
-  if (lane.waitingCount === 0) return undefined;
   if (!ports.bus.isConnected) {
     return {
       code: 'BUS_UNREACHABLE',
@@ -201,6 +200,14 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
       hint: 'qiao agent diagnose',
     };
   }
+  if (ports.fence.isLost) {
+    return {
+      code: 'FENCED',
+      message: 'another process runs under this node’s identity: this one sends nothing more',
+      hint: 'stop the other process, then start this one again',
+    };
+  }
+  if (lane.waitingCount === 0) return undefined;
   if (ports.fence.token() === undefined) {
     return {
       code: 'NO_FENCING_TOKEN',
