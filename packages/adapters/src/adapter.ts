@@ -1,6 +1,6 @@
 /**
  * What every adapter promises. This file owns the words and contracts of a data source, its snapshot (source side) and its target
- * (apply side); `contract-suite.ts` tests each numbered promise against a real database, and each adapter's `TYPES.md` says how its
+ * (apply side); `contractSuite.ts` tests each numbered promise against a real database, and each adapter's `TYPES.md` says how its
  * types travel. Buses, lanes' protocol and files of the agent are none of its business.
  *
  * An adapter's folder has the same files in each: `dataSource.ts` (exports `openPostgres` / `openSqlite`), `session.ts`, `describe.ts`,

@@ -1,14 +1,14 @@
 /**
  * Keeps one NATS connection for ever and says whether it is there. A *session* is one uninterrupted stretch of it: whoever waits
  * for an answer is told at once when the session ends, instead of sitting out a timeout. What is said over the connection is
- * left to `nats-bus.ts`.
+ * left to `natsBus.ts`.
  */
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { QiaoError } from '@qiao/exchange';
 import { createBackoff, type Log, systemClock } from '@qiao/runtime';
 import { connect, jwtAuthenticator, type NatsConnection, NatsError } from 'nats';
 import type { BusAddress, BusCredentials, BusStatus } from './bus.ts';
-import { closedError, unreachable } from './bus-errors.ts';
+import { closedError, unreachable } from './busErrors.ts';
 import { withinMs } from './within.ts';
 
 export interface ConnectionOptions extends BusAddress {

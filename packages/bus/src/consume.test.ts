@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { placeOf } from './consume.ts';
 import { type Bus, type BusMessage, consumers, streams, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, text, until } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 const DOWN = subjects.down(PLATFORM, 'health', 'data');
 

@@ -9,7 +9,7 @@ import { QiaoError } from '@qiao/exchange';
 import { createBackoff, createWakeup, type Log } from '@qiao/runtime';
 import { createInbox, type Msg, type NatsError, type Subscription } from 'nats';
 import type { BusMessage, ConsumeOptions } from './bus.ts';
-import { type ApiError, busError, deniedError } from './bus-errors.ts';
+import { type ApiError, busError, deniedError } from './busErrors.ts';
 import type { Connection, Session } from './connection.ts';
 import { streamApi } from './names.ts';
 import { withinMs } from './within.ts';

@@ -10,15 +10,15 @@ export type {
   RequestHandler,
   RespondOptions,
 } from './bus.ts';
-export { BusAccounts, type BusUser, createBusUserKey, type ServerAuthConfig } from './bus-accounts.ts';
+export { BusAccounts, type BusUser, createBusUserKey, type ServerAuthConfig } from './busAccounts.ts';
 export {
   BusAdministration,
   type BusAdministrationOptions,
   type BusNode,
   type BusSizes,
   type ShareUse,
-} from './bus-administration.ts';
-export { type ConnectBusOptions, connectBus } from './connect-bus.ts';
+} from './busAdministration.ts';
+export { type ConnectBusOptions, connectBus } from './connectBus.ts';
 export { type BusLine, consumers, inboxPrefix, nodeOfSubject, streams, subjects, type TelemetryKind } from './names.ts';
-export { type NatsServerOptions, type NatsServerPart, natsServerPart } from './nats-server-part.ts';
+export { type NatsServerOptions, type NatsServerPart, natsServerPart } from './natsServerPart.ts';
 export { type BusPermissions, type BusRole, permissionsOf } from './permissions.ts';

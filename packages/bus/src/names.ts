@@ -1,7 +1,7 @@
 /**
  * Names on the bus: subjects, streams, consumers and inbox prefixes. One platform owns one NATS account, so stream names
  * need no platform; subjects carry it because they travel into headers, logs and cascades. Who may use which name is
- * decided in `permissions.ts`, how streams are kept in `bus-administration.ts`.
+ * decided in `permissions.ts`, how streams are kept in `busAdministration.ts`.
  */
 import { CODE, QiaoError } from '@qiao/exchange';
 
@@ -50,7 +50,7 @@ export function inboxPrefix(node: string): string {
   return `_INBOX_${code(node)}`;
 }
 
-/** What nodes say instead of `$JS.API.`: see account-borders.ts. */
+/** What nodes say instead of `$JS.API.`: see accountBorders.ts. */
 export const NODE_API = 'qiao.js.';
 
 /** JetStream's API as a client with this inbox prefix reaches it. The code `hub` is reserved, so the prefix tells the side of the border. */

@@ -1,7 +1,7 @@
 import { connect, jwtAuthenticator, type NatsConnection } from 'nats';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBusUserKey, permissionsOf, streams, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, text } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, text } from './testBus.ts';
 
 /** What a node could do if it used a NATS client of its own instead of ours: health tries civil-affairs' doors. */
 let world: TestBus;

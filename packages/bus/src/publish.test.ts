@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type BusMessage, consumers, streams, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, text, until } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 test('what a node publishes reaches the router in order, and hundreds of publishes may be under way at once', async () => {
   await using world = await TestBus.start();

@@ -1,7 +1,7 @@
 import { QiaoError } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, text, until } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 const COMMAND = subjects.command(PLATFORM, 'health');
 

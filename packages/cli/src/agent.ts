@@ -3,7 +3,7 @@
 import type { AgentStatus } from '@qiao/agent';
 import { createLog, stopSignal } from '@qiao/runtime';
 import type { Command } from 'commander';
-import { registerDataSource } from './agent-data-source.ts';
+import { registerDataSource } from './agentDataSource.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { colour, grouped, moment, printFacts, printJson, printTable, say } from './output.ts';

@@ -19,8 +19,8 @@ import {
 import { stringify } from 'yaml';
 import { appendAudit } from './audit/audit.ts';
 import { type HubConfig, hubConfigSchema, isTimeZone } from './config.ts';
-import { HUB_MIGRATIONS, type HubTables } from './hub-database.ts';
-import { writeContext } from './operator-context.ts';
+import { HUB_MIGRATIONS, type HubTables } from './hubDatabase.ts';
+import { writeContext } from './operatorContext.ts';
 import { recordCertificate } from './registry/certificates.ts';
 import { insertNode } from './registry/nodes.ts';
 

@@ -13,7 +13,7 @@ import { openDatabase } from '@qiao/database';
 import { idText } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, readCertificate, Signer } from '@qiao/security';
-import { HUB_MIGRATIONS, type HubDatabase, type HubTables, type NodeRoleName } from './hub-database.ts';
+import { HUB_MIGRATIONS, type HubDatabase, type HubTables, type NodeRoleName } from './hubDatabase.ts';
 import { recordCertificate } from './registry/certificates.ts';
 import { insertNode } from './registry/nodes.ts';
 

@@ -1,6 +1,6 @@
 import { Client, type CustomTypesConfig } from 'pg';
 import { afterAll, beforeAll } from 'vitest';
-import { adapterContract, type Fixture } from '../contract-suite.ts';
+import { adapterContract, type Fixture } from '../contractSuite.ts';
 import { openPostgres } from './dataSource.ts';
 import { type PostgresServer, startPostgres } from './server.testing.ts';
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import type { Fixture } from '../contract-suite.ts';
+import type { Fixture } from '../contractSuite.ts';
 import { openSqlite } from './dataSource.ts';
 
 export interface Department extends Fixture {

@@ -1,5 +1,5 @@
 /** SQLite under the common contract, in WAL mode as departments are asked to run it. */
-import { adapterContract } from '../contract-suite.ts';
+import { adapterContract } from '../contractSuite.ts';
 import { makeDepartment } from './department.testing.ts';
 
 adapterContract('sqlite', () => makeDepartment(), {

@@ -1,6 +1,6 @@
 // Applies what waits in the inbox, one part per data source: its lanes take turns on one target connection, in sequence each,
 // and the body of the next delivery is opened while one is being applied. Lanes of different data sources run side by side.
-// This part claims lanes; how one delivery lands is apply-delivery.ts, where a lane stands is recover.ts.
+// This part claims lanes; how one delivery lands is applyDelivery.ts, where a lane stands is recover.ts.
 
 import type { DataSource, Target } from '@qiao/adapters';
 import { RefusalFate } from '@qiao/contract/control';
@@ -11,12 +11,12 @@ import type { Part, Wakeup } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
-import { type ApplyDeliveryPorts, applyDelivery, type Landing, type OpenedDelivery } from './apply-delivery.ts';
-import { type LaneConditions, reasonOf } from './lane-conditions.ts';
-import { nextStep } from './next-delivery.ts';
-import { type BodyOpener, openBody } from './open-body.ts';
+import { type ApplyDeliveryPorts, applyDelivery, type Landing, type OpenedDelivery } from './applyDelivery.ts';
+import { type LaneConditions, reasonOf } from './laneConditions.ts';
+import { nextStep } from './nextDelivery.ts';
+import { type BodyOpener, openBody } from './openBody.ts';
 import { recoverLane } from './recover.ts';
-import { TargetTables } from './target-tables.ts';
+import { TargetTables } from './targetTables.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
   readonly database: Pick<ExchangeDatabase, 'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'>;

@@ -7,7 +7,7 @@ import { idText } from '@qiao/exchange';
 import type { Clock, Log } from '@qiao/runtime';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
-import type { LaneConditions } from './lane-conditions.ts';
+import type { LaneConditions } from './laneConditions.ts';
 
 export interface RecoverPorts {
   readonly database: Pick<ExchangeDatabase, 'lanesIn' | 'inbox' | 'transaction'>;

@@ -3,7 +3,7 @@
 import { type Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
 import type { Permissions } from '../control/permissions.ts';
-import { type CheckBridgePorts, checkBridge } from './check-bridge.ts';
+import { type CheckBridgePorts, checkBridge } from './checkBridge.ts';
 
 export interface ExecutePorts extends CheckBridgePorts {
   /** How everything is, as a JSON document: see status.ts. */

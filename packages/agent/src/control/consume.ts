@@ -9,7 +9,7 @@ import { QiaoError } from '@qiao/exchange';
 import { describeError, type Log, type Part } from '@qiao/runtime';
 import { type DesiredState, findLane } from './desired.ts';
 import { type DecodedControl, decodeControl } from './messages.ts';
-import type { SnapshotDoor } from './take-snapshot.ts';
+import type { SnapshotDoor } from './takeSnapshot.ts';
 import { idOrEmpty, type Trust } from './trust.ts';
 
 export interface ControlPorts {

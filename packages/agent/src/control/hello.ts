@@ -5,7 +5,7 @@ import { HelloReply, HelloRequest, type LaneEpoch } from '@qiao/contract/control
 import { parseId, QiaoError } from '@qiao/exchange';
 import type { Clock, Log, Part, Wakeup } from '@qiao/runtime';
 import type { FenceHolder } from './fence.ts';
-import type { SnapshotDoor } from './take-snapshot.ts';
+import type { SnapshotDoor } from './takeSnapshot.ts';
 
 export interface HelloPorts {
   /** Request and reply over the bus. */

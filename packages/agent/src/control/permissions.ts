@@ -10,7 +10,7 @@ import {
   type Problem,
   parseFilter,
 } from '@qiao/exchange';
-import { renamed } from '../apply/target-tables.ts';
+import { renamed } from '../apply/targetTables.ts';
 
 /** One rule of `exposes:` or `accepts:`. */
 export interface PermissionRule {

@@ -7,7 +7,7 @@ import { BRIDGE, definition, LANE, PLATFORM, RECEIVER, SENDER } from '../receive
 import { createDesiredState, isNewer } from './desired.ts';
 import type { PermissionRule, Permissions } from './permissions.ts';
 import { planSnapshot, type SnapshotReader } from './snapshot.ts';
-import { createSnapshotDoor } from './take-snapshot.ts';
+import { createSnapshotDoor } from './takeSnapshot.ts';
 
 const everything: PermissionRule[] = [{ dataSource: 'target', table: '*' }];
 

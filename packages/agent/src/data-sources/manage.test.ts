@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { makeExchangeTables } from './exchange-tables.ts';
+import { makeExchangeTables } from './exchangeTables.ts';
 import { addDataSource, dataSourceTables, testDataSource } from './manage.ts';
 import { dataSourceConfigs, readAgentConfig, settingsProblems } from './settings.ts';
 

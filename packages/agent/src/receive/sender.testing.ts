@@ -28,7 +28,7 @@ import {
 import { type Clock, createWakeup, silentLog } from '@qiao/runtime';
 import Database from 'better-sqlite3';
 import { applyPart, forkReason } from '../apply/apply.ts';
-import { createLaneConditions } from '../apply/lane-conditions.ts';
+import { createLaneConditions } from '../apply/laneConditions.ts';
 import { createDesiredState, type Desired } from '../control/desired.ts';
 import type { Permissions } from '../control/permissions.ts';
 import { createDataSources } from '../data-sources/registry.ts';

@@ -4,7 +4,7 @@ import { type Bridge, type Node, NodeStatus, type RefusalRecord } from '@qiao/co
 import { parseId } from '@qiao/exchange';
 import { currentVersion } from '../bridges/versions.ts';
 import { contractState } from '../desired/compose.ts';
-import type { BridgeRow, HubDatabase, NodeStatusName } from '../hub-database.ts';
+import type { BridgeRow, HubDatabase, NodeStatusName } from '../hubDatabase.ts';
 import { contractRole } from '../identity/join.ts';
 import { type NodeWithDepartment, problemsOf } from '../registry/nodes.ts';
 

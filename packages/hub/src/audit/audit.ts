@@ -2,8 +2,8 @@
 // of the event they tell of. Detail carries facts, never rows, keys or secrets: callers choose fields, this file adds none.
 
 import type { AuditEntry } from '@qiao/contract/hub';
-import type { AuditRow, HubDatabase } from '../hub-database.ts';
-import { AUDIT_GENESIS, auditHash } from './audit-hash.ts';
+import type { AuditRow, HubDatabase } from '../hubDatabase.ts';
+import { AUDIT_GENESIS, auditHash } from './auditHash.ts';
 
 export interface AuditEvent {
   readonly atMs: number;

@@ -6,7 +6,7 @@ import type { TableShape } from '@qiao/contract/node';
 import { type BridgeDefinition, type Problem, ProblemsError, parseBridgeJson, QiaoError } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import { type AuditEvent, appendAudit } from '../audit/audit.ts';
-import type { BridgeRow, HubDatabase } from '../hub-database.ts';
+import type { BridgeRow, HubDatabase } from '../hubDatabase.ts';
 import { type CheckPorts, checkAtHub, checkEverywhere, nodesByCode } from './check.ts';
 import { withDestination, withoutDestination } from './destinations.ts';
 import { effectsOf } from './effects.ts';

@@ -3,7 +3,7 @@
 
 import type { CheckBridge, Command, CommandResult, TableShape } from '@qiao/contract/node';
 import { type BridgeDefinition, bridgeJson, type ColumnType, type Problem, QiaoError } from '@qiao/exchange';
-import type { HubDatabase, NodeRow } from '../hub-database.ts';
+import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { ownershipProblems } from './ownership.ts';
 import { isBlocking, otherDefinitions } from './versions.ts';
 

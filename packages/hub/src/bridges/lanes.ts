@@ -2,7 +2,7 @@
 // lane of its own, one that is gone ends. Pure planning, then rows. Epochs and counters of a lane are routing's.
 
 import { type BridgeDefinition, QiaoError } from '@qiao/exchange';
-import type { HubDatabase, LaneRow, NodeRow } from '../hub-database.ts';
+import type { HubDatabase, LaneRow, NodeRow } from '../hubDatabase.ts';
 
 export interface LanePlan {
   /** Lanes that go on, with their place in the new definition. */

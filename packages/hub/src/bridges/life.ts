@@ -2,7 +2,7 @@
 // whoever asks.
 
 import { QiaoError } from '@qiao/exchange';
-import type { BridgeStateName } from '../hub-database.ts';
+import type { BridgeStateName } from '../hubDatabase.ts';
 
 export type BridgeVerb = 'deploy' | 'start' | 'stop' | 'retire' | 'run';
 

@@ -9,7 +9,7 @@ import {
   parseBridgeJson,
   QiaoError,
 } from '@qiao/exchange';
-import type { BridgeRow, BridgeVersionRow, HubDatabase } from '../hub-database.ts';
+import type { BridgeRow, BridgeVersionRow, HubDatabase } from '../hubDatabase.ts';
 
 const MAX_YAML_BYTES = 256 * 1024;
 

@@ -6,7 +6,7 @@ import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import type { Verifier } from '@qiao/security';
-import type { NodeRow } from '../hub-database.ts';
+import type { NodeRow } from '../hubDatabase.ts';
 
 export interface CommandPorts {
   readonly clock: Clock;

@@ -10,7 +10,7 @@ import {
   type Peer,
 } from '@qiao/contract/node';
 import { type BridgeDefinition, parseBridgeJson, parseId } from '@qiao/exchange';
-import type { BridgeRow, BridgeStateName, HubDatabase, LaneRow } from '../hub-database.ts';
+import type { BridgeRow, BridgeStateName, HubDatabase, LaneRow } from '../hubDatabase.ts';
 import { listNodes, type NodeWithDepartment } from '../registry/nodes.ts';
 
 /** Everything that desired states are made of, read at one moment. */

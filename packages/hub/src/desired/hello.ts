@@ -6,7 +6,7 @@ import type { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError } from '@qiao/exchange';
 import { type Clock, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
-import type { HubDatabase, NodeRow } from '../hub-database.ts';
+import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { findNode, giveFencingToken, recordHello } from '../registry/nodes.ts';
 
 export interface HelloPorts {

@@ -7,7 +7,7 @@ import { Directory, NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { type Clock, createWakeup, describeError, type Log, type Part } from '@qiao/runtime';
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 import {
   composeDirectory,
   composeSnapshot,

@@ -2,7 +2,7 @@
 // hand in fakes; hub.ts hands in the real ones.
 
 import type { Clock, Log } from '@qiao/runtime';
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 
 /** The platform as every room names it. */
 interface PlatformFacts {

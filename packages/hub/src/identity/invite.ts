@@ -6,7 +6,7 @@ import { NodeRole } from '@qiao/contract/node';
 import { CODE, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
 import { makeToken } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
-import type { HubDatabase, NodeRoleName, NodeRow } from '../hub-database.ts';
+import type { HubDatabase, NodeRoleName, NodeRow } from '../hubDatabase.ts';
 import { ensureDepartment, findNode, insertNode, isTitle } from '../registry/nodes.ts';
 import { storeToken } from '../registry/tokens.ts';
 import type { IdentityPorts } from './identity.ts';

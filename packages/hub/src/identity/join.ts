@@ -7,7 +7,7 @@ import { parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint, describeError } from '@qiao/runtime';
 import { readCertificate } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 import { recordCertificate, revokeCertificates } from '../registry/certificates.ts';
 import { findNodeById, type NodeWithDepartment } from '../registry/nodes.ts';
 import { type TakenToken, takeToken } from '../registry/tokens.ts';

@@ -1,7 +1,7 @@
 // Owns the list of certificates given out and which of them are revoked. The authority that signs them is in `security`;
 // this list is why a stolen certificate is useless the moment an operator says so.
 
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 
 export interface IssuedCertificate {
   /** SHA-256 of the DER, hexadecimal. */

@@ -3,7 +3,7 @@
 
 import type { BridgeProblem } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
-import type { HubDatabase, NodeRoleName, NodeRow } from '../hub-database.ts';
+import type { HubDatabase, NodeRoleName, NodeRow } from '../hubDatabase.ts';
 
 export interface NewNode {
   readonly id: string;

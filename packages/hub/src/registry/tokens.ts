@@ -2,7 +2,7 @@
 // is security's; who may make one, and what it buys, is identity's.
 
 import { secretHash } from '@qiao/security';
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 
 export interface NewToken {
   readonly secret: Uint8Array;

@@ -1,5 +1,5 @@
 // Owns the closed table of refusals: what each code tells the sender to do, and the next command for a person. The road that
-// leads to a refusal is verify-delivery.ts; writing them down is refusal-book.ts.
+// leads to a refusal is verifyDelivery.ts; writing them down is refusalBook.ts.
 
 import { type Refusal, RefusalFate } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { START_MS, TestWorld } from '../world.testing.ts';
-import { RefusalBook, type RefusalNote } from './refusal-book.ts';
+import { RefusalBook, type RefusalNote } from './refusalBook.ts';
 
 function note(change: Partial<RefusalNote>): RefusalNote {
   const place = { bridge: '', laneId: '', epoch: 0n, sequence: 0n };

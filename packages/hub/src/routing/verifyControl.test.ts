@@ -3,8 +3,8 @@ import { Receipt } from '@qiao/contract/receipt';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { bytes, control, NONCE, type TestNode, TestWorld } from '../world.testing.ts';
-import { RoutingTable } from './routing-table.ts';
-import { type VerifiedControl, verifyControl } from './verify-control.ts';
+import { RoutingTable } from './routingTable.ts';
+import { type VerifiedControl, verifyControl } from './verifyControl.ts';
 
 type Body = NonNullable<ControlMessage['body']>;
 

@@ -3,9 +3,9 @@ import { silentLog } from '@qiao/runtime';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { busMessage, bytes, control, type FakeMessage, NONCE, TestWorld } from '../world.testing.ts';
-import { RefusalBook } from './refusal-book.ts';
-import { routeControlPart } from './route-control.ts';
-import { RoutingTable } from './routing-table.ts';
+import { RefusalBook } from './refusalBook.ts';
+import { routeControlPart } from './routeControl.ts';
+import { RoutingTable } from './routingTable.ts';
 
 /** A router of control messages over a fake bus, whose forwarding fails as long as `failure` is set. */
 async function router() {

@@ -3,7 +3,7 @@
 // one commit, so a node that floods costs one write and not a thousand.
 
 import { appendAudit } from '../audit/audit.ts';
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 
 export interface RefusalNote {
   readonly atMs: number;

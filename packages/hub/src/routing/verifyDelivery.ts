@@ -6,9 +6,9 @@ import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { checkHeader, type MayFlow, PART_MAX_BYTES, QiaoError, sameBytes } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
-import { type LanePlace, MOST_EPOCHS_AHEAD } from './lane-books.ts';
+import { type LanePlace, MOST_EPOCHS_AHEAD } from './laneBooks.ts';
 import type { RefusalFacts } from './refusals.ts';
-import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routing-table.ts';
+import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routingTable.ts';
 
 export interface VerifyPorts {
   readonly table: RoutingTable;

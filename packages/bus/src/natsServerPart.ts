@@ -1,6 +1,6 @@
 /**
  * The hub's own nats-server as a Part: configuration, start, readiness, stop. Each run writes nats.conf anew, so that a restart carries
- * the present accounts and revocations. Restarting is the supervisor's. What happens when the hub itself is killed is told in `nats-process.ts`.
+ * the present accounts and revocations. Restarting is the supervisor's. What happens when the hub itself is killed is told in `natsProcess.ts`.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -8,10 +8,10 @@ import { createServer } from 'node:net';
 import { resolve as absolute, join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 import type { Log, Part } from '@qiao/runtime';
-import type { ServerAuthConfig } from './bus-accounts.ts';
-import { findNatsServer } from './nats-binary.ts';
-import { natsConfig } from './nats-config.ts';
-import { answersAs, startNatsProcess, stopStaleServer } from './nats-process.ts';
+import type { ServerAuthConfig } from './busAccounts.ts';
+import { findNatsServer } from './natsBinary.ts';
+import { natsConfig } from './natsConfig.ts';
+import { answersAs, startNatsProcess, stopStaleServer } from './natsProcess.ts';
 
 export interface NatsServerOptions {
   /** Path of nats-server; default: found in PATH, /usr/sbin, /usr/local/sbin, /usr/local/bin. */

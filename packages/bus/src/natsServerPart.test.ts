@@ -8,8 +8,8 @@ import { createInterface } from 'node:readline';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { type NatsServerOptions, natsServerPart } from './index.ts';
-import { natsConfig, readVersion } from './nats-config.ts';
-import { TestBus, until } from './test-bus.ts';
+import { natsConfig, readVersion } from './natsConfig.ts';
+import { TestBus, until } from './testBus.ts';
 
 const CONFIG = {
   serverName: 'qiao-1',

@@ -6,10 +6,10 @@ import { silentLog } from '@qiao/runtime';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { busMessage, type DeliveryPlan, delivery, type FakeMessage, NONCE, TestWorld } from '../world.testing.ts';
-import { LaneBooks } from './lane-books.ts';
-import { RefusalBook } from './refusal-book.ts';
-import { routeDataPart } from './route-data.ts';
-import { RoutingTable } from './routing-table.ts';
+import { LaneBooks } from './laneBooks.ts';
+import { RefusalBook } from './refusalBook.ts';
+import { routeDataPart } from './routeData.ts';
+import { RoutingTable } from './routingTable.ts';
 
 interface Published {
   readonly to: string;

@@ -4,10 +4,10 @@ import { everythingMayFlow, idText, type MayFlow } from '@qiao/exchange';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { bytes, type DeliveryPlan, delivery, NONCE, TestWorld } from '../world.testing.ts';
-import { LaneBooks } from './lane-books.ts';
+import { LaneBooks } from './laneBooks.ts';
 import { contractRefusal } from './refusals.ts';
-import { RoutingTable } from './routing-table.ts';
-import { type Verified, verifyDelivery } from './verify-delivery.ts';
+import { RoutingTable } from './routingTable.ts';
+import { type Verified, verifyDelivery } from './verifyDelivery.ts';
 
 async function road() {
   const world = await TestWorld.create();

@@ -1,7 +1,7 @@
 /** Opens the bus: see `Bus`. */
 import type { Bus } from './bus.ts';
 import { Connection, type ConnectionOptions } from './connection.ts';
-import { NatsBus } from './nats-bus.ts';
+import { NatsBus } from './natsBus.ts';
 
 export type ConnectBusOptions = ConnectionOptions;
 

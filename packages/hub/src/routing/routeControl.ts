@@ -6,9 +6,9 @@ import { type BusMessage, nodeOfSubject } from '@qiao/bus';
 import type { ActualState } from '@qiao/contract/node';
 import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
 import { hasNoRoom, isFinal } from './failures.ts';
-import { InFlight } from './in-flight.ts';
-import type { RefusalBook, RefusalNote } from './refusal-book.ts';
-import { type VerifiedControl, type VerifyControlPorts, verifyControl } from './verify-control.ts';
+import { InFlight } from './inFlight.ts';
+import type { RefusalBook, RefusalNote } from './refusalBook.ts';
+import { type VerifiedControl, type VerifyControlPorts, verifyControl } from './verifyControl.ts';
 
 export interface RouteControlPorts extends VerifyControlPorts {
   readonly consume: (signal: AbortSignal) => AsyncIterable<BusMessage>;

@@ -1,8 +1,8 @@
 // Owns what routing must know of nodes, bridges and lanes, in memory: read from the database at the start and after every
-// change, so that no delivery waits for a query. Epochs and counters move with the deliveries and live in lane-books.ts.
+// change, so that no delivery waits for a query. Epochs and counters move with the deliveries and live in laneBooks.ts.
 
 import { parseId } from '@qiao/exchange';
-import type { HubDatabase, NodeRoleName } from '../hub-database.ts';
+import type { HubDatabase, NodeRoleName } from '../hubDatabase.ts';
 
 export interface RoutingNode {
   readonly id: string;

@@ -2,7 +2,7 @@
 // node, and revocations the bus may have missed. A bus that lost its disks is whole again after one round.
 
 import { describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
-import type { HubDatabase } from './hub-database.ts';
+import type { HubDatabase } from './hubDatabase.ts';
 import { revokedBusUsers } from './registry/certificates.ts';
 
 export interface BusUpkeepPorts {

@@ -8,12 +8,12 @@ import { Signed } from '@qiao/contract/signed';
 import { QiaoError, sameBytes } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { hasNoRoom, isFinal } from './failures.ts';
-import { InFlight } from './in-flight.ts';
-import type { LaneBooks } from './lane-books.ts';
-import type { RefusalBook, RefusalNote } from './refusal-book.ts';
+import { InFlight } from './inFlight.ts';
+import type { LaneBooks } from './laneBooks.ts';
+import type { RefusalBook, RefusalNote } from './refusalBook.ts';
 import { contractRefusal, type RefusalFacts } from './refusals.ts';
-import type { RoutingBridge } from './routing-table.ts';
-import { type Verified, type VerifyPorts, verifyDelivery } from './verify-delivery.ts';
+import type { RoutingBridge } from './routingTable.ts';
+import { type Verified, type VerifyPorts, verifyDelivery } from './verifyDelivery.ts';
 
 export interface RouteDataPorts extends Omit<VerifyPorts, 'place'> {
   readonly consume: (signal: AbortSignal) => AsyncIterable<BusMessage>;

@@ -12,7 +12,7 @@ import type { ExchangeDatabase, InboxDelivery, LanePlace, QuarantineRow } from '
 import { type Answers, placeOf } from '../receive/answer.ts';
 import { unanswered } from '../receive/receipt.ts';
 import { type HeldSplit, heldCells, keyTextOf, splitHeld } from './held.ts';
-import type { TargetTables } from './target-tables.ts';
+import type { TargetTables } from './targetTables.ts';
 
 export interface ApplyDeliveryPorts {
   readonly database: Pick<ExchangeDatabase, 'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'>;

@@ -2,7 +2,7 @@
 import { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import type { BusAddress, BusCredentials } from './bus.ts';
-import { connectBus } from './connect-bus.ts';
+import { connectBus } from './connectBus.ts';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 

@@ -1,6 +1,6 @@
 /**
  * One run of nats-server as a child: started so that it dies with us, whatever kills us; told apart from strangers on its port; stopped
- * cleanly. What to do when it ends is left to `nats-server-part.ts` and the supervisor.
+ * cleanly. What to do when it ends is left to `natsServerPart.ts` and the supervisor.
  *
  * Two things keep a server from outliving its hub. The child is started through a shell that holds our end of a pipe: when this process
  * goes, even by kill -9, the pipe ends and the shell terminates the server. And because a shell can be killed too, each start first reads the

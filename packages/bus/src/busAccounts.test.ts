@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BusAccounts, type BusStatus, createBusUserKey, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, until } from './test-bus.ts';
+import { bytes, PLATFORM, TestBus, until } from './testBus.ts';
 
 test('a revoked node is cut off within a second, and the others go on', async () => {
   await using world = await TestBus.start();

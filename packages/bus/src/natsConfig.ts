@@ -1,5 +1,5 @@
 /** Writes nats.conf. Pure: what may stand in it depends on the server's version, and 2.9 is the floor. */
-import type { ServerAuthConfig } from './bus-accounts.ts';
+import type { ServerAuthConfig } from './busAccounts.ts';
 
 export interface NatsConfig {
   readonly serverName: string;

@@ -5,7 +5,7 @@
 import { QiaoError } from '@qiao/exchange';
 import type { Log } from '@qiao/runtime';
 import type { Bus } from './bus.ts';
-import type { ApiError } from './bus-errors.ts';
+import type { ApiError } from './busErrors.ts';
 import { type BusLine, consumers, streams, subjects } from './names.ts';
 import { downLines } from './permissions.ts';
 

@@ -5,7 +5,7 @@ import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { QiaoError } from '@qiao/exchange';
-import { readVersion } from './nats-config.ts';
+import { readVersion } from './natsConfig.ts';
 
 export interface NatsBinary {
   readonly path: string;

@@ -16,7 +16,7 @@ import {
   parseBridgeJson,
   QiaoError,
 } from '@qiao/exchange';
-import { declaredColumns, renamed, targetTable } from '../apply/target-tables.ts';
+import { declaredColumns, renamed, targetTable } from '../apply/targetTables.ts';
 import type { Desired } from '../control/desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
 import { EXCHANGE } from '../data-sources/settings.ts';

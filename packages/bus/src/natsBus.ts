@@ -23,7 +23,7 @@ import {
   interrupted,
   storeError,
   tooLarge,
-} from './bus-errors.ts';
+} from './busErrors.ts';
 import type { Connection, Session } from './connection.ts';
 import { consumeStream } from './consume.ts';
 import { withinMs } from './within.ts';

@@ -1,7 +1,7 @@
 // Owns where each lane stands at the hub: the highest epoch, durable before its first message is forwarded, and counters,
 // written in batches. A crash leaves counters a second behind and never an epoch.
 
-import type { HubDatabase } from '../hub-database.ts';
+import type { HubDatabase } from '../hubDatabase.ts';
 
 export interface LanePlace {
   readonly highestEpoch: bigint;

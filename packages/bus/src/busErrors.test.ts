@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { answeredError } from './bus-errors.ts';
+import { answeredError } from './busErrors.ts';
 
 test('an answered error keeps code, words and fate', () => {
   const message = encodeURIComponent('已撤销');

@@ -7,7 +7,7 @@ import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError, sameBytes } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
-import type { RoutingNode, RoutingTable } from './routing-table.ts';
+import type { RoutingNode, RoutingTable } from './routingTable.ts';
 
 export interface VerifyControlPorts {
   readonly table: RoutingTable;

@@ -2,7 +2,7 @@
  * Keys and claims of the bus: one operator and three accounts. QIAO holds every stream and is the hub's alone; NODES holds the users of agents
  * and monitors; SYS is the way claims are pushed. Nodes have an account of their own because NATS checks the subject a client publishes to,
  * never the *reply* subject it asks an answer to be sent to: inside QIAO a node could have JetStream's answers to its own harmless
- * requests delivered to `$JS.API.STREAM.DELETE.…`. NODES has no such subject: only what `account-borders.ts` lets through.
+ * requests delivered to `$JS.API.STREAM.DELETE.…`. NODES has no such subject: only what `accountBorders.ts` lets through.
  *
  * The files are the hub's secrets (0600 in a 0700 directory). Revocations are kept beside the account key and are part of its claims,
  * so that a bus that lost everything learns them again at its next start.
@@ -13,10 +13,10 @@ import { join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 import { Algorithms, encodeAccount, encodeOperator, encodeUser } from 'nats-jwt';
 import { createAccount, createOperator, createUser, fromPublic, fromSeed, type KeyPair } from 'nkeys.js';
-import { accountBorders } from './account-borders.ts';
+import { accountBorders } from './accountBorders.ts';
 import type { BusAddress, BusCredentials } from './bus.ts';
 import { type BusRole, permissionsOf } from './permissions.ts';
-import { pushClaims } from './push-claims.ts';
+import { pushClaims } from './pushClaims.ts';
 
 export interface BusUser {
   /** Public NATS user key ("U…"). */
