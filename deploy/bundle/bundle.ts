@@ -2,7 +2,7 @@
 // the whole CLI as one file, the SQLite addon, a launcher, systemd units, sample configurations, checksums and licences.
 // What each part is made of lies in node.ts, program.ts, notices.ts and archive.ts; this file says what goes where.
 
-import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

@@ -39,7 +39,7 @@ export function busError(error: unknown, asking: Asking, subject: string): QiaoE
   if (!(error instanceof NatsError)) {
     return new QiaoError('BUS_FAILED', `the bus client failed on ${subject}`, { fate: 'transient', cause: error });
   }
-  const code = String(error.code);
+  const code = error.code;
   if (code === 'PERMISSIONS_VIOLATION') return deniedError(subject, error);
   if (code === 'TIMEOUT') {
     return asking === 'publish'

@@ -33,7 +33,7 @@ export interface SideCounts {
 /** The books, of one bridge or of all. */
 export async function readBooks(platform: Platform, bridge = ''): Promise<{ verdict: string; lines: BooksLine[] }> {
   const request = { bridge, fromDay: '', toDay: '', fromDepartment: '', toDepartment: '', byDay: false };
-  return plain<ReconcileResponse>(await platform.books.reconcile(request)) as { verdict: string; lines: BooksLine[] };
+  return plain(await platform.books.reconcile(request)) as { verdict: string; lines: BooksLine[] };
 }
 
 export interface BoardState {
@@ -43,11 +43,11 @@ export interface BoardState {
 
 /** The health board: the state of every lane, and the open alerts. */
 export async function readBoard(platform: Platform): Promise<BoardState> {
-  return plain<Board>(await platform.books.getBoard({})) as BoardState;
+  return plain(await platform.books.getBoard({})) as BoardState;
 }
 
 /** As the CLI prints it for programs: counts as numbers, bytes as hexadecimal text. */
-function plain<T>(message: T): unknown {
+function plain(message: ReconcileResponse | Board): unknown {
   const text = JSON.stringify(message, (_key, value: unknown) => {
     if (typeof value === 'bigint') return Number(value);
     return value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value;

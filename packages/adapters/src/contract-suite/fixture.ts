@@ -122,7 +122,7 @@ export class Lane {
 
   #work(sections: readonly Section[], changes: Changes): ApplyWork {
     const contentHash = hash(
-      `${sections.map((each) => `${each.table} ${each.kind} ${Buffer.from(each.rows)}`).join()}`,
+      sections.map((each) => `${each.table} ${each.kind} ${Buffer.from(each.rows).toString()}`).join(),
     );
     const previousChain = this.chain;
     this.chain = hash(

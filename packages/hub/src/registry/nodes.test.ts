@@ -16,7 +16,11 @@ test('of what a node says of its problems only a bounded part is kept', async ()
   const id = idText((await world.join('health')).id);
   const long = 'x'.repeat(100_000);
   const problem = { bridgeId: new Uint8Array(100_000), version: 1, code: long, message: long, hint: long };
-  await recordActualState(world.store, id, { generation: 1n, number: 1n, problems: Array(200).fill(problem) });
+  await recordActualState(world.store, id, {
+    generation: 1n,
+    number: 1n,
+    problems: Array.from({ length: 200 }, () => problem),
+  });
   const kept = problemsOf(await getNode(world.store, 'health'));
   expect(kept).toHaveLength(100);
   expect(kept[0]?.bridgeId).toHaveLength(16);
