@@ -51,7 +51,7 @@ interface Row {
 
 export const FIND_INBOX = 'SELECT * FROM inbox WHERE lane = ? AND epoch = ? AND sequence = ?';
 const ADD = `INSERT INTO inbox (lane, epoch, sequence, nonce, content_hash, header, header_hash, parts, parts_held, bytes,
- received_at_ms) VALUES (@lane, @epoch, @sequence, @nonce, @contentHash, @header, @headerHash, @parts, 0, 0, @receivedAtMs)
+ received_at_ms) VALUES (@lane, @epoch, @sequence, @nonce, @contentHash, @header, @headerHash, @parts, 0, length(@header), @receivedAtMs)
  RETURNING number`;
 const ADD_PART = 'INSERT OR IGNORE INTO inbox_part (inbox, part, body) VALUES (?, ?, ?)';
 const COUNT_PART = `UPDATE inbox SET parts_held = parts_held + 1, bytes = bytes + ?, received_at_ms = ? WHERE number = ?`;
