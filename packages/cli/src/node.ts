@@ -34,8 +34,8 @@ export function registerNode(program: Command): void {
         client.invite({
           nodeCode: code,
           nodeTitle: options.title ?? options.departmentTitle ?? code,
-          departmentCode: options.department ?? code,
-          departmentTitle: options.departmentTitle ?? options.department ?? code,
+          departmentCode: options.department ?? '',
+          departmentTitle: options.departmentTitle ?? options.department ?? '',
           role,
           expiresInS: hours * 3600,
         }),
