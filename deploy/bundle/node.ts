@@ -20,9 +20,10 @@ export function bringNode(root: string, arch: Arch, say: (text: string) => void)
   const installed = realpathSync(join(root, 'node_modules/node'));
   const { version } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { version: string };
   const isOwn = process.platform === 'linux' && process.arch === arch;
-  const directory = isOwn
-    ? join(installed, 'node_modules', `node-linux-${arch}`)
-    : fetchNode(join(root, '.qiao/cache'), arch, version, say);
+  // A package manager that installs from its cache brings the binary alone; the licence is then fetched with the whole package.
+  const beside = join(installed, 'node_modules', `node-linux-${arch}`);
+  const directory =
+    isOwn && existsSync(join(beside, 'LICENSE')) ? beside : fetchNode(join(root, '.qiao/cache'), arch, version, say);
   const binary = isOwn ? join(installed, 'bin/node') : join(directory, 'bin/node');
   if (!existsSync(binary)) throw new Error(`there is no Node binary at ${binary}; run \`npm run setup\` first`);
   requireArch(binary, arch);
