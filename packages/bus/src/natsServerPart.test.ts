@@ -119,15 +119,15 @@ test('a server left over from an earlier run is stopped before a new one starts 
   expect(await pidOf(world.dir)).toBe(stale.pid);
   world.startServer();
   await ended;
-  await new Promise<void>((resolve) => {
-    const forget = world.hub.onStatus((status) => {
-      if (status.kind !== 'connected') return;
-      forget();
-      resolve();
-    });
-    if (world.hub.isConnected) resolve();
-  });
-  expect(Number(await readFile(pidFile, 'utf8'))).not.toBe(stale.pid);
+  // The client may not have noticed yet that its server is gone, so the new server's own pid file is what is waited for.
+  let pid = stale.pid;
+  for (let waitedMs = 0; (pid === stale.pid || pid === 0) && waitedMs < 20_000; waitedMs += 20) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    pid = Number(await readFile(pidFile, 'utf8').catch(() => '0'));
+  }
+  expect(pid).toBeGreaterThan(0);
+  expect(pid).not.toBe(stale.pid);
+  await until(world.hub, 'connected');
 });
 
 test('a process that merely got the number of an old server is left alone', async () => {
