@@ -23,7 +23,7 @@ export type OperatorContext = z.infer<typeof contextSchema> & { readonly directo
 
 /** Where the context lies: --context, QIAO_CONTEXT, ~/.config/qiao. */
 export function contextDirectory(command: Command): string {
-  const given = (command.optsWithGlobals() as { context?: string }).context;
+  const given = command.optsWithGlobals<{ context?: string }>().context;
   // An empty one is an unset variable in a script, never the directory one happens to stand in.
   return given || process.env.QIAO_CONTEXT || join(homedir(), '.config', 'qiao');
 }

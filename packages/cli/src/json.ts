@@ -3,5 +3,5 @@
 import type { Command } from 'commander';
 
 export function wantsJson(command: Command): boolean {
-  return (command.optsWithGlobals() as { json?: boolean }).json === true;
+  return command.optsWithGlobals<{ json?: boolean }>().json === true;
 }

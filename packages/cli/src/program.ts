@@ -55,7 +55,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   process.exitCode = EXIT.done;
   try {
     await program.parseAsync([...argv], { from: 'user' });
-    return process.exitCode === undefined ? EXIT.done : Number(process.exitCode);
+    return process.exitCode ?? EXIT.done;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     printError(error, argv.includes('--json'));

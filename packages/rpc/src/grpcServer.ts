@@ -118,6 +118,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   for (const entry of options.services) {
     server
       .with(gate(entry, options, running, closing.signal))
+      // Without the widening tsc resolves another overload, which wants an index signature.
+      // oxlint-disable-next-line typescript/no-unnecessary-type-assertion
       .add(entry.definition as CompatServiceDefinition, entry.implementation);
   }
   const credentials = new AskingCredentials(options.tls);

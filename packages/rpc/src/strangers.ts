@@ -86,6 +86,8 @@ function refuse(call: ServerInterceptingCallInterface, error: QiaoError): void {
   for (const [key, values] of trailer) {
     for (const value of values) metadata.add(key, typeof value === 'string' ? value : Buffer.from(value));
   }
+  // nice-grpc and grpc-js give the same standard codes two enums.
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment
   call.sendStatus({ code, details, metadata });
 }
 

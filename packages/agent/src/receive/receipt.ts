@@ -4,7 +4,7 @@
 import type { ExtraRows } from '@qiao/adapters';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
 import { Receipt } from '@qiao/contract/receipt';
-import { countsOf, KINDS, type Kind, type KindCount, Matrix, type OutcomeCell } from '@qiao/exchange';
+import { countsOf, KINDS, type KindCount, Matrix, type OutcomeCell, rowsOf } from '@qiao/exchange';
 
 export interface AnsweredRows {
   readonly outcomes: readonly OutcomeCell[];
@@ -78,17 +78,4 @@ function cellsFor(counts: readonly KindCount[], outcome: 'cancelled'): OutcomeCe
       rows: rowsOf(count, kind),
     })),
   );
-}
-
-function rowsOf(count: KindCount, kind: Kind): number {
-  switch (kind) {
-    case 'insert':
-      return count.inserts;
-    case 'update':
-      return count.updates;
-    case 'delete':
-      return count.deletes;
-    default:
-      return kind satisfies never;
-  }
 }
