@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import { Algorithms, encodeAccount, encodeOperator, encodeUser } from 'nats-jwt';
 import { createAccount, createOperator, createUser, fromPublic, fromSeed, type KeyPair } from 'nkeys.js';
 import { accountBorders } from './accountBorders.ts';
@@ -160,6 +161,7 @@ export class BusAccounts {
       this.#auth = await encodeAuth(this.#keys, revocations);
       this.#revocations = revocations;
     });
+    crashPoint('revocation.written');
     await this.push(at);
   }
 

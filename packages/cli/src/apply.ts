@@ -3,6 +3,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProblemsError, parseBridge } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { printDeployed } from './bridge.ts';
 import { type HubClient, withHub } from './context.ts';
@@ -49,6 +50,7 @@ async function applyOne(
   const { bridges } = await hub.listBridges({ includeRetired: false });
   const known = bridges.find((bridge) => bridge.name === name);
   if (known === undefined) await hub.createBridge({ yaml });
+  crashPoint('bridgeFile.created');
   const answer = await hub.deployBridge({
     name,
     yaml: known === undefined || known.yaml === yaml ? '' : yaml,
@@ -57,6 +59,7 @@ async function applyOne(
   });
   if (!quiet) printDeployed(name, answer);
   const deployed = !answer.problems.some((problem) => !problem.warning);
+  crashPoint('bridgeFile.deployed');
   if (deployed && start) {
     await hub.startBridge({ name });
     if (!quiet) say(`${name} is running.`);

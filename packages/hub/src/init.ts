@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { BusAccounts } from '@qiao/bus';
 import { openDatabase } from '@qiao/database';
 import { CODE, idText, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
-import { type Clock, systemClock } from '@qiao/runtime';
+import { type Clock, crashPoint, systemClock } from '@qiao/runtime';
 import {
   Authority,
   createKeyAndCsr,
@@ -107,7 +107,9 @@ export async function initHub(options: InitOptions): Promise<Founded> {
   });
   await BusAccounts.create(join(directory, 'bus'));
   const operator = await createOperator(authority, options, platformId, nowMs);
+  crashPoint('init.keysWritten');
   await foundDatabase(join(directory, 'hub.db'), options, { platformId, hubNodeId, operator, nowMs });
+  crashPoint('init.databaseFounded');
   writeContext(operatorDirectory, {
     platform: options.platformCode,
     operator: options.operatorName,
@@ -117,6 +119,7 @@ export async function initHub(options: InitOptions): Promise<Founded> {
     certificate: operator.certificate,
     authority: authority.certificateDer,
   });
+  crashPoint('init.contextWritten');
   const configFile = join(directory, 'hub.yaml');
   writeNewFile(configFile, configText(options, platformId, publicAddress, busUrl), 0o600);
   return { platformId: idText(platformId), authorityFingerprint: authority.fingerprint, configFile, operatorDirectory };

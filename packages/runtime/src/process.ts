@@ -1,4 +1,4 @@
-// What every program does at its start and end: refuse an old Node, turn signals into an abort, die at a named point in drills.
+// What every program does at its start and end: refuse an old Node, turn signals into an abort.
 
 import { QiaoError } from '@qiao/exchange';
 
@@ -24,19 +24,4 @@ export function stopSignal(): AbortSignal {
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   return controller.signal;
-}
-
-let passes = 0;
-
-/**
- * A named boundary between two stores. In a drill, QIAO_CRASH_AT=name (or name:n for the n-th pass) kills the process here
- * with SIGKILL; otherwise it does nothing.
- */
-export function crashPoint(name: string): void {
-  const wanted = process.env.QIAO_CRASH_AT;
-  if (wanted === undefined) return;
-  const [wantedName, wantedPass = '1'] = wanted.split(':');
-  if (wantedName !== name) return;
-  passes += 1;
-  if (passes === Number(wantedPass)) process.kill(process.pid, 'SIGKILL');
 }

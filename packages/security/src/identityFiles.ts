@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import type { Role } from './certificate.ts';
 import { fromPem, toPem } from './pem.ts';
 import { makePrivateDirectory, requirePrivate, writeFileAtomically } from './privateFiles.ts';
@@ -79,6 +80,7 @@ export function writeIdentity(dir: string, identity: NodeIdentity): void {
     natsUrls: identity.natsUrls,
   };
   for (const field of TEXT_FIELDS) facts[field] = identity[field];
+  crashPoint('identity.written');
   // Last: a crash before leaves files without an identity, and joining again writes them anew.
   write('identity.json', `${JSON.stringify(facts, null, 2)}\n`, 0o644);
 }

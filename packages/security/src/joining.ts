@@ -6,6 +6,7 @@
 import { JoinRequest, type JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { QiaoError, sameBytes } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import { createKeyAndCsr, fingerprintOf, verifyIssued } from './certificate.ts';
 import { hasIdentity, type NodeIdentity, writeIdentity } from './identityFiles.ts';
 import { sealing } from './sealing.ts';
@@ -62,6 +63,7 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
   });
   const response = await options.callHub(token, request);
   checkResponse(response, token, options);
+  crashPoint('join.answered');
   const identity: NodeIdentity = {
     role,
     platformId: response.platformId,

@@ -4,6 +4,7 @@
  */
 
 import { Matrix, type OutcomeCell, QiaoError, type Section } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import type {
   AmendResult,
   AmendWork,
@@ -119,6 +120,7 @@ class PostgresTarget implements Target {
       if (!(await this.#mark.insert(session, work, EMPTY_ANSWER))) {
         throw new QiaoError('TARGET_BUSY', 'another process applies the same delivery', { fate: 'transient' });
       }
+      crashPoint('apply.marked');
       const highest = points.at(-1);
       if (work.opensEpoch || work.load.isBroken === true) {
         await dropNotes(session, this.#schema, work.laneId);
@@ -140,10 +142,12 @@ class PostgresTarget implements Target {
         if (end.kind === 'guard') return { commit: false, value: end };
         extras = end.extras;
       }
+      crashPoint('apply.landed');
       const answer: StoredAnswer = { outcomes: landed.matrix.cells(), extras };
       if (work.sections.length > 0 || extras.length > 0) await this.#mark.answer(session, work, answer);
       await this.#mark.purge(session, work);
       if (landed.isolated.length > 0) await work.beforeCommit(landed.isolated);
+      crashPoint('apply.written');
       return { commit: true, value: { kind: 'applied', answer, quarantined: landed.isolated } };
     });
   }

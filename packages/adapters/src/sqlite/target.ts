@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Matrix, type OutcomeCell, QiaoError } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import type { AmendResult, AmendWork, AppliedPoint, ApplyResult, ApplyWork, StoredAnswer, Target } from '../adapter.ts';
 import { answerText, decide, EMPTY_ANSWER, MARK_TABLE, parseAnswer, TARGET_LANE } from '../mark.ts';
 import { LoadNotes } from './load.ts';
@@ -110,6 +111,7 @@ export class SqliteTarget implements Target {
     const decision = decide(this.#points(DECIDING_POINTS, { lane, epoch, sequence }), work);
     if (decision.kind !== 'apply') return decision;
     this.#writePoint(work);
+    crashPoint('apply.marked');
     const notes = new LoadNotes(this.#db, work.laneId, work.tables);
     if (work.opensEpoch || work.load.isBroken === true) notes.drop();
     if (work.load.begins) await notes.begin();
@@ -125,9 +127,11 @@ export class SqliteTarget implements Target {
       }
       extras = end.extras;
     }
+    crashPoint('apply.landed');
     const answer: StoredAnswer = { outcomes: rows.matrix.cells(), extras };
     this.#db.prepare(WRITE_ANSWER).run(answerText(answer), work.laneId, work.epoch, work.sequence);
     if (rows.isolated.length > 0) await work.beforeCommit(rows.isolated);
+    crashPoint('apply.written');
     return { kind: 'applied', answer, quarantined: rows.isolated };
   }
 

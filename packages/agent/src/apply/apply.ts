@@ -7,7 +7,7 @@ import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError, sameBytes } from '@qiao/exchange';
-import type { Part, Wakeup } from '@qiao/runtime';
+import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
@@ -56,6 +56,7 @@ export function applyPart(dataSource: string, ports: ApplyPorts): Part {
         const source = await ports.open(dataSource);
         target = await source.openTarget();
         const { targetId } = await target.prepare();
+        crashPoint('apply.prepared');
         await new Worker(dataSource, source, target, targetId, ports).run(signal);
       } catch (error) {
         showOnEveryLane(dataSource, error, ports);

@@ -72,6 +72,7 @@ export async function applyDelivery(
     beforeCommit: (quarantined) => {
       const refusedRows = quarantined.map((row) => refusedRow(row, kept, split, opened.sections));
       keepOpenRows(place, [...heldRows(split, opened.sections), ...refusedRows], appliedAtMs, ports);
+      crashPoint('quarantine.kept');
     },
   });
   const before = ports.database.quarantine.ofDelivery(place);
@@ -81,9 +82,12 @@ export async function applyDelivery(
     place.epoch === currentEpoch(place.lane, ports) && place.sequence <= currentSequence(place.lane, ports);
   if (!isKnown && (split.held.length > 0 || before.length > 0)) {
     keepOpenRows(place, heldRows(split, opened.sections), appliedAtMs, ports);
+    crashPoint('quarantine.held');
   }
   const result = await landing.target.apply(work);
   crashPoint('apply.committed');
+  if (header.role?.$case === 'opening') crashPoint('epoch.applied');
+  if (header.role?.$case === 'void') crashPoint('void.applied');
   return answerResult(result, { opened, landing, held: heldCells(split.held), work, delivery }, ports);
 }
 
@@ -117,7 +121,7 @@ function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliver
           point: { epoch: place.epoch, nonce: place.nonce, sequence: place.sequence, chain: work.chain },
         });
       });
-      crashPoint('apply.answered');
+      crashPoint('receipt.made');
       return { kind: 'answered' };
     case 'alreadyApplied':
       answerFromMark(result.answer, outcome, ports);

@@ -4,7 +4,7 @@
 
 import type { Target } from '@qiao/adapters';
 import { idText } from '@qiao/exchange';
-import type { Clock, Log } from '@qiao/runtime';
+import { type Clock, crashPoint, type Log } from '@qiao/runtime';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
 import type { LaneConditions } from './laneConditions.ts';
@@ -71,6 +71,7 @@ export async function recoverLane(
       );
     }
   });
+  crashPoint('lane.recovered');
   if (isBehind) {
     log.warn(
       { lane: idText(end.lane), remembered: String(state.appliedSequence), mark: String(newest?.sequence ?? -1n) },

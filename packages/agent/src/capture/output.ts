@@ -124,7 +124,7 @@ export class ScanOutput {
         ? await prepareContent(this.#load.take(), compression)
         : undefined;
     const { database } = this.#ports;
-    crashPoint('capture.pack');
+    crashPoint('capture.read');
     database.transaction(() => {
       if (changes !== undefined) {
         const lanes = this.#stillThere(this.#streaming, 'streaming').map(({ lane }) => plain(lane));

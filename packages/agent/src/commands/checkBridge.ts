@@ -16,6 +16,7 @@ import {
   parseBridgeJson,
   QiaoError,
 } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import { declaredColumns, renamed, targetTable } from '../apply/targetTables.ts';
 import type { Desired } from '../control/desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
@@ -175,8 +176,10 @@ async function checkDestinationEnd(
     problems.push(...found.map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
     const isBlocked = problems.some(({ warning }) => warning !== true);
     for (const target of absent) {
-      if (createMissing && !isBlocked) await source.createTable(target);
-      else problems.push(willBeMade(target, path));
+      if (createMissing && !isBlocked) {
+        await source.createTable(target);
+        crashPoint('table.created');
+      } else problems.push(willBeMade(target, path));
     }
   } catch (error) {
     problems.push(...problemsOf(error, path));

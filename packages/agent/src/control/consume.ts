@@ -6,7 +6,7 @@ import type { BooksThrough, Refusal, ResendRequest } from '@qiao/contract/contro
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
-import { describeError, type Log, type Part } from '@qiao/runtime';
+import { crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { type DesiredState, findLane } from './desired.ts';
 import { type DecodedControl, decodeControl } from './messages.ts';
 import type { SnapshotDoor } from './takeSnapshot.ts';
@@ -62,6 +62,7 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
   switch (body?.$case) {
     case 'snapshot':
       ports.door.take(body.value);
+      crashPoint('snapshot.taken');
       return;
     case 'receipt':
       handleReceipt(body.value, ports);
@@ -70,16 +71,19 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       requireAuthor(signed, body.value.laneId, ports);
       requireSmall(body.value.sequence, body.value.epoch?.ordinal, body.value.highestEpoch);
       ports.onRefusal(body.value);
+      crashPoint('refusal.recorded');
       return;
     case 'resend':
       requireAuthor(signed, body.value.laneId, ports);
       requireSmall(body.value.firstSequence, body.value.lastSequence, body.value.epoch?.ordinal);
       ports.onResend(body.value);
+      crashPoint('resend.recorded');
       return;
     case 'booksThrough':
       // The hub lets only the monitor's through, and its certificate need not be among our peers; a wrong number could at
       // most publish entries again or forget ones past their retention.
       ports.onBooksThrough(body.value);
+      crashPoint('books.through');
       return;
     case 'actualState':
     case undefined:
@@ -105,7 +109,9 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
   ports.trust.checkPeer(peer.certificate, lane.receiverId);
   ports.trust.checkSigned('qiao.receipt.v1', signed, peer.certificate);
   requireSmall(receipt.sequence, receipt.epoch?.ordinal);
+  crashPoint('receipt.arrived');
   ports.onReceipt(receipt, signed);
+  crashPoint('receipt.recorded');
 }
 
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);

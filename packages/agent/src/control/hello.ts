@@ -3,7 +3,7 @@
 
 import { HelloReply, HelloRequest, type LaneEpoch } from '@qiao/contract/control';
 import { parseId, QiaoError } from '@qiao/exchange';
-import type { Clock, Log, Part, Wakeup } from '@qiao/runtime';
+import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { FenceHolder } from './fence.ts';
 import type { SnapshotDoor } from './takeSnapshot.ts';
 
@@ -91,6 +91,7 @@ async function hello(ports: HelloPorts): Promise<void> {
     return;
   }
   ports.keepToken(reply.fencingToken);
+  crashPoint('hello.kept');
   ports.fence.give(reply.fencingToken);
   // The token itself stays out of the log: the redaction list would hide it anyway.
   ports.log.info('the hub knows this start; sending may begin');

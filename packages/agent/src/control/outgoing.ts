@@ -37,7 +37,7 @@ export function outgoingControlPart({ database, fence, signer, publish, wakeup }
         const outcomes = await Promise.allSettled(
           waiting.map(async ({ number, message }) => {
             await publish(encodeControl(ControlMessage.decode(message), signer));
-            crashPoint('control.published');
+            crashPoint('receipt.published');
             database.controlOut.sent(number);
           }),
         );

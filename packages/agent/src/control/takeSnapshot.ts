@@ -4,7 +4,7 @@
 import { ActualState, NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { parseId } from '@qiao/exchange';
-import type { Log } from '@qiao/runtime';
+import { crashPoint, type Log } from '@qiao/runtime';
 import { type DesiredState, isNewer } from './desired.ts';
 import { openSnapshot, planSnapshot, type SnapshotReader } from './snapshot.ts';
 
@@ -52,6 +52,7 @@ export function createSnapshotDoor({ reader, desired, cache, report, log }: Take
       if (!isNewer(snapshot, desired.current())) return 'older';
       // Cache first: a crash between leaves a snapshot that the next start plans again.
       cache.save(Signed.encode(signed).finish(), snapshot.generation, snapshot.number);
+      crashPoint('snapshot.cached');
       plan(snapshot);
       log.info({ generation: String(snapshot.generation), number: String(snapshot.number) }, 'snapshot taken');
       if (lastReport !== undefined) report(lastReport);

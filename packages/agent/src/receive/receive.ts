@@ -93,6 +93,7 @@ function take(message: BusMessage, ports: ReceivePorts, unknownSinceMs: Map<stri
     case 'refused': {
       const { header, lane, code, message: why, fate } = intake;
       refuse(header, lane.senderId, code, why, fate, ports);
+      crashPoint('receive.answered');
       message.ack();
       return;
     }
@@ -116,6 +117,7 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
   // An ended lane whose destination is gone from the definition has no target left to be applied to.
   const settled = lane.destination === undefined || judge(delivery, state, ports);
   if (settled) {
+    crashPoint('receive.answered');
     message.ack();
     return;
   }
@@ -138,13 +140,16 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
       receivedAtMs: ports.clock.nowMs(),
     });
   });
+  if (received === 'fork') {
+    // Before the bus is acknowledged, like the inbox: a fork that was met must not be forgotten.
+    if (place.epoch > state.epoch) forgetForkedEpoch(place, ports);
+    ports.stickFork(place.lane, bridge.version, `sequence ${place.sequence} came with two contents`);
+  }
   // Inbox first, then the bus: a crash between leaves a duplicate that the inbox knows, never a hole.
   crashPoint('receive.stored');
   message.ack();
   switch (received) {
     case 'fork':
-      if (place.epoch > state.epoch) forgetForkedEpoch(place, ports);
-      ports.stickFork(place.lane, bridge.version, `sequence ${place.sequence} came with two contents`);
       return;
     case 'complete':
     case 'known':

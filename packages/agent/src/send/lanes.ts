@@ -5,6 +5,7 @@
 import { Opening } from '@qiao/contract/delivery';
 import { BridgeState } from '@qiao/contract/node';
 import { chainOf, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { LanePhase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
@@ -22,15 +23,17 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
     if (lane.senderId !== desired.nodeId) continue;
     const held = database.lanesOut.get(parseId(lane.laneId));
     if (lane.ended || bridge.state === BridgeState.RETIRED) {
-      if (held !== undefined && held.phase !== 'ended') endLane(ports, lane);
+      if (held !== undefined && held.phase !== 'ended') {
+        endLane(ports, lane);
+        crashPoint('lane.ended');
+      }
       continue;
     }
     if (held?.phase === 'ended') continue;
-    if (held === undefined) {
+    // The hub routed a later epoch than this file knows: it is a copy or an old backup. Nothing it holds may go on.
+    if (held === undefined || held.epoch < lane.highestEpoch) {
       openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
-    } else if (held.epoch < lane.highestEpoch) {
-      // The hub routed a later epoch than this file knows: it is a copy or an old backup. Nothing it holds may go on.
-      openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
+      crashPoint('epoch.opened');
     } else if (held.stuck !== undefined && held.stuckVersion < bridge.version) {
       if (held.stuck.code === 'LANE_FORKED') openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
       else database.lanesOut.unstick(held.lane);

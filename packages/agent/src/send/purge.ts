@@ -1,5 +1,5 @@
 /** Forgetting: parcels that every lane settled longer ago than the retention, with their deliveries and receipts. */
-import type { Part } from '@qiao/runtime';
+import { crashPoint, type Part } from '@qiao/runtime';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
 
@@ -8,19 +8,19 @@ const EVERY_MS = 60_000;
 const PARCELS_PER_STEP = 20;
 const MOST_STEPS = 500;
 
-/** Purges once a minute and keeps the database's log and free pages in bounds. */
+/** Purges at the start (what became old while the agent was away) and once a minute, and keeps the database's log and free pages in bounds. */
 export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'>): Part {
   return {
     name: 'purge',
     async run(signal) {
       while (!signal.aborted) {
-        await ports.clock.sleep(EVERY_MS, signal);
-        if (signal.aborted) return;
         for (let step = 0; step < MOST_STEPS && !signal.aborted; step++) {
           if (purgeSettled(ports.database, ports.clock.nowMs() - ports.limits.retentionMs) === 0) break;
+          crashPoint('purge.removed');
           await new Promise(setImmediate);
         }
         ports.database.checkpoint();
+        await ports.clock.sleep(EVERY_MS, signal);
       }
     },
   };

@@ -101,6 +101,7 @@ async function sendBatch(ports: SendPorts, ready: Ready): Promise<boolean> {
       // A settled one that was asked for again may be purged while those before it are sealed: the receiver asks once more.
       if (ports.database.deliveriesOut.get(delivery) === undefined) continue;
       const sealed = await sealDelivery(ports, delivery, ready);
+      crashPoint('send.sealed');
       // Not awaited one by one: the order of calls is the order on the bus, and the window bounds what is outstanding.
       const done = Promise.all(sealed.messages.map((message) => publish(ports, message)));
       done.catch(() => undefined);

@@ -4,7 +4,7 @@
 
 import type { TableShape } from '@qiao/contract/node';
 import { type BridgeDefinition, type Problem, ProblemsError, parseBridgeJson, QiaoError } from '@qiao/exchange';
-import type { Clock } from '@qiao/runtime';
+import { type Clock, crashPoint } from '@qiao/runtime';
 import { type AuditEvent, appendAudit } from '../audit/audit.ts';
 import type { BridgeRow, HubDatabase } from '../hubDatabase.ts';
 import { type CheckPorts, checkAtHub, checkEverywhere, nodesByCode } from './check.ts';
@@ -98,6 +98,7 @@ export async function createBridge(ports: BridgePorts, yaml: string, operator: s
     await storeVersion(store, id, 1, { yaml, definition, storedBy: operator, nowMs });
     await appendAudit(store, event(nowMs, operator, 'bridge.create', definition.name, { version: 1 }));
   });
+  crashPoint('bridge.stored');
   await ports.changed();
   return await getBridge(ports.store, definition.name);
 }
@@ -135,6 +136,7 @@ export async function deployBridge(
   const checked = await checkEverywhere(ports.store, ports, definition, { operator, createMissing: true });
   problems.push(...checked.problems);
   if (problems.some(isBlocking)) return refuse(problems, effects.sentences);
+  crashPoint('bridge.checked');
   const deployed = await activate(ports, bridge, { ...candidate, definition }, operator, 'bridge.deploy');
   return { bridge: deployed, problems, effects: effects.sentences };
 }
@@ -186,6 +188,7 @@ export async function bindDestination(
         ).problems;
   const blocking = checked.filter(isBlocking);
   if (blocking.length > 0) throw new ProblemsError(blocking, { code: 'BRIDGE_INVALID' });
+  crashPoint('bridge.checked');
   return await activate(ports, bridge, { yaml, definition }, operator, 'bridge.bind');
 }
 
@@ -295,6 +298,7 @@ async function activate(
     }
     await appendAudit(store, event(nowMs, operator, action, bridge.name, { version, deployed: isDeployed }));
   });
+  crashPoint('bridge.stored');
   await ports.changed();
   return await getBridge(ports.store, seen.name);
 }
@@ -342,6 +346,7 @@ async function move(
     await appendAudit(store, event(nowMs, operator, `bridge.${verb}`, name, detail));
     return after;
   });
+  crashPoint('bridge.stored');
   await ports.changed();
   return bridge;
 }

@@ -4,7 +4,7 @@
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
 import type { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError } from '@qiao/exchange';
-import { type Clock, describeError, type Log } from '@qiao/runtime';
+import { type Clock, crashPoint, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { findNode, giveFencingToken, recordHello } from '../registry/nodes.ts';
@@ -111,6 +111,7 @@ async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, no
     });
     return given;
   });
+  crashPoint('hello.started');
   await ports.fenced(node.id, BigInt(token));
   return BigInt(token);
 }

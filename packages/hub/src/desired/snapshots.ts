@@ -6,7 +6,7 @@ import { ControlMessage } from '@qiao/contract/control';
 import { Directory, NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
-import { type Clock, createWakeup, describeError, type Log, type Part } from '@qiao/runtime';
+import { type Clock, crashPoint, createWakeup, describeError, type Log, type Part } from '@qiao/runtime';
 import type { HubDatabase } from '../hubDatabase.ts';
 import {
   composeDirectory,
@@ -57,6 +57,7 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
       if (node.role !== 'agent' || node.status !== 'joined') continue;
       try {
         if (await renewSnapshot(ports, world, node.id, stored.get(node.id))) {
+          crashPoint('desired.stored');
           owed.add(node.code);
           isNews = true;
         }
@@ -90,6 +91,7 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
       if (signed === undefined) continue;
       try {
         await ports.toNode(code, snapshotMessage(ports, signed.nodeId, signed.bytes));
+        crashPoint('desired.published');
       } catch (error) {
         owed.add(code);
         throw error;

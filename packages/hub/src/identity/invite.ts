@@ -4,6 +4,7 @@
 import type { Invitation, InviteRequest, NetworkOpening } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { CODE, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
+import { crashPoint } from '@qiao/runtime';
 import { makeToken } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRoleName, NodeRow } from '../hubDatabase.ts';
@@ -54,6 +55,7 @@ export async function invite(ports: IdentityPorts, request: InviteRequest, actor
       detail: { role, department: departmentCode, expiresAtMs },
     });
   });
+  crashPoint('invite.stored');
   await ports.changed();
 
   const token = makeToken({

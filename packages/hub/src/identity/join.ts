@@ -51,6 +51,7 @@ export async function join(
     const role = node.role;
     await attempt(ports, 'prepare', () => ports.busRights.prepare(node.code, role));
   }
+  crashPoint('join.prepared');
   await ports.changed();
   return outcome.response;
 }

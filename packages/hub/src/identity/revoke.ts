@@ -2,7 +2,7 @@
 // connection is cut. Its lanes stay, so that the same node may be invited again under new keys and go on.
 
 import { QiaoError } from '@qiao/exchange';
-import { describeError } from '@qiao/runtime';
+import { crashPoint, describeError } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import { revokeCertificates } from '../registry/certificates.ts';
 import { getNode, type NodeWithDepartment } from '../registry/nodes.ts';
@@ -54,6 +54,7 @@ export async function revoke(
     });
     return users;
   });
+  crashPoint('revoke.stored');
   // Routing first: from here nothing of this node goes on, even where the bus is slow to cut it.
   await ports.changed();
   for (const user of busUsers) {
@@ -63,6 +64,7 @@ export async function revoke(
       ports.log.warn({ node: code, err: describeError(error) }, 'the bus did not cut a revoked node yet');
     }
   }
+  crashPoint('revoke.told');
   if (busUsers.length > 0) {
     try {
       await ports.busRights.remove(code);

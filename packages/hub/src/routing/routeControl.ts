@@ -4,7 +4,7 @@
 
 import { type BusMessage, nodeOfSubject } from '@qiao/bus';
 import type { ActualState } from '@qiao/contract/node';
-import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
+import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { hasNoRoom, isFinal } from './failures.ts';
 import { InFlight } from './inFlight.ts';
 import type { RefusalBook, RefusalNote } from './refusalBook.ts';
@@ -104,10 +104,14 @@ async function carryOut(
   switch (verified.kind) {
     case 'forward':
       ports.seen(verified.sender.id, nowMs);
-      return await ports.forwardControl(verified.receiver.code, bytes);
+      await ports.forwardControl(verified.receiver.code, bytes);
+      crashPoint('route.controlForwarded');
+      return;
     case 'actualState':
       ports.seen(verified.sender.id, nowMs);
-      return await ports.reported(verified.sender.id, verified.state);
+      await ports.reported(verified.sender.id, verified.state);
+      crashPoint('route.reported');
+      return;
     case 'refused':
       return await ports.refusals.record(noteOf(ports, fromCode, verified));
     default:

@@ -105,14 +105,12 @@ class DataRouter {
     const { header, lane, receiver } = genuine;
     const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
     try {
-      if (genuine.isNewEpoch) {
-        await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
-        crashPoint('route.epochOpened');
-      }
+      if (genuine.isNewEpoch) await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
       const { table } = this.#ports;
       if (header.fencingToken > table.fencing(genuine.sender.id).token) {
         await this.#ports.learnFencingToken(genuine.sender.id, header.fencingToken);
       }
+      if (genuine.isNewEpoch) crashPoint('route.learned');
     } catch (error) {
       return { done: this.#fail(message, error, 'an epoch could not be written down', genuine) };
     }
@@ -165,6 +163,7 @@ class DataRouter {
   async #refuse(message: BusMessage, fromCode: string, { facts, bridge, lane }: Refused): Promise<void> {
     const { table, books } = this.#ports;
     await this.#record(fromCode, facts, bridge);
+    crashPoint('route.refusalRecorded');
     const sender = table.nodeByCode(fromCode);
     if (sender?.isJoined === true) {
       try {
@@ -175,6 +174,7 @@ class DataRouter {
         this.#ports.log.warn({ from: message.subject, err: describeError(error) }, 'a refusal could not be told');
       }
     }
+    crashPoint('route.refusalTold');
     if (lane !== undefined) books.countRefused(lane.id);
     message.ack();
   }

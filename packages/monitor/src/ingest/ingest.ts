@@ -6,7 +6,7 @@ import { consumers, nodeOfSubject, streams, subjects } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
-import { type Clock, describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
+import { type Clock, crashPoint, describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { Signer } from '@qiao/security';
 import { type BooksPosition, type EntriesPorts, takeEntries } from './entries.ts';
 
@@ -67,7 +67,9 @@ async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, m
       default:
         ports.log.warn({ kind }, 'telemetry of an unknown kind, dropped');
     }
+    crashPoint('ingest.stored');
     message.ack();
+    if (kind === 'books') crashPoint('ingest.acknowledged');
   } catch (error) {
     if (!(error instanceof QiaoError)) throw error;
     // Nothing is lost by dropping it: a node keeps its entries until it hears that they are held.

@@ -1,0 +1,341 @@
+// The closed registry of crash points: every boundary between two stores, where a process that dies leaves one written and the
+// other not. In a drill, QIAO_CRASH_AT=name (or name:n for the n-th pass) kills the process there with SIGKILL; otherwise a
+// point does nothing. docs/crash-points.md lists them for readers, test/crash-points.test.ts dies at each and looks what is left.
+
+import { QiaoError } from '@qiao/exchange';
+
+export interface CrashPoint {
+  /** The step of the road, or the room beside it. */
+  readonly step: (typeof CRASH_STEPS)[number];
+  /** What is written already → what is not yet. */
+  readonly between: string;
+  /** What the next start finds, and who repairs it. */
+  readonly restart: string;
+}
+
+/** In the order in which the list is read. */
+export const CRASH_STEPS = [
+  'capture',
+  'send',
+  'route',
+  'receive',
+  'apply',
+  'receipt',
+  'epoch',
+  'books',
+  'configuration',
+  'identity',
+] as const;
+
+/** One line per boundary. A name is `noun.whatIsDone`: it says the last thing that is on disk (or on the bus). */
+export const CRASH_POINTS = {
+  'capture.read': {
+    step: 'capture',
+    between: 'source database read → exchange.db: changes, digests, position',
+    restart: 'nothing was written; the next scan reads the rows again',
+  },
+  'capture.packed': {
+    step: 'capture',
+    between: 'exchange.db: parcel, deliveries, statements → bus',
+    restart: 'the outbox has the delivery; the lane’s loop sends it',
+  },
+  'purge.removed': {
+    step: 'capture',
+    between: 'exchange.db: settled parcels removed → free pages given back',
+    restart: 'the next round goes on where this one ended',
+  },
+  'send.sealed': {
+    step: 'send',
+    between: 'exchange.db: delivery recorded → bus',
+    restart: 'it is sealed again with a fresh key and sent; the content hash is the same',
+  },
+  'send.published': {
+    step: 'send',
+    between: 'bus acknowledged → exchange.db: delivery marked as on the bus',
+    restart: 'it is published again; the receiver drops the duplicate and answers it once more',
+  },
+  'route.learned': {
+    step: 'route',
+    between: 'hub.db: epoch or fencing token of the header → bus: delivery forwarded',
+    restart: 'the bus brings the delivery again; an epoch that is known already is no news',
+  },
+  'route.forwarded': {
+    step: 'route',
+    between: 'bus: delivery forwarded → bus: taken delivery acknowledged',
+    restart: 'it is forwarded again; the receiver drops the duplicate',
+  },
+  'route.refusalRecorded': {
+    step: 'route',
+    between: 'hub.db: refusal written down → bus: sender told',
+    restart: 'the delivery is judged and refused again; the second count stands in the same row',
+  },
+  'route.refusalTold': {
+    step: 'route',
+    between: 'bus: sender told of the refusal → bus: delivery acknowledged',
+    restart: 'the sender is told twice; a refusal of an attempt that is over changes nothing',
+  },
+  'route.controlForwarded': {
+    step: 'route',
+    between: 'bus: receipt or request forwarded → bus: taken message acknowledged',
+    restart: 'it is forwarded again; a receipt that is known changes nothing',
+  },
+  'route.reported': {
+    step: 'route',
+    between: 'hub.db: what a node runs → bus: report acknowledged',
+    restart: 'the report comes again and writes the same',
+  },
+  'receive.stored': {
+    step: 'receive',
+    between: 'exchange.db: delivery in the inbox → bus acknowledged',
+    restart: 'the bus brings it again; the inbox knows it',
+  },
+  'receive.answered': {
+    step: 'receive',
+    between: 'exchange.db: stored receipt or refusal queued → bus acknowledged',
+    restart: 'the bus brings the delivery again and it is answered again, under the same topic of the queue',
+  },
+  'apply.prepared': {
+    step: 'apply',
+    between: 'target: mark table and target id made → exchange.db: target id of the lane',
+    restart: 'the mark table is found with its id',
+  },
+  'lane.recovered': {
+    step: 'apply',
+    between: 'exchange.db: the lane’s point taken from the mark → exchange.db: the missing asked for',
+    restart: 'the gap shows again, or the sender publishes what has no receipt',
+  },
+  'quarantine.held': {
+    step: 'apply',
+    between: 'exchange.db: rows held behind an open row → target: transaction',
+    restart: 'the attempt is repeated and replaces them',
+  },
+  'apply.marked': {
+    step: 'apply',
+    between: 'target, inside the transaction: mark → rows',
+    restart: 'the target has rolled back; the delivery waits in the inbox',
+  },
+  'apply.landed': {
+    step: 'apply',
+    between: 'target, inside the transaction: rows → outcomes in the mark',
+    restart: 'the target has rolled back; the delivery waits in the inbox',
+  },
+  'quarantine.kept': {
+    step: 'apply',
+    between: 'exchange.db: refused rows kept → target: COMMIT',
+    restart: 'the target has rolled back; the attempt is repeated and replaces the kept rows',
+  },
+  'apply.written': {
+    step: 'apply',
+    between: 'target, inside the transaction: mark, rows, outcomes → COMMIT',
+    restart: 'the target has rolled back; the delivery waits in the inbox',
+  },
+  'apply.committed': {
+    step: 'apply',
+    between: 'target: committed → exchange.db: receipt',
+    restart: 'the delivery is still in the inbox; the mark says what came of it, and the receipt is made from it',
+  },
+  'void.applied': {
+    step: 'apply',
+    between: 'target: the mark passed the void → exchange.db: receipt of the void',
+    restart: 'the void is still in the inbox; the mark knows it',
+  },
+  'receipt.made': {
+    step: 'receipt',
+    between: 'exchange.db: receipt, book entry, queue → bus',
+    restart: 'the queue has it; the loop of control messages sends it',
+  },
+  'receipt.published': {
+    step: 'receipt',
+    between: 'bus acknowledged → exchange.db: message taken off the queue',
+    restart: 'it is sent again; its reader knows it',
+  },
+  'receipt.arrived': {
+    step: 'receipt',
+    between: 'bus → exchange.db: receipt recorded',
+    restart: 'the bus brings it again',
+  },
+  'receipt.recorded': {
+    step: 'receipt',
+    between: 'exchange.db: receipt, delivery settled → bus acknowledged',
+    restart: 'the bus brings it again; the revision is known',
+  },
+  'refusal.recorded': {
+    step: 'receipt',
+    between: 'exchange.db: pause, void with its settlement, stop or new epoch → bus acknowledged',
+    restart: 'the bus brings the refusal again; it speaks of an attempt that is over',
+  },
+  'resend.recorded': {
+    step: 'receipt',
+    between: 'exchange.db: deliveries to be sent again → bus acknowledged',
+    restart: 'the bus brings the request again; one resend more is a duplicate at the receiver',
+  },
+  'epoch.opened': {
+    step: 'epoch',
+    between: 'exchange.db of the sender: epoch and opening → bus',
+    restart: 'the opening is delivery 0 of the lane and is sent like any other',
+  },
+  'epoch.applied': {
+    step: 'epoch',
+    between: 'target: the mark stands in the new epoch → exchange.db: the old one’s rest dropped, receipt',
+    restart: 'the opening is still in the inbox; the mark knows it',
+  },
+  'lane.ended': {
+    step: 'epoch',
+    between: 'exchange.db of the sender: what was unsettled closed → bus: books',
+    restart: 'the settlement is a book entry and leaves with the others',
+  },
+  'books.published': {
+    step: 'books',
+    between: 'bus acknowledged → exchange.db: cursor of the books',
+    restart: 'the batch is published again; the monitor knows its numbers',
+  },
+  'books.through': {
+    step: 'books',
+    between: 'exchange.db: the monitor’s word on how far it holds the books → bus acknowledged',
+    restart: 'the word comes again and says the same',
+  },
+  'ingest.stored': {
+    step: 'books',
+    between: 'monitor.db: entries with their sums and position, heartbeat or directory → bus acknowledged',
+    restart: 'the message comes again; entries up to the position are passed over',
+  },
+  'ingest.acknowledged': {
+    step: 'books',
+    between: 'bus acknowledged → bus: the node told how far its books are held',
+    restart: 'a node that is not told publishes its entries again after a minute, and then it is told',
+  },
+  'bridge.checked': {
+    step: 'configuration',
+    between: 'nodes: commands done, exchange tables made → hub.db: version, lanes, audit',
+    restart: 'nothing is deployed; the operator’s command failed and is given again',
+  },
+  'table.created': {
+    step: 'configuration',
+    between: 'exchange tables: table made → the hub’s command answered',
+    restart: 'the command fails at the hub; given again, it finds the table',
+  },
+  'bridge.stored': {
+    step: 'configuration',
+    between: 'hub.db: bridge, lanes, audit → hub.db: snapshots of the nodes',
+    restart: 'every start composes the snapshots anew and stores those that changed',
+  },
+  'desired.stored': {
+    step: 'configuration',
+    between: 'hub.db: snapshot → bus',
+    restart: 'nodes whose last report is older than their snapshot are told after every connect',
+  },
+  'desired.published': {
+    step: 'configuration',
+    between: 'bus: snapshot on its way to the node → bus: directory for the monitor',
+    restart: 'the snapshot is sent again, and the directory with it',
+  },
+  'snapshot.cached': {
+    step: 'configuration',
+    between: 'exchange.db: snapshot → lanes and bridges of this node follow it',
+    restart: 'the start runs on the cached snapshot',
+  },
+  'snapshot.taken': {
+    step: 'configuration',
+    between: 'exchange.db: report of what runs queued → bus: snapshot acknowledged',
+    restart: 'the snapshot comes again and is not newer; the report leaves from the queue',
+  },
+  'bridgeFile.created': {
+    step: 'configuration',
+    between: 'hub: bridge created from its file → hub: deployed',
+    restart: '`qiao apply` again finds the bridge and deploys it',
+  },
+  'bridgeFile.deployed': {
+    step: 'configuration',
+    between: 'hub: bridge deployed from its file → hub: started',
+    restart: '`qiao apply` again starts it',
+  },
+  'invite.stored': {
+    step: 'identity',
+    between: 'hub.db: node invited, hash of its token → the token shown to the operator',
+    restart: 'nobody has the token; the node is invited again',
+  },
+  'join.stored': {
+    step: 'identity',
+    between: 'hub.db: token taken, certificate recorded → bus: streams of the node',
+    restart: 'the next connect makes the streams; the node, which has no answer, is invited again',
+  },
+  'join.prepared': {
+    step: 'identity',
+    between: 'bus: streams of the node → the node’s call answered',
+    restart: 'the node has no answer and is invited again',
+  },
+  'join.answered': {
+    step: 'identity',
+    between: 'hub: joined → identity files of the node',
+    restart: 'the token is spent; the node is invited again and joins with new keys',
+  },
+  'identity.written': {
+    step: 'identity',
+    between: 'identity files: keys and certificates → identity.json, which makes them an identity',
+    restart: 'there is no identity yet; the node is invited again and joins with new keys',
+  },
+  'hello.started': {
+    step: 'identity',
+    between: 'hub.db: fencing token given, audit → bus: answer, peers told',
+    restart: 'the agent asks again and gets the next token',
+  },
+  'hello.kept': {
+    step: 'identity',
+    between: 'exchange.db of the agent: fencing token → sending begins',
+    restart: 'each start takes a token of its own',
+  },
+  'revoke.stored': {
+    step: 'identity',
+    between: 'hub.db: node revoked, audit → routing and bus',
+    restart: 'routing reads hub.db at the start; the bus is told at the connect',
+  },
+  'revocation.written': {
+    step: 'identity',
+    between: 'file of revocations → nats-server',
+    restart: 'the server is started with the file’s revocations; a cluster is told at the connect',
+  },
+  'revoke.told': {
+    step: 'identity',
+    between: 'bus: user cut → bus: streams of the node removed',
+    restart: 'the streams stay until the node is revoked again or joins anew; nobody may read them',
+  },
+  'init.keysWritten': {
+    step: 'identity',
+    between: 'files: authority, identity, bus keys → hub.db',
+    restart: 'there is no hub.yaml, so no hub: remove the directory and found the platform again',
+  },
+  'init.databaseFounded': {
+    step: 'identity',
+    between: 'hub.db → the first operator’s context',
+    restart: 'there is no hub.yaml, so no hub: remove the directory and found the platform again',
+  },
+  'init.contextWritten': {
+    step: 'identity',
+    between: 'the first operator’s context → hub.yaml',
+    restart: 'there is no hub.yaml, so no hub: remove both directories and found the platform again',
+  },
+} as const satisfies Readonly<Record<string, CrashPoint>>;
+
+export type CrashPointName = keyof typeof CRASH_POINTS;
+
+const wanted = wantedPoint(process.env.QIAO_CRASH_AT);
+let passes = 0;
+
+/** The boundary of this name. Dies here when the drill says so. */
+export function crashPoint(name: CrashPointName): void {
+  if (wanted?.name !== name) return;
+  passes += 1;
+  if (passes === wanted.pass) process.kill(process.pid, 'SIGKILL');
+}
+
+/** Throws CRASH_POINT_UNKNOWN: a drill with a misspelt point would pass without having died. */
+function wantedPoint(text: string | undefined): { name: CrashPointName; pass: number } | undefined {
+  if (text === undefined || text === '') return undefined;
+  const [name = '', pass = '1'] = text.split(':');
+  if (!(name in CRASH_POINTS) || !/^[1-9]\d{0,8}$/.test(pass)) {
+    throw new QiaoError('CRASH_POINT_UNKNOWN', `QIAO_CRASH_AT=${text} names no crash point and pass`, {
+      hint: 'docs/crash-points.md lists them; write NAME or NAME:PASS, or unset the variable',
+    });
+  }
+  return { name: name as CrashPointName, pass: Number(pass) };
+}
