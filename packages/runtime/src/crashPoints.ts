@@ -320,12 +320,19 @@ export type CrashPointName = keyof typeof CRASH_POINTS;
 
 const wanted = wantedPoint(process.env.QIAO_CRASH_AT);
 let passes = 0;
+let simulated: ((name: CrashPointName) => void) | undefined;
 
 /** The boundary of this name. Dies here when the drill says so. */
 export function crashPoint(name: CrashPointName): void {
+  simulated?.(name);
   if (wanted?.name !== name) return;
   passes += 1;
   if (passes === wanted.pass) process.kill(process.pid, 'SIGKILL');
+}
+
+/** For simulations, where many "processes" live in one: told of each pass, and may throw there. `undefined` ends it. */
+export function simulateCrashes(onPass: ((name: CrashPointName) => void) | undefined): void {
+  simulated = onPass;
 }
 
 /** Throws CRASH_POINT_UNKNOWN: a drill with a misspelt point would pass without having died. */

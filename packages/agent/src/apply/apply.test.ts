@@ -93,6 +93,18 @@ test('deliveries of an epoch whose opening is missing wait for it', async () => 
   expect(world.targetRows()).toEqual([[1, 'Anna']]);
 });
 
+test('the newest epoch goes on past leftovers of one whose opening was lost with its sender', async () => {
+  using world = new ReceiverWorld();
+  const lost = new TestSender(1n, 7);
+  lost.opening();
+  const leftover = lost.rows([personRows('insert', ['1\tAnna'])]);
+  const sender = new TestSender(2n, 8);
+  await world.receive(leftover, sender.opening(), sender.rows([personRows('insert', ['2\tBo'])]));
+  await world.apply();
+  expect(world.targetRows()).toEqual([[2, 'Bo']]);
+  expect(world.database.inbox.total().deliveries).toBe(0);
+});
+
 test('two contents at one place stop the lane as a fork, and a new epoch goes on', async () => {
   using world = new ReceiverWorld();
   const sender = new TestSender();

@@ -14,15 +14,16 @@ export type NextStep =
     }
   | { readonly kind: 'wait' };
 
-export type InboxView = Pick<ExchangeDatabase['inbox'], 'get' | 'lowestFrom' | 'firstOfLaterEpoch'>;
+export type InboxView = Pick<ExchangeDatabase['inbox'], 'get' | 'lowestFrom' | 'firstOfNewestEpoch'>;
 
 /** The next step of a lane; `onlyNewEpoch` for lanes that stopped at a fork or a replaced target. */
 export function nextStep(state: LaneIn, inbox: InboxView, onlyNewEpoch: boolean): NextStep {
-  const later = inbox.firstOfLaterEpoch(state.lane, state.epoch);
-  if (later !== undefined) {
-    // The opening goes first: its sender has closed what was not receipted of the epoch before.
-    if (later.sequence === 0n) return { kind: 'apply', delivery: later };
-    return missing(later, 0n, later.sequence - 1n);
+  const newest = inbox.firstOfNewestEpoch(state.lane, state.epoch);
+  if (newest !== undefined) {
+    // The opening goes first: its sender has closed what was not receipted of the epochs before, also those whose opening was
+    // lost and which it cannot send again.
+    if (newest.sequence === 0n) return { kind: 'apply', delivery: newest };
+    return missing(newest, 0n, newest.sequence - 1n);
   }
   if (onlyNewEpoch) return { kind: 'wait' };
   const lowest = state.epoch === 0n ? undefined : inbox.lowestFrom(state.lane, state.epoch, 0n);

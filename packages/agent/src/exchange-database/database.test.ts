@@ -7,7 +7,7 @@ import { BOOKS_AFTER } from './books.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
 import { FIRST_UNSETTLED, NEXT_DUE, NEXT_RECORDED, OF_PARCEL, RANGE_OUT, UNSETTLED } from './deliveriesOut.ts';
 import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
-import { FIND_INBOX, LOWEST, OTHER_EPOCHS, type ReceivedPart, WAITING } from './inbox.ts';
+import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
 import { GET_PARCEL, SETTLED_PARCELS } from './parcels.ts';
 import { OF_LANE } from './quarantine.ts';
@@ -174,7 +174,7 @@ describe('the inbox', () => {
       }
       expect(inbox.removeBefore({ lane: LANE, epoch: 2n, sequence: 1n })).toBe(2);
       expect(inbox.lowestFrom(LANE, 2n, 0n)?.sequence).toBe(1n);
-      expect(inbox.firstOfLaterEpoch(LANE, 2n)?.epoch).toBe(3n);
+      expect(inbox.firstOfNewestEpoch(LANE, 2n)?.epoch).toBe(3n);
       expect(sqlite.prepare('SELECT count(*) FROM inbox_part').pluck().get()).toBe(2);
     }));
 });
@@ -211,7 +211,7 @@ test('hot queries find their rows by an index, never by looking through a table'
     UNSEEN_AFTER,
     FIND_INBOX,
     LOWEST,
-    OTHER_EPOCHS,
+    NEWEST_EPOCH,
     WAITING,
     LANES_OUT_OF_BRIDGE,
     GET_PARCEL,

@@ -56,7 +56,8 @@ const ADD = `INSERT INTO inbox (lane, epoch, sequence, nonce, content_hash, head
 const ADD_PART = 'INSERT OR IGNORE INTO inbox_part (inbox, part, body) VALUES (?, ?, ?)';
 const COUNT_PART = `UPDATE inbox SET parts_held = parts_held + 1, bytes = bytes + ?, received_at_ms = ? WHERE number = ?`;
 export const LOWEST = `SELECT * FROM inbox WHERE lane = ? AND epoch = ? AND sequence >= ? ORDER BY sequence LIMIT 1`;
-export const OTHER_EPOCHS = 'SELECT * FROM inbox WHERE lane = ? AND epoch > ? ORDER BY epoch, sequence LIMIT 1';
+export const NEWEST_EPOCH = `SELECT * FROM inbox WHERE lane = ? AND epoch = (SELECT max(epoch) FROM inbox WHERE lane = ?)
+ AND epoch > ? ORDER BY sequence LIMIT 1`;
 const BODY = 'SELECT body FROM inbox_part WHERE inbox = ? ORDER BY part';
 const REMOVE = 'DELETE FROM inbox WHERE lane = ? AND epoch = ? AND sequence = ?';
 export const REMOVE_BEFORE =
@@ -73,7 +74,7 @@ export class InboxStore {
   readonly #addPart: Statement;
   readonly #countPart: Statement;
   readonly #lowest: Statement<[Uint8Array, bigint, bigint], Row>;
-  readonly #laterEpoch: Statement<[Uint8Array, bigint], Row>;
+  readonly #newestEpoch: Statement<[Uint8Array, Uint8Array, bigint], Row>;
   readonly #body: Statement<[number], Buffer>;
   readonly #remove: Statement;
   readonly #removeBefore: Statement;
@@ -89,7 +90,7 @@ export class InboxStore {
     this.#addPart = sqlite.prepare(ADD_PART);
     this.#countPart = sqlite.prepare(COUNT_PART);
     this.#lowest = sqlite.prepare(LOWEST);
-    this.#laterEpoch = sqlite.prepare(OTHER_EPOCHS);
+    this.#newestEpoch = sqlite.prepare(NEWEST_EPOCH);
     this.#body = sqlite.prepare<[number], Buffer>(BODY).pluck();
     this.#remove = sqlite.prepare(REMOVE);
     this.#removeBefore = sqlite.prepare(REMOVE_BEFORE);
@@ -134,9 +135,9 @@ export class InboxStore {
     return row && inboxDelivery(row);
   }
 
-  /** The first delivery of an epoch above `epoch`: an opening waits, or one is missing. */
-  firstOfLaterEpoch(lane: Uint8Array, epoch: bigint): InboxDelivery | undefined {
-    const row = this.#laterEpoch.get(lane, epoch);
+  /** The first delivery of the newest epoch held, when that is above `epoch`: its opening waits, or is missing. */
+  firstOfNewestEpoch(lane: Uint8Array, epoch: bigint): InboxDelivery | undefined {
+    const row = this.#newestEpoch.get(lane, lane, epoch);
     return row && inboxDelivery(row);
   }
 
