@@ -77,7 +77,17 @@ export class SimulatedHub {
 
   #refuse(header: DeliveryHeader, code: string, fate: RefusalFate, highestEpoch: bigint): void {
     const { laneId, epoch, sequence, contentHash } = header;
-    const refusal: Refusal = { laneId, epoch, sequence, code, message: code, hint: '', fate, highestEpoch, contentHash };
+    const refusal: Refusal = {
+      laneId,
+      epoch,
+      sequence,
+      code,
+      message: code,
+      hint: '',
+      fate,
+      highestEpoch,
+      contentHash,
+    };
     const payload = ControlMessage.encode({
       toNodeId: header.senderId,
       body: { $case: 'refusal', value: refusal },

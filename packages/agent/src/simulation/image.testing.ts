@@ -48,7 +48,10 @@ function tablesOf({ sqlite }: ExchangeDatabase): string[] {
     .all();
 }
 
-const statements = new WeakMap<ExchangeDatabase, Map<string, { read(): unknown[][]; wipe(): void; add(row: unknown[]): void }>>();
+const statements = new WeakMap<
+  ExchangeDatabase,
+  Map<string, { read(): unknown[][]; wipe(): void; add(row: unknown[]): void }>
+>();
 
 function tableStatements(database: ExchangeDatabase) {
   let known = statements.get(database);
@@ -58,7 +61,12 @@ function tableStatements(database: ExchangeDatabase) {
         const { sqlite } = database;
         const read = sqlite.prepare(`SELECT * FROM "${table}"`).raw();
         const wipe = sqlite.prepare(`DELETE FROM "${table}"`);
-        const add = sqlite.prepare(`INSERT INTO "${table}" VALUES (${read.columns().map(() => '?').join(', ')})`);
+        const add = sqlite.prepare(
+          `INSERT INTO "${table}" VALUES (${read
+            .columns()
+            .map(() => '?')
+            .join(', ')})`,
+        );
         return [
           table,
           { read: () => read.all() as unknown[][], wipe: () => void wipe.run(), add: (row) => void add.run(row) },

@@ -31,7 +31,12 @@ export function checkInvariants(ends: Ends): number {
 function tablesAreEqual({ source }: SimulatedSender, { target, database, laneId }: SimulatedReceiver): void {
   // A row that the target refuses is open, and what came for its key since waits behind it.
   const open = new Set(
-    database.quarantine.ofLane(parseId(laneId), 1_000).map(({ line }) => Buffer.from(line).toString().split(/[\t\n]/)[0]),
+    database.quarantine.ofLane(parseId(laneId), 1_000).map(
+      ({ line }) =>
+        Buffer.from(line)
+          .toString()
+          .split(/[\t\n]/)[0],
+    ),
   );
   const keys = new Set([...source.keys(), ...target.rows.keys()]);
   for (const key of keys) {
@@ -85,14 +90,17 @@ function everyDeliveryIsAnswered({ sender, receivers, nowMs }: Ends): number {
       if (body?.$case === 'receipt') keepNewest(receipts, Receipt.decode(body.value.payload));
     }
     // The sender's copy: what a receiver that lost its books said before.
-    for (const { receipt } of node.database.sqlite.prepare<[], { receipt: Uint8Array }>('SELECT receipt FROM receipt_in').all()) {
+    for (const { receipt } of node.database.sqlite
+      .prepare<[], { receipt: Uint8Array }>('SELECT receipt FROM receipt_in')
+      .all()) {
       keepNewest(receipts, Receipt.decode(Signed.decode(receipt).payload));
     }
   }
   for (const statement of statements) {
     const receipt = receipts.get(placeOf(statement));
     const settlement = settlements.find(
-      (one) => sameEpoch(one, statement) && one.firstSequence <= statement.sequence && statement.sequence <= one.lastSequence,
+      (one) =>
+        sameEpoch(one, statement) && one.firstSequence <= statement.sequence && statement.sequence <= one.lastSequence,
     );
     const { verdict, reason } = verdictOfDelivery({
       counts: statement.counts.map(({ table, inserts, updates, deletes }) => ({

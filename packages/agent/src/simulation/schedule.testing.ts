@@ -1,17 +1,17 @@
-import { idText } from '@qiao/exchange';
 // One simulated run: a list of steps drawn from a seed (work of the nodes, changes at the source, faults), carried out in order over
 // fresh nodes, then peace until nothing moves, then the invariants. The same seed makes the same run; a run can be repeated with
 // fewer steps, which is how a failing one is made small.
 
-import { createLog, simulateCrashes, silentLog } from '@qiao/runtime';
+import { createLog, silentLog, simulateCrashes } from '@qiao/runtime';
 import { SimulatedQueue } from './bus.testing.ts';
 import { type Chance, createChance } from './chance.testing.ts';
 import { SENDER } from './desired.testing.ts';
 import { SimulatedHub } from './hub.testing.ts';
 import { DatabasePool } from './image.testing.ts';
-import { checkInvariants } from './invariants.testing.ts';
+import { checkInvariants, InvariantBroken } from './invariants.testing.ts';
 import { SimulatedCrash, type SimulatedNode, type World } from './node.testing.ts';
 import { SimulatedReceiver } from './receiver.testing.ts';
+import { restless, type Standing, standing } from './rest.testing.ts';
 import { SimulatedSender } from './sender.testing.ts';
 import { REFUSED } from './target.testing.ts';
 
@@ -55,7 +55,7 @@ export interface Ran {
 
 const databases = new DatabasePool();
 /** Rounds of peace after which a run that still moves is called stuck. */
-const MOST_ROUNDS = 400;
+const MOST_ROUNDS = 200;
 
 /** The steps that a seed stands for. */
 export function planOf(seed: number): Plan {
@@ -253,9 +253,10 @@ class Run implements Disposable {
       for (const node of this.#nodes) await this.#work(node, () => node.sendControl());
       while (this.#world.upControl.length > 0) this.#hub.route();
       for (const node of this.#nodes) await this.#work(node, () => node.takeControl());
-      if (this.#isQuiet) return round;
+      if (restless(this.#standing).length === 0) return round;
     }
-    throw new Error(`nothing is quiet after ${MOST_ROUNDS} rounds: ${this.#restless()}`);
+    for (const line of standing(this.#standing)) this.#say(line);
+    throw new InvariantBroken(`not at rest after ${MOST_ROUNDS} rounds: ${restless(this.#standing).join('; ')}`);
   }
 
   check(): number {
@@ -272,35 +273,8 @@ class Run implements Disposable {
     return [upData, upControl, ...downData.values(), ...downControl.values()];
   }
 
-  get #isQuiet(): boolean {
-    return this.#restless() === '';
-  }
-
-  /** What still moves, for a person. */
-  #restless(): string {
-    const found: string[] = [];
-    if (this.#queues.some(({ length }) => length > 0)) found.push('messages on the bus');
-    if (!this.#sender.isCaptured) found.push('changes not captured');
-    const { database } = this.#sender;
-    for (const lane of database.lanesOut.all()) {
-      if (process.env.DUMP) console.log('OUT', idText(lane.lane).slice(0,2), lane.epoch, idText(lane.nonce).slice(0,4), lane.phase, lane.lastSequence, lane.onBusCount, lane.pausedUntilMs, this.#hub.highestEpoch(idText(lane.lane)), database.deliveriesOut.unsettledAfter(lane.lane, lane.epoch, -1n, 100).map(d=>`${d.sequence}${d.role[0]}${d.bus}${d.answer} at${d.attempts} asks${d.asks}`).join(' '));
-      if (lane.stuck !== undefined) found.push(`sender stuck: ${lane.stuck.code} ${lane.stuck.message}`);
-      if (lane.phase !== 'streaming') found.push(`lane ${lane.phase}`);
-      const waiting = database.deliveriesOut
-        .unsettledAfter(lane.lane, lane.epoch, -1n, 1_000)
-        .filter(({ answer }) => answer === 'awaited');
-      if (waiting.length > 0) found.push(`${waiting.length} deliveries await a receipt (first ${waiting[0]?.sequence})`);
-    }
-    if (database.lanesOut.all().length < this.#receivers.length) found.push('a lane was never opened');
-    for (const { database: held, id } of this.#receivers) {
-      if (process.env.DUMP) { console.log('queues', this.#queues.map(q=>q.length)); for (const l of held.lanesIn.all()) console.log('IN', id.slice(-1), l.epoch, l.appliedSequence, l.owed.epoch, l.fencingToken, held.sqlite.prepare('select epoch,sequence,parts,parts_held,hex(nonce) n from inbox').all()); }
-      for (const lane of held.lanesIn.all()) {
-        if (lane.stuck !== undefined) found.push(`receiver stuck: ${lane.stuck.code} ${lane.stuck.message}`);
-      }
-      if (held.inbox.total().deliveries > 0) found.push(`inbox of ${id.slice(-1)} holds deliveries`);
-    }
-    for (const node of this.#nodes) if (node.database.controlOut.count() > 0) found.push('control messages queued');
-    return found.join('; ');
+  get #standing(): Standing {
+    return { queues: this.#queues, sender: this.#sender, receivers: this.#receivers };
   }
 
   #start(node: SimulatedNode): void {
@@ -354,4 +328,3 @@ function one<T>(things: readonly T[], chance: Chance): T {
   if (thing === undefined) throw new Error('nothing to choose from');
   return thing;
 }
-

@@ -60,7 +60,9 @@ export class SimulatedSender extends SimulatedNode {
     ];
     this.database.transaction(() => {
       const lanes = this.database.lanesOut.all();
-      const streaming = lanes.filter(({ phase }) => phase === 'streaming').map(({ lane }) => packed(lane, false, false));
+      const streaming = lanes
+        .filter(({ phase }) => phase === 'streaming')
+        .map(({ lane }) => packed(lane, false, false));
       if (changes !== undefined && streaming.length > 0) {
         packParcel(ports, desired, bridge, changes, 'change', streaming, []);
       }

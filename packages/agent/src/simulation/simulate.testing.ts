@@ -14,7 +14,11 @@ export interface Simulated {
 export class ScheduleFailed extends Error {}
 
 /** Runs schedules `seed`, `seed + 1`, …; throws ScheduleFailed with the shrunken steps for the first that fails. */
-export async function simulate(seed: number, schedules: number, untilMs = Number.POSITIVE_INFINITY): Promise<Simulated> {
+export async function simulate(
+  seed: number,
+  schedules: number,
+  untilMs = Number.POSITIVE_INFINITY,
+): Promise<Simulated> {
   const faults = new Map<FaultKind, number>();
   let deliveries = 0;
   let done = 0;
@@ -32,7 +36,7 @@ export async function simulate(seed: number, schedules: number, untilMs = Number
 }
 
 async function story(plan: Plan, error: unknown): Promise<string> {
-  const steps = process.env.QIAO_SIMULATION_WHOLE === undefined ? await shrink(plan) : plan.steps;
+  const steps = await shrink(plan);
   const lines: string[] = [];
   let last: unknown = error;
   await runPlan({ ...plan, steps }, (line) => lines.push(line)).catch((reason: unknown) => {
