@@ -183,6 +183,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
   const answers = createAnswers({
     database,
     sign: (context, payload) => signer.sign(context, payload),
+    renew: (context, signed) => signer.renew(context, signed),
     clock,
     onQueued,
   });
@@ -191,6 +192,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     database,
     fence,
     certificate: identity.certificate,
+    renew: (context, signed) => signer.renew(context, signed),
     publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'books'), bytes),
     wakeup: wakeups.books,
     clock,
@@ -346,6 +348,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
             }),
         }),
       sign: (payload) => signer.sign('qiao.command.v1', payload),
+      seen: database.commands,
       clock,
       log: child('commands'),
     }),

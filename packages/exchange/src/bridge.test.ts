@@ -318,3 +318,14 @@ const definition: fc.Arbitrary<BridgeDefinition> = fc
       },
     ),
   ) as unknown as fc.Arbitrary<BridgeDefinition>;
+
+test('a table or column may be called like something every object has, and is there only where it was written', () => {
+  const json = (tables: string) =>
+    `{"kind":"Bridge","name":"b","title":"t","source":{"node":"a","dataSource":"d","capture":"compare","tables":[{"name":"constructor","key":["id"],"columns":["id","toString"],"transform":[{"rename":{"toString":"valueOf"}}]}]},"schedule":"manual","destinations":[{"node":"c","dataSource":"e","tables":${tables}}]}`;
+  const definition = parseBridgeJson(json('{"constructor":{"to":"y"}}'));
+  expect(definition.destinations[0]?.tables['toString']).toBeUndefined();
+  expect(definition.destinations[0]?.tables['constructor']?.to).toBe('y');
+  expect(parseBridgeJson(bridgeJson(definition))).toEqual(definition);
+  const prototype = (): unknown => parseBridgeJson(json('{"__proto__":{"to":"x"},"constructor":{"to":"y"}}'));
+  expect(prototype).toThrow('__proto__');
+});

@@ -58,11 +58,19 @@ function readJson(json: string): unknown {
   const problem = (message: string) => new ProblemsError([{ code: 'JSON_INVALID', path: '', message, hint: '' }]);
   if (json.length > YAML_MAX_BYTES)
     throw problem(`Found ${json.length} characters; expected at most ${YAML_MAX_BYTES}.`);
+  let hasForeignKey = false;
+  let value: unknown;
   try {
-    return JSON.parse(json);
+    value = JSON.parse(json, (key, one: unknown) => {
+      hasForeignKey ||= key === '__proto__';
+      return one;
+    });
   } catch (error) {
     throw problem(`Found a definition that is no JSON: ${error instanceof Error ? error.message : String(error)}.`);
   }
+  // As in YAML: what reads the value below would leave the key out without a word.
+  if (hasForeignKey) throw problem('Found key __proto__; no mapping has it.');
+  return value;
 }
 
 function readBridge(value: unknown): { definition?: BridgeDefinition; problems: Problem[] } {
@@ -207,8 +215,11 @@ function tableOf(written: WrittenTable): BridgeTable {
 
 function transformOf(written: NonNullable<WrittenTable['transform']>[number]): Transform {
   const { rename, dictionary, mask } = written;
-  if (rename !== undefined) return { rename };
-  if (dictionary !== undefined) return { dictionary: { ...dictionary, otherwise: dictionary.otherwise ?? 'refuse' } };
+  if (rename !== undefined) return { rename: own(Object.entries(rename)) };
+  if (dictionary !== undefined) {
+    const { map, otherwise = 'refuse' } = dictionary;
+    return { dictionary: { ...dictionary, map: own(Object.entries(map)), otherwise } };
+  }
   return { mask: { ...(mask as NonNullable<typeof mask>), with: mask?.with ?? '*' } };
 }
 
@@ -238,7 +249,7 @@ function destinationOf({ node, dataSource, tables }: WrittenDestination): Destin
       },
     ];
   });
-  return { node, dataSource, tables: Object.fromEntries(entries) };
+  return { node, dataSource, tables: own(entries) };
 }
 
 // ---------------------------------------------------------------------------------------------- from resolved to written
@@ -319,6 +330,16 @@ function sortedTransform(transform: Transform): Transform {
 function sorted<T, U>(record: Readonly<Record<string, T>>, write: (value: T) => U): Record<string, U> {
   const entries = Object.entries(record).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   return Object.fromEntries(entries.map(([key, value]) => [key, write(value)]));
+}
+
+/**
+ * A mapping that holds its own keys and nothing else: tables and columns may be called `constructor` or `toString`, and an
+ * ordinary object would answer for them although nobody wrote them.
+ */
+function own<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
+  const mapping = Object.create(null) as Record<string, T>;
+  for (const [key, value] of entries) mapping[key] = value;
+  return mapping;
 }
 
 type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

@@ -95,6 +95,7 @@ export async function startMonitor({
           booksDay: createBooksDay(identity.timeZone),
           laneOf: (laneId) => nodes.lane(laneId),
           sourceOf: (bridgeId) => nodes.bridge(bridgeId)?.sourceNodeId,
+          isKeyRevoked: (fingerprint) => nodes.isKeyRevoked(fingerprint),
           ...trust,
         },
         takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),

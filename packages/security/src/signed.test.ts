@@ -103,3 +103,12 @@ test('the suite takes keys on P-256 only', () => {
   expect(codeOf(() => p256Sha256.verify(other, payload, new Uint8Array(64)))).toBe('KEY_INVALID');
   expect(codeOf(() => p256Sha256.sign(Buffer.from('no key'), payload))).toBe('KEY_INVALID');
 });
+
+test('a node signs its own word again under its new key, and only when it must', async () => {
+  using w = await world();
+  const before = new Signer(w.health.keyPem, w.health.certificate).sign('qiao.receipt.v1', payload);
+  const signer = new Signer(w.civil.keyPem, w.civil.certificate);
+  const after = signer.renew('qiao.receipt.v1', before);
+  new Verifier().verify('qiao.receipt.v1', after, w.civil.certificate);
+  expect(signer.renew('qiao.receipt.v1', after)).toBe(after);
+});

@@ -15,6 +15,7 @@ export type Context =
   | 'qiao.statement.v1'
   | 'qiao.settlement.v1'
   | 'qiao.snapshot.v1'
+  | 'qiao.directory.v1'
   | 'qiao.control.v1'
   | 'qiao.command.v1'
   | 'qiao.heartbeat.v1';
@@ -51,6 +52,16 @@ export class Signer {
     }
     const signature = this.#suite.sign(this.#privateKey, signedBytes(context, payload));
     return { payload, suite: this.#suite.name, keyId: this.keyId, signature };
+  }
+
+  /**
+   * The same message under this key: what was signed before this node got its present certificate is read by nobody any more.
+   * Unchanged when it carries this key already. Only for what this node itself once signed.
+   */
+  renew(context: Context, signed: Signed): Signed {
+    return this.keyId.length === signed.keyId.length && Buffer.compare(this.keyId, signed.keyId) === 0
+      ? signed
+      : this.sign(context, signed.payload);
   }
 }
 

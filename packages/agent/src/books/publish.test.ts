@@ -8,10 +8,13 @@ import { createFence } from '../control/fence.ts';
 import { openExchangeDatabase } from '../exchange-database/index.ts';
 import { booksPart } from './publish.ts';
 
+const PRESENT_KEY = new Uint8Array(32).fill(2);
+
 class BooksWorld implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'qiao-books-'));
   readonly database = openExchangeDatabase(join(this.directory, 'exchange.db'));
   readonly published: bigint[][] = [];
+  readonly keys: (Uint8Array | undefined)[] = [];
   nowMs = 1_000;
   fails = false;
   /** Waits until a run is stopped; each lasts 61 s. */
@@ -21,9 +24,12 @@ class BooksWorld implements Disposable {
     database: this.database,
     fence: given(),
     certificate: new Uint8Array([1]),
+    renew: (_context, signed) => ({ ...signed, keyId: PRESENT_KEY }),
     publish: async (bytes) => {
       if (this.fails) throw new Error('bus away');
-      this.published.push(BookEntries.decode(bytes).entries.map(({ number }) => number));
+      const { entries } = BookEntries.decode(bytes);
+      this.published.push(entries.map(({ number }) => number));
+      this.keys.push(...entries.map(({ entry }) => (entry?.$case === 'statement' ? entry.value.keyId : undefined)));
     },
     wakeup: {
       wake: () => {},
@@ -130,4 +136,17 @@ test('while the monitor is away its entries are published again more and more se
   world.part.through({ number: 1n, sendAgain: false });
   world.waits = 2;
   expect(await world.run()).toEqual([2n, 2n]);
+});
+
+test('what was signed before this node joined again goes out under its present key', async () => {
+  using world = new BooksWorld();
+  const value = {
+    payload: new Uint8Array([1]),
+    suite: 'test',
+    keyId: new Uint8Array(32),
+    signature: new Uint8Array(64),
+  };
+  world.database.transaction(() => world.database.books.append({ $case: 'statement', value }, 0));
+  await world.run();
+  expect(world.keys).toEqual([PRESENT_KEY]);
 });

@@ -2,6 +2,7 @@
 // "Published" is only what the bus took; "through" is what the monitor said. What lies between is published again on request.
 
 import { BookEntries, BookEntry, type BooksThrough } from '@qiao/contract/control';
+import type { Signed } from '@qiao/contract/signed';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { Fence } from '../control/fence.ts';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
@@ -11,12 +12,16 @@ export interface BooksPorts {
   readonly fence: Fence;
   /** This node's certificate (DER), so that the monitor checks every signature itself. */
   readonly certificate: Uint8Array;
+  /** The same entry under the key of that certificate, when it was signed before this node got it. */
+  readonly renew: (context: EntryContext, signed: Signed) => Signed;
   readonly publish: (bytes: Uint8Array) => Promise<void>;
   /** Woken when an entry was written or the monitor spoke. */
   readonly wakeup: Wakeup;
   readonly clock: Clock;
   readonly log: Log;
 }
+
+type EntryContext = 'qiao.statement.v1' | 'qiao.receipt.v1' | 'qiao.settlement.v1';
 
 export interface Books extends Part {
   /** The monitor's word: moves the cursor, and publishes again from there when it asks. */
@@ -34,7 +39,7 @@ const CONFIRM_WITHIN_MS = 60_000;
 /** … then after twice as long each time, up to this: while the monitor is away for weeks, every copy waits on the bus. */
 const CONFIRM_MOST_MS = 60 * 60_000;
 
-export function booksPart({ database, fence, certificate, publish, wakeup, clock, log }: BooksPorts): Books {
+export function booksPart({ database, fence, certificate, renew, publish, wakeup, clock, log }: BooksPorts): Books {
   const { books } = database;
   let lastMoveMs = clock.nowMs();
   let confirmWithinMs = CONFIRM_WITHIN_MS;
@@ -45,11 +50,28 @@ export function booksPart({ database, fence, certificate, publish, wakeup, clock
     let last = number;
     for (const stored of books.after(number, BATCH_ENTRIES)) {
       if (entries.length > 0 && bytes + stored.entry.length > BATCH_BYTES) break;
-      entries.push(BookEntry.decode(stored.entry));
+      entries.push(underPresentKey(BookEntry.decode(stored.entry)));
       bytes += stored.entry.length;
       last = stored.number;
     }
     return { entries, last };
+  }
+
+  function underPresentKey({ entry, ...numbered }: BookEntry): BookEntry {
+    switch (entry?.$case) {
+      case 'statement':
+        return { ...numbered, entry: { ...entry, value: renew('qiao.statement.v1', entry.value) } };
+      case 'receipt':
+        return { ...numbered, entry: { ...entry, value: renew('qiao.receipt.v1', entry.value) } };
+      case 'settlement':
+        return { ...numbered, entry: { ...entry, value: renew('qiao.settlement.v1', entry.value) } };
+      case 'refusal':
+      case 'unpacked':
+      case undefined:
+        return { ...numbered, entry };
+      default:
+        return entry satisfies never;
+    }
   }
 
   return {

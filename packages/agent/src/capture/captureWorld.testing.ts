@@ -197,6 +197,7 @@ export class CaptureWorld implements Disposable {
       timeZone: 'Asia/Shanghai',
       bridges: new Map([[BRIDGE_ID, bridge]]),
       peers: new Map(),
+      monitors: [],
     };
   }
 

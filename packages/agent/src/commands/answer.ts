@@ -15,12 +15,16 @@ export interface CommandPorts {
   respond(handler: (bytes: Uint8Array) => Promise<Uint8Array>, signal: AbortSignal): Promise<void>;
   execute(command: Command): Promise<CommandResult>;
   sign(payload: Uint8Array): Signed;
+  /** Ids that were begun, on disk: false for one that was before. */
+  readonly seen: { take(id: Uint8Array, expiresAtMs: number, nowMs: number): boolean };
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /** Answers are kept until their command expires, at most this many: a repeated request gets the same answer. */
 const KEPT_ANSWERS = 256;
+/** The hub waits seconds for an answer. A command that is good for longer would be a key left in the door. */
+const LONGEST_LIFE_MS = 10 * 60_000;
 
 export function commandsPart(ports: CommandPorts): Part {
   const answers = new Map<string, { expiresAtMs: number; answer: Promise<Uint8Array> }>();
@@ -37,6 +41,12 @@ export function commandsPart(ports: CommandPorts): Part {
         fate: 'transient',
       });
     }
+    // Before it is carried out: a crash between leaves a command that was not done, and its operator asks again.
+    if (!ports.seen.take(command.id, Number(command.expiresAtMs), ports.clock.nowMs())) {
+      throw new QiaoError('COMMAND_REPEATED', 'the command was carried out before this agent was started', {
+        hint: 'give the command again',
+      });
+    }
     const executed = execute(command, ports);
     answers.set(id, { expiresAtMs: Number(command.expiresAtMs), answer: executed });
     return executed;
@@ -48,7 +58,7 @@ export function commandsPart(ports: CommandPorts): Part {
   };
 }
 
-/** Throws COMMAND_INVALID, COMMAND_FOREIGN, COMMAND_EXPIRED or the signature's own errors. */
+/** Throws COMMAND_INVALID, COMMAND_FOREIGN, COMMAND_EXPIRED (or good for too long) or the signature's own errors. */
 function openCommand(bytes: Uint8Array, ports: CommandPorts): Command {
   let command: Command;
   const signed = decode(bytes, (encoded) => Signed.decode(encoded));
@@ -61,10 +71,11 @@ function openCommand(bytes: Uint8Array, ports: CommandPorts): Command {
     );
   }
   const nowMs = ports.clock.nowMs();
-  if (Number(command.expiresAtMs) < nowMs) {
+  const leftMs = command.expiresAtMs - BigInt(nowMs);
+  if (leftMs < 0n || leftMs > BigInt(LONGEST_LIFE_MS)) {
     throw new QiaoError(
       'COMMAND_EXPIRED',
-      `the command expired at ${new Date(Number(command.expiresAtMs)).toISOString()}, this node’s clock says ${new Date(nowMs).toISOString()}`,
+      `the command is good for another ${leftMs} ms by this node’s clock, expected 0 to ${LONGEST_LIFE_MS}`,
       { hint: 'compare the clocks: qiao agent preflight' },
     );
   }

@@ -120,6 +120,7 @@ async function ask(requests: readonly Uint8Array[]) {
     hubCertificate: new Uint8Array(0),
     trust: {
       checkPeer: () => {},
+      checkMonitor: () => {},
       checkSigned: (_context, signed) => {
         if (signed.suite === 'forged') throw new QiaoError('SIGNATURE_INVALID', 'forged');
       },
@@ -138,6 +139,7 @@ async function ask(requests: readonly Uint8Array[]) {
       return CommandResult.fromPartial({ outcome: CommandOutcome.DONE, reportJson: String(executed) });
     },
     sign: (payload) => ({ payload, suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) }),
+    seen: { take: () => true },
     clock: { nowMs: () => 1_000, sleep: async () => {} },
     log: silentLog(),
   }).run(new AbortController().signal);

@@ -5,12 +5,13 @@ import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
-import { LANE, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
+import { LANE, PLATFORM, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
 import { controlPart } from './consume.ts';
 import { encodeControl } from './messages.ts';
 
 const RECEIVER_KEY = new Uint8Array(32).fill(2);
 const HUB_KEY = new Uint8Array(32).fill(1);
+const MONITOR_KEY = new Uint8Array(32).fill(3);
 
 function signedBy(keyId: Uint8Array) {
   return {
@@ -34,6 +35,7 @@ async function consume(...messages: Uint8Array[]) {
     ...desired,
     nodeId: SENDER,
     peers: new Map([[RECEIVER, { ...peer, nodeId: RECEIVER, certificate: RECEIVER_KEY }]]),
+    monitors: [MONITOR_KEY],
   });
   const heard: string[] = [];
   async function* stream(): AsyncGenerator<BusMessage> {
@@ -57,6 +59,7 @@ async function consume(...messages: Uint8Array[]) {
     trust: {
       checkPeer: () => {},
       // Certificates stand for their keys in this test.
+      checkMonitor: () => {},
       checkSigned: (_context, signed, certificate) => {
         if (Buffer.compare(signed.keyId, certificate) !== 0) throw new QiaoError('KEY_MISMATCH', 'another key');
       },
@@ -75,6 +78,7 @@ async function consume(...messages: Uint8Array[]) {
 function receipt(keyId: Uint8Array, receiverId = RECEIVER, sequence = 3n): Uint8Array {
   const payload = Receipt.encode(
     Receipt.fromPartial({
+      platformId: parseId(PLATFORM),
       laneId: parseId(LANE),
       senderId: parseId(SENDER),
       receiverId: parseId(receiverId),
@@ -89,13 +93,17 @@ function receipt(keyId: Uint8Array, receiverId = RECEIVER, sequence = 3n): Uint8
 
 const resend = (keyId: Uint8Array) =>
   encodeControl(
-    ControlMessage.fromPartial({ body: { $case: 'resend', value: { laneId: parseId(LANE), firstSequence: 4n } } }),
+    ControlMessage.fromPartial({
+      toNodeId: parseId(SENDER),
+      body: { $case: 'resend', value: { laneId: parseId(LANE), firstSequence: 4n } },
+    }),
     signedBy(keyId),
   );
 
 const refusal = (keyId: Uint8Array) =>
   encodeControl(
     ControlMessage.fromPartial({
+      toNodeId: parseId(SENDER),
       body: { $case: 'refusal', value: { laneId: parseId(LANE), code: 'DESTINATION_BUSY', fate: RefusalFate.RESEND } },
     }),
     signedBy(keyId),
@@ -122,9 +130,24 @@ test('resend requests come from the lane’s receiver, refusals from it or the h
   expect(await consume(resend(stranger), refusal(stranger))).toEqual(['ack', 'ack']);
 });
 
+const through = (keyId: Uint8Array, toNodeId = SENDER) =>
+  encodeControl(
+    ControlMessage.fromPartial({ toNodeId: parseId(toNodeId), body: { $case: 'booksThrough', value: { number: 5n } } }),
+    signedBy(keyId),
+  );
+
+test('only a monitor that the hub named says how far the books are held', async () => {
+  expect(await consume(through(MONITOR_KEY))).toEqual(['through 5', 'ack']);
+  expect(await consume(through(RECEIVER_KEY), through(HUB_KEY))).toEqual(['ack', 'ack']);
+});
+
+test('a message for another node is dropped, whoever signed it', async () => {
+  expect(await consume(through(MONITOR_KEY, RECEIVER))).toEqual(['ack']);
+});
+
 test('what cannot be decoded or is not signed is dropped', async () => {
   const bare = ControlMessage.encode(
-    ControlMessage.fromPartial({ body: { $case: 'booksThrough', value: { number: 1n } } }),
+    ControlMessage.fromPartial({ toNodeId: parseId(SENDER), body: { $case: 'booksThrough', value: { number: 1n } } }),
   ).finish();
   expect(await consume(new Uint8Array([255, 1]), bare)).toEqual(['ack', 'ack']);
 });
@@ -136,7 +159,10 @@ test('a place that no database holds is dropped, so that one receiver cannot sto
     receipt(RECEIVER_KEY, RECEIVER, huge),
     encodeControl(ControlMessage.fromPartial({ body: { $case: 'resend', value: asked } }), signedBy(RECEIVER_KEY)),
     encodeControl(
-      ControlMessage.fromPartial({ body: { $case: 'refusal', value: { laneId: parseId(LANE), highestEpoch: huge } } }),
+      ControlMessage.fromPartial({
+        toNodeId: parseId(SENDER),
+        body: { $case: 'refusal', value: { laneId: parseId(LANE), highestEpoch: huge } },
+      }),
       signedBy(RECEIVER_KEY),
     ),
   ];

@@ -6,8 +6,10 @@ import type { BooksThrough, Refusal, ResendRequest } from '@qiao/contract/contro
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
+
 import { crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
-import { type DesiredState, findLane } from './desired.ts';
+import { type DesiredPeer, type DesiredState, findLane } from './desired.ts';
+
 import { type DecodedControl, decodeControl } from './messages.ts';
 import type { SnapshotDoor } from './takeSnapshot.ts';
 import { idOrEmpty, type Trust } from './trust.ts';
@@ -58,7 +60,10 @@ export function controlPart(ports: ControlPorts): Part {
 }
 
 function handle({ message, signed }: DecodedControl, ports: ControlPorts): void {
-  const { body } = message;
+  const { body, toNodeId } = message;
+  if (idOrEmpty(toNodeId) !== ports.nodeId) {
+    throw new QiaoError('CONTROL_FOREIGN', `the control message is for node ${idOrEmpty(toNodeId) || '(none)'}`);
+  }
   switch (body?.$case) {
     case 'snapshot':
       ports.door.take(body.value);
@@ -80,8 +85,7 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       crashPoint('resend.recorded');
       return;
     case 'booksThrough':
-      // The hub lets only the monitor's through, and its certificate need not be among our peers; a wrong number could at
-      // most publish entries again or forget ones past their retention.
+      requireMonitor(signed, ports);
       ports.onBooksThrough(body.value);
       crashPoint('books.through');
       return;
@@ -97,6 +101,9 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
   const receipt = decodeReceipt(signed);
   const laneId = idOrEmpty(receipt.laneId);
   const { lane, peer } = otherEnd(laneId, ports);
+  if (idOrEmpty(receipt.platformId) !== ports.desired.current()?.platformId) {
+    throw new QiaoError('RECEIPT_FOREIGN', 'the receipt is signed for another platform');
+  }
   if (lane.senderId !== ports.nodeId || idOrEmpty(receipt.senderId) !== ports.nodeId) {
     throw new QiaoError('RECEIPT_FOREIGN', `the receipt is for sender ${idOrEmpty(receipt.senderId)}`);
   }
@@ -106,12 +113,17 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
       `lane ${laneId} ends at node ${lane.receiverId}, not ${idOrEmpty(receipt.receiverId)}`,
     );
   }
+  requireRights(peer);
   ports.trust.checkPeer(peer.certificate, lane.receiverId);
   ports.trust.checkSigned('qiao.receipt.v1', signed, peer.certificate);
   requireSmall(receipt.sequence, receipt.epoch?.ordinal);
   crashPoint('receipt.arrived');
   ports.onReceipt(receipt, signed);
   crashPoint('receipt.recorded');
+}
+
+function requireRights(peer: DesiredPeer): void {
+  if (peer.revoked) throw new QiaoError('NODE_REVOKED', `the rights of ${peer.code} were ended`);
 }
 
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
@@ -132,8 +144,20 @@ function requireAuthor(signed: Signed, lane: Uint8Array, ports: ControlPorts): v
   if (found.lane.senderId !== ports.nodeId) {
     throw new QiaoError('CONTROL_FOREIGN', 'only the receiver of a lane that begins here may ask that');
   }
+  requireRights(found.peer);
   ports.trust.checkPeer(found.peer.certificate, found.lane.receiverId);
   ports.trust.checkSigned('qiao.control.v1', signed, found.peer.certificate);
+}
+
+/** A forged word would let this node forget entries that nobody holds. Throws unless a monitor that the hub named signed it. */
+function requireMonitor(signed: Signed, ports: ControlPorts): void {
+  const desired = ports.desired.current();
+  if (desired === undefined) throw new QiaoError('MONITOR_UNKNOWN', 'no snapshot yet', { fate: 'transient' });
+  const monitor = desired.monitors.find((one) => Buffer.compare(ports.keyIdOf(one), signed.keyId) === 0);
+  // The monitor says it again and again, so one that is not known yet need not wait for the snapshot that names it.
+  if (monitor === undefined) throw new QiaoError('MONITOR_UNKNOWN', 'signed by no monitor that the hub named');
+  ports.trust.checkMonitor(monitor);
+  ports.trust.checkSigned('qiao.control.v1', signed, monitor);
 }
 
 /** The lane and its receiver. Throws LANE_UNKNOWN (transient): the snapshot that names it may be on its way. */

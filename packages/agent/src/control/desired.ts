@@ -15,6 +15,8 @@ export interface DesiredPeer {
   readonly sealingKey: Uint8Array;
   readonly readsFormat: number;
   readonly fencingToken: bigint;
+  /** Its rights were ended: nothing of it is taken. */
+  readonly revoked: boolean;
 }
 
 /** One lane that begins or ends here. */
@@ -52,6 +54,8 @@ export interface Desired {
   readonly timeZone: string;
   readonly bridges: ReadonlyMap<string, DesiredBridge>;
   readonly peers: ReadonlyMap<string, DesiredPeer>;
+  /** Certificates (DER) of monitors, checked against the authority when the snapshot was read. */
+  readonly monitors: readonly Uint8Array[];
 }
 
 /** Holds the present desired state and tells those who wait for a newer one. */

@@ -25,6 +25,7 @@ function reader(accepts = everything): SnapshotReader {
       checkPeer: (certificate) => {
         if (certificate.length === 0) throw new QiaoError('CERTIFICATE_INVALID', 'no certificate');
       },
+      checkMonitor: () => {},
       checkSigned: (_context, signed) => {
         if (signed.suite === 'forged') throw new QiaoError('SIGNATURE_INVALID', 'forged');
       },

@@ -81,6 +81,7 @@ export function planSnapshot(snapshot: NodeSnapshot, reader: SnapshotReader): Sn
       timeZone: snapshot.timeZone,
       bridges,
       peers,
+      monitors: snapshot.monitors.filter((certificate) => isMonitor(certificate, reader)),
     },
     refused,
   };
@@ -96,7 +97,19 @@ function readPeer(peer: Peer): DesiredPeer {
     sealingKey: peer.sealingKey,
     readsFormat: peer.readsFormat,
     fencingToken: peer.fencingToken,
+    revoked: peer.revoked,
   };
+}
+
+/** One that does not hold is left out: its word is not taken, and the books stay here until one that holds speaks. */
+function isMonitor(certificate: Uint8Array, reader: SnapshotReader): boolean {
+  try {
+    reader.trust.checkMonitor(certificate);
+    return true;
+  } catch (error) {
+    if (error instanceof QiaoError) return false;
+    throw error;
+  }
 }
 
 function planBridge(

@@ -46,7 +46,7 @@ export function addDataSource({ file, name, settings, replace = false }: AddData
   }
   const config = readAgentConfig(file);
   const path = name === EXCHANGE ? [EXCHANGE] : ['dataSources', name];
-  const exists = name === EXCHANGE ? config.exchange !== undefined : config.dataSources[name] !== undefined;
+  const exists = name === EXCHANGE ? config.exchange !== undefined : Object.hasOwn(config.dataSources, name);
   if (exists && !replace) {
     throw new QiaoError('DATA_SOURCE_EXISTS', `${file} has a data source ${name} already`, {
       hint: `qiao agent datasource add ${name} --replace`,
@@ -98,7 +98,8 @@ async function withDataSource<T>(
 
 /** Only the named source's secret is read: a broken one elsewhere must not keep this one from being tested. */
 function dataSourceNamed(config: AgentConfig, name: string): DataSourceConfig {
-  const found: AgentDataSource | undefined = name === EXCHANGE ? config.exchange : config.dataSources[name];
+  const named = Object.hasOwn(config.dataSources, name) ? config.dataSources[name] : undefined;
+  const found: AgentDataSource | undefined = name === EXCHANGE ? config.exchange : named;
   if (found === undefined && name !== EXCHANGE) {
     throw new QiaoError(
       'DATA_SOURCE_UNKNOWN',

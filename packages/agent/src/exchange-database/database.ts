@@ -9,6 +9,7 @@ import { QiaoError } from '@qiao/exchange';
 import Database from 'better-sqlite3';
 import { BookStore } from './books.ts';
 import { CaptureStore } from './captures.ts';
+import { CommandSeenStore } from './commandsSeen.ts';
 import { ControlOutStore } from './controlOut.ts';
 import { DeliveryOutStore } from './deliveriesOut.ts';
 import { DigestStore } from './digests.ts';
@@ -48,6 +49,7 @@ export interface ExchangeDatabase {
   readonly controlOut: ControlOutStore;
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
+  readonly commands: CommandSeenStore;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
@@ -112,6 +114,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly controlOut: ControlOutStore;
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
+  readonly commands: CommandSeenStore;
 
   constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore) {
     this.sqlite = sqlite;
@@ -130,6 +133,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.controlOut = new ControlOutStore(sqlite);
     this.books = new BookStore(sqlite, id);
     this.quarantine = new QuarantineStore(sqlite);
+    this.commands = new CommandSeenStore(sqlite);
   }
 
   transaction<T>(work: () => T): T {

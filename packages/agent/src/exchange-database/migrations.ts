@@ -269,4 +269,14 @@ ALTER TABLE capture_table ADD COLUMN nameless INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE capture_table ADD COLUMN held_deletes INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  {
+    id: '0004-commands-seen',
+    sql: `
+-- Commands of the hub that were begun, until they expire: one id is carried out once, also across a restart.
+CREATE TABLE command_seen (
+  id            BLOB PRIMARY KEY,     -- 16 bytes
+  expires_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];

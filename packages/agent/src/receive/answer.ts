@@ -16,6 +16,8 @@ export interface AnswerPorts {
     'transaction' | 'receiptsOut' | 'controlOut' | 'books' | 'inbox' | 'lanesIn'
   >;
   readonly sign: (context: 'qiao.receipt.v1', payload: Uint8Array) => Signed;
+  /** The same receipt under this node's present key, when it was signed before the node joined again. */
+  readonly renew: (context: 'qiao.receipt.v1', signed: Signed) => Signed;
   readonly clock: Clock;
   /** Something waits for the bus. */
   readonly onQueued: () => void;
@@ -37,7 +39,7 @@ export interface Answers {
   giveAgain(place: LanePlace, contentHash: Uint8Array, senderId: Uint8Array): boolean;
 }
 
-export function createAnswers({ database, sign, clock, onQueued }: AnswerPorts): Answers {
+export function createAnswers({ database, sign, renew, clock, onQueued }: AnswerPorts): Answers {
   function queue(place: LanePlace, senderId: Uint8Array, receipt: Signed): void {
     const message = ControlMessage.encode({ toNodeId: senderId, body: { $case: 'receipt', value: receipt } }).finish();
     // One topic per delivery: a newer revision takes the place of one that still waits.
@@ -80,7 +82,7 @@ export function createAnswers({ database, sign, clock, onQueued }: AnswerPorts):
     giveAgain(place, contentHash, senderId) {
       const stored = database.receiptsOut.get(place);
       if (stored === undefined || Buffer.compare(stored.contentHash, contentHash) !== 0) return false;
-      queue(place, senderId, Signed.decode(stored.receipt));
+      queue(place, senderId, renew('qiao.receipt.v1', Signed.decode(stored.receipt)));
       onQueued();
       return true;
     },

@@ -74,7 +74,13 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
   ) {
     return { kind: 'dropped', code: 'DELIVERY_FOREIGN', message: `lane ${laneId} has another sender or bridge` };
   }
+  if (peer.revoked) {
+    // Whoever holds the stolen key could have written it. The node that joins again sends what has no receipt anew.
+    return { kind: 'dropped', code: 'SENDER_REVOKED', message: `the rights of ${peer.code} were ended` };
+  }
   try {
+    // Asked at each delivery: the certificate that held when the snapshot came may have ended since.
+    ports.trust.checkPeer(peer.certificate, lane.senderId);
     ports.trust.checkSigned('qiao.delivery.v1', message.header, peer.certificate);
   } catch (error) {
     const code = codeOf(error, 'SIGNATURE_INVALID');

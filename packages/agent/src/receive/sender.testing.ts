@@ -263,9 +263,11 @@ export class ReceiverWorld implements Disposable {
             sealingKey: new Uint8Array(0),
             readsFormat: 1,
             fencingToken: 1n,
+            revoked: false,
           },
         ],
       ]),
+      monitors: [],
     };
     this.desired.replace(desired);
   }
@@ -315,6 +317,7 @@ export class ReceiverWorld implements Disposable {
       desired: () => this.desired.current(),
       trust: {
         checkPeer: () => {},
+        checkMonitor: () => {},
         checkSigned: () => {
           if (this.#options.forged === true) throw new QiaoError('SIGNATURE_INVALID', 'forged');
         },
@@ -399,6 +402,7 @@ export class ReceiverWorld implements Disposable {
         keyId: new Uint8Array(32),
         signature: new Uint8Array(1),
       }),
+      renew: (_context, signed) => signed,
       clock: this.clock,
       onQueued: () => {},
     });

@@ -11,12 +11,15 @@ import {
 } from '@qiao/contract/node';
 import { type BridgeDefinition, parseBridgeJson, parseId } from '@qiao/exchange';
 import type { BridgeRow, BridgeStateName, HubDatabase, LaneRow } from '../hubDatabase.ts';
+import { revokedFingerprints } from '../registry/certificates.ts';
 import { listNodes, type NodeWithDepartment } from '../registry/nodes.ts';
 
 /** Everything that desired states are made of, read at one moment. */
 export interface World {
   readonly nodes: readonly NodeWithDepartment[];
   readonly bridges: readonly DeployedBridge[];
+  /** SHA-256 of certificates whose rights were ended, hexadecimal, newest first. */
+  readonly revokedKeys: readonly string[];
 }
 
 interface DeployedBridge {
@@ -42,6 +45,7 @@ export type DefinitionCache = Map<string, BridgeDefinition>;
 export async function readWorld(store: HubDatabase, nowMs: number, cache: DefinitionCache): Promise<World> {
   return await store.transaction().execute(async (view) => {
     const nodes = await listNodes(view);
+    const revokedKeys = await revokedFingerprints(view);
     const rows = await view
       .selectFrom('bridges')
       .innerJoin('bridge_versions', (join) =>
@@ -72,6 +76,7 @@ export async function readWorld(store: HubDatabase, nowMs: number, cache: Defini
     };
     return {
       nodes,
+      revokedKeys,
       bridges: rows.map(({ definition_json, ...row }) => ({
         row,
         definitionJson: definition_json,
@@ -111,8 +116,15 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
     bridges,
     peers: world.nodes.filter((node) => peerIds.has(node.id)).flatMap(contractPeer),
     timeZone: platform.timeZone,
+    monitors: world.nodes
+      .filter(({ role, status, certificate }) => role === 'monitor' && status === 'joined' && certificate !== null)
+      .slice(0, MOST_MONITORS)
+      .map(({ certificate }) => certificate as Uint8Array),
   };
 }
+
+/** As the contract limits them. */
+const MOST_MONITORS = 16;
 
 export type DirectoryBody = Omit<Directory, 'generation' | 'number' | 'writtenAtMs'>;
 
@@ -123,6 +135,7 @@ export type DirectoryBody = Omit<Directory, 'generation' | 'number' | 'writtenAt
 export function composeDirectory(world: World, platform: Platform): DirectoryBody {
   return {
     timeZone: platform.timeZone,
+    revokedKeys: world.revokedKeys.map((fingerprint) => Buffer.from(fingerprint, 'hex')),
     nodes: world.nodes
       .filter((node) => (node.role === 'operator' ? node.certificate !== null : node.status !== 'invited'))
       .map((node) => ({
@@ -177,8 +190,8 @@ function contractLane(lane: LaneRow): LaneAssignment {
 }
 
 /**
- * A revoked node stays named, so that its lane's bridge goes on to the others, but without a sealing key: nothing is sealed
- * for keys that may be stolen. One that never joined has no certificate to show and is left out.
+ * A revoked node stays named, so that its lane's bridge goes on to the others, but said to be revoked and without a sealing
+ * key: nothing is taken from, nor sealed for, keys that may be stolen. One that never joined has no certificate to show and is left out.
  */
 function contractPeer(node: NodeWithDepartment): Peer[] {
   if (node.certificate === null) return [];
@@ -192,6 +205,7 @@ function contractPeer(node: NodeWithDepartment): Peer[] {
       sealingKey: node.status === 'joined' ? (node.sealing_key ?? new Uint8Array()) : new Uint8Array(),
       readsFormat: node.reads_format,
       fencingToken: BigInt(node.fencing_token),
+      revoked: node.status !== 'joined',
     },
   ];
 }

@@ -22,7 +22,7 @@ export interface DesiredPorts {
   readonly platform: Platform;
   readonly clock: Clock;
   readonly log: Log;
-  readonly sign: (context: 'qiao.snapshot.v1' | 'qiao.control.v1', payload: Uint8Array) => Signed;
+  readonly sign: (context: 'qiao.snapshot.v1' | 'qiao.directory.v1' | 'qiao.control.v1', payload: Uint8Array) => Signed;
   /** To a node's down control stream; waits for the bus. Throws transient errors while it is away. */
   readonly toNode: (code: string, bytes: Uint8Array) => Promise<void>;
   /** To the monitor, on telemetry. */
@@ -84,7 +84,19 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   }
 
   async function bringOut(): Promise<void> {
-    for (const code of owed) {
+    const failures: unknown[] = [];
+    // The monitor first: whose rights were ended is cut there, too, before anything else is told.
+    if (isDirectoryOwed && directory !== undefined) {
+      const told = directory;
+      await ports.toMonitor(told.signed).then(
+        () => {
+          if (directory === told) isDirectoryOwed = false;
+        },
+        (error: unknown) => failures.push(error),
+      );
+    }
+    // A copy: one that fails is owed again, and a node without room must not keep the news from those behind it.
+    for (const code of [...owed]) {
       const signed = await storedByCode(ports.store, code);
       // Taken off first: a change that comes while it is on its way puts it back.
       owed.delete(code);
@@ -94,12 +106,10 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
         crashPoint('desired.published');
       } catch (error) {
         owed.add(code);
-        throw error;
+        failures.push(error);
       }
     }
-    if (!isDirectoryOwed || directory === undefined) return;
-    await ports.toMonitor(directory.signed);
-    isDirectoryOwed = false;
+    if (failures.length > 0) throw failures[0];
   }
 
   return {
@@ -200,7 +210,7 @@ async function renewDirectory(
   };
   return {
     digest,
-    signed: Signed.encode(ports.sign('qiao.snapshot.v1', Directory.encode(directory).finish())).finish(),
+    signed: Signed.encode(ports.sign('qiao.directory.v1', Directory.encode(directory).finish())).finish(),
   };
 }
 

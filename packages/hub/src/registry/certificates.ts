@@ -57,6 +57,21 @@ export async function revokedBusUsers(store: HubDatabase): Promise<string[]> {
   return rows.flatMap((row) => (row.nats_user === null || row.given > row.ended ? [] : [row.nats_user]));
 }
 
+const MOST_REVOKED_KEYS = 10_000;
+
+/** Fingerprints of certificates whose rights were ended, newest first, as many as the directory may name. */
+export async function revokedFingerprints(store: HubDatabase): Promise<string[]> {
+  const rows = await store
+    .selectFrom('certificates')
+    .select('fingerprint')
+    .where('revoked_at_ms', 'is not', null)
+    .orderBy('revoked_at_ms', 'desc')
+    .orderBy('fingerprint')
+    .limit(MOST_REVOKED_KEYS)
+    .execute();
+  return rows.map(({ fingerprint }) => fingerprint);
+}
+
 /** Whether a certificate was issued here and still holds. One that this hub never issued does not. */
 export async function isCertificateGood(store: HubDatabase, fingerprint: string): Promise<boolean> {
   const row = await store

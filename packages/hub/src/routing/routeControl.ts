@@ -65,7 +65,7 @@ class Waiting {
 async function end(ports: RouteControlPorts, waiting: Waiting, message: BusMessage): Promise<void> {
   try {
     const fromCode = nodeOfSubject(message.subject);
-    const verified = verifyControl(ports, fromCode, message.data);
+    const verified = verifyControl(ports, fromCode, message.data, ports.clock.nowMs());
     try {
       await carryOut(ports, fromCode, message.data, verified);
     } catch (error) {

@@ -16,7 +16,12 @@ async function road() {
   const table = new RoutingTable();
   await table.reload(world.store, 0);
   const judge = (from: TestNode, message: Uint8Array): VerifiedControl =>
-    verifyControl({ table, verifier: new Verifier(), platformId: world.platform.id }, from.code, message);
+    verifyControl(
+      { table, verifier: new Verifier(), platformId: world.platform.id },
+      from.code,
+      message,
+      world.clock.nowMs(),
+    );
 
   const receipt = (change: Partial<Receipt> = {}, signer = civil.signer): Body => ({
     $case: 'receipt',

@@ -24,7 +24,12 @@ export type VerifiedControl =
 const MESSAGE_MAX_BYTES = SIGNED_MAX_BYTES + 4 * 1024;
 
 /** Judges the bytes of one control message that came on the up subject of node `fromCode`. */
-export function verifyControl(ports: VerifyControlPorts, fromCode: string, bytes: Uint8Array): VerifiedControl {
+export function verifyControl(
+  ports: VerifyControlPorts,
+  fromCode: string,
+  bytes: Uint8Array,
+  nowMs: number,
+): VerifiedControl {
   const sender = ports.table.nodeByCode(fromCode);
   if (sender === undefined || !sender.isJoined) return refused('NODE_REVOKED', `"${fromCode}" has not joined`);
   const read = readControl(bytes);
@@ -36,6 +41,10 @@ export function verifyControl(ports: VerifyControlPorts, fromCode: string, bytes
   } catch (error) {
     if (!(error instanceof QiaoError)) throw error;
     return refused('SIGNATURE_INVALID', error.message);
+  }
+  if (nowMs > sender.certificateEndsAtMs) {
+    const ended = new Date(sender.certificateEndsAtMs).toISOString();
+    return refused('CERTIFICATE_EXPIRED', `the certificate of "${fromCode}" ended at ${ended}`);
   }
   const { body, toNodeId } = message;
   switch (body?.$case) {

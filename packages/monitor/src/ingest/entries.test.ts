@@ -59,6 +59,7 @@ async function newPorts(): Promise<EntriesPorts & AsyncDisposable> {
     booksDay: createBooksDay('Asia/Shanghai'),
     laneOf: () => undefined,
     sourceOf: () => undefined,
+    isKeyRevoked: () => false,
     nowMs: () => Date.now(),
     [Symbol.asyncDispose]: () => database.destroy(),
   };

@@ -21,6 +21,8 @@ export interface EntriesPorts {
   /** The ends of a lane and the source of a bridge, as the directory names them; undefined for what it does not name. */
   readonly laneOf: (laneId: Uint8Array) => LaneEnds | undefined;
   readonly sourceOf: (bridgeId: Uint8Array) => Uint8Array | undefined;
+  /** Whether the hub ended the rights of this certificate (SHA-256, hexadecimal). */
+  readonly isKeyRevoked: (fingerprint: string) => boolean;
   readonly nowMs: () => number;
 }
 
@@ -42,7 +44,7 @@ const ENTRIES_MAX = 1_000;
 
 /**
  * Takes one bus message of entries. Entries at or below the position are duplicates and are passed over; at a hole it stops.
- * Throws CERTIFICATE_* or ENTRIES_INVALID when the message is not a node's of this platform.
+ * Throws CERTIFICATE_* or ENTRIES_INVALID when the message is not a node's of this platform, or of one whose rights were ended.
  */
 export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCode: string): Promise<BooksPosition> {
   const { entries, certificate } = decode(bytes);
@@ -51,6 +53,20 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
     throw new QiaoError(
       'ENTRIES_INVALID',
       `entries on the subject of ${nodeCode} carry the certificate of ${signer.code}`,
+    );
+  }
+  if (signer.role !== 'agent') {
+    throw new QiaoError('ENTRIES_INVALID', `entries carry the certificate of ${signer.role} ${signer.code}`);
+  }
+  if (ports.isKeyRevoked(signer.fingerprint)) {
+    // A thief holds the key from now on, and nothing tells its entries from those written before. The node that joins again
+    // signs what was not held here anew.
+    throw new QiaoError(
+      'CERTIFICATE_REVOKED',
+      `entries carry a certificate of ${signer.code} whose rights were ended`,
+      {
+        hint: `qiao node show ${signer.code}`,
+      },
     );
   }
   const nodeId = idText(signer.nodeId);
@@ -173,7 +189,7 @@ async function bookEntry(taking: Taking, { entry }: BookEntry, number: number): 
 
 async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
   const statement = opened(taking, 'qiao.statement.v1', signed, Statement);
-  requireAuthor(taking, statement.senderId, 'sender');
+  requireAuthor(taking, statement, statement.senderId, 'sender');
   requireEnds(taking, statement);
   const day = taking.booksDay(momentOf(statement.sealedAtMs));
   const key = lineKey(statement);
@@ -195,7 +211,7 @@ async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
 
 async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
   const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt);
-  requireAuthor(taking, receipt.receiverId, 'receiver');
+  requireAuthor(taking, receipt, receipt.receiverId, 'receiver');
   requireEnds(taking, receipt);
   const key = lineKey(receipt);
   const before = await findLine(taking.transaction, key);
@@ -210,7 +226,7 @@ async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
 
 async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {
   const settlement = opened(taking, 'qiao.settlement.v1', signed, Settlement);
-  requireAuthor(taking, settlement.senderId, 'sender');
+  requireAuthor(taking, settlement, settlement.senderId, 'sender');
   requireEnds(taking, settlement);
   const lines = await taking.transaction
     .selectFrom('delivery')
@@ -233,8 +249,16 @@ function opened<T>(taking: Taking, context: Context, signed: Signed, codec: { de
   return readMessage(codec, signed.payload, context);
 }
 
-/** A node speaks only for itself. */
-function requireAuthor({ signer }: Taking, author: Uint8Array, side: string): void {
+/** A node speaks only for itself, and on its own platform. */
+function requireAuthor(
+  { signer }: Taking,
+  { platformId }: { platformId: Uint8Array },
+  author: Uint8Array,
+  side: string,
+): void {
+  if (!sameBytes(platformId, signer.platformId)) {
+    throw new QiaoError('PLATFORM_UNKNOWN', `signed by ${signer.code} for another platform`);
+  }
   if (!sameBytes(author, signer.nodeId)) {
     throw new QiaoError('AUTHOR_MISMATCH', `signed by ${signer.code}, but the ${side} named in it is another node`);
   }

@@ -25,6 +25,7 @@ export interface IngestPorts {
   readonly changed: Wakeup;
 }
 
+const HUB_CODE = 'hub';
 /** A node is told of its position at most this often. */
 const TELL_EVERY_MS = 500;
 
@@ -62,6 +63,10 @@ async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, m
         await ports.takeHeartbeat(message.data, nodeCode);
         break;
       case 'directory':
+        // The bus lets each node publish below its own name alone; the directory is the hub's.
+        if (nodeCode !== HUB_CODE) {
+          throw new QiaoError('DIRECTORY_FOREIGN', `a directory came on the subject of ${nodeCode}`);
+        }
         await ports.takeDirectory(message.data);
         break;
       default:

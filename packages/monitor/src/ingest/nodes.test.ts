@@ -42,7 +42,7 @@ async function openNodes() {
   const tell = async (named: Parameters<typeof Directory.fromPartial>[0]['nodes'] & object) => {
     number += 1n;
     const directory = Directory.encode(Directory.fromPartial({ number, nodes: [...named] })).finish();
-    await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.snapshot.v1', directory)).finish());
+    await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.directory.v1', directory)).finish());
   };
   return { nodes, tell, [Symbol.asyncDispose]: () => database.destroy() };
 }

@@ -25,6 +25,7 @@ export interface NodesPorts {
 export class Nodes {
   readonly #ports: NodesPorts;
   #directory: Directory | undefined;
+  #revokedKeys: ReadonlySet<string> = new Set();
   readonly #states = new Map<string, { heartbeat: Heartbeat; receivedAtMs: number }>();
 
   private constructor(ports: NodesPorts) {
@@ -35,7 +36,7 @@ export class Nodes {
   static async open(ports: NodesPorts): Promise<Nodes> {
     const nodes = new Nodes(ports);
     const directory = await ports.database.selectFrom('directory').select('bytes').executeTakeFirst();
-    if (directory !== undefined) nodes.#directory = Directory.decode(directory.bytes);
+    if (directory !== undefined) nodes.#take(Directory.decode(directory.bytes));
     for (const row of await ports.database.selectFrom('node_state').selectAll().execute()) {
       nodes.#states.set(row.node_id, { heartbeat: Heartbeat.decode(row.heartbeat), receivedAtMs: row.received_at_ms });
     }
@@ -54,7 +55,7 @@ export class Nodes {
   /** Takes the hub's directory; an older one changes nothing. Throws MESSAGE_UNREADABLE, SIGNATURE_INVALID. */
   async takeDirectory(bytes: Uint8Array): Promise<void> {
     const signed = readMessage(Signed, bytes, 'signed directory');
-    this.#ports.verifier.verify('qiao.snapshot.v1', signed, this.#ports.hubCertificate);
+    this.#ports.verifier.verify('qiao.directory.v1', signed, this.#ports.hubCertificate);
     const directory = readMessage(Directory, signed.payload, 'directory');
     if (this.#directory !== undefined && isOlder(directory, this.#directory)) return;
     const row = {
@@ -67,16 +68,27 @@ export class Nodes {
       .values({ id: 1, ...row })
       .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
       .execute();
+    this.#take(directory);
+  }
+
+  #take(directory: Directory): void {
     this.#directory = directory;
+    this.#revokedKeys = new Set(directory.revokedKeys.map((key) => Buffer.from(key).toString('hex')));
+  }
+
+  /** Whether the hub ended the rights of the certificate with this fingerprint, whoever shows it. */
+  isKeyRevoked(fingerprint: string): boolean {
+    return this.#revokedKeys.has(fingerprint);
   }
 
   /**
    * Takes a heartbeat. Before the directory names the node nothing can be believed and nothing is kept: the next one is
-   * seconds away. Throws MESSAGE_UNREADABLE, HEARTBEAT_INVALID, CERTIFICATE_*, SIGNATURE_INVALID.
+   * seconds away. Throws NODE_REVOKED, MESSAGE_UNREADABLE, HEARTBEAT_INVALID, CERTIFICATE_*, SIGNATURE_INVALID.
    */
   async takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void> {
     const node = this.#directory?.nodes.find(({ code, certificate }) => code === nodeCode && certificate.length > 0);
     if (node === undefined) return;
+    if (node.revoked) throw new QiaoError('NODE_REVOKED', `the rights of ${nodeCode} were ended`);
     const signed = readMessage(Signed, bytes, 'signed heartbeat');
     const facts = verifyIssued(node.certificate, this.#ports.authority, this.#ports.nowMs());
     this.#ports.verifier.verify('qiao.heartbeat.v1', signed, node.certificate);

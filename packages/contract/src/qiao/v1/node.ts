@@ -430,6 +430,8 @@ export interface NodeSnapshot {
   timeZone: string;
   /** When the hub wrote it, milliseconds since 1970 UTC. */
   writtenAtMs: bigint;
+  /** Certificates (DER) of the monitors that may tell this node how far its books are durable. At most 16. */
+  monitors: Uint8Array[];
 }
 
 /** One bridge as a node sees it. */
@@ -477,6 +479,8 @@ export interface Peer {
   readsFormat: number;
   /** Newest fencing token the hub has given it. */
   fencingToken: bigint;
+  /** Its rights were ended: nothing it says is taken any more, nothing is sealed for it. It may join again, under new keys. */
+  revoked: boolean;
 }
 
 /** What a node reports it runs. */
@@ -565,7 +569,7 @@ export interface HostState {
   diskFreeBytes: bigint;
 }
 
-/** What the hub tells the monitor (qiao.telemetry.<platform>.hub.directory). Signed by the hub, context label qiao.snapshot.v1. */
+/** What the hub tells the monitor (qiao.telemetry.<platform>.hub.directory). Signed by the hub, context label qiao.directory.v1. */
 export interface Directory {
   generation: bigint;
   number: bigint;
@@ -573,6 +577,11 @@ export interface Directory {
   nodes: DirectoryNode[];
   bridges: DirectoryBridge[];
   writtenAtMs: bigint;
+  /**
+   * SHA-256 of every certificate whose rights were ended, newest first, 32 bytes each. At most 10,000: a book entry signed by
+   * one of them is refused, whoever brings it.
+   */
+  revokedKeys: Uint8Array[];
 }
 
 /** A node for the board. */
@@ -702,6 +711,7 @@ function createBaseNodeSnapshot(): NodeSnapshot {
     peers: [],
     timeZone: "",
     writtenAtMs: 0n,
+    monitors: [],
   };
 }
 
@@ -742,6 +752,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
         throw new globalThis.Error("value provided for field message.writtenAtMs of type int64 too large");
       }
       writer.uint32(72).int64(message.writtenAtMs);
+    }
+    for (const v of message.monitors) {
+      writer.uint32(98).bytes(v!);
     }
     return writer;
   },
@@ -831,6 +844,14 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
             message.writtenAtMs = reader.int64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.monitors.push(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -876,6 +897,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
         : isSet(object.written_at_ms)
         ? BigInt(object.written_at_ms)
         : 0n,
+      monitors: globalThis.Array.isArray(object?.monitors)
+        ? object.monitors.map((e: any) => bytesFromBase64(e))
+        : [],
     };
   },
 
@@ -908,6 +932,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     if (message.writtenAtMs !== 0n) {
       obj.writtenAtMs = message.writtenAtMs.toString();
     }
+    if (message.monitors?.length) {
+      obj.monitors = message.monitors.map((e) => base64FromBytes(e));
+    }
     return obj;
   },
 
@@ -929,6 +956,7 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     message.writtenAtMs = (object.writtenAtMs !== undefined && object.writtenAtMs !== null)
       ? BigInt(object.writtenAtMs)
       : 0n;
+    message.monitors = object.monitors?.map((e) => e) || [];
     return message;
   },
 };
@@ -1334,6 +1362,7 @@ function createBasePeer(): Peer {
     sealingKey: new Uint8Array(0),
     readsFormat: 0,
     fencingToken: 0n,
+    revoked: false,
   };
 }
 
@@ -1365,6 +1394,9 @@ export const Peer: MessageFns<Peer> = {
         throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
       }
       writer.uint32(64).uint64(message.fencingToken);
+    }
+    if (message.revoked !== false) {
+      writer.uint32(72).bool(message.revoked);
     }
     return writer;
   },
@@ -1446,6 +1478,14 @@ export const Peer: MessageFns<Peer> = {
             message.fencingToken = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.revoked = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1492,6 +1532,7 @@ export const Peer: MessageFns<Peer> = {
         : isSet(object.fencing_token)
         ? BigInt(object.fencing_token)
         : 0n,
+      revoked: isSet(object.revoked) ? globalThis.Boolean(object.revoked) : false,
     };
   },
 
@@ -1521,6 +1562,9 @@ export const Peer: MessageFns<Peer> = {
     if (message.fencingToken !== 0n) {
       obj.fencingToken = message.fencingToken.toString();
     }
+    if (message.revoked !== false) {
+      obj.revoked = message.revoked;
+    }
     return obj;
   },
 
@@ -1539,6 +1583,7 @@ export const Peer: MessageFns<Peer> = {
     message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
       ? BigInt(object.fencingToken)
       : 0n;
+    message.revoked = object.revoked ?? false;
     return message;
   },
 };
@@ -2780,7 +2825,7 @@ export const HostState: MessageFns<HostState> = {
 };
 
 function createBaseDirectory(): Directory {
-  return { generation: 0n, number: 0n, timeZone: "", nodes: [], bridges: [], writtenAtMs: 0n };
+  return { generation: 0n, number: 0n, timeZone: "", nodes: [], bridges: [], writtenAtMs: 0n, revokedKeys: [] };
 }
 
 export const Directory: MessageFns<Directory> = {
@@ -2811,6 +2856,9 @@ export const Directory: MessageFns<Directory> = {
         throw new globalThis.Error("value provided for field message.writtenAtMs of type int64 too large");
       }
       writer.uint32(48).int64(message.writtenAtMs);
+    }
+    for (const v of message.revokedKeys) {
+      writer.uint32(58).bytes(v!);
     }
     return writer;
   },
@@ -2876,6 +2924,14 @@ export const Directory: MessageFns<Directory> = {
             message.writtenAtMs = reader.int64() as bigint;
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.revokedKeys.push(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2906,6 +2962,11 @@ export const Directory: MessageFns<Directory> = {
         : isSet(object.written_at_ms)
         ? BigInt(object.written_at_ms)
         : 0n,
+      revokedKeys: globalThis.Array.isArray(object?.revokedKeys)
+        ? object.revokedKeys.map((e: any) => bytesFromBase64(e))
+        : globalThis.Array.isArray(object?.revoked_keys)
+        ? object.revoked_keys.map((e: any) => bytesFromBase64(e))
+        : [],
     };
   },
 
@@ -2929,6 +2990,9 @@ export const Directory: MessageFns<Directory> = {
     if (message.writtenAtMs !== 0n) {
       obj.writtenAtMs = message.writtenAtMs.toString();
     }
+    if (message.revokedKeys?.length) {
+      obj.revokedKeys = message.revokedKeys.map((e) => base64FromBytes(e));
+    }
     return obj;
   },
 
@@ -2947,6 +3011,7 @@ export const Directory: MessageFns<Directory> = {
     message.writtenAtMs = (object.writtenAtMs !== undefined && object.writtenAtMs !== null)
       ? BigInt(object.writtenAtMs)
       : 0n;
+    message.revokedKeys = object.revokedKeys?.map((e) => e) || [];
     return message;
   },
 };

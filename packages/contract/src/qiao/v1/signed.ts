@@ -12,7 +12,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
  *
  * The signature covers `context label || 0x00 || payload`, so a message signed for one purpose is never valid for another.
  * The labels are fixed: qiao.delivery.v1, qiao.receipt.v1, qiao.statement.v1, qiao.settlement.v1, qiao.snapshot.v1,
- * qiao.control.v1, qiao.command.v1, qiao.heartbeat.v1.
+ * qiao.directory.v1, qiao.control.v1, qiao.command.v1, qiao.heartbeat.v1.
  */
 export interface Signed {
   /** The encoded message, exactly as its author wrote it. At most 1 MiB. */
