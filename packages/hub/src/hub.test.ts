@@ -336,7 +336,7 @@ test('the monitor hears the directory, signed by the hub', async () => {
     message.ack();
     if (!message.subject.endsWith('.hub.directory')) continue;
     const signed = Signed.decode(message.data);
-    new Verifier().verify('qiao.snapshot.v1', signed, monitor.hubCertificate);
+    new Verifier().verify('qiao.directory.v1', signed, monitor.hubCertificate);
     const directoryNow = Directory.decode(signed.payload);
     if (!directoryNow.nodes.some(({ code }) => code === 'monitor')) continue;
     expect(directoryNow.bridges.map(({ name, state }) => [name, state])).toEqual([['births', BridgeState.RUNNING]]);
