@@ -44,6 +44,7 @@ export function desiredOf(nodeId: string, number: bigint, world: World): Desired
         },
       ],
     ]),
+    monitors: [],
     peers: new Map(
       nodes.map((id) => [
         id,
@@ -56,6 +57,7 @@ export function desiredOf(nodeId: string, number: bigint, world: World): Desired
           sealingKey: parseId(id),
           readsFormat: 1,
           fencingToken: 0n,
+          revoked: false,
         },
       ]),
     ),

@@ -70,6 +70,7 @@ export class SimulatedReceiver extends SimulatedNode {
     return createAnswers({
       database,
       sign: (context, payload) => this.sign(context, payload),
+      renew: (_context, signed) => signed,
       clock: world.clock,
       onQueued: () => {},
     });
