@@ -135,11 +135,17 @@ async function readBody(request: IncomingMessage): Promise<string> {
     throw new QiaoError('REQUEST_INVALID', `the body is ${type || 'of no type'}; expected application/json`);
   const parts: Buffer[] = [];
   let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length;
-    if (bytes > REQUEST_MAX_BYTES)
-      throw new QiaoError('REQUEST_INVALID', `the body is over ${REQUEST_MAX_BYTES} bytes`);
-    parts.push(part);
+  try {
+    for await (const part of request as AsyncIterable<Buffer>) {
+      bytes += part.length;
+      if (bytes > REQUEST_MAX_BYTES)
+        throw new QiaoError('REQUEST_INVALID', `the body is over ${REQUEST_MAX_BYTES} bytes`);
+      parts.push(part);
+    }
+  } catch (cause) {
+    if (cause instanceof QiaoError) throw cause;
+    // Whoever closes in the middle of a body reads no answer, and is no fault of this server.
+    throw new QiaoError('REQUEST_INVALID', `the body ended after ${bytes} bytes, before its announced end`, { cause });
   }
   return Buffer.concat(parts).toString('utf8');
 }

@@ -78,6 +78,10 @@ test('a changed certificate is refused', async () => {
   expect(() => verifyIssued(certificate, authority.certificateDer, nowMs)).toThrow(code('CERTIFICATE_FOREIGN'));
   expect(() => readCertificate(certificate)).toThrow(code('CERTIFICATE_WITHOUT_IDENTITY'));
   expect(() => readCertificate(Buffer.from('garbage'))).toThrow(code('CERTIFICATE_INVALID'));
+  // Readable as a whole, broken in an extension that nobody asked for.
+  const oddKeyUse = Uint8Array.from(await issue(authority));
+  oddKeyUse[Buffer.from(oddKeyUse).indexOf(Buffer.from('2b06010505070302', 'hex')) - 1] = 0x50;
+  expect(() => readCertificate(oddKeyUse)).toThrow(code('CERTIFICATE_INVALID'));
 });
 
 test('a signing request that does not prove possession of its key gets no certificate', async () => {

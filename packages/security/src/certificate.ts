@@ -151,8 +151,7 @@ const URI = /^qiao:\/\/([0-9a-f]{32})\/(agent|monitor|hub|operator)\/([0-9a-f]{3
 function parseFacts(der: Uint8Array, fingerprint: string): CertificateFacts {
   const certificate = parse(der);
   // The library's parser and not X509Certificate.subjectAltName: that is one printed string, and splitting it invites forgery.
-  const names =
-    new x509.X509Certificate(Buffer.from(der)).getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
+  const names = subjectNames(der);
   const uris = names.filter((name) => name.type === 'url').map((name) => name.value);
   const match = uris.length === 1 ? URI.exec(uris[0] as string) : null;
   if (!match) {
@@ -171,6 +170,23 @@ function parseFacts(der: Uint8Array, fingerprint: string): CertificateFacts {
     notAfterMs: certificate.validToDate.getTime(),
     fingerprint,
   };
+}
+
+function subjectNames(der: Uint8Array): readonly { readonly type: string; readonly value: string }[] {
+  try {
+    return (
+      new x509.X509Certificate(Buffer.from(der)).getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? []
+    );
+  } catch (cause) {
+    // The library reads every extension at once, and one that is broken throws errors of its own.
+    throw new QiaoError(
+      'CERTIFICATE_INVALID',
+      `the extensions of a certificate of ${der.length} bytes cannot be read`,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 function parse(der: Uint8Array): X509Certificate {
