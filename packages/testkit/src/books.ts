@@ -37,7 +37,14 @@ export async function readBooks(platform: Platform, bridge = ''): Promise<{ verd
 }
 
 export interface BoardState {
-  readonly lanes: readonly { capture: string; send: string; apply: string; code: string; lastAppliedAtMs: number }[];
+  readonly lanes: readonly {
+    books?: { bridge: string };
+    capture: string;
+    send: string;
+    apply: string;
+    code: string;
+    lastAppliedAtMs: number;
+  }[];
   readonly alerts: readonly { code: string; subject: string }[];
 }
 

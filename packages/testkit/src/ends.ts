@@ -2,7 +2,7 @@
 // and an independent reading of tables that shares no code with the adapters.
 
 import Sqlite from 'better-sqlite3';
-import { type CustomTypesConfig, Pool } from 'pg';
+import { Client, type CustomTypesConfig, Pool } from 'pg';
 
 export interface BusinessDatabase extends AsyncDisposable {
   readonly adapter: 'postgres' | 'sqlite';
@@ -50,6 +50,23 @@ export interface PostgresConfig {
   readonly database: string;
   readonly user: string;
   readonly password: string;
+}
+
+/** One connection of somebody else to a database, for a story that holds a lock or a transaction. */
+export interface PostgresSession extends AsyncDisposable {
+  query(sql: string): Promise<void>;
+}
+
+/** Opens a session. A connection that the server ends meanwhile shows at its next query. */
+export async function postgresSession(config: PostgresConfig): Promise<PostgresSession> {
+  const { host, port, database, user, password } = config;
+  const client = new Client({ host, port, database, user, password });
+  client.on('error', () => undefined);
+  await client.connect();
+  return {
+    query: async (sql) => void (await client.query(sql)),
+    [Symbol.asyncDispose]: () => client.end().catch(() => undefined),
+  };
 }
 
 /** A SQLite file, made when missing, in WAL mode as most programs keep theirs. */

@@ -4,12 +4,14 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HubServiceDefinition } from '@qiao/contract/hub';
 import { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { createGrpcClient, type GrpcClient } from '@qiao/rpc';
 import { parse, stringify } from 'yaml';
 import { freePorts } from './ports.ts';
 import { Program } from './program.ts';
 import { type Answer, runQiao } from './qiao.ts';
+import { TcpProxy } from './tcpProxy.ts';
 
 export interface NodePlan {
   readonly code: string;
@@ -29,6 +31,10 @@ export interface PlatformPlan {
   readonly monitorConfig?: Readonly<Record<string, unknown>>;
   /** Where everything lies; a temporary directory, removed at the end, when not given. */
   readonly directory?: string;
+  /** Agents and monitor reach the bus through a proxy each (`links`), for drills of bad lines. */
+  readonly behindProxies?: boolean;
+  /** Environment of each program beside this process's own. */
+  readonly environment?: (program: string) => Readonly<Record<string, string>>;
   /** Told of each step, for a demo that explains itself. */
   readonly onStep?: (step: string) => void;
 }
@@ -39,12 +45,17 @@ export class Platform implements AsyncDisposable {
   readonly hub: Program;
   readonly monitor: Program;
   readonly agents = new Map<string, Program>();
+  /** The lines to the bus by node code, `monitor` among them; empty unless the plan asks for proxies. */
+  readonly links = new Map<string, TcpProxy>();
   readonly natsPort: number;
   readonly boardPort: number;
   readonly #isTemporary: boolean;
+  readonly #plan: PlatformPlan;
   #books: GrpcClient<typeof MonitorServiceDefinition> | undefined;
+  #centre: GrpcClient<typeof HubServiceDefinition> | undefined;
 
   private constructor(plan: PlatformPlan, ports: readonly number[]) {
+    this.#plan = plan;
     this.#isTemporary = plan.directory === undefined;
     this.directory = plan.directory ?? mkdtempSync(join(tmpdir(), 'qiao-'));
     this.context = join(this.directory, 'operator');
@@ -110,6 +121,7 @@ export class Platform implements AsyncDisposable {
           board,
         ],
       );
+      await platform.#putBehindProxy('monitor', platform.monitorDirectory);
       if (plan.monitorConfig !== undefined) platform.#changeMonitorConfig(plan.monitorConfig);
       await platform.monitor.start();
       await Promise.all(
@@ -168,6 +180,7 @@ export class Platform implements AsyncDisposable {
       node.departmentTitle ?? node.code,
     ]);
     await this.qiao('agent', 'join', '--config', this.agentConfig(node.code), '--token', token);
+    await this.#putBehindProxy(node.code, this.agentDirectory(node.code));
   }
 
   writeAgentConfig(node: NodePlan): void {
@@ -211,14 +224,17 @@ export class Platform implements AsyncDisposable {
 
   /** The monitor's service, called as this platform's operator. */
   get books(): GrpcClient<typeof MonitorServiceDefinition> {
-    const read = (name: string) => readFileSync(join(this.context, name), 'utf8');
-    const { monitorAddress } = JSON.parse(read('context.json')) as { monitorAddress: string };
     this.#books ??= createGrpcClient(MonitorServiceDefinition, {
-      address: monitorAddress,
-      tls: { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') },
+      ...this.#operator('monitorAddress'),
       role: 'monitor',
     });
     return this.#books;
+  }
+
+  /** The hub's service, called as this platform's operator: what the CLI asks, without a process for each question. */
+  get centre(): GrpcClient<typeof HubServiceDefinition> {
+    this.#centre ??= createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), role: 'hub' });
+    return this.#centre;
   }
 
   /** The logs of every process, for a story that failed. */
@@ -228,11 +244,30 @@ export class Platform implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#books?.close();
+    this.#centre?.close();
     for (const program of this.programs) program.thaw();
     await Promise.all([...this.agents.values(), this.monitor].map((program) => program.stop()));
     await this.hub.stop();
+    for (const link of this.links.values()) await link[Symbol.asyncDispose]();
     if (this.#isTemporary && process.env.QIAO_KEEP === undefined)
       rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #operator(address: 'hubAddress' | 'monitorAddress') {
+    const read = (name: string) => readFileSync(join(this.context, name), 'utf8');
+    const addresses = JSON.parse(read('context.json')) as Record<typeof address, string>;
+    const tls = { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
+    return { address: addresses[address], tls };
+  }
+
+  /** What joining wrote names the bus itself; here the node is told of its proxy instead. */
+  async #putBehindProxy(code: string, directory: string): Promise<void> {
+    if (this.#plan.behindProxies !== true) return;
+    const link = await TcpProxy.open({ host: '127.0.0.1', port: this.natsPort });
+    this.links.set(code, link);
+    const file = join(directory, 'identity', 'identity.json');
+    const facts = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...facts, natsUrls: [`tls://127.0.0.1:${link.port}`] }));
   }
 
   #changeMonitorConfig(changes: Readonly<Record<string, unknown>>): void {
@@ -241,6 +276,8 @@ export class Platform implements AsyncDisposable {
   }
 
   #program(name: string, words: readonly string[], readyWhen: string): Program {
-    return new Program({ name, arguments: words, readyWhen, logFile: join(this.directory, `${name}.log`) });
+    const logFile = join(this.directory, `${name}.log`);
+    const environment = this.#plan.environment?.(name) ?? {};
+    return new Program({ name, arguments: words, readyWhen, logFile, environment });
   }
 }

@@ -1,0 +1,154 @@
+// The faults that a seed may choose: which, on whom, how much. What each does to the running platform is in faults.ts.
+
+import { streams } from '@qiao/bus';
+import { NODES, type NodeCode } from './departments.ts';
+import type { Dice } from './dice.ts';
+import type { BridgePlan } from './plan.ts';
+
+export type ProcessName = NodeCode | 'hub' | 'monitor' | 'nats';
+export type LinkName = NodeCode | 'monitor';
+
+export type Fault =
+  /** kill -9, and a start when it is healed. */
+  | { readonly kind: 'kill'; readonly process: ProcessName }
+  /** SIGSTOP, and SIGCONT when it is healed. */
+  | { readonly kind: 'freeze'; readonly process: ProcessName }
+  /** Connections are reset, again and again while it lasts. */
+  | { readonly kind: 'cut'; readonly link: LinkName }
+  /** The bus cannot be reached. */
+  | { readonly kind: 'refuse'; readonly link: LinkName }
+  | { readonly kind: 'delay'; readonly link: LinkName; readonly ms: number }
+  /** Nothing passes and nobody is told. */
+  | { readonly kind: 'stall'; readonly link: LinkName }
+  | { readonly kind: 'halfClose'; readonly link: LinkName; readonly side: 'caller' | 'callee' }
+  /** Every call is made twice; the line is cut so that there are calls. */
+  | { readonly kind: 'double'; readonly link: LinkName }
+  /** Messages that wait in a stream are lost, some or all. */
+  | { readonly kind: 'lose'; readonly link: LinkName; readonly stream: string; readonly share: number }
+  /** … come in another order. */
+  | { readonly kind: 'reorder'; readonly link: LinkName; readonly stream: string }
+  /** Messages of the past come again, of any age. */
+  | { readonly kind: 'repeat'; readonly subjectEnd: string; readonly messages: number }
+  /** The bus loses its disks. */
+  | { readonly kind: 'wipeBus' }
+  | { readonly kind: 'fullDisk'; readonly node: NodeCode }
+  | { readonly kind: 'clock'; readonly process: Exclude<ProcessName, 'nats'>; readonly offsetMs: number }
+  /** PostgreSQL: its connections are ended. */
+  | { readonly kind: 'terminate'; readonly node: NodeCode; readonly database: 'pg' | 'pg-in' }
+  | { readonly kind: 'restartPostgres' }
+  | { readonly kind: 'readOnly'; readonly node: NodeCode }
+  /** A target table is locked by its owner. */
+  | { readonly kind: 'lock'; readonly bridge: string }
+  /** The owner and the agent wait for each other. */
+  | { readonly kind: 'deadlock'; readonly bridge: string }
+  /** Each statement on the target table fails for a reason that is no row's. */
+  | { readonly kind: 'statementError'; readonly bridge: string; readonly sqlState: string }
+  | { readonly kind: 'stopStart'; readonly bridge: string }
+  /** A next version that carries the same rows. */
+  | { readonly kind: 'deploy'; readonly bridge: string }
+  | { readonly kind: 'bind'; readonly bridge: string }
+  | { readonly kind: 'unbind'; readonly bridge: string };
+
+export type FaultKind = Fault['kind'];
+
+const WEIGHTS: Readonly<Record<FaultKind, number>> = {
+  kill: 8,
+  freeze: 4,
+  cut: 2,
+  refuse: 2,
+  delay: 2,
+  stall: 2,
+  halfClose: 2,
+  double: 1,
+  lose: 3,
+  reorder: 2,
+  repeat: 3,
+  wipeBus: 1,
+  fullDisk: 2,
+  clock: 2,
+  terminate: 2,
+  restartPostgres: 1,
+  readOnly: 1,
+  lock: 1,
+  deadlock: 1,
+  statementError: 2,
+  stopStart: 2,
+  deploy: 2,
+  bind: 1,
+  unbind: 1,
+};
+
+export const FAULT_KINDS = Object.keys(WEIGHTS) as FaultKind[];
+
+const PROCESSES: readonly ProcessName[] = [...NODES, ...NODES, 'hub', 'monitor', 'nats'];
+const LINKS: readonly LinkName[] = [...NODES, ...NODES, 'monitor'];
+const HOUR_MS = 3_600_000;
+/** Deadlock victim, out of disk, out of memory, a cancelled statement, a serialization failure, an administrator's shutdown. */
+const ENVIRONMENT_ERRORS = ['40P01', '53100', '53200', '57014', '40001', '57P01'];
+
+export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: ReadonlySet<FaultKind>): Fault {
+  const wanted = FAULT_KINDS.filter((kind) => kinds?.has(kind) ?? true);
+  const kind = dice.weighted(wanted.map((name) => [name, WEIGHTS[name]] as const));
+  const bridge = dice.pick(bridges);
+  const link = dice.pick(LINKS);
+  switch (kind) {
+    case 'kill':
+    case 'freeze':
+      return { kind, process: dice.pick(PROCESSES) };
+    case 'cut':
+    case 'refuse':
+    case 'stall':
+    case 'double':
+      return { kind, link };
+    case 'delay':
+      return { kind, link, ms: dice.between(20, 400) };
+    case 'halfClose':
+      return { kind, link, side: dice.pick(['caller', 'callee'] as const) };
+    case 'lose':
+      return { kind, link, stream: streamOf(dice, link), share: dice.pick([0.2, 0.5, 1]) };
+    case 'reorder':
+      return { kind, link, stream: streamOf(dice, link) };
+    case 'repeat':
+      return {
+        kind,
+        subjectEnd: dice.pick(['.data', '.control', '.books', '.directory']),
+        messages: dice.between(1, 50),
+      };
+    case 'wipeBus':
+    case 'restartPostgres':
+      return { kind };
+    case 'fullDisk':
+    case 'readOnly':
+      return { kind, node: dice.pick(NODES) };
+    case 'clock':
+      return {
+        kind,
+        process: dice.pick([...NODES, 'hub', 'monitor'] as const),
+        offsetMs: dice.pick([-24 * HOUR_MS, -HOUR_MS, -90_000, 90_000, HOUR_MS, 24 * HOUR_MS]),
+      };
+    case 'terminate':
+      return { kind, node: dice.pick(NODES), database: dice.pick(['pg', 'pg-in'] as const) };
+    case 'lock':
+    case 'deadlock':
+    case 'stopStart':
+    case 'deploy':
+    case 'bind':
+    case 'unbind':
+      return { kind, bridge: bridge.name };
+    case 'statementError':
+      return { kind, bridge: bridge.name, sqlState: dice.pick(ENVIRONMENT_ERRORS) };
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** A stream that waits behind this link. */
+function streamOf(dice: Dice, link: LinkName): string {
+  if (link === 'monitor') return streams.telemetry();
+  return dice.chance(0.5) ? streams.downData(link) : streams.downControl(link);
+}
+
+export function describeFault(fault: Fault): string {
+  const { kind, ...facts } = fault;
+  return [kind, ...Object.entries(facts).map(([name, value]) => `${name}=${String(value)}`)].join(' ');
+}

@@ -1,0 +1,54 @@
+// One seed being played: its plan, the stage, what happened so far, and which destinations its bridges have now.
+
+import type { FaultKind } from './faultPlan.ts';
+import type { BridgePlan, DestinationPlan, SeedPlan } from './plan.ts';
+import type { Stage } from './stage.ts';
+import type { Timeline } from './timeline.ts';
+
+export class Play {
+  readonly stage: Stage;
+  readonly plan: SeedPlan;
+  readonly timeline: Timeline;
+  /** Faults that really began, by kind. */
+  readonly injected = new Map<FaultKind, number>();
+  /** From the last heal until everything was at rest. */
+  restMs: number | undefined;
+  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #destinations: Map<string, readonly DestinationPlan[]>;
+
+  constructor(stage: Stage, plan: SeedPlan, timeline: Timeline) {
+    this.stage = stage;
+    this.plan = plan;
+    this.timeline = timeline;
+    this.#destinations = new Map(plan.bridges.map(({ name, destinations }) => [name, destinations]));
+  }
+
+  bridge(name: string): BridgePlan {
+    const found = this.plan.bridges.find((bridge) => bridge.name === name);
+    if (found === undefined) throw new Error(`no bridge ${name} in this seed`);
+    return found;
+  }
+
+  /** Destinations bound now. */
+  destinations(bridge: string): readonly DestinationPlan[] {
+    return this.#destinations.get(bridge) ?? [];
+  }
+
+  setDestinations(bridge: string, destinations: readonly DestinationPlan[]): void {
+    this.#destinations.set(bridge, destinations);
+  }
+
+  /** An operator changes a bridge one step after another. */
+  async inTurn<T>(bridge: string, act: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(bridge) ?? Promise.resolve()).then(act);
+    this.#turns.set(
+      bridge,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  }
+
+  count(kind: FaultKind): void {
+    this.injected.set(kind, (this.injected.get(kind) ?? 0) + 1);
+  }
+}

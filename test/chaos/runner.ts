@@ -1,0 +1,140 @@
+// One seed on a stage: bridges are made, the workload and the faults run beside each other, everything is healed, the platform must
+// come to rest, and then the invariants must hold.
+
+import { setTimeout as pause } from 'node:timers/promises';
+import { readBooks } from '@qiao/testkit';
+import { makeTables, retireBridges, startBridges } from './bridges.ts';
+import { persist } from './databaseFaults.ts';
+import { NODES } from './departments.ts';
+import type { FaultKind } from './faultPlan.ts';
+import { playFault } from './faults.ts';
+import { brokenInvariants, type LogMarks, markLogs } from './invariants.ts';
+import type { BridgePlan, SeedPlan } from './plan.ts';
+import { Play } from './play.ts';
+import { unrest } from './quiet.ts';
+import type { Stage } from './stage.ts';
+import { type Moment, Timeline } from './timeline.ts';
+
+export interface SeedResult {
+  readonly seed: number;
+  /** What does not hold; empty for a seed that passed. */
+  readonly broken: readonly string[];
+  readonly moments: readonly Moment[];
+  readonly injected: ReadonlyMap<FaultKind, number>;
+  readonly rows: number;
+  readonly tookMs: number;
+  /** From the last heal until everything was at rest; undefined when it never was. */
+  readonly restMs: number | undefined;
+}
+
+/** Faults are healed by then; what is not at rest after this long is stuck. */
+const REST_WITHIN_MS = 90_000;
+const LOOK_EVERY_MS = 100;
+/** A scan that began before the last change has ended by then. */
+const STAYS_AT_REST_MS = 250;
+
+export async function runSeed(stage: Stage, plan: SeedPlan): Promise<SeedResult> {
+  const startedMs = performance.now();
+  const marks = markLogs(stage);
+  const play = new Play(stage, plan, new Timeline(performance.now()));
+  await makeTables(play);
+  await startBridges(play);
+  const running = new Play(stage, plan, new Timeline(performance.now()));
+  const broken = await playOut(running, marks).catch((error: unknown) => [
+    `the drill itself failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+  ]);
+  const rows = broken.length > 0 ? 0 : await sentRows(running);
+  if (broken.length === 0) await retireBridges(running);
+  return {
+    seed: plan.seed,
+    broken,
+    moments: running.timeline.moments,
+    injected: running.injected,
+    rows,
+    tookMs: performance.now() - startedMs,
+    restMs: running.restMs,
+  };
+}
+
+async function playOut(play: Play, marks: LogMarks): Promise<string[]> {
+  const { plan, timeline } = play;
+  timeline.add(`bridges started: ${plan.bridges.map((bridge) => describeBridge(bridge)).join('; ')}`);
+  await Promise.all([
+    ...plan.bridges.map((bridge) => playWorkload(play, bridge)),
+    ...plan.faults.map((fault) => playFault(play, fault)),
+  ]);
+  await healAll(play.stage);
+  timeline.add('everything is healed');
+  const unresting = await waitForRest(play);
+  if (unresting.length > 0) return unresting;
+  timeline.add('at rest');
+  const broken = await brokenInvariants(play, marks);
+  for (const sentence of broken) timeline.add(sentence);
+  return broken;
+}
+
+function describeBridge({ name, shape, from, destinations }: BridgePlan): string {
+  const ends = destinations.map(({ node, dataSource }) => `${node} ${dataSource}`).join(', ');
+  return `${name} (${shape}) ${from.node} ${from.dataSource} → ${ends}`;
+}
+
+async function playWorkload({ stage, timeline }: Play, bridge: BridgePlan): Promise<void> {
+  const database = stage.database(bridge.from.node, bridge.from.dataSource);
+  for (const { atMs, statements } of bridge.transactions) {
+    if (atMs < 0) continue;
+    await pause(Math.max(0, atMs - timeline.sinceMs));
+    // The source's own server may be the one that a fault restarts.
+    await persist(() => database.run(...statements));
+  }
+}
+
+/** Every fault healed itself; this holds also when one of them threw. */
+async function healAll(stage: Stage): Promise<void> {
+  for (const link of stage.platform.links.values()) link.heal();
+  for (const node of NODES) stage.disk(node).free();
+  for (const name of [...NODES, 'hub', 'monitor'] as const) {
+    await stage.inTurn(name, async () => {
+      stage.program(name).thaw();
+      await stage.revive(name);
+    });
+  }
+}
+
+/** Empty when everything stayed at rest for a moment; else what still was not at the end. */
+async function waitForRest(play: Play): Promise<string[]> {
+  const startedMs = performance.now();
+  let restingSinceMs: number | undefined;
+  let last: string[] = [];
+  let lastWord = '';
+  while (performance.now() - startedMs < REST_WITHIN_MS) {
+    try {
+      last = await unrest(play);
+    } catch (error) {
+      last = [`cannot be asked: ${error instanceof Error ? error.message : String(error)}`];
+    }
+    if (last.length === 0) {
+      restingSinceMs ??= performance.now();
+      if (performance.now() - restingSinceMs >= STAYS_AT_REST_MS) {
+        play.restMs = restingSinceMs - startedMs;
+        return [];
+      }
+    } else {
+      restingSinceMs = undefined;
+      // The timeline tells each new reason once.
+      const word = (last[0] ?? '').replace(/\d+/g, 'n');
+      if (word !== lastWord)
+        play.timeline.add(`not at rest: ${last[0]}${last.length > 1 ? ` (and ${last.length - 1} more)` : ''}`);
+      lastWord = word;
+    }
+    await pause(LOOK_EVERY_MS);
+  }
+  return last.map((sentence) => `not at rest within ${REST_WITHIN_MS / 1000} s: ${sentence}`);
+}
+
+async function sentRows(play: Play): Promise<number> {
+  let rows = 0;
+  for (const { name } of play.plan.bridges) {
+    for (const { sent } of (await readBooks(play.stage.platform, name)).lines) rows += sent.total;
+  }
+  return rows;
+}

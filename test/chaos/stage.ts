@@ -1,0 +1,198 @@
+// The running platform that seeds play on, one after another: three departments with their databases, a hub, a monitor, proxies on
+// every line to the bus, small disks under the agents, a hand on the bus. It also is what systemd is to the programs: what ended is
+// started again.
+
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
+import { BusAccounts } from '@qiao/bus';
+import { BusTap } from '@qiao/bus/testing';
+import {
+  type BusinessDatabase,
+  Platform,
+  type PostgresConfig,
+  type Program,
+  postgresDatabase,
+  SmallDisk,
+  sqliteDatabase,
+  type TcpProxy,
+} from '@qiao/testkit';
+import { LANDINGS, type LandingName, NODES, type NodeCode, SOURCES, type SourceName } from './departments.ts';
+import type { LinkName, ProcessName } from './faultPlan.ts';
+
+const DISK_BYTES = 96 * 1024 * 1024;
+/** Short pauses, so that what is lost is sent again within a drill. */
+const LIMITS = { compareEveryMs: 100, resendAfterMs: 600, resendMostMs: 3_000, retentionMs: 0 };
+
+export type DataSourceName = SourceName | LandingName;
+
+export class Stage implements AsyncDisposable {
+  readonly directory: string;
+  readonly postgres: PostgresServer;
+  readonly platform: Platform;
+  readonly tap: BusTap;
+  readonly disks: ReadonlyMap<NodeCode, SmallDisk>;
+  readonly #databases: ReadonlyMap<string, BusinessDatabase>;
+  readonly #postgresConfigs: ReadonlyMap<string, PostgresConfig>;
+  readonly #turns = new Map<ProcessName, Promise<void>>();
+
+  private constructor(parts: Pick<Stage, 'directory' | 'postgres' | 'platform' | 'tap' | 'disks'>, ends: Ends) {
+    this.directory = parts.directory;
+    this.postgres = parts.postgres;
+    this.platform = parts.platform;
+    this.tap = parts.tap;
+    this.disks = parts.disks;
+    this.#databases = ends.databases;
+    this.#postgresConfigs = ends.configs;
+  }
+
+  static async open(): Promise<Stage> {
+    const directory = mkdtempSync(join(tmpdir(), 'qiao-chaos-'));
+    const postgres = await startPostgres(['deadlock_timeout=100ms', 'max_connections=120']);
+    const disks = new Map<NodeCode, SmallDisk>();
+    const ends = await openEnds(directory, postgres);
+    for (const node of NODES) disks.set(node, SmallDisk.mount(join(directory, node), DISK_BYTES));
+    const platform = await Platform.start({
+      directory,
+      behindProxies: true,
+      environment: (program) => ({ QIAO_CLOCK_OFFSET_FILE: join(directory, `${program}.clock`) }),
+      nodes: NODES.map((code) => ({
+        code,
+        dataSources: Object.fromEntries(
+          [...SOURCES, ...LANDINGS].map((name) => [name, ends.databases.get(`${code} ${name}`)?.config as object]),
+        ),
+        more: { limits: LIMITS },
+      })),
+    });
+    const tap = await openTap(platform);
+    return new Stage({ directory, postgres, platform, tap, disks }, ends);
+  }
+
+  database(node: NodeCode, name: DataSourceName): BusinessDatabase {
+    return found(this.#databases.get(`${node} ${name}`));
+  }
+
+  postgresConfig(node: NodeCode, name: 'pg' | 'pg-in'): PostgresConfig {
+    return found(this.#postgresConfigs.get(`${node} ${name}`));
+  }
+
+  program(name: Exclude<ProcessName, 'nats'>): Program {
+    if (name === 'hub') return this.platform.hub;
+    return name === 'monitor' ? this.platform.monitor : this.platform.agent(name);
+  }
+
+  link(name: LinkName): TcpProxy {
+    return found(this.platform.links.get(name));
+  }
+
+  disk(node: NodeCode): SmallDisk {
+    return found(this.disks.get(node));
+  }
+
+  /** Sets a program's clock this far from the machine's, now and for its next starts. */
+  setClock(name: Exclude<ProcessName, 'nats'>, offsetMs: number): void {
+    writeFileSync(join(this.directory, `${name}.clock`), String(offsetMs));
+    const { pid, isRunning } = this.program(name);
+    if (isRunning && pid !== undefined) process.kill(pid, 'SIGUSR2');
+  }
+
+  /** What faults do to one process happens one after another. */
+  async inTurn(name: ProcessName, act: () => Promise<void>): Promise<void> {
+    const before = this.#turns.get(name) ?? Promise.resolve();
+    const turn = before.then(act);
+    this.#turns.set(
+      name,
+      turn.catch(() => undefined),
+    );
+    await turn;
+  }
+
+  /** Starts a program that is not running; tries again while it cannot start, as a service manager would. */
+  async revive(name: Exclude<ProcessName, 'nats'>): Promise<void> {
+    const program = this.program(name);
+    for (let attempt = 1; !program.isRunning; attempt += 1) {
+      try {
+        await program.start();
+      } catch (error) {
+        if (attempt >= 20) throw error;
+        await pause(300);
+      }
+    }
+  }
+
+  /** The process of the hub's own nats-server, when there is one now. */
+  natsPid(): number | undefined {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      const words = commandOf(pid);
+      if (
+        words[0]?.endsWith('nats-server') === true &&
+        words.some((word) => word.startsWith(this.platform.hubDirectory))
+      ) {
+        return Number(pid);
+      }
+    }
+    return undefined;
+  }
+
+  get natsStore(): string {
+    return join(this.platform.hubDirectory, 'jetstream');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const node of NODES) this.disk(node).free();
+    await this.tap.close().catch(() => undefined);
+    await this.platform[Symbol.asyncDispose]();
+    for (const database of this.#databases.values()) await database[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+    for (const disk of this.disks.values()) disk[Symbol.dispose]();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+interface Ends {
+  readonly databases: ReadonlyMap<string, BusinessDatabase>;
+  readonly configs: ReadonlyMap<string, PostgresConfig>;
+}
+
+async function openEnds(directory: string, postgres: PostgresServer): Promise<Ends> {
+  const databases = new Map<string, BusinessDatabase>();
+  const configs = new Map<string, PostgresConfig>();
+  const files = join(directory, 'business');
+  mkdirSync(files);
+  for (const node of NODES) {
+    for (const name of ['pg', 'pg-in'] as const) {
+      const config = await postgres.database();
+      configs.set(`${node} ${name}`, config);
+      databases.set(`${node} ${name}`, await postgresDatabase(config));
+    }
+    for (const name of ['lite', 'lite-in'] as const) {
+      databases.set(`${node} ${name}`, sqliteDatabase(join(files, `${node}-${name}.db`)));
+    }
+  }
+  return { databases, configs };
+}
+
+async function openTap(platform: Platform): Promise<BusTap> {
+  const accounts = await BusAccounts.open(join(platform.hubDirectory, 'bus'));
+  const authorityPem = readFileSync(join(platform.context, 'authority.pem'), 'utf8');
+  return BusTap.open(
+    { urls: [`tls://127.0.0.1:${platform.natsPort}`], tls: { authorityPem } },
+    await accounts.createUser({ role: 'hub', platform: 'demo', node: 'hub' }),
+  );
+}
+
+function commandOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    // It ended between the listing and the look.
+    return [];
+  }
+}
+
+function found<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('no such end on this stage');
+  return value;
+}
