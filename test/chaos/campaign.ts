@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FaultKind } from './faultPlan.ts';
 import { describeFault } from './faultPlan.ts';
+import { markRows, whatStays } from './growth.ts';
 import { planSeed } from './plan.ts';
 import { type Campaign, type Failure, report } from './report.ts';
 import { runSeed, type SeedResult } from './runner.ts';
@@ -20,9 +21,13 @@ export interface CampaignOptions {
   /** Where logs of failures go. */
   readonly keep: string;
   readonly shrinks: boolean;
+  /** Prints every timeline, not only those of failures. */
+  readonly tellsAll: boolean;
   /** Where the figures go as JSON. */
   readonly json: string | undefined;
   readonly say: (line: string) => void;
+  /** Ends the campaign after the seed that runs. */
+  readonly signal: AbortSignal;
 }
 
 /** A stage lives this many seeds: long enough that what grows shows, short enough that founding a platform is drilled too. */
@@ -39,9 +44,9 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
   let onStage = 0;
   try {
     for (let index = 0; index < options.seeds; index += 1) {
-      if (performance.now() - startedMs > options.minutes * 60_000) break;
+      if (options.signal.aborted || performance.now() - startedMs > options.minutes * 60_000) break;
       if (stage !== undefined && onStage >= SEEDS_PER_STAGE) {
-        await stage[Symbol.asyncDispose]();
+        await endStage(stage);
         stage = undefined;
       }
       if (stage === undefined) {
@@ -53,6 +58,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
       onStage += 1;
       results.push(result);
       say(lineOf(result));
+      if (options.tellsAll && result.broken.length === 0) say(momentsText(result));
       if (result.broken.length === 0) continue;
       const logs = keepLogs(stage, result, options.keep);
       await stage[Symbol.asyncDispose]();
@@ -83,12 +89,18 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
       });
     }
   } finally {
-    await stage?.[Symbol.asyncDispose]();
+    if (stage !== undefined) await endStage(stage);
   }
   const campaign = report(results, failures, performance.now() - startedMs);
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(campaign, null, 2)}\n`);
   say(campaign.text);
   return campaign;
+}
+
+async function endStage(stage: Stage): Promise<void> {
+  for (const x of await whatStays(stage)) console.log('STAYS', x);
+  console.log('marks', await markRows(stage));
+  await stage[Symbol.asyncDispose]();
 }
 
 function lineOf({ seed, broken, rows, tookMs, restMs, injected }: SeedResult): string {
@@ -98,12 +110,17 @@ function lineOf({ seed, broken, rows, tookMs, restMs, injected }: SeedResult): s
   return `${verdict} seed ${seed}: ${rows} rows, ${(tookMs / 1000).toFixed(1)} s, at rest after ${rest}; ${faults}`;
 }
 
-function failureText({ seed, broken, moments }: SeedResult, logs: string): string {
+function momentsText({ moments }: SeedResult): string {
+  return moments.map(({ atMs, what }) => `  ${String(atMs).padStart(7)} ms  ${what}`).join('\n');
+}
+
+function failureText(result: SeedResult, logs: string): string {
+  const { seed, broken } = result;
   return [
     `seed ${seed} failed:`,
     ...broken.slice(0, 20).map((sentence) => `  - ${sentence}`),
     'timeline:',
-    ...moments.map(({ atMs, what }) => `  ${String(atMs).padStart(7)} ms  ${what}`),
+    momentsText(result),
     `logs: ${logs}`,
     `again: npm run chaos -- --seed ${seed}`,
   ].join('\n');

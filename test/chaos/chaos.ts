@@ -2,6 +2,7 @@
 // real platform, until the number or the time is reached.
 
 import { parseArgs } from 'node:util';
+import { stopSignal } from '@qiao/runtime';
 import setup from '../program.setup.ts';
 import { runCampaign } from './campaign.ts';
 import { FAULT_KINDS, type FaultKind } from './faultPlan.ts';
@@ -15,6 +16,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     json: { type: 'string' },
     keep: { type: 'string', default: 'chaos-failures' },
+    verbose: { type: 'boolean', default: false },
     'no-shrink': { type: 'boolean', default: false },
   },
 });
@@ -33,7 +35,9 @@ try {
     kinds: kindsOf(values.faults),
     keep: values.keep,
     shrinks: !values['no-shrink'],
+    tellsAll: values.verbose,
     json: values.json,
+    signal: stopSignal(),
     say: (line) => process.stdout.write(`${line}\n`),
   });
   if (campaign.failures.length > 0) process.exitCode = 1;

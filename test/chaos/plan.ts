@@ -93,6 +93,7 @@ function planFlow(dice: Dice, name: string, table: string): BridgePlan[] {
       city: facts.city,
       lengthMs: LENGTH_MS,
       mayRefuse: dice.chance(0.2),
+      firstId: facts.city === CITIES[1] ? 100_001 : 1,
     }),
   });
   switch (shape) {

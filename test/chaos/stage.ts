@@ -24,7 +24,7 @@ import type { LinkName, ProcessName } from './faultPlan.ts';
 
 const DISK_BYTES = 96 * 1024 * 1024;
 /** Short pauses, so that what is lost is sent again within a drill. */
-const LIMITS = { compareEveryMs: 100, resendAfterMs: 600, resendMostMs: 3_000, retentionMs: 0 };
+const LIMITS = { compareEveryMs: 100, resendAfterMs: 600, resendMostMs: 3_000, retentionMs: 0, heartbeatMs: 500 };
 
 export type DataSourceName = SourceName | LandingName;
 

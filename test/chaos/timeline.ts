@@ -25,8 +25,4 @@ export class Timeline {
   get moments(): readonly Moment[] {
     return this.#moments;
   }
-
-  print(): string {
-    return this.#moments.map(({ atMs, what }) => `  ${String(atMs).padStart(7)} ms  ${what}`).join('\n');
-  }
 }

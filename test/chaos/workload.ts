@@ -16,6 +16,8 @@ export interface WorkloadPlan {
   readonly city: string | undefined;
   readonly lengthMs: number;
   readonly mayRefuse: boolean;
+  /** Bridges into one target table must not share keys. */
+  readonly firstId: number;
 }
 
 export const REFUSED = 'refused';
@@ -55,7 +57,7 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
   const { table, city, lengthMs, mayRefuse } = plan;
   const live = new Set<number>();
   const gone: number[] = [];
-  let nextId = 1;
+  let nextId = plan.firstId;
   // Rows of a bridge with a filter are mostly of its city; a few are of the other and stay at home.
   const cityOf = () => (city === undefined ? dice.pick(CITIES) : dice.chance(0.9) ? city : dice.pick(CITIES));
   const put = (id: number): string => {

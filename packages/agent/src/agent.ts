@@ -187,7 +187,12 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     clock,
     onQueued,
   });
-  const probes = dataSourceProbes({ names: sources.names, open: sources.open, clock });
+  const probes = dataSourceProbes({
+    names: sources.names,
+    open: sources.open,
+    everyMs: 2 * config.limits.heartbeatMs,
+    clock,
+  });
   const books = booksPart({
     database,
     fence,
@@ -321,6 +326,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       booksNumber: () => database.books.cursor().last,
       sign: (payload) => signer.sign('qiao.heartbeat.v1', payload),
       publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'heartbeat'), bytes),
+      everyMs: config.limits.heartbeatMs,
       clock,
       log: child('heartbeat'),
     }),

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DEFAULT_CAPTURE_LIMITS } from './capture/ports.ts';
+import { HEARTBEAT_EVERY_MS } from './heartbeat/heartbeat.ts';
 import { DEFAULT_SEND_LIMITS } from './send/ports.ts';
 
 const code = z
@@ -56,6 +57,8 @@ const limits = z.strictObject({
     .int()
     .min(16 * MIB)
     .default(DEFAULT_SEND_LIMITS.laneBudgetBytes),
+  /** Pause between two heartbeats; data sources are probed at every second one. */
+  heartbeatMs: z.int().min(200).max(60_000).default(HEARTBEAT_EVERY_MS),
   /** Deliveries of one agent's inbox, bytes: past it the bus keeps what comes. */
   inboxBudgetBytes: z
     .int()

@@ -3,12 +3,18 @@ export { type Clock, systemClock } from './clock.ts';
 export { parseConfig, readConfig } from './config.ts';
 export {
   CRASH_POINTS,
+  CRASH_POINTS,
+  CRASH_STEPS,
   CRASH_STEPS,
   type CrashPoint,
+  type CrashPoint,
   type CrashPointName,
+  type CrashPointName,
+  crashPoint,
   crashPoint,
   simulateCrashes,
 } from './crashPoints.ts';
+export { diskFull } from './diskFull.ts';
 export { createHostSampler } from './host.ts';
 export { createLog, type Log, type LogOptions, silentLog } from './log.ts';
 export { describeError, type Part, type SuperviseOptions, supervise } from './part.ts';

@@ -3,6 +3,7 @@
 import { QiaoError } from '@qiao/exchange';
 import { createBackoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
+import { diskFull } from './diskFull.ts';
 import type { Log } from './log.ts';
 
 export interface Part {
@@ -60,6 +61,8 @@ export function describeError(error: unknown): { code: string; message: string; 
   if (error instanceof QiaoError) {
     return { code: error.code, message: error.message, ...(error.hint === '' ? {} : { hint: error.hint }) };
   }
+  const full = diskFull(error);
+  if (full !== undefined) return describeError(full);
   if (error instanceof Error) {
     return { code: 'UNEXPECTED', message: error.message, ...(error.stack === undefined ? {} : { stack: error.stack }) };
   }

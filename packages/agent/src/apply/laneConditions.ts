@@ -3,7 +3,7 @@
 
 import { BridgeState, ServiceCondition, ServiceLeg, ServiceState } from '@qiao/contract/node';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
-import { type Backoff, type Clock, createBackoff, describeError, type Log } from '@qiao/runtime';
+import { type Backoff, type Clock, createBackoff, describeError, diskFull, type Log } from '@qiao/runtime';
 import type { Desired } from '../control/desired.ts';
 import type { ExchangeDatabase, LaneIn, StuckReason } from '../exchange-database/index.ts';
 
@@ -168,6 +168,8 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
 /** A failure as a person reads it. Messages of foreign errors may quote rows, so they are not passed on. */
 export function reasonOf(error: unknown): StuckReason {
   if (error instanceof QiaoError) return { code: error.code, message: error.message, hint: error.hint };
+  const full = diskFull(error);
+  if (full !== undefined) return reasonOf(full);
   return { code: 'UNEXPECTED', message: 'the delivery failed in a way nobody foresaw', hint: 'read the agent’s log' };
 }
 

@@ -17,10 +17,13 @@ export interface HeartbeatPorts {
   booksNumber(): bigint;
   sign(payload: Uint8Array): Signed;
   publish(bytes: Uint8Array): Promise<void>;
+  /** Pause between two heartbeats; HEARTBEAT_EVERY_MS when not given. */
+  readonly everyMs?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
 
+/** Between two heartbeats, when agent.yaml does not say. */
 export const HEARTBEAT_EVERY_MS = 5_000;
 
 export function heartbeatPart(ports: HeartbeatPorts): Part {
@@ -30,7 +33,7 @@ export function heartbeatPart(ports: HeartbeatPorts): Part {
     async run(signal) {
       while (!signal.aborted) {
         await beat(ports, startedAtMs);
-        await ports.clock.sleep(HEARTBEAT_EVERY_MS, signal);
+        await ports.clock.sleep(ports.everyMs ?? HEARTBEAT_EVERY_MS, signal);
       }
     },
   };
@@ -43,7 +46,7 @@ async function beat(ports: HeartbeatPorts, startedAtMs: number): Promise<void> {
     departmentCode: ports.node.departmentCode,
     departmentTitle: ports.node.departmentTitle,
     atMs: BigInt(ports.clock.nowMs()),
-    intervalMs: HEARTBEAT_EVERY_MS,
+    intervalMs: ports.everyMs ?? HEARTBEAT_EVERY_MS,
     version: ports.version,
     dataSources: ports.dataSources(),
     services: ports.services(),

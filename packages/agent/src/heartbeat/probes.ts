@@ -9,6 +9,8 @@ export interface ProbePorts {
   /** Names in the agent's configuration, in its order. */
   names(): readonly { name: string; adapter: 'postgres' | 'sqlite' }[];
   open(name: string): Promise<DataSource>;
+  /** Pause between two probes; 10 s when not given. */
+  readonly everyMs?: number;
   readonly clock: Clock;
 }
 
@@ -58,7 +60,7 @@ export function dataSourceProbes(ports: ProbePorts): Probes {
     async run(signal) {
       while (!signal.aborted) {
         await Promise.all(ports.names().map(({ name, adapter }) => probe(name, adapter)));
-        await ports.clock.sleep(PROBE_EVERY_MS, signal);
+        await ports.clock.sleep(ports.everyMs ?? PROBE_EVERY_MS, signal);
       }
     },
     states: () => [...last.values()],

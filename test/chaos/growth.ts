@@ -1,0 +1,65 @@
+// What must be small again when every bridge of a stage has been retired and everything is at rest: rows of the exchange databases,
+// messages in the streams, marks in the targets. Sizes that only grow end in a full disk in some year.
+
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import Sqlite from 'better-sqlite3';
+import { LANDINGS, NODES } from './departments.ts';
+import { waitingInStreams } from './quiet.ts';
+import type { Stage } from './stage.ts';
+
+/** The bus redelivers what a killed reader held after a minute at the most; settled parcels are purged once a minute. */
+const FLOOR_WITHIN_MS = 150_000;
+
+/** What is still there though nobody needs it; empty when everything is back to its floor. */
+export async function whatStays(stage: Stage): Promise<string[]> {
+  const endsAtMs = performance.now() + FLOOR_WITHIN_MS;
+  for (;;) {
+    const stays = [...(await waitingInStreams(stage)), ...rowsThatStay(stage)];
+    if (stays.length === 0 || performance.now() > endsAtMs) return stays;
+    await pause(500);
+  }
+}
+
+function rowsThatStay(stage: Stage): string[] {
+  return NODES.flatMap((node) =>
+    tableSizes(join(stage.platform.agentDirectory(node), 'exchange.db'))
+      .filter(([table, rows]) => rows > (FLOORS[table] ?? 0))
+      .map(([table, rows]) => `${rows} rows stay in ${table} of ${node}`),
+  );
+}
+
+/** Rows that may stay for ever, per table; every other table ends empty. */
+const FLOORS: Readonly<Record<string, number>> = {
+  meta: 20,
+  migration: 100,
+  book_cursor: 1,
+  // The monitor may be restored from a backup: 100,000 entries stay.
+  book: 100_000,
+  sqlite_sequence: 20,
+};
+
+function tableSizes(file: string): [string, number][] {
+  const database = new Sqlite(file, { readonly: true });
+  try {
+    const tables = database.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").pluck().all() as string[];
+    return tables.map((name) => [name, database.prepare(`SELECT count(*) FROM "${name}"`).pluck().get() as number]);
+  } finally {
+    database.close();
+  }
+}
+
+/** Rows of qiao_mark per landing, to see whether they grow with the bridges that were. */
+export async function markRows(stage: Stage): Promise<number> {
+  let rows = 0;
+  for (const node of NODES) {
+    for (const name of LANDINGS) {
+      const found = await stage
+        .database(node, name)
+        .rows('SELECT count(*) FROM qiao_mark')
+        .catch(() => [['0']]);
+      rows += Number(found[0]?.[0] ?? 0);
+    }
+  }
+  return rows;
+}
