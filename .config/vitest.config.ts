@@ -1,11 +1,26 @@
 import { defineConfig } from 'vitest/config';
 
-/** Two projects: unit tests beside the code, and whole-system stories that start real servers. */
+/**
+ * Three projects: unit tests beside the code; those of hub and monitor once more on PostgreSQL; and whole-system stories that
+ * start real servers.
+ */
 export default defineConfig({
   test: {
     projects: [
       {
         test: { name: 'unit', include: ['packages/*/src/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+      {
+        test: {
+          name: 'postgres',
+          include: ['packages/{database,hub,monitor}/src/**/*.test.ts'],
+          // These bring a server of their own, or need none.
+          exclude: ['**/replicas.test.ts', '**/lock.test.ts', '**/ddl.test.ts'],
+          env: { QIAO_TEST_STORE: 'postgres' },
+          globalSetup: ['.config/postgres.setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
       },
       {
         test: {

@@ -1,3 +1,7 @@
+export { isStoreFault } from './faults.ts';
 export { type DirectoryLock, lockDirectory } from './lock.ts';
 export type { Migration } from './migrations.ts';
 export { openDatabase } from './open.ts';
+export { joinReplicas, type Replicas } from './replicas.ts';
+export { type DatabaseTarget, databaseTarget, isUrl, type PasswordSource } from './target.ts';
+export { whileLeading } from './whileLeading.ts';

@@ -1,34 +1,57 @@
-// Owns how the hub's and the monitor's store is opened: durability, locking and waiting are decided here, once.
-// A file path opens SQLite; a PostgreSQL URL is refused until that dialect is built, in words.
+// Owns how the hub's and the monitor's store is opened: durability, locking and waiting are decided here, once. A file is SQLite,
+// a URL is PostgreSQL; whoever holds what is returned need not know which.
 
 import { QiaoError } from '@qiao/exchange';
 import Sqlite from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
-import { type Migration, migrate } from './migrations.ts';
+import { migratePostgres } from './migratePostgres.ts';
+import { migrateSqlite } from './migrateSqlite.ts';
+import type { Migration } from './migrations.ts';
+import { connectionOptions, OneWriterDialect, openPool } from './postgres.ts';
+import { type DatabaseTarget, isUrl, readPostgresUrl } from './target.ts';
 
 /** How long a statement waits for another process's write lock before it fails, milliseconds. */
 const BUSY_TIMEOUT_MS = 5_000;
 
+export interface OpenOptions {
+  /** Whose connection this is: what `qiao_replica()` answers inside SQL. Default: hub. A code. */
+  readonly replica?: string;
+}
+
 /**
- * Opens (creating when missing) and migrates a store. One connection: transactions run one after the other.
- * Throws DATABASE_UNREADABLE, DATABASE_UNSUPPORTED, and what `migrate` throws. The caller ends it with `destroy()`.
+ * Opens (creating when missing) and migrates a store. Writing transactions run one after the other: in SQLite because there is
+ * one connection, in PostgreSQL across all programs that have it open.
+ * Throws DATABASE_UNREADABLE, DATABASE_URL_INVALID, DATABASE_UNSUPPORTED, DATABASE_PASSWORD_MISSING, DATABASE_UNAVAILABLE,
+ * DATABASE_TOO_OLD, and what migrating throws. The caller ends it with `destroy()`.
  */
 export async function openDatabase<Schema>(
-  urlOrFile: string,
+  target: string | DatabaseTarget,
   migrations: readonly Migration[],
+  { replica = 'hub' }: OpenOptions = {},
 ): Promise<Kysely<Schema>> {
-  if (/^[a-z]+:\/\//.test(urlOrFile)) {
-    throw new QiaoError('DATABASE_UNSUPPORTED', 'a database URL was given, but this version opens SQLite files only', {
-      hint: 'name a file, for example `database: hub.db`',
-    });
-  }
-  const database = openFile(urlOrFile, BUSY_TIMEOUT_MS);
+  const named = typeof target === 'string' ? { url: target } : target;
+  return isUrl(named.url) ? openPostgres(named, migrations, replica) : openSqlite(named.url, migrations, replica);
+}
+
+async function openPostgres<Schema>(
+  target: DatabaseTarget,
+  migrations: readonly Migration[],
+  replica: string,
+): Promise<Kysely<Schema>> {
+  const address = readPostgresUrl(target);
+  await migratePostgres(connectionOptions(address, replica), migrations, address.text);
+  return new Kysely<Schema>({ dialect: new OneWriterDialect(openPool(address, replica), address.text) });
+}
+
+function openSqlite<Schema>(file: string, migrations: readonly Migration[], replica: string): Kysely<Schema> {
+  const database = openFile(file, BUSY_TIMEOUT_MS);
   try {
     // FULL: a commit that was answered survives power failure; hub and monitor answer people and nodes on the strength of it.
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     database.pragma('foreign_keys = ON');
-    migrate(database, migrations, urlOrFile);
+    database.function('qiao_replica', () => replica);
+    migrateSqlite(database, migrations, file);
   } catch (error) {
     database.close();
     throw error;

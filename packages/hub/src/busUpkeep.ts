@@ -3,17 +3,18 @@
 
 import { describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { HubDatabase } from './hubDatabase.ts';
-import { revokedBusUsers } from './registry/certificates.ts';
 
 export interface BusUpkeepPorts {
   readonly store: HubDatabase;
   readonly log: Log;
   readonly isConnected: () => boolean;
+  /** One replica does it for all; the others find it done. */
+  readonly isLeader: () => boolean;
   readonly ensureStreams: () => Promise<void>;
   readonly ensureNode: (code: string, role: 'agent' | 'monitor') => Promise<void>;
-  /** Voids users that the bus does not know as void yet, and tells it of all of them. */
-  readonly revoke: (natsUsers: readonly string[]) => Promise<void>;
-  /** Woken at every connect. */
+  /** Voids users that the bus does not know as void yet, as the registry says, and tells it of all of them. */
+  readonly revoke: () => Promise<void>;
+  /** Woken at every connect, and when this replica begins to lead. */
   readonly wakeup: Wakeup;
   /** A round went through. */
   readonly onReady: () => void;
@@ -27,7 +28,7 @@ export function busUpkeepPart(ports: BusUpkeepPorts): Part {
     name: 'bus-upkeep',
     async run(signal) {
       while (!signal.aborted) {
-        const isDone = ports.isConnected() && (await round(ports));
+        const isDone = ports.isConnected() && (!ports.isLeader() || (await round(ports)));
         if (isDone) ports.onReady();
         await ports.wakeup.wait(isDone ? EVERY_MS : AGAIN_MS, signal);
       }
@@ -53,7 +54,7 @@ async function round(ports: BusUpkeepPorts): Promise<boolean> {
     }
   }
   try {
-    await ports.revoke(await revokedBusUsers(ports.store));
+    await ports.revoke();
   } catch (error) {
     isDone = false;
     ports.log.warn({ err: describeError(error) }, 'the bus was not told of every revocation');

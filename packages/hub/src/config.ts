@@ -19,6 +19,11 @@ const bytes = z
   .int()
   .min(MIB)
   .max(1024 * 1024 * GIB);
+/** Where the password of the database URL is; never the password. */
+const databasePassword = z.union([
+  z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'expected the name of an environment variable') }),
+  z.strictObject({ file: z.string().min(1) }),
+]);
 const timeZone = z.string().refine(isTimeZone, 'expected an IANA zone, for example Asia/Shanghai');
 
 /** Upper limits of the streams, bytes; see BusSizes of the bus. */
@@ -61,9 +66,16 @@ export const hubConfigSchema = z.strictObject({
     timeZone,
   }),
   listen: address,
-  /** host:port that tokens and nodes are given; `listen` when left out. */
-  publicAddress: address.optional(),
+  /** host:port that tokens and nodes are given, one per replica, tried in turn; `listen` when left out. */
+  publicAddress: z
+    .union([address, z.array(address).min(1).max(8)])
+    .transform((given) => (typeof given === 'string' ? given : given.join(',')))
+    .optional(),
+  /** A file, or the URL of a PostgreSQL database that several replicas share. */
   database: z.string().min(1).default('hub.db'),
+  databasePassword: databasePassword.optional(),
+  /** Name of this replica: one running hub each. */
+  replica: code.default('hub'),
   bus: z.discriminatedUnion('server', [embeddedBus, externalBus]),
   /** Days that the certificate of a node, monitor or operator lives. */
   certificateDays: z.number().int().min(1).max(3650).default(1095),

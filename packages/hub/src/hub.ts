@@ -2,7 +2,7 @@
 // routers, connection, nats-server). The only file of the hub that knows how everything is wired.
 
 import { randomBytes } from 'node:crypto';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import {
   type Bus,
   BusAccounts,
@@ -18,13 +18,14 @@ import {
   subjects,
 } from '@qiao/bus';
 import { HubServiceDefinition, JoinServiceDefinition } from '@qiao/contract/hub';
-import { lockDirectory, openDatabase } from '@qiao/database';
+import { databaseTarget, isUrl, joinReplicas, lockDirectory, openDatabase, type Replicas } from '@qiao/database';
 import { everythingMayFlow, idText, parseId, QiaoError } from '@qiao/exchange';
 import { type GrpcServer, openService, service, startGrpcServer } from '@qiao/rpc';
-import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
+import { type Clock, createWakeup, type Log, type Part, supervise, systemClock, type Wakeup } from '@qiao/runtime';
 import { Authority, type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
 import { hubService } from './api/hubService.ts';
 import { joinService } from './api/joinService.ts';
+import { sealPart } from './audit/seal.ts';
 import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
 import { sendCommand } from './commands/commands.ts';
@@ -34,9 +35,10 @@ import { createDesiredState } from './desired/snapshots.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
 import { Attempts } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
-import { isCertificateGood } from './registry/certificates.ts';
+import { isCertificateGood, revokedBusUsers } from './registry/certificates.ts';
 import { learnFencingToken, recordActualState, recordSightings } from './registry/nodes.ts';
 import { LaneBooks } from './routing/laneBooks.ts';
+import { createLookAgain } from './routing/lookAgain.ts';
 import { RefusalBook } from './routing/refusalBook.ts';
 import { routeControlPart } from './routing/routeControl.ts';
 import { routeDataPart } from './routing/routeData.ts';
@@ -62,9 +64,11 @@ export interface RunningHub {
 /** A bus that does not get ready within this does not keep the hub from answering operators. */
 const BUS_PATIENCE_MS = 30_000;
 const FLUSH_EVERY_MS = 1_000;
+/** A change that another replica made is told at once; who missed the word looks this often. */
+const LOOK_EVERY_MS = 5_000;
 
 /**
- * Starts a hub and resolves when it answers. Throws ALREADY_RUNNING, IDENTITY_MISSING, AUTHORITY_MISSING, BUS_KEYS_MISSING, DATABASE_FOREIGN,
+ * Starts a hub and resolves when it answers. Throws ALREADY_RUNNING, REPLICA_ALONE, REPLICA_NAME_TAKEN, IDENTITY_MISSING, AUTHORITY_MISSING, BUS_KEYS_MISSING, DATABASE_FOREIGN,
  * NATS_SERVER_MISSING, LISTEN_FAILED, and what opening the database throws; then nothing is left running.
  */
 export async function startHub(options: StartHubOptions): Promise<RunningHub> {
@@ -82,7 +86,11 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     const identity = readIdentity(identityDirectory);
     const authority = await Authority.open(identityDirectory);
     const accounts = await BusAccounts.open(join(config.directory, 'bus'));
-    const store = await openDatabase<HubTables>(resolve(config.directory, config.database), HUB_MIGRATIONS);
+    requireReplicable(config);
+    const target = databaseTarget(config.directory, config);
+    const replicas = await joinReplicas(target, { name: config.replica, log: log.child({ part: 'replicas' }) });
+    teardown.push(() => replicas.close());
+    const store = await openDatabase<HubTables>(target, HUB_MIGRATIONS, { replica: config.replica });
     teardown.push(() => store.destroy());
     await requireOwnDatabase(store, config, identity);
 
@@ -95,14 +103,14 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     };
     const bus = await connectBus({
       ...at,
-      name: 'hub',
+      name: `hub ${config.replica}`,
       credentials: await accounts.createUser({ role: 'hub', platform: config.platform.code, node: 'hub' }),
       inboxPrefix: inboxPrefix('hub'),
       log: log.child({ part: 'bus' }),
     });
     teardown.push(() => bus.close());
 
-    const hub = compose({ config, clock, log, store, identity, authority, accounts, bus, at });
+    const hub = compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at });
     await hub.load();
     const stop = new AbortController();
     const parts = supervise(hub.parts, { signal: stop.signal, clock, log });
@@ -134,6 +142,7 @@ interface Ingredients {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: HubDatabase;
+  readonly replicas: Replicas;
   readonly identity: NodeIdentity;
   readonly authority: Authority;
   readonly accounts: BusAccounts;
@@ -141,7 +150,7 @@ interface Ingredients {
   readonly at: BusAddress;
 }
 
-function compose({ config, clock, log, store, identity, authority, accounts, bus, at }: Ingredients) {
+function compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at }: Ingredients) {
   const platform = { ...config.platform, id: parseId(config.platform.id) };
   const signer = new Signer(identity.keyPem, identity.certificate);
   const verifier = new Verifier();
@@ -169,17 +178,27 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
     clock,
     log,
     sign: (context, payload) => signer.sign(context, payload),
+    isLeader: () => replicas.isLeader,
     toNode: forward('control'),
     toMonitor: (bytes) => bus.publish(subjects.telemetry(platform.code, 'hub', 'directory'), bytes),
   });
-  const changed = async () => {
+  const reload = async () => {
     await table.reload(store, clock.nowMs());
     await books.load();
+  };
+  /** Takes in what is on disk, whoever wrote it. */
+  const load = async () => {
+    await reload();
     await desired.refresh();
+  };
+  const changed = async () => {
+    await load();
+    replicas.announce();
   };
   const fenced = async (nodeId: string, token: bigint) => {
     table.noteFencingToken(nodeId, token, clock.nowMs());
     await desired.refresh();
+    replicas.announce();
   };
 
   let grpc: GrpcServer | undefined;
@@ -202,7 +221,14 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
     hubCertificate: identity.certificate,
     busRights: {
       userJwt: (natsUser, role, node) => accounts.userJwt({ natsUser, role, platform: platform.code, node }),
-      revoke: (natsUser) => accounts.revoke(natsUser, at),
+      // One replica at a time, and with everything that the database says: the account's claims are pushed whole, and a push
+      // that knew less would let in again whom another replica has just cut.
+      revoke: (natsUser) =>
+        replicas.exclusively(async () => {
+          const known = new Set(accounts.revokedUsers);
+          const missing = (await revokedBusUsers(store)).filter((user) => !known.has(user));
+          await accounts.revoke([...new Set([natsUser, ...missing])], at);
+        }),
       prepare: (code, role) => administration.ensureNode({ code, role }),
       remove: (code) => administration.removeNode(code),
     },
@@ -256,20 +282,38 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
     if (status.kind === 'away') isFirstRound = true;
   });
 
-  const verifyPorts = { table, verifier, platformId: platform.id, clock, log, seen, refusals };
+  const newsWakeup = createWakeup();
+  replicas.onNews(() => newsWakeup.wake());
+  replicas.onLeader(() => {
+    upkeepWakeup.wake();
+    desired.look();
+  });
+
+  const verifyPorts = {
+    table,
+    verifier,
+    platformId: platform.id,
+    clock,
+    log,
+    seen,
+    refusals,
+    ...(replicas.areSeveral ? { lookAgain: createLookAgain(reload, clock) } : {}),
+  };
   const parts: Part[] = [
     busUpkeepPart({
       store,
       log,
       isConnected: () => bus.isConnected,
+      isLeader: () => replicas.isLeader,
       ensureStreams: () => administration.ensureStreams(),
       ensureNode: (code, role) => administration.ensureNode({ code, role }),
-      revoke: async (natsUsers) => {
-        const known = new Set(accounts.revokedUsers);
-        const missing = natsUsers.filter((user) => !known.has(user));
-        if (missing.length > 0) await accounts.revoke(missing, at);
-        else if (known.size > 0) await accounts.push(at);
-      },
+      revoke: () =>
+        replicas.exclusively(async () => {
+          const known = new Set(accounts.revokedUsers);
+          const missing = (await revokedBusUsers(store)).filter((user) => !known.has(user));
+          if (missing.length > 0) await accounts.revoke(missing, at);
+          else if (known.size > 0) await accounts.push(at);
+        }),
       wakeup: upkeepWakeup,
       onReady: roundDone,
     }),
@@ -309,7 +353,19 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
         }),
     }),
     countersPart({ store, books, refusals, sightings, clock }),
+    replicas.part,
   ];
+  if (replicas.areSeveral) {
+    parts.push(
+      sealPart({ store, clock }),
+      newsPart(newsWakeup, async () => {
+        await load();
+        desired.look();
+        // Whom another replica revoked may have calls running here.
+        grpc?.cut((caller) => table.nodeByCode(caller.code)?.isJoined === false);
+      }),
+    );
+  }
 
   return {
     parts,
@@ -323,11 +379,33 @@ function compose({ config, clock, log, store, identity, authority, accounts, bus
       seen,
     }),
     joinService: joinService(identityPorts, new Attempts()),
-    load: changed,
+    load,
     listening(server: GrpcServer) {
       grpc = server;
     },
   };
+}
+
+/** Takes in what other replicas changed: when they say so, and now and then. */
+function newsPart(wakeup: Wakeup, take: () => Promise<void>): Part {
+  return {
+    name: 'news',
+    mostPauseMs: LOOK_EVERY_MS,
+    async run(signal) {
+      while (!signal.aborted) {
+        await wakeup.wait(LOOK_EVERY_MS, signal);
+        if (!signal.aborted) await take();
+      }
+    },
+  };
+}
+
+/** Throws REPLICA_ALONE: several hubs need one database and one bus that outlive each of them. */
+function requireReplicable({ replica, database, bus }: HubConfig): void {
+  if (replica === 'hub' || (isUrl(database) && bus.server === 'external')) return;
+  throw new QiaoError('REPLICA_ALONE', `the replica "${replica}" needs a PostgreSQL database and an outside bus`, {
+    hint: 'database: postgres://…, bus: {server: external, …}; or leave `replica` out',
+  });
 }
 
 /** Counters and last words, written once a second and once more at the end. */

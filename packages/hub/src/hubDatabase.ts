@@ -117,8 +117,14 @@ export interface HubTables {
     number: number;
     digest: string;
     signed: Uint8Array;
+    /** 0 until the bus has taken it; whoever finds it so brings it out, whichever replica wrote it. */
+    brought_out: number;
   };
+  /** One row: the newest signed directory for the monitors. */
+  directory: { id: number; generation: number; number: number; digest: string; signed: Uint8Array };
+  /** One chain per replica of the hub; `number` counts from 1 inside a chain. */
   audit: {
+    replica: string;
     number: number;
     at_ms: number;
     actor: string;
@@ -266,6 +272,41 @@ CREATE TABLE audit (
 -- The chain proves an edit; these stop the careless one.
 CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
 CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never deleted'); END;
+`,
+  },
+  {
+    id: '0002-replicas',
+    breaking: true,
+    sql: `
+ALTER TABLE snapshots ADD COLUMN brought_out INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE directory (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  generation INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  signed BLOB NOT NULL
+) STRICT;
+-- What was written so far is the chain of the replica that is called hub when nobody names it.
+ALTER TABLE audit RENAME TO audit_of_one;
+CREATE TABLE audit (
+  replica TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  success INTEGER NOT NULL,
+  detail_json TEXT NOT NULL,
+  previous_hash BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (replica, number)
+) STRICT;
+INSERT INTO audit SELECT 'hub', number, at_ms, actor, action, subject, success, detail_json, previous_hash, hash
+  FROM audit_of_one ORDER BY number;
+DROP TABLE audit_of_one;
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
+CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never deleted'); END;
+CREATE INDEX audit_seals ON audit (replica, subject, number) WHERE action = 'audit.seal';
 `,
   },
 ];

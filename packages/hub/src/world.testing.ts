@@ -9,7 +9,8 @@ import type { BusMessage } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { openDatabase } from '@qiao/database';
+import { type DatabaseTarget, openDatabase } from '@qiao/database';
+import { testStore } from '@qiao/database/testing';
 import { idText } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, readCertificate, Signer } from '@qiao/security';
@@ -44,6 +45,8 @@ export class TestWorld implements AsyncDisposable {
   readonly store: HubDatabase;
   readonly authority: Authority;
   readonly hub: TestNode;
+  readonly #target: DatabaseTarget;
+  readonly #others: HubDatabase[] = [];
 
   private constructor(
     directory: string,
@@ -51,26 +54,36 @@ export class TestWorld implements AsyncDisposable {
     authority: Authority,
     hub: TestNode,
     platformId: Uint8Array,
+    target: DatabaseTarget,
   ) {
     this.directory = directory;
     this.store = store;
     this.authority = authority;
     this.hub = hub;
     this.platform = { ...this.platform, id: platformId };
+    this.#target = target;
   }
 
   static async create(): Promise<TestWorld> {
     const directory = mkdtempSync(join(tmpdir(), 'qiao-hub-'));
     const platformId = bytes(16);
     const authority = await Authority.create(directory, { platformId, platformCode: 'demo', nowMs: START_MS });
-    const store = await openDatabase<HubTables>(':memory:', HUB_MIGRATIONS);
+    const target = await testStore(join(directory, 'hub.db'));
+    const store = await openDatabase<HubTables>(target, HUB_MIGRATIONS);
     const id = bytes(16);
     await store
       .insertInto('hub_state')
       .values({ id: 1, platform_id: idText(platformId), hub_node_id: idText(id), generation: 1, number: 0 })
       .execute();
     const hub = await makeNode(authority, platformId, 'hub', 'hub', id);
-    return new TestWorld(directory, store, authority, hub, platformId);
+    return new TestWorld(directory, store, authority, hub, platformId, target);
+  }
+
+  /** The same store as another replica of the hub has it open. */
+  async storeOf(replica: string): Promise<HubDatabase> {
+    const store = await openDatabase<HubTables>(this.#target, HUB_MIGRATIONS, { replica });
+    this.#others.push(store);
+    return store;
   }
 
   /** A node that has joined. */
@@ -154,7 +167,7 @@ export class TestWorld implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.store.destroy();
+    await Promise.all([this.store, ...this.#others].map((store) => store.destroy()));
     rmSync(this.directory, { recursive: true });
   }
 }

@@ -6,7 +6,16 @@ import { z } from 'zod';
 
 const address = z.string().regex(/^\S+:\d{1,5}$/, 'expected host:port');
 
+/** Where the password of the database URL is; never the password. */
+const databasePassword = z.union([
+  z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'expected the name of an environment variable') }),
+  z.strictObject({ file: z.string().min(1) }),
+]);
+
 export const monitorConfigSchema = z.strictObject({
+  /** A file, or the URL of a PostgreSQL database that several monitors share. */
+  database: z.string().min(1).default('monitor.db'),
+  databasePassword: databasePassword.optional(),
   /** Where the CLI and services call (gRPC, TLS with client certificates). */
   listen: address.default('127.0.0.1:7401'),
   board: z

@@ -4,11 +4,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectBus, inboxPrefix } from '@qiao/bus';
-import { lockDirectory } from '@qiao/database';
+import { databaseTarget, joinReplicas, lockDirectory, type Replicas, whileLeading } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
 import { type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
-import { keepAlerts } from './alerts/alerts.ts';
+import { keepAlerts, openConditions } from './alerts/alerts.ts';
 import { findConditions } from './alerts/conditions.ts';
 import { type BoardPorts, readBoard } from './api/board.ts';
 import { boardService, monitorService } from './api/service.ts';
@@ -38,7 +38,7 @@ export interface RunningMonitor {
 const LOOK_EVERY_MS = 1_000;
 
 /**
- * Starts the monitor; resolves when it answers. Throws ALREADY_RUNNING, IDENTITY_MISSING, LISTEN_FAILED, what the database
+ * Starts the monitor; resolves when it answers. Throws ALREADY_RUNNING, REPLICA_NAME_TAKEN, IDENTITY_MISSING, LISTEN_FAILED, what the database
  * throws; then nothing is left open.
  */
 export async function startMonitor({
@@ -55,7 +55,10 @@ export async function startMonitor({
     const lock = lockDirectory(config.directory, 'monitor');
     teardown.push(async () => lock.release());
     const identity = readIdentity(identityDirectory(config.directory));
-    const database = await openMonitorDatabase(join(config.directory, 'monitor.db'));
+    const target = databaseTarget(config.directory, config);
+    const replicas = await joinReplicas(target, { name: identity.nodeCode, log: log.child({ part: 'replicas' }) });
+    teardown.push(() => replicas.close());
+    const database = await openMonitorDatabase(target);
     teardown.push(() => database.destroy());
     const nowMs = () => clock.nowMs();
     const verifier = new Verifier();
@@ -84,7 +87,13 @@ export async function startMonitor({
     const grpc = await startApi(config, identity, { ...board, clock, changed, http, isRevoked, log });
     teardown.push(() => grpc.close());
 
-    const parts = [
+    const cutRevoked = () => {
+      grpc.cut(isRevoked);
+      http.cut(isRevoked);
+    };
+    // One monitor listens and judges for all: entries of a node come in sequence, and an alert is one person's news. The others
+    // answer from what it writes, and take its place within a second or two of its end.
+    const leading = [
       ...createIngestParts({
         bus,
         platformCode: identity.platformCode,
@@ -101,9 +110,9 @@ export async function startMonitor({
         takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
         takeDirectory: async (bytes) => {
           await nodes.takeDirectory(bytes);
-          grpc.cut(isRevoked);
-          http.cut(isRevoked);
+          cutRevoked();
         },
+        begin: async () => void (await nodes.follow()),
         signer: new Signer(identity.keyPem, identity.certificate),
         clock,
         log,
@@ -111,12 +120,38 @@ export async function startMonitor({
       }),
       alertsPart(config, board, clock, log),
     ];
+    const parts = [replicas.part, ...leading.map((part) => whileLeading(replicas, part))];
+    if (replicas.areSeveral) parts.push(followPart(replicas, nodes, { clock, cutRevoked, changed }));
     const closed = supervise(parts, { signal, clock, log }).then(takeDown);
     return { address: grpc.address, boardAddress: http.url, closed };
   } catch (error) {
     await takeDown();
     throw error;
   }
+}
+
+/** How often a monitor that does not lead looks at what the leading one wrote. */
+const FOLLOW_EVERY_MS = 1_000;
+
+/** Keeps what this monitor has in memory as new as what the leading one wrote. */
+function followPart(
+  replicas: Replicas,
+  nodes: Nodes,
+  { clock, cutRevoked, changed }: { clock: Clock; cutRevoked: () => void; changed: ReturnType<typeof createWakeup> },
+): Part {
+  return {
+    name: 'follow',
+    mostPauseMs: 2_000,
+    async run(signal) {
+      while (!signal.aborted) {
+        if (!replicas.isLeader) {
+          if ((await nodes.follow()).isNewDirectory) cutRevoked();
+          changed.wake();
+        }
+        await clock.sleep(FOLLOW_EVERY_MS, signal);
+      }
+    },
+  };
 }
 
 function requireBusCredentials(identity: NodeIdentity): { jwt: string; seed: string } {
@@ -188,10 +223,12 @@ function boardAssets(): Map<string, Asset> {
 }
 
 function alertsPart(config: MonitorConfig, board: BoardPorts, clock: Clock, log: Log): Part {
-  const retryingSinceMs = new Map<string, number>();
   return {
     name: 'alerts',
     async run(signal) {
+      const retryingSinceMs = new Map<string, number>();
+      // What has been told is wrong still: it must not be resolved and told anew only because this monitor begins.
+      for (const { key, openedAtMs } of await openConditions(board.database)) retryingSinceMs.set(key, openedAtMs);
       // The telemetry that waited while the monitor was away comes first, or every node would seem silent at a start.
       await clock.sleep(config.alerts.nodeSilentAfterMs, signal);
       while (!signal.aborted) {

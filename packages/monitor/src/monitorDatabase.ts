@@ -2,7 +2,7 @@
 // A line of the books enters once: (lane, epoch, nonce, sequence) is its identity, and each change of a line moves the tallies
 // in the same transaction.
 
-import { type Migration, openDatabase } from '@qiao/database';
+import { type DatabaseTarget, type Migration, openDatabase } from '@qiao/database';
 import type { Kysely } from 'kysely';
 
 /** Where a delivery stands in the books, without regard to the clock (lateness is asked at reading). */
@@ -146,6 +146,6 @@ CREATE UNIQUE INDEX alert_unresolved ON alert (condition_key) WHERE state <> 're
 export type MonitorDatabase = Kysely<MonitorSchema>;
 
 /** Opens, and creates when missing, the monitor's store. */
-export async function openMonitorDatabase(file: string): Promise<MonitorDatabase> {
-  return openDatabase<MonitorSchema>(file, migrations);
+export async function openMonitorDatabase(target: DatabaseTarget): Promise<MonitorDatabase> {
+  return openDatabase<MonitorSchema>(target, migrations);
 }

@@ -158,10 +158,10 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
     async listRefusals({ limit }) {
       return { refusals: await refusalViews(store, limit === 0 ? 100 : Math.min(limit, MAX_REFUSALS)) };
     },
-    async *listAudit({ from, limit }) {
+    async *listAudit({ from, limit, replica }) {
       const bounded = (value: bigint) =>
         Number(value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : value);
-      yield* readAudit(store, bounded(from), bounded(limit));
+      yield* readAudit(store, { from: bounded(from), limit: bounded(limit), replica });
     },
   };
 }

@@ -41,9 +41,16 @@ const FAREWELL_MS = 30 * 86_400_000;
 /** Parsed definitions by their text: a refresh parses only what is new. */
 export type DefinitionCache = Map<string, BridgeDefinition>;
 
-/** Reads the world: every bridge that was ever deployed, with its lanes; what ended long ago is left out. */
+/** Reads the world of one moment: every bridge that was ever deployed, with its lanes; what ended long ago is left out. */
 export async function readWorld(store: HubDatabase, nowMs: number, cache: DefinitionCache): Promise<World> {
-  return await store.transaction().execute(async (view) => {
+  return await store
+    .transaction()
+    .setAccessMode('read only')
+    .execute((view) => readWorldIn(view, nowMs, cache));
+}
+
+/** The same inside a transaction that goes on. */
+export async function readWorldIn(view: HubDatabase, nowMs: number, cache: DefinitionCache): Promise<World> {
     const nodes = await listNodes(view);
     const revokedKeys = await revokedFingerprints(view);
     const rows = await view
@@ -84,7 +91,6 @@ export async function readWorld(store: HubDatabase, nowMs: number, cache: Defini
         lanes: lanesOf.get(row.id) ?? [],
       })),
     };
-  });
 }
 
 export type SnapshotBody = Omit<NodeSnapshot, 'generation' | 'number' | 'writtenAtMs'>;

@@ -36,6 +36,7 @@ async function platform() {
     clock: world.clock,
     log: silentLog(),
     sign: (context, payload) => world.hub.signer.sign(context, payload),
+    isLeader: () => true,
     toNode: async (to, message) => {
       if (away.has(to)) throw new QiaoError('BUS_UNREACHABLE', 'away', { fate: 'transient' });
       const { body } = ControlMessage.decode(Signed.decode(message).payload);

@@ -7,6 +7,7 @@ import type { ActualState } from '@qiao/contract/node';
 import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { hasNoRoom, isFinal } from './failures.ts';
 import { InFlight } from './inFlight.ts';
+import type { LookAgain } from './lookAgain.ts';
 import type { RefusalBook, RefusalNote } from './refusalBook.ts';
 import { type VerifiedControl, type VerifyControlPorts, verifyControl } from './verifyControl.ts';
 
@@ -17,6 +18,8 @@ export interface RouteControlPorts extends VerifyControlPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly seen: (nodeId: string, atMs: number) => void;
+  /** Where replicas share the database; see lookAgain.ts. */
+  readonly lookAgain?: LookAgain;
   readonly reported: (nodeId: string, state: ActualState) => Promise<void>;
 }
 
@@ -65,7 +68,7 @@ class Waiting {
 async function end(ports: RouteControlPorts, waiting: Waiting, message: BusMessage): Promise<void> {
   try {
     const fromCode = nodeOfSubject(message.subject);
-    const verified = verifyControl(ports, fromCode, message.data, ports.clock.nowMs());
+    const verified = await judge(ports, fromCode, message.data);
     try {
       await carryOut(ports, fromCode, message.data, verified);
     } catch (error) {
@@ -80,6 +83,15 @@ async function end(ports: RouteControlPorts, waiting: Waiting, message: BusMessa
     ports.log.warn({ from: message.subject, err: describeError(error) }, 'a control message is tried again');
     message.retryLater(RETRY_MS);
   }
+}
+
+/** What memory would refuse is judged again by what is on disk: another replica may have bound a lane a moment ago. */
+async function judge(ports: RouteControlPorts, fromCode: string, bytes: Uint8Array): Promise<VerifiedControl> {
+  const verified = verifyControl(ports, fromCode, bytes, ports.clock.nowMs());
+  if (verified.kind !== 'refused' || verified.code === 'MESSAGE_UNREADABLE') return verified;
+  if (ports.lookAgain === undefined) return verified;
+  await ports.lookAgain();
+  return verifyControl(ports, fromCode, bytes, ports.clock.nowMs());
 }
 
 function receiverOf(verified: VerifiedControl): string {

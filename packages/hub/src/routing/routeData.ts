@@ -10,6 +10,7 @@ import { type Clock, crashPoint, describeError, type Log, type Part } from '@qia
 import { hasNoRoom, isFinal } from './failures.ts';
 import { InFlight } from './inFlight.ts';
 import type { LaneBooks } from './laneBooks.ts';
+import type { LookAgain } from './lookAgain.ts';
 import type { RefusalBook, RefusalNote } from './refusalBook.ts';
 import { contractRefusal, type RefusalFacts } from './refusals.ts';
 import type { RoutingBridge } from './routingTable.ts';
@@ -27,6 +28,8 @@ export interface RouteDataPorts extends Omit<VerifyPorts, 'place'> {
   readonly log: Log;
   /** A verified word of this node passed by. */
   readonly seen: (nodeId: string, atMs: number) => void;
+  /** Where replicas share the database: asked before anything is refused that memory alone would refuse. */
+  readonly lookAgain?: LookAgain;
   /** A token higher than the hub's own: given before the hub was restored. */
   readonly learnFencingToken: (nodeId: string, token: bigint) => Promise<void>;
 }
@@ -44,6 +47,13 @@ export function routeDataPart(ports: RouteDataPorts): Part {
   };
 }
 
+/** Refusals that follow from the bytes alone: a second look would find the same. */
+const WHATEVER_IS_ON_DISK: ReadonlySet<RefusalFacts['code']> = new Set([
+  'MESSAGE_UNREADABLE',
+  'PLATFORM_UNKNOWN',
+  'BODY_TAMPERED',
+]);
+
 type Genuine = Extract<Verified, { kind: 'genuine' }>;
 type Refused = Extract<Verified, { kind: 'refused' }>;
 
@@ -60,7 +70,7 @@ class DataRouter {
     try {
       for await (const message of this.#ports.consume(signal)) {
         await this.#inFlight.enter(message.data.length);
-        this.#take(message);
+        this.#take(message, this.#ports.lookAgain);
       }
     } finally {
       // What was taken ends here, so that a restarted part never races with its former self.
@@ -70,7 +80,7 @@ class DataRouter {
   }
 
   /** Judges at once, in arrival order; goes on in the order of its lane. */
-  #take(message: BusMessage): void {
+  #take(message: BusMessage, lookAgain: LookAgain | undefined): void {
     const { books, clock } = this.#ports;
     const nowMs = clock.nowMs();
     const fromCode = nodeOfSubject(message.subject);
@@ -87,7 +97,14 @@ class DataRouter {
     }
     if (verified.kind === 'refused') {
       const refused = verified;
-      void this.#end(message, () => this.#refuse(message, fromCode, refused));
+      if (lookAgain === undefined || WHATEVER_IS_ON_DISK.has(refused.facts.code)) {
+        void this.#end(message, () => this.#refuse(message, fromCode, refused));
+        return;
+      }
+      lookAgain().then(
+        () => this.#take(message, undefined),
+        (error: unknown) => void this.#end(message, () => Promise.reject(error)),
+      );
       return;
     }
     const genuine = verified;

@@ -48,7 +48,7 @@ export class RoutingTable {
 
   /** Reads everything anew and replaces it whole. A token read for the first time counts as given at `nowMs`. */
   async reload(store: HubDatabase, nowMs: number): Promise<void> {
-    const { nodes, bridges, versions, lanes } = await store.transaction().execute(async (view) => ({
+    const { nodes, bridges, versions, lanes } = await store.transaction().setAccessMode('read only').execute(async (view) => ({
       nodes: await view.selectFrom('nodes').selectAll().execute(),
       bridges: await view.selectFrom('bridges').select(['id', 'name', 'source_node_id']).execute(),
       versions: await view

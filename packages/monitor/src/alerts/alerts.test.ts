@@ -12,6 +12,7 @@ import {
   ServiceLeg,
 } from '@qiao/contract/node';
 import { afterAll, expect, test } from 'vitest';
+import { testStore } from '@qiao/database/testing';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { keepAlerts, listAlerts } from './alerts.ts';
 import { type ConditionFacts, findConditions } from './conditions.ts';
@@ -49,7 +50,7 @@ const service = (condition: ServiceCondition, lane: number) =>
   }).services;
 
 test('a heartbeat that names one thing twice raises one alert, and keeps no other from being raised', async () => {
-  const database = await openMonitorDatabase(join(folder, 'monitor.db'));
+  const database = await openMonitorDatabase(await testStore(join(folder, 'monitor.db')));
   const stuck = service(ServiceCondition.STUCK, 3);
   const twice = findConditions(
     factsOf({ dataSources: [away('his'), away('his')], services: [...stuck, ...stuck] }, 1_000),

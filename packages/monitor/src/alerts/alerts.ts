@@ -48,6 +48,16 @@ export async function keepAlerts(
   });
 }
 
+/** The conditions that an alert tells of now, and since when. */
+export async function openConditions(database: MonitorDatabase): Promise<{ key: string; openedAtMs: number }[]> {
+  const rows = await database
+    .selectFrom('alert')
+    .select(['condition_key', 'opened_at_ms'])
+    .where('state', '<>', 'resolved')
+    .execute();
+  return rows.map((row) => ({ key: row.condition_key, openedAtMs: row.opened_at_ms }));
+}
+
 const NEW = { state: 'open', acknowledged_at_ms: 0, acknowledged_by: '', resolved_at_ms: 0, times: 1 } as const;
 
 /** Unresolved alerts, newest first, and with `includeResolved` the last resolved ones. */

@@ -10,6 +10,7 @@ import { Authority, createKeyAndCsr, Signer, Verifier } from '@qiao/security';
 import fc from 'fast-check';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { testStore } from '@qiao/database/testing';
 import { type MonitorDatabase, openMonitorDatabase } from '../monitorDatabase.ts';
 import { createBooksDay } from '../reconciliation/day.ts';
 import { type EntriesPorts, takeEntries } from './entries.ts';
@@ -51,7 +52,7 @@ async function party(code: string, fill: number): Promise<Party> {
 
 async function newPorts(): Promise<EntriesPorts & AsyncDisposable> {
   made += 1;
-  const database: MonitorDatabase = await openMonitorDatabase(join(folder, `monitor-${made}.db`));
+  const database: MonitorDatabase = await openMonitorDatabase(await testStore(join(folder, `monitor-${made}.db`)));
   return {
     database,
     verifier: new Verifier(),

@@ -4,6 +4,7 @@
 import { BookEntries, type BookEntry } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
+import { isStoreFault } from '@qiao/database';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, type Context, type Verifier, verifyIssued } from '@qiao/security';
 import { sql, type Transaction } from 'kysely';
@@ -127,8 +128,8 @@ async function takeEntry(taking: Taking, entry: BookEntry, number: number): Prom
     await bookEntry(taking, entry, number);
   } catch (error) {
     // A broken entry must not stop the books of its node, nor leave half of itself in them: it is kept, and it is a deviation.
-    await sql`ROLLBACK TO entry`.execute(transaction);
     if (isStoreFault(error)) throw error;
+    await sql`ROLLBACK TO entry`.execute(transaction);
     await transaction
       .insertInto('broken_entry')
       .values({
@@ -144,12 +145,6 @@ async function takeEntry(taking: Taking, entry: BookEntry, number: number): Prom
       .execute();
   }
   await sql`RELEASE entry`.execute(transaction);
-}
-
-/** The store failed (disk full, locked …). That it refuses a value (a sum past 2^63) is the entry's own fault. */
-function isStoreFault(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return code.startsWith('SQLITE_') && !/^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/.test(code);
 }
 
 async function bookEntry(taking: Taking, { entry }: BookEntry, number: number): Promise<void> {

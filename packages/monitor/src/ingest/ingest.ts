@@ -18,6 +18,8 @@ export interface IngestPorts {
   readonly entries: EntriesPorts;
   takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void>;
   takeDirectory(bytes: Uint8Array): Promise<void>;
+  /** Before the first message: another monitor may have listened until now. */
+  begin(): Promise<void>;
   readonly signer: Signer;
   readonly clock: Clock;
   readonly log: Log;
@@ -28,6 +30,9 @@ export interface IngestPorts {
 const HUB_CODE = 'hub';
 /** A node is told of its position at most this often. */
 const TELL_EVERY_MS = 500;
+
+/** Pause before a store that is away is asked again. */
+const STORE_AGAIN_MS = 500;
 
 /** A hole is asked for at most this often per node: what was asked for may be under way. */
 const ASK_AGAIN_AFTER_MS = 5_000;
@@ -42,14 +47,22 @@ export function createIngestParts(ports: IngestPorts): Part[] {
 }
 
 async function listen(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
+  positions.clear();
+  await ports.begin();
   const messages = ports.bus.consume(streams.telemetry(), consumers.monitor, { signal });
   for await (const message of messages) {
-    await take(ports, positions, message);
+    // In its turn until the store takes it: what came behind it would show a hole, and be asked for again.
+    while (!(await take(ports, positions, message))) {
+      await ports.clock.sleep(STORE_AGAIN_MS, signal);
+      if (signal.aborted) return;
+      message.working();
+    }
     ports.changed.wake();
   }
 }
 
-async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, message: BusMessage): Promise<void> {
+/** False when the store is away: the same message may be taken later. */
+async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, message: BusMessage): Promise<boolean> {
   try {
     const nodeCode = nodeOfSubject(message.subject);
     const kind = message.subject.split('.')[4];
@@ -77,10 +90,15 @@ async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, m
     if (kind === 'books') crashPoint('ingest.acknowledged');
   } catch (error) {
     if (!(error instanceof QiaoError)) throw error;
+    if (error.fate !== 'permanent') {
+      ports.log.warn({ err: describeError(error) }, 'telemetry waits for the store');
+      return false;
+    }
     // Nothing is lost by dropping it: a node keeps its entries until it hears that they are held.
     ports.log.warn({ subject: message.subject, err: describeError(error) }, 'telemetry refused');
     message.ack();
   }
+  return true;
 }
 
 async function tell(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {

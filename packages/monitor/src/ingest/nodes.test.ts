@@ -5,6 +5,7 @@ import { Directory, Heartbeat } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { Authority, createKeyAndCsr, readCertificate, Signer, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { testStore } from '@qiao/database/testing';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { Nodes } from './nodes.ts';
 
@@ -30,7 +31,7 @@ async function party(role: 'hub' | 'agent' | 'monitor' | 'operator', code: strin
 async function openNodes() {
   const hub = await party('hub', 'hub', 2);
   made += 1;
-  const database = await openMonitorDatabase(join(folder, `monitor-${made}.db`));
+  const database = await openMonitorDatabase(await testStore(join(folder, `monitor-${made}.db`)));
   const nodes = await Nodes.open({
     database,
     verifier: new Verifier(),

@@ -43,6 +43,32 @@ export class Nodes {
     return nodes;
   }
 
+  /**
+   * Takes in what the leading monitor has written meanwhile. A heartbeat's moment is by that monitor's clock; NTP holds the
+   * two together.
+   */
+  async follow(): Promise<{ isNewDirectory: boolean }> {
+    const { database } = this.#ports;
+    const newestMs = Math.max(0, ...[...this.#states.values()].map(({ receivedAtMs }) => receivedAtMs));
+    const rows = await database
+      .selectFrom('node_state')
+      .selectAll()
+      .where('received_at_ms', '>=', newestMs - OVERLAP_MS)
+      .execute();
+    for (const row of rows) {
+      if ((this.#states.get(row.node_id)?.receivedAtMs ?? -1) >= row.received_at_ms) continue;
+      this.#states.set(row.node_id, { heartbeat: Heartbeat.decode(row.heartbeat), receivedAtMs: row.received_at_ms });
+    }
+    const place = await database.selectFrom('directory').select(['generation', 'number']).executeTakeFirst();
+    const known = this.#directory;
+    if (place === undefined) return { isNewDirectory: false };
+    const found = { generation: BigInt(place.generation), number: BigInt(place.number) };
+    if (known !== undefined && !isOlder(known, found)) return { isNewDirectory: false };
+    const { bytes } = await database.selectFrom('directory').select('bytes').executeTakeFirstOrThrow();
+    this.#directory = Directory.decode(bytes);
+    return { isNewDirectory: true };
+  }
+
   get directory(): Directory | undefined {
     return this.#directory;
   }
@@ -153,6 +179,11 @@ function isOvertaken(heartbeat: Heartbeat, known: Heartbeat): boolean {
   return heartbeat.atMs < known.atMs && heartbeat.atMs > known.atMs - BROUGHT_AGAIN_WITHIN_MS;
 }
 
-function isOlder(a: Directory, b: Directory): boolean {
+/** Two monitors' clocks, and two heartbeats written in another order than they came. */
+const OVERLAP_MS = 10_000;
+
+type Place = Pick<Directory, 'generation' | 'number'>;
+
+function isOlder(a: Place, b: Place): boolean {
   return a.generation < b.generation || (a.generation === b.generation && a.number < b.number);
 }

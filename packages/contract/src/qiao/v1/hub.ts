@@ -331,6 +331,8 @@ export interface ListAuditRequest {
   from: bigint;
   /** At most this many; 0 for all. */
   limit: bigint;
+  /** Only the chain of this replica; empty for every chain, one after the other. A code. */
+  replica: string;
 }
 
 export interface AuditEntry {
@@ -347,6 +349,8 @@ export interface AuditEntry {
   /** SHA-256 over the previous hash and this entry's fields: 32 bytes. */
   hash: Uint8Array;
   previousHash: Uint8Array;
+  /** Replica of the hub that wrote it: each has a chain of its own, numbered from 1. A code; "hub" where there is one. */
+  replica: string;
 }
 
 function createBaseJoinRequest(): JoinRequest {
@@ -4047,7 +4051,7 @@ export const RefusalRecord: MessageFns<RefusalRecord> = {
 };
 
 function createBaseListAuditRequest(): ListAuditRequest {
-  return { from: 0n, limit: 0n };
+  return { from: 0n, limit: 0n, replica: "" };
 }
 
 export const ListAuditRequest: MessageFns<ListAuditRequest> = {
@@ -4063,6 +4067,9 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
         throw new globalThis.Error("value provided for field message.limit of type uint64 too large");
       }
       writer.uint32(16).uint64(message.limit);
+    }
+    if (message.replica !== "") {
+      writer.uint32(26).string(message.replica);
     }
     return writer;
   },
@@ -4096,6 +4103,14 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
             message.limit = reader.uint64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.replica = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4112,6 +4127,7 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     return {
       from: isSet(object.from) ? BigInt(object.from) : 0n,
       limit: isSet(object.limit) ? BigInt(object.limit) : 0n,
+      replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
     };
   },
 
@@ -4123,6 +4139,9 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     if (message.limit !== 0n) {
       obj.limit = message.limit.toString();
     }
+    if (message.replica !== "") {
+      obj.replica = message.replica;
+    }
     return obj;
   },
 
@@ -4133,6 +4152,7 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     const message = createBaseListAuditRequest();
     message.from = (object.from !== undefined && object.from !== null) ? BigInt(object.from) : 0n;
     message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : 0n;
+    message.replica = object.replica ?? "";
     return message;
   },
 };
@@ -4148,6 +4168,7 @@ function createBaseAuditEntry(): AuditEntry {
     detailJson: "",
     hash: new Uint8Array(0),
     previousHash: new Uint8Array(0),
+    replica: "",
   };
 }
 
@@ -4185,6 +4206,9 @@ export const AuditEntry: MessageFns<AuditEntry> = {
     }
     if (message.previousHash.length !== 0) {
       writer.uint32(74).bytes(message.previousHash);
+    }
+    if (message.replica !== "") {
+      writer.uint32(82).string(message.replica);
     }
     return writer;
   },
@@ -4274,6 +4298,14 @@ export const AuditEntry: MessageFns<AuditEntry> = {
             message.previousHash = reader.bytes();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.replica = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4305,6 +4337,7 @@ export const AuditEntry: MessageFns<AuditEntry> = {
         : isSet(object.previous_hash)
         ? bytesFromBase64(object.previous_hash)
         : new Uint8Array(0),
+      replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
     };
   },
 
@@ -4337,6 +4370,9 @@ export const AuditEntry: MessageFns<AuditEntry> = {
     if (message.previousHash.length !== 0) {
       obj.previousHash = base64FromBytes(message.previousHash);
     }
+    if (message.replica !== "") {
+      obj.replica = message.replica;
+    }
     return obj;
   },
 
@@ -4354,6 +4390,7 @@ export const AuditEntry: MessageFns<AuditEntry> = {
     message.detailJson = object.detailJson ?? "";
     message.hash = object.hash ?? new Uint8Array(0);
     message.previousHash = object.previousHash ?? new Uint8Array(0);
+    message.replica = object.replica ?? "";
     return message;
   },
 };
@@ -4552,7 +4589,7 @@ export const HubServiceDefinition = {
       responseStream: false,
       options: {},
     },
-    /** The hash-chained audit, oldest first. */
+    /** The hash-chained audit: chain by chain, each oldest first. */
     listAudit: {
       name: "ListAudit",
       requestType: ListAuditRequest as typeof ListAuditRequest,
@@ -4606,7 +4643,7 @@ export interface HubServiceImplementation<CallContextExt = {}> {
     request: ListRefusalsRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<ListRefusalsResponse>>;
-  /** The hash-chained audit, oldest first. */
+  /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(
     request: ListAuditRequest,
     context: CallContext & CallContextExt,
@@ -4658,7 +4695,7 @@ export interface HubServiceClient<CallOptionsExt = {}> {
     request: DeepPartial<ListRefusalsRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<ListRefusalsResponse>;
-  /** The hash-chained audit, oldest first. */
+  /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(request: DeepPartial<ListAuditRequest>, options?: CallOptions & CallOptionsExt): AsyncIterable<AuditEntry>;
 }
 
