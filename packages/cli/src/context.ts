@@ -15,6 +15,7 @@ import { z } from 'zod';
 const contextSchema = z.strictObject({
   platform: z.string(),
   operator: z.string(),
+  /** host:port; of several replicas, separated by commas: the first that answers is called. */
   hubAddress: z.string(),
   monitorAddress: z.string().optional(),
 });
@@ -61,14 +62,15 @@ function tlsOf({ directory }: OperatorContext) {
   return { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
 }
 
-/** Calls the hub for the time of `use`, then hangs up. */
+/** Calls the hub, or the first of its replicas that answers, for the time of `use`, then hangs up. */
 export async function withHub<T>(command: Command, use: (hub: HubClient) => Promise<T>): Promise<T> {
   const context = readContext(command);
-  const [{ HubServiceDefinition }, { createGrpcClient }] = await Promise.all([
+  const [{ HubServiceDefinition }, { createGrpcClient, firstAnswering }] = await Promise.all([
     import('@qiao/contract/hub'),
     import('@qiao/rpc'),
   ]);
-  using hub = createGrpcClient(HubServiceDefinition, { address: context.hubAddress, tls: tlsOf(context) });
+  const address = await firstAnswering(context.hubAddress);
+  using hub = createGrpcClient(HubServiceDefinition, { address, tls: tlsOf(context) });
   return await use(hub);
 }
 
@@ -77,15 +79,15 @@ export async function withMonitor<T>(command: Command, use: (monitor: MonitorCli
   const context = readContext(command);
   if (context.monitorAddress === undefined) {
     throw new QiaoError('MONITOR_UNKNOWN', 'this context does not know where the monitor is', {
-      hint: 'qiao operator monitor HOST:PORT',
+      hint: 'qiao operator monitor HOST:PORT  # of several monitors, separated by commas',
     });
   }
-  const [{ MonitorServiceDefinition }, { createGrpcClient }] = await Promise.all([
+  const [{ MonitorServiceDefinition }, { createGrpcClient, firstAnswering }] = await Promise.all([
     import('@qiao/contract/monitor'),
     import('@qiao/rpc'),
   ]);
   using monitor = createGrpcClient(MonitorServiceDefinition, {
-    address: context.monitorAddress,
+    address: await firstAnswering(context.monitorAddress),
     tls: tlsOf(context),
     role: 'monitor',
   });

@@ -23,6 +23,9 @@ export function registerHub(program: Command): void {
     .option('--operator <name>', 'name of the first operator', 'operator')
     .option('--operator-dir <dir>', "where the first operator's context goes (default: --context or ~/.config/qiao)")
     .option('--monitor <host:port>', 'where the monitor will answer', '127.0.0.1:7401')
+    .option('--database <url>', 'an empty PostgreSQL database, for several replicas: postgres://user@host:port/name')
+    .option('--database-password-env <name>', 'environment variable that holds its password')
+    .option('--database-password-file <file>', 'file that holds its password, mode 0600')
     .action(async (options: InitOptions, command: Command) => {
       const operatorDirectory = options.operatorDir || contextDirectory(command);
       const [{ initHub }, { parseAddress }] = await Promise.all([import('@qiao/hub'), import('@qiao/rpc')]);
@@ -38,6 +41,7 @@ export function registerHub(program: Command): void {
         operatorDirectory,
         monitorAddress: options.monitor,
         ...(options.publicHost === undefined ? {} : { publicHost: options.publicHost }),
+        ...(options.database === undefined ? {} : { database: { url: options.database, ...passwordOf(options) } }),
       });
       if (wantsJson(command)) return printJson(founded);
       say(`Platform ${options.platform} is founded in ${options.dir}.`);
@@ -60,6 +64,27 @@ export function registerHub(program: Command): void {
       const running = await startHub({ config: readHubConfig(options.dir), signal: stopSignal(), log });
       log.info({ address: running.address }, 'hub is ready');
       await running.closed;
+    });
+
+  hub
+    .command('add-replica')
+    .description('write the directory of a further replica: the same keys, a name of its own')
+    .requiredOption('--dir <dir>', 'the directory of a hub with a PostgreSQL database and an outside bus')
+    .requiredOption('--to <dir>', 'the new directory; carry it to the other machine by a safe way')
+    .requiredOption('--replica <name>', 'name of the new replica, [a-z][a-z0-9-]{0,31}')
+    .option('--listen <host:port>', 'where it answers, when that differs')
+    .action(async (options: { dir: string; to: string; replica: string; listen?: string }, command: Command) => {
+      const [{ addReplica }, { parseAddress }] = await Promise.all([import('@qiao/hub'), import('@qiao/rpc')]);
+      if (options.listen !== undefined) parseAddress(options.listen);
+      addReplica({
+        directory: options.dir,
+        to: options.to,
+        replica: options.replica,
+        ...(options.listen === undefined ? {} : { listen: options.listen }),
+      });
+      if (wantsJson(command)) return printJson({ replica: options.replica, directory: options.to });
+      say(`The replica ${options.replica} is in ${options.to}. It holds every key of the platform: carry it by a safe way.`);
+      say(`\nNext, on its machine:  qiao hub start --dir ${shellWord(options.to)}`);
     });
 
   hub
@@ -92,4 +117,12 @@ interface InitOptions {
   readonly operator: string;
   readonly operatorDir?: string;
   readonly monitor: string;
+  readonly database?: string;
+  readonly databasePasswordEnv?: string;
+  readonly databasePasswordFile?: string;
+}
+
+function passwordOf({ databasePasswordEnv: env, databasePasswordFile: file }: InitOptions) {
+  if (env !== undefined) return { password: { env } };
+  return file === undefined ? {} : { password: { file } };
 }

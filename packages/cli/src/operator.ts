@@ -15,12 +15,12 @@ export function registerOperator(program: Command): void {
     .option('--monitor <host:port>', 'where the monitor answers')
     .action(async (options: { token: string; monitor?: string }, command: Command) => {
       const directory = contextDirectory(command);
-      const [{ callJoin, parseAddress }, { joinPlatform }] = await Promise.all([
+      const [{ callJoin, parseAddresses }, { joinPlatform }] = await Promise.all([
         import('@qiao/rpc'),
         import('@qiao/security'),
       ]);
       // Before the token is spent.
-      if (options.monitor !== undefined) parseAddress(options.monitor);
+      if (options.monitor !== undefined) parseAddresses(options.monitor);
       const identity = await joinPlatform({
         token: options.token,
         role: 'operator',
@@ -41,11 +41,21 @@ export function registerOperator(program: Command): void {
 
   operator
     .command('monitor <host:port>')
-    .description('remember where the monitor answers')
+    .description('remember where the monitor answers; several monitors, separated by commas')
     .action(async (monitorAddress: string, _options: object, command: Command) => {
-      const { parseAddress } = await import('@qiao/rpc');
-      parseAddress(monitorAddress);
+      const { parseAddresses } = await import('@qiao/rpc');
+      parseAddresses(monitorAddress);
       writeContext({ ...readContext(command), monitorAddress });
       say(`This context calls the monitor at ${monitorAddress}.`);
+    });
+
+  operator
+    .command('hub <host:port>')
+    .description('remember where the hub answers; several replicas, separated by commas')
+    .action(async (hubAddress: string, _options: object, command: Command) => {
+      const { parseAddresses } = await import('@qiao/rpc');
+      parseAddresses(hubAddress);
+      writeContext({ ...readContext(command), hubAddress });
+      say(`This context calls the hub at ${hubAddress}.`);
     });
 }

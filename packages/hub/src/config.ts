@@ -2,7 +2,8 @@
 // directory.
 
 import { join, resolve } from 'node:path';
-import { CODE } from '@qiao/exchange';
+import { isUrl } from '@qiao/database';
+import { CODE, QiaoError } from '@qiao/exchange';
 import { readConfig } from '@qiao/runtime';
 import { z } from 'zod';
 
@@ -90,6 +91,14 @@ export type HubConfig = z.infer<typeof hubConfigSchema> & {
 export function readHubConfig(directory: string): HubConfig {
   const absolute = resolve(directory);
   return { ...readConfig(join(absolute, 'hub.yaml'), hubConfigSchema), directory: absolute };
+}
+
+/** Throws REPLICA_ALONE: several hubs need one database and one bus that outlive each of them. */
+export function requireReplicable({ replica, database, bus }: HubConfig): void {
+  if (replica === 'hub' || (isUrl(database) && bus.server === 'external')) return;
+  throw new QiaoError('REPLICA_ALONE', `the replica "${replica}" needs a PostgreSQL database and an outside bus`, {
+    hint: 'database: postgres://…, bus: {server: external, …}; or leave `replica` out',
+  });
 }
 
 export function isTimeZone(name: string): boolean {

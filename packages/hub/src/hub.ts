@@ -18,7 +18,7 @@ import {
   subjects,
 } from '@qiao/bus';
 import { HubServiceDefinition, JoinServiceDefinition } from '@qiao/contract/hub';
-import { databaseTarget, isUrl, joinReplicas, lockDirectory, openDatabase, type Replicas } from '@qiao/database';
+import { databaseTarget, joinReplicas, lockDirectory, openDatabase, type Replicas } from '@qiao/database';
 import { everythingMayFlow, idText, parseId, QiaoError } from '@qiao/exchange';
 import { type GrpcServer, openService, service, startGrpcServer } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock, type Wakeup } from '@qiao/runtime';
@@ -29,7 +29,7 @@ import { sealPart } from './audit/seal.ts';
 import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
 import { sendCommand } from './commands/commands.ts';
-import type { HubConfig } from './config.ts';
+import { type HubConfig, requireReplicable } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
@@ -398,14 +398,6 @@ function newsPart(wakeup: Wakeup, take: () => Promise<void>): Part {
       }
     },
   };
-}
-
-/** Throws REPLICA_ALONE: several hubs need one database and one bus that outlive each of them. */
-function requireReplicable({ replica, database, bus }: HubConfig): void {
-  if (replica === 'hub' || (isUrl(database) && bus.server === 'external')) return;
-  throw new QiaoError('REPLICA_ALONE', `the replica "${replica}" needs a PostgreSQL database and an outside bus`, {
-    hint: 'database: postgres://…, bus: {server: external, …}; or leave `replica` out',
-  });
 }
 
 /** Counters and last words, written once a second and once more at the end. */

@@ -1,3 +1,4 @@
+export { type AddReplicaOptions, addReplica } from './addReplica.ts';
 export { readAudit } from './audit/audit.ts';
 export { AUDIT_GENESIS, auditHash } from './audit/auditHash.ts';
 export { type AuditChain, type AuditFinding, verifyAudit } from './audit/verifyAudit.ts';

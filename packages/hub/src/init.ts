@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BusAccounts } from '@qiao/bus';
-import { openDatabase } from '@qiao/database';
+import { type DatabaseTarget, openDatabase } from '@qiao/database';
 import { CODE, idText, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, systemClock } from '@qiao/runtime';
 import {
@@ -41,6 +41,8 @@ export interface InitOptions {
   /** Where the first operator's context goes. */
   readonly operatorDirectory: string;
   readonly monitorAddress?: string;
+  /** An empty PostgreSQL database instead of the file hub.db, for several replicas. */
+  readonly database?: DatabaseTarget;
   readonly clock?: Clock;
 }
 
@@ -54,7 +56,7 @@ export interface Founded {
 const HUB_CERTIFICATE_DAYS = 3650;
 const OPERATOR_CERTIFICATE_DAYS = 1095;
 
-/** Founds a platform. Throws INIT_INVALID with every problem, HUB_EXISTS, CONTEXT_EXISTS. */
+/** Founds a platform. Throws INIT_INVALID with every problem, HUB_EXISTS, CONTEXT_EXISTS, and what opening the database throws. */
 export async function initHub(options: InitOptions): Promise<Founded> {
   const directory = resolve(options.directory);
   const operatorDirectory = resolve(options.operatorDirectory);
@@ -108,7 +110,8 @@ export async function initHub(options: InitOptions): Promise<Founded> {
   await BusAccounts.create(join(directory, 'bus'));
   const operator = await createOperator(authority, options, platformId, nowMs);
   crashPoint('init.keysWritten');
-  await foundDatabase(join(directory, 'hub.db'), options, { platformId, hubNodeId, operator, nowMs });
+  const target = options.database ?? { url: join(directory, 'hub.db') };
+  await foundDatabase(target, options, { platformId, hubNodeId, operator, nowMs });
   crashPoint('init.databaseFounded');
   writeContext(operatorDirectory, {
     platform: options.platformCode,
@@ -151,15 +154,20 @@ async function createOperator(
 }
 
 async function foundDatabase(
-  file: string,
+  target: DatabaseTarget,
   options: InitOptions,
   facts: { platformId: Uint8Array; hubNodeId: Uint8Array; operator: Operator; nowMs: number },
 ): Promise<void> {
-  const database = await openDatabase<HubTables>(file, HUB_MIGRATIONS);
+  const database = await openDatabase<HubTables>(target, HUB_MIGRATIONS);
   const { operator, nowMs } = facts;
   const { fingerprint, notAfterMs } = readCertificate(operator.certificate);
   try {
     await database.transaction().execute(async (store) => {
+      if ((await store.selectFrom('hub_state').select('id').executeTakeFirst()) !== undefined) {
+        throw new QiaoError('HUB_EXISTS', 'the database holds a platform already', {
+          hint: 'name an empty database; a further replica of that platform: qiao hub add-replica',
+        });
+      }
       await store
         .insertInto('hub_state')
         .values({
@@ -274,7 +282,12 @@ function configOf(
     },
     listen: options.listen,
     publicAddress,
-    database: 'hub.db',
+    ...(options.database === undefined
+      ? { database: 'hub.db' }
+      : {
+          database: options.database.url,
+          ...(options.database.password === undefined ? {} : { databasePassword: options.database.password }),
+        }),
     bus: { server: 'embedded', listen: options.natsListen, publicUrls: [busUrl] },
   };
 }

@@ -6,7 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { CODE, QiaoError } from '@qiao/exchange';
 
 export interface JoinToken {
-  /** host:port of the hub. */
+  /** host:port of the hub; of its replicas, separated by commas. */
   readonly hubAddress: string;
   /** 32 random bytes. */
   readonly secret: Uint8Array;
@@ -72,7 +72,7 @@ export function readToken(text: string): JoinToken {
   const fingerprint = Buffer.from(field('f'), 'base64url');
   const hubAddress = field('h');
   if (secret.length !== 32 || fingerprint.length !== 32) throw invalid('its secret or fingerprint is not 32 bytes');
-  if (!/^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:.]+\]:\d{1,5}$/.test(hubAddress))
+  if (!hubAddress.split(',').every((one) => /^[^\s/:,]+:\d{1,5}$|^\[[0-9a-fA-F:.]+\]:\d{1,5}$/.test(one)))
     throw invalid('its hub address is not host:port');
   if (!CODE.test(field('p')) || !CODE.test(field('n'))) throw invalid('its platform or node is not a code');
   return {

@@ -8,7 +8,7 @@ import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
 import { NodeSnapshot } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
-import { parseAddress } from '@qiao/rpc';
+import { addressText, parseAddresses } from '@qiao/rpc';
 import { silentLog, VERSION } from '@qiao/runtime';
 import { hasIdentity, type NodeIdentity, readCertificate, readIdentity, toPem } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
@@ -186,8 +186,11 @@ function openings(identity: NodeIdentity): { subject: string; host: string; port
       ? []
       : [{ subject: `bus ${parsed.host}`, host: parsed.hostname, port: Number(parsed.port || 4222) }];
   });
-  const { host, port } = parseAddress(identity.hubAddress);
-  return [...bus, { subject: `hub ${identity.hubAddress}`, host, port }];
+  const hubs = parseAddresses(identity.hubAddress).map((address) => ({
+    subject: `hub ${addressText(address)}`,
+    ...address,
+  }));
+  return [...bus, ...hubs];
 }
 
 async function reach({ subject, host, port }: { subject: string; host: string; port: number }): Promise<Finding> {

@@ -176,15 +176,12 @@ function openingsFor(
   hubAddress: string,
   busUrls: readonly string[],
 ): NetworkOpening[] {
-  const hub = hostAndPort(hubAddress);
-  const openings: NetworkOpening[] = [
-    {
-      from: nodeCode,
-      ...hub,
-      protocol: 'TCP (TLS)',
-      purpose: role === 'operator' ? '管理命令 / commands to the hub' : '入网登记 / joining',
-    },
-  ];
+  const openings: NetworkOpening[] = hubAddress.split(',').map((address) => ({
+    from: nodeCode,
+    ...hostAndPort(address),
+    protocol: 'TCP (TLS)',
+    purpose: role === 'operator' ? '管理命令 / commands to the hub' : '入网登记 / joining',
+  }));
   if (role === 'operator') return openings;
   for (const url of busUrls) {
     openings.push({
