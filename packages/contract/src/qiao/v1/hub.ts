@@ -124,7 +124,7 @@ export interface JoinResponse {
   /** NATS user JWT and server URLs. Empty for operators. */
   natsJwt: string;
   natsUrls: string[];
-  /** Addresses for the CLI: host:port of the hub and, when known, of the monitor. */
+  /** Address for the CLI: host:port of the hub; of several replicas, separated by commas, to be tried in turn. */
   hubAddress: string;
 }
 
