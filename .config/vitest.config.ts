@@ -14,8 +14,8 @@ export default defineConfig({
         test: {
           name: 'postgres',
           include: ['packages/{database,hub,monitor}/src/**/*.test.ts'],
-          // These bring a server of their own, or need none.
-          exclude: ['**/replicas.test.ts', '**/lock.test.ts', '**/ddl.test.ts'],
+          // These bring a store of their own, or need none.
+          exclude: ['**/{replicas,lock,ddl,hub,monitor,verifyControl,verifyDelivery}.test.ts'],
           env: { QIAO_TEST_STORE: 'postgres' },
           globalSetup: ['.config/postgres.setup.ts'],
           testTimeout: 60_000,

@@ -83,7 +83,9 @@ export function registerHub(program: Command): void {
         ...(options.listen === undefined ? {} : { listen: options.listen }),
       });
       if (wantsJson(command)) return printJson({ replica: options.replica, directory: options.to });
-      say(`The replica ${options.replica} is in ${options.to}. It holds every key of the platform: carry it by a safe way.`);
+      say(
+        `The replica ${options.replica} is in ${options.to}. It holds every key of the platform: carry it by a safe way.`,
+      );
       say(`\nNext, on its machine:  qiao hub start --dir ${shellWord(options.to)}`);
     });
 

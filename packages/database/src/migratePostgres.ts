@@ -56,10 +56,12 @@ async function applySteps(client: pg.Client, migrations: readonly Migration[], n
     try {
       await client.query('BEGIN');
       await client.query(migration.postgres ?? postgresDdl(migration.sql));
-      await client.query(
-        'INSERT INTO qiao_migrations (position, id, breaking, sql_sha256) VALUES ($1, $2, $3, $4)',
-        [position, id, breaking, sql_sha256],
-      );
+      await client.query('INSERT INTO qiao_migrations (position, id, breaking, sql_sha256) VALUES ($1, $2, $3, $4)', [
+        position,
+        id,
+        breaking,
+        sql_sha256,
+      ]);
       await client.query('COMMIT');
     } catch (error) {
       await client.query('ROLLBACK').catch(() => undefined);
@@ -72,7 +74,11 @@ async function requireServer(client: pg.Client, name: string): Promise<void> {
   const { rows } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
   const version = Number(rows[0]?.server_version_num);
   if (version >= OLDEST_SERVER) return;
-  throw new QiaoError('DATABASE_TOO_OLD', `${name} is PostgreSQL ${Math.floor(version / 10_000)}, expected 12 or later`, {
-    hint: 'upgrade PostgreSQL',
-  });
+  throw new QiaoError(
+    'DATABASE_TOO_OLD',
+    `${name} is PostgreSQL ${Math.floor(version / 10_000)}, expected 12 or later`,
+    {
+      hint: 'upgrade PostgreSQL',
+    },
+  );
 }

@@ -41,7 +41,11 @@ const types = {
 };
 
 /** What each connection is opened with. `replica` names whose audit it writes. */
-export function connectionOptions(address: PostgresAddress, replica: string, more: Readonly<Record<string, number>> = {}) {
+export function connectionOptions(
+  address: PostgresAddress,
+  replica: string,
+  more: Readonly<Record<string, number>> = {},
+) {
   const settings: Readonly<Record<string, string | number>> = {
     'qiao.replica': replica,
     idle_in_transaction_session_timeout: FROZEN_TRANSACTION_MS,

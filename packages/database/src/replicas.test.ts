@@ -106,7 +106,10 @@ test('a read-only transaction sees one moment and waits for nobody', async () =>
 
 test('a text with U+0000, which PostgreSQL cannot hold, is kept with a sign in its place', async () => {
   const store = await openDatabase<Schema>(await freshUrl(), STEPS);
-  const { rows } = await sql<{ text: string; replica: string }>`SELECT ${'a\0b'}::text AS text, qiao_replica() AS replica`.execute(store);
+  const { rows } = await sql<{
+    text: string;
+    replica: string;
+  }>`SELECT ${'a\0b'}::text AS text, qiao_replica() AS replica`.execute(store);
   expect(rows).toEqual([{ text: 'a\uFFFDb', replica: 'hub' }]);
   await store.destroy();
 });
@@ -178,6 +181,8 @@ test('a file has one program, which leads', async () => {
 async function endSession(url: string, name: string): Promise<void> {
   const admin = new pg.Client({ connectionString: url });
   await admin.connect();
-  await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [`qiao ${name}`]);
+  await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [
+    `qiao ${name}`,
+  ]);
   await admin.end();
 }

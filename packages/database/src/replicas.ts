@@ -112,7 +112,10 @@ class PostgresReplicas implements Replicas {
 
   announce(): void {
     this.#client?.query(`NOTIFY ${CHANNEL}, '${this.#options.name}'`).catch((error: unknown) => {
-      this.#options.log.debug({ err: describeError(error) }, 'the other replicas were not told of a change, they will look');
+      this.#options.log.debug(
+        { err: describeError(error) },
+        'the other replicas were not told of a change, they will look',
+      );
     });
   }
 
@@ -182,10 +185,14 @@ class PostgresReplicas implements Replicas {
       const { rows } = await this.#ask(client, `SELECT pg_try_advisory_lock(${NAME_CLASS}, ${key}) AS is_mine`);
       if ((rows[0] as { is_mine: boolean }).is_mine) return;
       if (performance.now() > endsAtMs) {
-        throw new QiaoError('REPLICA_NAME_TAKEN', `another replica "${this.#options.name}" uses ${this.#address.text}`, {
-          hint: 'give each replica a name of its own: `replica: NAME` in its configuration',
-          fate: 'transient',
-        });
+        throw new QiaoError(
+          'REPLICA_NAME_TAKEN',
+          `another replica "${this.#options.name}" uses ${this.#address.text}`,
+          {
+            hint: 'give each replica a name of its own: `replica: NAME` in its configuration',
+            fate: 'transient',
+          },
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 250));
     }
@@ -221,7 +228,10 @@ class PostgresReplicas implements Replicas {
   #setLeader(isLeader: boolean): void {
     if (this.#isLeader === isLeader) return;
     this.#isLeader = isLeader;
-    this.#options.log.info({ replica: this.#options.name, isLeader }, isLeader ? 'this replica leads' : 'this replica leads no more');
+    this.#options.log.info(
+      { replica: this.#options.name, isLeader },
+      isLeader ? 'this replica leads' : 'this replica leads no more',
+    );
     for (const listener of [...this.#leaderListeners]) listener(isLeader);
   }
 

@@ -30,7 +30,8 @@ export interface PostgresAddress {
 
 const SSL_MODES = ['disable', 'require', 'verify-full'] as const;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1|\/.*)$/;
-const HINT = 'database: postgres://qiao_hub@db.example.gov.cn:5432/qiao_hub, and databasePassword: {env: NAME} or {file: PATH}';
+const HINT =
+  'database: postgres://qiao_hub@db.example.gov.cn:5432/qiao_hub, and databasePassword: {env: NAME} or {file: PATH}';
 
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);

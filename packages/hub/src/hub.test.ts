@@ -365,7 +365,9 @@ test('a second hub on the same directory is refused and the first works on', asy
 test('the audit tells all of it and its chain holds', async () => {
   using client = operator();
   const entries = await Array.fromAsync(client.listAudit({ from: 0n, limit: 0n }));
-  expect(await verifyAudit(() => client.listAudit({ from: 0n, limit: 0n, replica: '' }))).toMatchObject({ kind: 'intact' });
+  expect(await verifyAudit(() => client.listAudit({ from: 0n, limit: 0n, replica: '' }))).toMatchObject({
+    kind: 'intact',
+  });
   const actions = new Set(entries.map(({ action, success }) => `${action} ${success}`));
   expect([...actions]).toEqual(
     expect.arrayContaining([

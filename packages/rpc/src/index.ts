@@ -1,6 +1,6 @@
 export { type Address, addressText, parseAddress } from './address.ts';
-export type { Caller, CallerContext, CallerFacts, CallerPorts, CallerRole, RpcLog } from './caller.ts';
 export { firstAnswering, parseAddresses } from './addresses.ts';
+export type { Caller, CallerContext, CallerFacts, CallerPorts, CallerRole, RpcLog } from './caller.ts';
 export { callJoin } from './callJoin.ts';
 export {
   type ClientTls,

@@ -1,9 +1,9 @@
 import { isPostgresRun } from '@qiao/database/testing';
 import { sql } from 'kysely';
 import { expect, test } from 'vitest';
+import type { HubDatabase } from '../hubDatabase.ts';
 import { START_MS, TestWorld } from '../world.testing.ts';
 import { appendAudit, readAudit } from './audit.ts';
-import type { HubDatabase } from '../hubDatabase.ts';
 import { sealOthers } from './seal.ts';
 import { verifyAudit } from './verifyAudit.ts';
 
@@ -77,7 +77,9 @@ test('a long audit is read in parts, from any entry, up to any number', async ()
       await appendAudit(store, { atMs: index, actor: 'hub', action: 'a.b', subject: '', success: true });
     }
   });
-  const numbers = (await Array.fromAsync(readAudit(world.store, { from: 900, limit: 1_205 }))).map(({ number }) => Number(number));
+  const numbers = (await Array.fromAsync(readAudit(world.store, { from: 900, limit: 1_205 }))).map(({ number }) =>
+    Number(number),
+  );
   expect([numbers[0], numbers.length, numbers.at(-1)]).toEqual([900, 1_205, 2_104]);
   expect(await verifyAudit(() => readAudit(world.store))).toMatchObject({ kind: 'intact', entries: 2_300n });
 });
@@ -86,7 +88,13 @@ test('a long audit is read in parts, from any entry, up to any number', async ()
 async function writeAs(world: TestWorld, replica: string, count: number): Promise<HubDatabase> {
   const store = await world.storeOf(replica);
   for (let index = 1; index <= count; index += 1) {
-    await appendAudit(store, { atMs: START_MS + index, actor: 'hub', action: 'node.start', subject: '', success: true });
+    await appendAudit(store, {
+      atMs: START_MS + index,
+      actor: 'hub',
+      action: 'node.start',
+      subject: '',
+      success: true,
+    });
   }
   return store;
 }
@@ -110,7 +118,11 @@ test('an entry moved from one chain to another is found', async () => {
   await using world = await worldWithEntries(0);
   await writeAs(world, 'hub-2', 1);
   await tamper(world, `UPDATE audit SET replica = 'hub-3' WHERE replica = 'hub-2'`);
-  expect(await verifyAudit(() => readAudit(world.store))).toMatchObject({ kind: 'broken', replica: 'hub-3', number: 1n });
+  expect(await verifyAudit(() => readAudit(world.store))).toMatchObject({
+    kind: 'broken',
+    replica: 'hub-3',
+    number: 1n,
+  });
 });
 
 test('a chain that was cut is told on by the seal of another', async () => {

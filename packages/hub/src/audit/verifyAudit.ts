@@ -36,7 +36,8 @@ export async function verifyAudit(read: () => AsyncIterable<AuditEntry>): Promis
     ends.set(replica, { entries: entry.number, head: entry.hash });
     if (entry.action !== SEAL_ACTION) continue;
     const seal = sealOf(entry);
-    if (seal === undefined) return { kind: 'broken', replica, number: entry.number, why: 'it is a seal that cannot be read' };
+    if (seal === undefined)
+      return { kind: 'broken', replica, number: entry.number, why: 'it is a seal that cannot be read' };
     seals.set(`${seal.replica}\0${seal.number}`, {
       kind: 'broken',
       replica: seal.replica,

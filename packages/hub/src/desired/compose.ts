@@ -51,46 +51,46 @@ export async function readWorld(store: HubDatabase, nowMs: number, cache: Defini
 
 /** The same inside a transaction that goes on. */
 export async function readWorldIn(view: HubDatabase, nowMs: number, cache: DefinitionCache): Promise<World> {
-    const nodes = await listNodes(view);
-    const revokedKeys = await revokedFingerprints(view);
-    const rows = await view
-      .selectFrom('bridges')
-      .innerJoin('bridge_versions', (join) =>
-        join
-          .onRef('bridge_versions.bridge_id', '=', 'bridges.id')
-          .onRef('bridge_versions.version', '=', 'bridges.deployed_version'),
-      )
-      .selectAll('bridges')
-      .select('bridge_versions.definition_json')
-      .where((on) => on.or([on('state', '<>', 'retired'), on('changed_at_ms', '>', nowMs - FAREWELL_MS)]))
-      .orderBy('bridges.name')
-      .orderBy('bridges.id')
-      .execute();
-    const lanes = await view
-      .selectFrom('lanes')
-      .selectAll()
-      .where((on) => on.or([on('ended_at_ms', 'is', null), on('ended_at_ms', '>', nowMs - FAREWELL_MS)]))
-      .orderBy('bound_at_ms')
-      .orderBy('id')
-      .execute();
-    const lanesOf = Map.groupBy(lanes, (lane) => lane.bridge_id);
-    const known = new Map(cache);
-    cache.clear();
-    const parsed = (json: string): BridgeDefinition => {
-      const definition = known.get(json) ?? parseBridgeJson(json);
-      cache.set(json, definition);
-      return definition;
-    };
-    return {
-      nodes,
-      revokedKeys,
-      bridges: rows.map(({ definition_json, ...row }) => ({
-        row,
-        definitionJson: definition_json,
-        definition: parsed(definition_json),
-        lanes: lanesOf.get(row.id) ?? [],
-      })),
-    };
+  const nodes = await listNodes(view);
+  const revokedKeys = await revokedFingerprints(view);
+  const rows = await view
+    .selectFrom('bridges')
+    .innerJoin('bridge_versions', (join) =>
+      join
+        .onRef('bridge_versions.bridge_id', '=', 'bridges.id')
+        .onRef('bridge_versions.version', '=', 'bridges.deployed_version'),
+    )
+    .selectAll('bridges')
+    .select('bridge_versions.definition_json')
+    .where((on) => on.or([on('state', '<>', 'retired'), on('changed_at_ms', '>', nowMs - FAREWELL_MS)]))
+    .orderBy('bridges.name')
+    .orderBy('bridges.id')
+    .execute();
+  const lanes = await view
+    .selectFrom('lanes')
+    .selectAll()
+    .where((on) => on.or([on('ended_at_ms', 'is', null), on('ended_at_ms', '>', nowMs - FAREWELL_MS)]))
+    .orderBy('bound_at_ms')
+    .orderBy('id')
+    .execute();
+  const lanesOf = Map.groupBy(lanes, (lane) => lane.bridge_id);
+  const known = new Map(cache);
+  cache.clear();
+  const parsed = (json: string): BridgeDefinition => {
+    const definition = known.get(json) ?? parseBridgeJson(json);
+    cache.set(json, definition);
+    return definition;
+  };
+  return {
+    nodes,
+    revokedKeys,
+    bridges: rows.map(({ definition_json, ...row }) => ({
+      row,
+      definitionJson: definition_json,
+      definition: parsed(definition_json),
+      lanes: lanesOf.get(row.id) ?? [],
+    })),
+  };
 }
 
 export type SnapshotBody = Omit<NodeSnapshot, 'generation' | 'number' | 'writtenAtMs'>;

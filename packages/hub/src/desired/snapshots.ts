@@ -213,7 +213,12 @@ async function storeDirectory(
 ): Promise<boolean> {
   const { generation, number } = await nextNumber(store);
   const directory = Directory.encode({ ...body, ...stamp(ports, generation, number) }).finish();
-  const row = { generation, number, digest, signed: Signed.encode(ports.sign('qiao.directory.v1', directory)).finish() };
+  const row = {
+    generation,
+    number,
+    digest,
+    signed: Signed.encode(ports.sign('qiao.directory.v1', directory)).finish(),
+  };
   await store
     .insertInto('directory')
     .values({ id: 1, ...row })

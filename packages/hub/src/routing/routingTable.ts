@@ -48,19 +48,22 @@ export class RoutingTable {
 
   /** Reads everything anew and replaces it whole. A token read for the first time counts as given at `nowMs`. */
   async reload(store: HubDatabase, nowMs: number): Promise<void> {
-    const { nodes, bridges, versions, lanes } = await store.transaction().setAccessMode('read only').execute(async (view) => ({
-      nodes: await view.selectFrom('nodes').selectAll().execute(),
-      bridges: await view.selectFrom('bridges').select(['id', 'name', 'source_node_id']).execute(),
-      versions: await view
-        .selectFrom('bridge_versions')
-        .select(['bridge_id', 'version'])
-        .where('deployed_at_ms', 'is not', null)
-        .execute(),
-      lanes: await view
-        .selectFrom('lanes')
-        .select(['id', 'bridge_id', 'sender_id', 'receiver_id', 'ended_at_ms'])
-        .execute(),
-    }));
+    const { nodes, bridges, versions, lanes } = await store
+      .transaction()
+      .setAccessMode('read only')
+      .execute(async (view) => ({
+        nodes: await view.selectFrom('nodes').selectAll().execute(),
+        bridges: await view.selectFrom('bridges').select(['id', 'name', 'source_node_id']).execute(),
+        versions: await view
+          .selectFrom('bridge_versions')
+          .select(['bridge_id', 'version'])
+          .where('deployed_at_ms', 'is not', null)
+          .execute(),
+        lanes: await view
+          .selectFrom('lanes')
+          .select(['id', 'bridge_id', 'sender_id', 'receiver_id', 'ended_at_ms'])
+          .execute(),
+      }));
     const versionsOf = Map.groupBy(versions, (row) => row.bridge_id);
     const routingNodes = nodes.map((node) => ({
       id: node.id,

@@ -11,8 +11,8 @@ import {
   ServiceCondition,
   ServiceLeg,
 } from '@qiao/contract/node';
-import { afterAll, expect, test } from 'vitest';
 import { testStore } from '@qiao/database/testing';
+import { afterAll, expect, test } from 'vitest';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { keepAlerts, listAlerts } from './alerts.ts';
 import { type ConditionFacts, findConditions } from './conditions.ts';

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Directory, Heartbeat } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
+import { testStore } from '@qiao/database/testing';
 import { Authority, createKeyAndCsr, readCertificate, Signer, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { testStore } from '@qiao/database/testing';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { Nodes } from './nodes.ts';
 

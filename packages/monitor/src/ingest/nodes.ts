@@ -65,7 +65,7 @@ export class Nodes {
     const found = { generation: BigInt(place.generation), number: BigInt(place.number) };
     if (known !== undefined && !isOlder(known, found)) return { isNewDirectory: false };
     const { bytes } = await database.selectFrom('directory').select('bytes').executeTakeFirstOrThrow();
-    this.#directory = Directory.decode(bytes);
+    this.#take(Directory.decode(bytes));
     return { isNewDirectory: true };
   }
 
@@ -92,7 +92,18 @@ export class Nodes {
     await this.#ports.database
       .insertInto('directory')
       .values({ id: 1, ...row })
-      .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+      .onConflict((conflict) =>
+        conflict
+          .column('id')
+          .doUpdateSet(row)
+          // A monitor that ceased to lead a moment ago may know less than the one that writes now.
+          .where((on) =>
+            on.or([
+              on('directory.generation', '<', row.generation),
+              on.and([on('directory.generation', '=', row.generation), on('directory.number', '<=', row.number)]),
+            ]),
+          ),
+      )
       .execute();
     this.#take(directory);
   }
