@@ -3,14 +3,9 @@ export { type Clock, systemClock } from './clock.ts';
 export { parseConfig, readConfig } from './config.ts';
 export {
   CRASH_POINTS,
-  CRASH_POINTS,
-  CRASH_STEPS,
   CRASH_STEPS,
   type CrashPoint,
-  type CrashPoint,
   type CrashPointName,
-  type CrashPointName,
-  crashPoint,
   crashPoint,
   simulateCrashes,
 } from './crashPoints.ts';
