@@ -220,6 +220,7 @@ export interface TargetTable {
  *    answer once it was purged). Ahead of its place: `gap` with the sequence expected (0 when the epoch's opening is missing). A known
  *    place with another hash, chain or nonce, or a closed epoch's unknown place: `fork`. See `mark.ts`, which decides for all adapters.
  * M5 Rows of the mark at or below `settledThrough` are removed; the lane's highest always stays.
+ * M6 `forgetLane` leaves nothing of that lane in the mark and no note of its loads, and every other lane as it was.
  *
  * Rows
  * R1 Sections apply in order; within a section a key occurs once. Outcomes per row, exactly:
@@ -260,6 +261,8 @@ export interface Target {
   prepare(): Promise<{ readonly targetId: string; readonly created: boolean }>;
   points(laneId: string): Promise<AppliedPoint[]>;
   apply(work: ApplyWork): Promise<ApplyResult>;
+  /** Forgets a lane that is over: its rows of the mark and the notes of an unfinished load. Rows of the business tables stay. */
+  forgetLane(laneId: string): Promise<void>;
   /** Moves open rows of an applied delivery: tries them again or gives them up. Optional until every adapter has it. */
   amend?(work: AmendWork): Promise<AmendResult>;
   close(): Promise<void>;

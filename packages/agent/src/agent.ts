@@ -21,8 +21,11 @@ import { keyIdOf, type NodeIdentity, readIdentity, Signer, sealing, sealingConte
 import { applyPart, forkReason } from './apply/apply.ts';
 import { createLaneConditions } from './apply/laneConditions.ts';
 import type { BodyOpener } from './apply/openBody.ts';
+import { keepDefinitions } from './apply/versions.ts';
 import { booksPart } from './books/publish.ts';
 import { createCaptureParts } from './capture/index.ts';
+import { cleaningPart } from './cleaning/cleaning.ts';
+import { type Named, namedIn } from './cleaning/named.ts';
 import { commandsPart } from './commands/answer.ts';
 import { executeCommand } from './commands/execute.ts';
 import { diagnose } from './commands/status.ts';
@@ -43,8 +46,10 @@ import { dataSourceProbes } from './heartbeat/probes.ts';
 import { identityDirectory } from './join/join.ts';
 import { createAnswers } from './receive/answer.ts';
 import { createAsker } from './receive/ask.ts';
+import { giveReceipts } from './receive/giveReceipts.ts';
 import { receivePart } from './receive/receive.ts';
 import { createSendParts, DEFAULT_SEND_LIMITS } from './send/index.ts';
+import { sealingKeyName } from './send/sealDelivery.ts';
 
 export interface StartAgentOptions {
   /** As `readAgentConfig` gives it: paths absolute. */
@@ -125,13 +130,14 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     hello: createWakeup(),
     controlOut: createWakeup(),
     books: createWakeup(),
-    room: createWakeup(),
     apply: new Map(sources.names().map(({ name }) => [name, createWakeup()])),
   };
   const wakeApply = () => {
     for (const wakeup of wakeups.apply.values()) wakeup.wake();
   };
 
+  let named: Named | undefined;
+  let heardToken = 0n;
   const door = createSnapshotDoor({
     reader: { platformId, nodeId, nodeCode, hubCertificate, trust, permissions },
     desired,
@@ -140,6 +146,10 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       const message = ControlMessage.fromPartial({ body: { $case: 'actualState', value: actual } });
       database.controlOut.add(ControlMessage.encode(message).finish(), clock.nowMs(), 'actualState');
       wakeups.controlOut.wake();
+    },
+    onRead: (snapshot) => {
+      named = namedIn(snapshot);
+      keepDefinitions(database, snapshot, nodeId, clock.nowMs());
     },
     log: child('snapshot'),
   });
@@ -150,6 +160,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     dataSources: sources,
     permissions,
     signer,
+    fence,
     clock,
     log: child('capture'),
     newId,
@@ -172,6 +183,12 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     newId,
     limits: { ...DEFAULT_SEND_LIMITS, ...config.limits },
     onRoom: () => capture.wake(),
+    onQueued: () => wakeups.controlOut.wake(),
+    onOutbid: (token) => {
+      if (token <= heardToken) return;
+      heardToken = token;
+      wakeups.hello.wake();
+    },
   });
 
   const conditions = createLaneConditions({ database, clock, log: child('apply') });
@@ -232,6 +249,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       exchangeDatabaseId: database.id,
       lastToken: () => database.meta.fencingToken(),
       keepToken: (token) => database.meta.setFencingToken(token),
+      heardToken: () => heardToken,
       sending: () => send.sending(),
       version: VERSION,
       clock,
@@ -239,6 +257,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       wakeup: wakeups.hello,
     }),
     controlPart({
+      isFenced: () => fence.isLost,
       consume: (stop) => bus.consume(streams.downControl(nodeCode), consumers.node(nodeCode), { signal: stop }),
       nodeId,
       hubCertificate,
@@ -253,6 +272,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         send.resendDeliveries(request);
         send.wake();
       },
+      onReceiptsWanted: (wanted, senderId) => void giveReceipts(wanted, senderId, { answers, ask }),
       onRefusal: (refusal) => {
         send.handleRefusal(refusal);
         wakeups.books.wake();
@@ -279,7 +299,12 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       database,
       answers,
       ask,
-      inboxMaxBytes: config.limits.inboxBudgetBytes,
+      sealedFor: sealedForOf(identity),
+      inboxLimits: {
+        bytes: config.limits.inboxBudgetBytes,
+        laneBytes: config.limits.inboxLaneBudgetBytes,
+        laneDeliveries: config.limits.inboxLaneDeliveries,
+      },
       onDelivery: (laneId) => {
         conditions.tryNow(parseId(laneId));
         wakeApply();
@@ -287,7 +312,6 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       stickFork: (lane, version, why) => conditions.stick(lane, version, forkReason(why)),
       stuckForMs: (lane) => conditions.stuckForMs(lane),
       wantSnapshot: wakeups.hello,
-      room: wakeups.room,
       clock,
       log: child('receive'),
     }),
@@ -305,7 +329,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         ask,
         conditions,
         wakeup: wakeups.apply.get(name) ?? createWakeup(),
-        onRoom: () => wakeups.room.wake(),
+        retentionMs: config.limits.retentionMs,
         wantSnapshot: wakeups.hello,
       }),
     ),
@@ -367,6 +391,18 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         }
       },
     },
+    cleaningPart({
+      database,
+      desired,
+      signer,
+      fence,
+      newId,
+      cancel: { database, sign: (context, payload) => signer.sign(context, payload), clock, onQueued },
+      named: () => named,
+      retentionMs: config.limits.retentionMs,
+      clock,
+      log: child('cleaning'),
+    }),
     ...capture.parts,
     ...send.parts,
   ];
@@ -404,6 +440,7 @@ function bodyOpener(identity: NodeIdentity): BodyOpener {
   const { sealingKey } = identity;
   return {
     sealing: sealing.name,
+    sealedFor: sealedForOf(identity),
     open: (body, wrappedKey, header) => {
       if (sealingKey === undefined || header.epoch === undefined) {
         throw new QiaoError('BODY_UNREADABLE', 'this node has no sealing key');
@@ -413,6 +450,10 @@ function bodyOpener(identity: NodeIdentity): BodyOpener {
       return sealing.open({ body, wrappedKey }, sealingKey.privateKey, context);
     },
   };
+}
+
+function sealedForOf({ sealingKey }: NodeIdentity): Uint8Array | undefined {
+  return sealingKey === undefined ? undefined : sealingKeyName(sealingKey.publicKey);
 }
 
 function requireOwnIdentity(identity: NodeIdentity, config: AgentConfig): void {

@@ -57,6 +57,7 @@ const limits = z.strictObject({
     .int()
     .min(16 * MIB)
     .default(DEFAULT_SEND_LIMITS.laneBudgetBytes),
+  laneBudgetDays: z.number().positive().max(3_650).default(DEFAULT_SEND_LIMITS.laneBudgetDays),
   /** Pause between two heartbeats; data sources are probed at every second one. */
   heartbeatMs: z.int().min(200).max(60_000).default(HEARTBEAT_EVERY_MS),
   /** Deliveries of one agent's inbox, bytes: past it the bus keeps what comes. */
@@ -64,6 +65,12 @@ const limits = z.strictObject({
     .int()
     .min(16 * MIB)
     .default(512 * MIB),
+  /** … of one lane: past it its sender is told to wait, and no other lane notices. A bridge's larger window goes before it. */
+  inboxLaneBudgetBytes: z
+    .int()
+    .min(MIB)
+    .default(64 * MIB),
+  inboxLaneDeliveries: z.int().min(16).default(1_000),
 });
 
 const log = z.strictObject({

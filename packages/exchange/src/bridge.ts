@@ -32,6 +32,8 @@ export interface BridgeLimits {
   rowsPerSecond?: number;
   window?: string;
   timeZone?: string;
+  /** What a lane may hold for a silent destination before it alone is suspended. Default: the source node's own. */
+  retention?: { bytes?: number; days?: number };
 }
 export interface BridgeTable {
   name: string;

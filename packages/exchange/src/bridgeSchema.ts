@@ -38,6 +38,15 @@ const duration = (leastMs: number, mostMs: number, what: string) =>
     { error: what },
   );
 
+const bytes = (least: number, most: number, what: string) =>
+  z.string(what).refine(
+    (text) => {
+      const found = parseBytes(text);
+      return found !== undefined && found >= least && found <= most;
+    },
+    { error: what },
+  );
+
 const DAY_MS = 86_400_000;
 
 const timeZone = z.string().refine(isTimeZone, { error: 'a time zone such as Asia/Shanghai' });
@@ -153,19 +162,16 @@ export const bridgeSchema = z.strictObject({
       rowsPerSecond: z.int().min(1, '1 or more').max(10_000_000, 'at most 10000000').optional(),
       window: z.string().refine(isWindow, { error: 'a daily window such as 20:00-06:00' }).optional(),
       timeZone: timeZone.optional(),
+      retention: z
+        .strictObject({
+          bytes: bytes(64 * 1024, 1024 ** 4, 'a size from 64KiB to 1024GiB, such as 8GiB').optional(),
+          days: z.int().min(1, '1 or more').max(3_650, 'at most 3650').optional(),
+        })
+        .optional(),
     })
     .optional(),
   explainedAlertShare: share.optional(),
-  windowBytes: z
-    .string('a size from 64KiB to 1GiB, such as 16MiB')
-    .refine(
-      (text) => {
-        const bytes = parseBytes(text);
-        return bytes !== undefined && bytes >= 64 * 1024 && bytes <= 1024 ** 3;
-      },
-      { error: 'a size from 64KiB to 1GiB, such as 16MiB' },
-    )
-    .optional(),
+  windowBytes: bytes(64 * 1024, 1024 ** 3, 'a size from 64KiB to 1GiB, such as 16MiB').optional(),
   deleteGuard: z.strictObject({ rows: z.int().min(0, '0 or more').optional(), share: share.optional() }).optional(),
   resource: name(64, 'a resource code').optional(),
   purpose: name(200, 'a purpose').optional(),

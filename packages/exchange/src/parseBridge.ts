@@ -4,6 +4,7 @@
  */
 import type {
   BridgeDefinition,
+  BridgeLimits,
   BridgeTable,
   Destination,
   DestinationTable,
@@ -191,7 +192,7 @@ function definitionOf(written: WrittenBridge): BridgeDefinition {
     schedule: scheduleOf(written.schedule),
     destinations: written.destinations.map(destinationOf),
     lateAfterMs: parseDuration(written.lateAfter ?? BRIDGE_DEFAULTS.lateAfter) as number,
-    ...(written.limits === undefined ? {} : { limits: present(written.limits) }),
+    ...(written.limits === undefined ? {} : { limits: limitsOf(written.limits) }),
     explainedAlertShare: written.explainedAlertShare ?? BRIDGE_DEFAULTS.explainedAlertShare,
     windowBytes: parseBytes(written.windowBytes ?? BRIDGE_DEFAULTS.windowBytes) as number,
     deleteGuard: {
@@ -200,6 +201,12 @@ function definitionOf(written: WrittenBridge): BridgeDefinition {
     },
     ...present({ resource: written.resource, purpose: written.purpose }),
   };
+}
+
+function limitsOf({ rowsPerSecond, window, timeZone, retention }: NonNullable<WrittenBridge['limits']>): BridgeLimits {
+  const { bytes, days } = retention ?? {};
+  const kept = present({ bytes: bytes === undefined ? undefined : parseBytes(bytes), days });
+  return present({ rowsPerSecond, window, timeZone, retention: retention === undefined ? undefined : kept });
 }
 
 function scheduleOf(written: WrittenBridge['schedule']): Schedule {
@@ -293,7 +300,18 @@ function writtenBridge(definition: BridgeDefinition): WrittenBridge {
     limits:
       limits === undefined
         ? undefined
-        : { rowsPerSecond: limits.rowsPerSecond, window: limits.window, timeZone: limits.timeZone },
+        : {
+            rowsPerSecond: limits.rowsPerSecond,
+            window: limits.window,
+            timeZone: limits.timeZone,
+            retention:
+              limits.retention === undefined
+                ? undefined
+                : {
+                    bytes: limits.retention.bytes === undefined ? undefined : bytesText(limits.retention.bytes),
+                    days: limits.retention.days,
+                  },
+          },
     explainedAlertShare,
     windowBytes: bytesText(definition.windowBytes),
     deleteGuard: { rows: deleteGuard.rows, share: deleteGuard.share },

@@ -154,6 +154,7 @@ async function hello(agent: Agent, isStart: boolean): Promise<HelloReply> {
     version: '0.1.0',
     sending: [],
     isStart,
+    fencingToken: 0n,
     clockMs: BigInt(Date.now()),
   }).finish();
   return HelloReply.decode(await agent.bus.request(subjects.hello('demo', agent.code), request, 5_000));

@@ -193,6 +193,7 @@ export function delivery(plan: DeliveryPlan): Uint8Array {
   const isOpening = sequence === 0n;
   const body = isOpening ? new Uint8Array() : (plan.body ?? Buffer.from(`sealed ${sequence}`));
   const header = DeliveryHeader.encode({
+    sealedFor: new Uint8Array(),
     format: 1,
     platformId: plan.world.platform.id,
     laneId: plan.laneId,

@@ -49,6 +49,11 @@ export const CRASH_POINTS = {
     between: 'exchange.db: delivery recorded → bus',
     restart: 'it is sealed again with a fresh key and sent; the content hash is the same',
   },
+  'send.sealedAgain': {
+    step: 'send',
+    between: 'exchange.db: delivery marked to be sealed for the receiver’s new key → bus',
+    restart: 'it is sealed again and sent; the content hash is the same',
+  },
   'send.published': {
     step: 'send',
     between: 'bus acknowledged → exchange.db: delivery marked as on the bus',
@@ -178,6 +183,26 @@ export const CRASH_POINTS = {
     step: 'epoch',
     between: 'target: the mark stands in the new epoch → exchange.db: the old one’s rest dropped, receipt',
     restart: 'the opening is still in the inbox; the mark knows it',
+  },
+  'lane.suspended': {
+    step: 'epoch',
+    between: 'exchange.db of the sender: epoch closed in the books, load owed, new opening → bus; bodies purged',
+    restart: 'the lane waits for the answer to its opening; the next purge takes the bodies',
+  },
+  'owed.epochOpened': {
+    step: 'epoch',
+    between: 'exchange.db of the sender: epoch opened to pay what is owed → bus',
+    restart: 'the opening is sent like any other; the debt stands until a load of that epoch is packed',
+  },
+  'cleaning.laneForgotten': {
+    step: 'epoch',
+    between: 'exchange.db of the receiver: open rows of an ended lane cancelled, inbox emptied → target: mark',
+    restart: 'the lane’s row is still there; apply removes the mark and then the row',
+  },
+  'apply.laneForgotten': {
+    step: 'epoch',
+    between: 'target: mark of an ended lane removed → exchange.db: the lane’s row',
+    restart: 'the mark is removed once more, which changes nothing, and then the row',
   },
   'lane.ended': {
     step: 'epoch',

@@ -23,6 +23,21 @@ export function markContract(make: () => Promise<Fixture>): void {
       expect(await two.points('a'.repeat(32))).toEqual([]);
     });
 
+    test('a lane that is over leaves nothing in the mark; others and the rows stay', async () => {
+      await using fixture = await make();
+      await fixture.sql(DDL);
+      const { target, lane } = await openLane(fixture, [TABLE]);
+      await applied(target, lane.next([section('t', 'insert', COLUMNS, [['1', 'a']])]));
+      const other = await openLane(fixture, [TABLE]);
+      await applied(other.target, other.lane.next([section('t', 'insert', COLUMNS, [['2', 'b']])]));
+      const { targetId } = await target.prepare();
+      await target.forgetLane(lane.id);
+      expect(await target.points(lane.id)).toEqual([]);
+      expect(await target.points(other.lane.id)).not.toEqual([]);
+      expect(await target.prepare()).toEqual({ targetId, created: false });
+      expect(await fixture.query('SELECT count(*) FROM t')).toEqual([['2']]);
+    });
+
     test('points give back what was applied, newest last', async () => {
       await using fixture = await make();
       await fixture.sql(DDL);

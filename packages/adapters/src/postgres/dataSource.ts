@@ -119,6 +119,7 @@ class PostgresDataSource implements DataSource {
       prepare: () => target.prepare(),
       points: (laneId) => target.points(laneId),
       apply: (work) => target.apply(work),
+      forgetLane: (laneId) => target.forgetLane(laneId),
       ...(target.amend === undefined ? {} : { amend: target.amend.bind(target) }),
       close: async () => {
         this.#open.delete(end);

@@ -154,6 +154,13 @@ export class MarkTable {
     );
   }
 
+  /** Removes every row of a lane. */
+  async forget(session: Session, laneId: string): Promise<void> {
+    // The row that keeps the target id is no lane's.
+    if (laneId === TARGET_LANE) return;
+    await session.run(`DELETE FROM ${this.#name} WHERE lane = $1`, [laneId]);
+  }
+
   /** An epoch that opens leaves the one it closes readable for late deliveries; older ones cannot come any more. */
   async purgeOlderEpochs(session: Session, laneId: string, closed: bigint): Promise<void> {
     await session.run(`DELETE FROM ${this.#name} WHERE lane = $1 AND epoch < $2`, [laneId, String(closed)]);

@@ -70,6 +70,21 @@ class PostgresTarget implements Target {
     return this.#alone((session) => this.#amend(session, work));
   }
 
+  forgetLane(laneId: string): Promise<void> {
+    return this.#alone(async (session) => {
+      await session.run('BEGIN');
+      try {
+        await this.#mark.lock(session, laneId);
+        await this.#mark.forget(session, laneId);
+        await dropNotes(session, this.#schema, laneId);
+        await session.run('COMMIT');
+      } catch (error) {
+        await session.run('ROLLBACK').catch(() => undefined);
+        throw error;
+      }
+    });
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#tail.catch(() => undefined);

@@ -37,6 +37,7 @@ const DECIDING_POINTS = `${POINTS_OF} AND epoch = @epoch AND sequence = @sequenc
 const WRITE_POINT = `INSERT INTO ${MARK_TABLE} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const WRITE_ANSWER = `UPDATE ${MARK_TABLE} SET answer = ? WHERE lane = ? AND epoch = ? AND sequence = ?`;
 const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence <= ? AND sequence < ?`;
+const FORGET_LANE = `DELETE FROM ${MARK_TABLE} WHERE lane = ?`;
 // Answers of the epoch before stay until the new one is known to run: a sender may still ask for them.
 const PURGE_OLDER = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch < ?`;
 
@@ -97,6 +98,17 @@ export class SqliteTarget implements Target {
 
   amend(work: AmendWork): Promise<AmendResult> {
     return this.#inTurn(() => this.#transaction((rollback) => this.#amend(work, rollback)));
+  }
+
+  forgetLane(laneId: string): Promise<void> {
+    return this.#inTurn(() =>
+      this.#transaction(async () => {
+        // The row that keeps the target id is no lane's.
+        if (laneId === TARGET_LANE) return;
+        this.#db.prepare(FORGET_LANE).run(laneId);
+        new LoadNotes(this.#db, laneId, new Map()).drop();
+      }),
+    );
   }
 
   async close(): Promise<void> {

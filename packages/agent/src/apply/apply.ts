@@ -6,8 +6,9 @@ import type { DataSource, Target } from '@qiao/adapters';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { parseId, QiaoError, sameBytes } from '@qiao/exchange';
+import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
+import { isPast } from '../cleaning/cleaning.ts';
 import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
@@ -17,9 +18,13 @@ import { nextStep } from './nextDelivery.ts';
 import { type BodyOpener, openBody } from './openBody.ts';
 import { recoverLane } from './recover.ts';
 import { TargetTables } from './targetTables.ts';
+import { definitionFor } from './versions.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
-  readonly database: Pick<ExchangeDatabase, 'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'>;
+  readonly database: Pick<
+    ExchangeDatabase,
+    'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn' | 'bridgeVersions'
+  >;
   readonly nodeId: string;
   readonly desired: Pick<DesiredState, 'current'>;
   open(dataSource: string): Promise<DataSource>;
@@ -28,14 +33,16 @@ export interface ApplyPorts extends ApplyDeliveryPorts {
   readonly conditions: LaneConditions;
   /** Woken when a delivery is complete or the snapshot changed. One per data source. */
   readonly wakeup: Wakeup;
-  /** Something left the inbox. */
-  onRoom(): void;
+  /** How long a lane that is over keeps its mark in the target, milliseconds. */
+  readonly retentionMs: number;
   readonly wantSnapshot: Wakeup;
 }
 
 const POLL_MS = 1_000;
 /** A gap that shows while messages are under way closes by itself; it is asked for when it stays this long. */
 const GAP_PATIENCE_MS = 1_000;
+/** How often lanes that are over are looked for. */
+const FORGET_EVERY_MS = 60_000;
 
 interface Claim {
   readonly bridge: DesiredBridge;
@@ -81,6 +88,7 @@ class Worker {
   /** The one body opened ahead. */
   #ahead: { delivery: InboxDelivery; opened: Promise<OpenedDelivery> } | undefined;
   #turn = 0;
+  #forgetAtMs = 0;
 
   constructor(dataSource: string, source: DataSource, target: Target, targetId: string, ports: ApplyPorts) {
     this.#dataSource = dataSource;
@@ -92,12 +100,30 @@ class Worker {
 
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      await this.#forgetGone();
       const claim = await this.#claim();
       if (claim === undefined) {
         await this.#ports.wakeup.wait(POLL_MS, signal);
         continue;
       }
       await this.#applyClaimed(claim);
+    }
+  }
+
+  /** Lanes that were forgotten here leave the target too: first the mark, then the row that remembers where it is. */
+  async #forgetGone(): Promise<void> {
+    const { database, clock, retentionMs } = this.#ports;
+    const nowMs = clock.nowMs();
+    if (nowMs < this.#forgetAtMs && this.#forgetAtMs - nowMs <= FORGET_EVERY_MS) return;
+    this.#forgetAtMs = nowMs + Math.min(FORGET_EVERY_MS, Math.max(retentionMs, POLL_MS));
+    for (const lane of database.lanesIn.all()) {
+      if (lane.goneAtMs === 0 || lane.targetId !== this.#targetId || !isPast(lane.goneAtMs, retentionMs, nowMs))
+        continue;
+      // What cleaning closes in the books goes first.
+      if (database.receiptsOut.openOf(lane.lane).length > 0) continue;
+      await this.#target.forgetLane(idText(lane.lane));
+      crashPoint('apply.laneForgotten');
+      database.lanesIn.remove(lane.lane);
     }
   }
 
@@ -159,21 +185,13 @@ class Worker {
     const { bridge, lane, laneId } = claim;
     try {
       const opened = await this.#opened(claim.delivery);
-      if (opened.header.bridgeVersion > bridge.version) {
-        this.#ports.wantSnapshot.wake();
-        throw new QiaoError(
-          'VERSION_AHEAD',
-          `the delivery was captured under version ${opened.header.bridgeVersion}, this node runs ${bridge.version}`,
-          { hint: 'it waits for the hub’s snapshot', fate: 'transient' },
-        );
-      }
+      const landing = this.#landing(claim, opened);
       this.#openAhead(claim);
-      const applied = await applyDelivery(opened, this.#landing(claim), this.#ports);
+      const applied = await applyDelivery(opened, landing, this.#ports);
       switch (applied.kind) {
         case 'answered':
           if (opened.header.role?.$case === 'opening') this.#recovered.set(lane.laneId, true);
           conditions.progress(laneId);
-          this.#ports.onRoom();
           return;
         case 'lookAgain':
           this.#ports.log.warn({ lane: lane.laneId, why: applied.why }, 'the mark stands elsewhere than remembered');
@@ -202,6 +220,7 @@ class Worker {
   #failed({ bridge, lane, laneId, delivery }: Claim, error: unknown): void {
     const { conditions, ask, database } = this.#ports;
     this.#ahead = undefined;
+    if (error instanceof QiaoError && error.code === 'VERSION_AHEAD') this.#ports.wantSnapshot.wake();
     if (!(error instanceof QiaoError) || error.fate !== 'permanent') {
       conditions.retryLater(laneId, error);
       // The connection may be broken in the middle of anything: the supervisor opens a new one.
@@ -209,7 +228,8 @@ class Worker {
         throw error;
       return;
     }
-    conditions.stick(laneId, bridge.version, reasonOf(error));
+    // A body for this node's old key is nobody's fault and no stop: it comes again.
+    if (error.code !== 'KEY_UNKNOWN') conditions.stick(laneId, bridge.version, reasonOf(error));
     const fate = fateOf(error.code);
     if (fate === undefined) return;
     if (fate === RefusalFate.RESEND) database.inbox.remove(delivery);
@@ -227,17 +247,23 @@ class Worker {
     });
   }
 
-  #landing({ bridge, lane }: Claim): Landing {
+  #landing({ bridge, lane }: Claim, { header }: OpenedDelivery): Landing {
+    const version = header.bridgeVersion;
+    // Openings and voids bring no rows: they mean the same under every version.
+    const isRows = header.role?.$case === 'rows';
+    const { definition, destination } = isRows
+      ? definitionFor(bridge, lane, version, this.#ports.database.bridgeVersions)
+      : { definition: bridge.definition, destination: lane.destination };
     const held = this.#tables.get(lane.laneId);
     // What a table carries is learnt anew with each version of the bridge.
-    const tables = held?.version === bridge.version ? held.tables : new TargetTables();
-    this.#tables.set(lane.laneId, { version: bridge.version, tables });
+    const tables = held?.version === version ? held.tables : new TargetTables();
+    this.#tables.set(lane.laneId, { version, tables });
     return {
       target: this.#target,
       targetId: this.#targetId,
       source: this.#source,
-      bridge,
-      lane,
+      bridge: { ...bridge, definition },
+      lane: { ...lane, destination },
       sender: this.#ports.desired.current()?.peers.get(lane.senderId),
       tables,
     };
@@ -293,6 +319,7 @@ function showOnEveryLane(dataSource: string, error: unknown, ports: ApplyPorts):
 /** Failures of the delivery itself, that its sender can do something about. The others are this node's own. */
 function fateOf(code: string): RefusalFate | undefined {
   switch (code) {
+    case 'KEY_UNKNOWN':
     case 'BODY_UNREADABLE':
     case 'CONTENT_HASH_MISMATCH':
     case 'CONTENT_INVALID':

@@ -13,17 +13,20 @@ import {
   QiaoError,
   type Section,
 } from '@qiao/exchange';
+import { isSealedForAnother, KEY_UNKNOWN_WHY } from '../receive/intake.ts';
 
 const decompress = promisify(zstdDecompress);
 
 /** Opens a body sealed for this node; `aad` is what the sender bound into it. */
 export interface BodyOpener {
   readonly sealing: string;
+  /** Name of the key, as headers say it; undefined without a key. */
+  readonly sealedFor: Uint8Array | undefined;
   open(body: Uint8Array, wrappedKey: Uint8Array, header: DeliveryHeader): Promise<Uint8Array>;
 }
 
 /**
- * The sections of a delivery. Throws BODY_UNREADABLE (seal or compression), CONTENT_HASH_MISMATCH, CONTENT_INVALID or
+ * The sections of a delivery. Throws KEY_UNKNOWN (sealed before this node joined again), BODY_UNREADABLE (seal or compression), CONTENT_HASH_MISMATCH, CONTENT_INVALID or
  * COUNTS_MISMATCH, all permanent: sent again with the same header it would be the same body.
  */
 export async function openBody(header: DeliveryHeader, body: Uint8Array, opener: BodyOpener): Promise<Section[]> {
@@ -42,6 +45,9 @@ export async function openBody(header: DeliveryHeader, body: Uint8Array, opener:
         hint: 'update the agent',
       },
     );
+  }
+  if (isSealedForAnother(header, opener.sealedFor)) {
+    throw new QiaoError('KEY_UNKNOWN', KEY_UNKNOWN_WHY, { hint: 'nothing to do: its sender seals it again' });
   }
   let opened: Uint8Array;
   try {

@@ -31,7 +31,11 @@ export function createCaptureParts(ports: CapturePorts): CaptureService {
         .map((bridge) => stateOf(ports, desired, bridge, running.get(bridge.bridgeId)));
     },
     wake() {
-      for (const { room } of running.values()) room.wake();
+      for (const { room, wakeup } of running.values()) {
+        room.wake();
+        // A lane that was answered may load now.
+        wakeup.wake();
+      }
     },
   };
 }

@@ -215,6 +215,7 @@ export class CaptureWorld implements Disposable {
           signature: new Uint8Array([1]),
         }),
       },
+      fence: { token: () => 1n, isLost: false, whenGiven: async () => undefined },
       clock: { nowMs: () => this.nowMs, sleep: async () => undefined },
       log: silentLog(),
       newId: () => randomBytes(16),

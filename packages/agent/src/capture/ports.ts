@@ -4,6 +4,7 @@ import type { ServiceState } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
 import type { Clock, Log, Part } from '@qiao/runtime';
 import type { DesiredState } from '../control/desired.ts';
+import type { Fence } from '../control/fence.ts';
 import type { Permissions } from '../control/permissions.ts';
 import type { Compression, ExchangeDatabase } from '../exchange-database/index.ts';
 
@@ -38,6 +39,8 @@ export interface CapturePorts {
   readonly dataSources: { open(name: string): Promise<DataSource> };
   readonly permissions: Permissions;
   readonly signer: BookSigner;
+  /** A process that lost its fence opens no epoch. */
+  readonly fence: Fence;
   readonly clock: Clock;
   readonly log: Log;
   /** 16 random bytes. */

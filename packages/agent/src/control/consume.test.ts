@@ -52,6 +52,8 @@ async function consume(...messages: Uint8Array[]) {
     }
   }
   await controlPart({
+    isFenced: () => false,
+    onReceiptsWanted: ({ known }) => void heard.push(`wanted ${known.length}`),
     consume: stream,
     nodeId: SENDER,
     hubCertificate: HUB_KEY,

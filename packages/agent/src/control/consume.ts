@@ -1,8 +1,8 @@
-// Reads this node's control stream: receipts and resend requests of peers, refusals, snapshots of the hub, how far the monitor's
+// Reads this node's control stream: receipts, resend requests and requests for receipts of peers, refusals, snapshots of the hub, how far the monitor's
 // books are. Every message is verified here and handed to whoever owns its subject; what is forged is dropped and said.
 
 import type { BusMessage } from '@qiao/bus';
-import type { BooksThrough, Refusal, ResendRequest } from '@qiao/contract/control';
+import type { BooksThrough, ReceiptsWanted, Refusal, ResendRequest } from '@qiao/contract/control';
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
@@ -15,6 +15,8 @@ import type { SnapshotDoor } from './takeSnapshot.ts';
 import { idOrEmpty, type Trust } from './trust.ts';
 
 export interface ControlPorts {
+  /** Another process runs under this node's identity: what this one took would be missing there. */
+  isFenced(): boolean;
   /** This node's control stream; ends on abort. */
   consume(signal: AbortSignal): AsyncIterable<BusMessage>;
   readonly nodeId: string;
@@ -25,6 +27,8 @@ export interface ControlPorts {
   /** Each of these is durable when it returns. */
   onReceipt(receipt: Receipt, signed: Signed): void;
   onResend(request: ResendRequest): void;
+  /** The sender of a lane that ends here asks for receipts. */
+  onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void;
   onRefusal(refusal: Refusal): void;
   onBooksThrough(through: BooksThrough): void;
   /** SHA-256 of a certificate: the name of a key. */
@@ -39,8 +43,10 @@ export function controlPart(ports: ControlPorts): Part {
   return {
     name: 'control',
     async run(signal) {
+      refuseWhenFenced(ports);
       for await (const message of ports.consume(signal)) {
         if (signal.aborted) return;
+        refuseWhenFenced(ports);
         try {
           handle(decodeControl(message.data), ports);
         } catch (error) {
@@ -57,6 +63,15 @@ export function controlPart(ports: ControlPorts): Part {
       }
     },
   };
+}
+
+/** Throws FENCED; what was pulled and not taken goes back to the bus. */
+function refuseWhenFenced(ports: ControlPorts): void {
+  if (!ports.isFenced()) return;
+  throw new QiaoError('FENCED', 'another process runs under this node’s identity: this one hears nothing more', {
+    hint: 'stop the other process, then start this one again',
+    fate: 'transient',
+  });
 }
 
 function handle({ message, signed }: DecodedControl, ports: ControlPorts): void {
@@ -83,6 +98,9 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       requireSmall(body.value.firstSequence, body.value.lastSequence, body.value.epoch?.ordinal);
       ports.onResend(body.value);
       crashPoint('resend.recorded');
+      return;
+    case 'receiptsWanted':
+      handleReceiptsWanted(signed, body.value, ports);
       return;
     case 'booksThrough':
       requireMonitor(signed, ports);
@@ -124,6 +142,31 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
 
 function requireRights(peer: DesiredPeer): void {
   if (peer.revoked) throw new QiaoError('NODE_REVOKED', `the rights of ${peer.code} were ended`);
+}
+
+/** Receipts one message may ask for, as the contract says. */
+const WANTED_MAX = 500;
+
+/** Only the lane's sender may ask, for a lane that ends here. */
+function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: ControlPorts): void {
+  const laneId = idOrEmpty(wanted.laneId);
+  const desired = ports.desired.current();
+  const lane = findLane(desired, laneId)?.lane;
+  const peer = lane === undefined ? undefined : desired?.peers.get(lane.senderId);
+  if (lane === undefined || peer === undefined || lane.receiverId !== ports.nodeId) {
+    throw new QiaoError('LANE_UNKNOWN', `lane ${laneId} does not end at this node`);
+  }
+  requireRights(peer);
+  ports.trust.checkPeer(peer.certificate, lane.senderId);
+  ports.trust.checkSigned('qiao.control.v1', signed, peer.certificate);
+  if (wanted.known.length > WANTED_MAX) {
+    throw new QiaoError(
+      'CONTROL_INVALID',
+      `found ${wanted.known.length} receipts wanted at once, at most ${WANTED_MAX}`,
+    );
+  }
+  requireSmall(wanted.epoch?.ordinal, ...wanted.known.map(({ sequence }) => sequence));
+  ports.onReceiptsWanted(wanted, lane.senderId);
 }
 
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);

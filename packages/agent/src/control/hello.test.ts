@@ -5,7 +5,12 @@ import { createFence } from './fence.ts';
 import { helloPart } from './hello.ts';
 
 /** Runs hellos against a hub that gives these tokens, one per ask. */
-async function hellos(tokens: readonly bigint[], lastToken = 0n) {
+async function hellos(
+  tokens: readonly bigint[],
+  lastToken = 0n,
+  heardToken: () => bigint = () => 0n,
+  onAsked: () => void = () => {},
+) {
   const fence = createFence();
   const asked: boolean[] = [];
   const stop = new AbortController();
@@ -16,6 +21,7 @@ async function hellos(tokens: readonly bigint[], lastToken = 0n) {
       asked.push(HelloRequest.decode(bytes).isStart);
       const fencingToken = left.shift() ?? 0n;
       if (left.length === 0) stop.abort();
+      onAsked();
       return HelloReply.encode(HelloReply.fromPartial({ fencingToken })).finish();
     },
     fence,
@@ -23,6 +29,7 @@ async function hellos(tokens: readonly bigint[], lastToken = 0n) {
     nodeId: 'a'.repeat(32),
     exchangeDatabaseId: new Uint8Array(16),
     lastToken: () => lastToken,
+    heardToken,
     keepToken: () => {},
     sending: () => [],
     version: '0.1.0',
@@ -43,6 +50,35 @@ test('a hub restored from a backup is asked until its token is above all that re
   const { fence, asked } = await hellos([5n, 6n, 7n, 7n], 6n);
   expect(asked).toEqual([true, true, true, false]);
   expect(fence.token()).toBe(7n);
+});
+
+test('a token that receivers have seen a newer one of is exchanged, when the hub knows no newer start', async () => {
+  const heard = { token: 0n };
+  // Its exchange database is new and remembers no token; the hub was restored to a time before the one of 9.
+  const { fence, asked } = await hellos(
+    [5n, 5n, 10n, 10n],
+    0n,
+    () => heard.token,
+    () => {
+      heard.token = 9n;
+    },
+  );
+  expect(asked).toEqual([true, false, true, false]);
+  expect(fence.token()).toBe(10n);
+});
+
+test('a copy of the node that hears of a newer token does not outbid it', async () => {
+  const heard = { token: 0n };
+  const { fence, asked } = await hellos(
+    [5n, 9n, 9n],
+    0n,
+    () => heard.token,
+    () => {
+      heard.token = 9n;
+    },
+  );
+  expect(asked).toEqual([true, false, false]);
+  expect(fence.isLost).toBe(true);
 });
 
 test('a process whose node was started elsewhere sends nothing more and takes no token back', async () => {

@@ -17,6 +17,8 @@ export interface HelloPorts {
   /** The newest token this exchange database worked under; 0n for none. */
   lastToken(): bigint;
   keepToken(token: bigint): void;
+  /** The newest token of this node that a receiver said it has seen; 0n for none. */
+  heardToken(): bigint;
   /** Lanes this node sends on, so that a restored hub learns their epochs again. */
   sending(): LaneEpoch[];
   readonly version: string;
@@ -39,8 +41,10 @@ export function helloPart(ports: HelloPorts): Part {
     // Nothing is sent before the hub has answered.
     mostPauseMs: 5_000,
     async run(signal) {
+      let isOutbid = false;
       while (!signal.aborted) {
-        await hello(ports);
+        isOutbid = await hello(ports, isOutbid);
+        if (isOutbid) ports.wakeup.wake();
         // Many may miss the same snapshot at once; the hub is asked once.
         await ports.clock.sleep(LEAST_PAUSE_MS, signal);
         await ports.wakeup.wait(ASK_AGAIN_MS, signal);
@@ -49,10 +53,15 @@ export function helloPart(ports: HelloPorts): Part {
   };
 }
 
-async function hello(ports: HelloPorts): Promise<void> {
+/**
+ * One question. True when the hub knows no newer start than this one, and yet a receiver has seen a newer token: the hub was
+ * restored from a backup, and a token past that one is to be asked for. Only the hub's word tells this from a copy of the node.
+ */
+async function hello(ports: HelloPorts, isOutbid: boolean): Promise<boolean> {
   const token = ports.fence.token();
+  const heard = ports.heardToken();
   // A clone that asked again would take the token back, and the two would take turns for ever.
-  const isStart = token === undefined && !ports.fence.isLost;
+  const isStart = !ports.fence.isLost && (token === undefined || isOutbid);
   const request = HelloRequest.fromPartial({
     nodeId: parseId(ports.nodeId),
     exchangeDatabaseId: ports.exchangeDatabaseId,
@@ -60,6 +69,8 @@ async function hello(ports: HelloPorts): Promise<void> {
     version: ports.version.slice(0, 32),
     sending: ports.sending(),
     isStart,
+    // At a start: past what receivers have seen. Otherwise: whose word this is.
+    fencingToken: isStart ? max(heard, ports.lastToken()) : (token ?? ports.lastToken()),
     clockMs: BigInt(ports.clock.nowMs()),
   });
   const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish(), HELLO_TIMEOUT_MS));
@@ -75,8 +86,9 @@ async function hello(ports: HelloPorts): Promise<void> {
         { code: 'FENCED' },
         'another process runs under this node’s identity: this one sends nothing more',
       );
+      return false;
     }
-    return;
+    return token !== undefined && reply.fencingToken === token && heard > token;
   }
   if (reply.fencingToken === 0n) {
     throw new QiaoError('FENCING_TOKEN_MISSING', 'the hub answered the hello without a fencing token', {
@@ -84,17 +96,22 @@ async function hello(ports: HelloPorts): Promise<void> {
       fate: 'transient',
     });
   }
-  if (reply.fencingToken <= ports.lastToken()) {
+  if (reply.fencingToken <= max(heard, ports.lastToken())) {
     // Receivers have seen the higher one and would refuse every delivery: each ask gives the next, until one is higher.
     ports.log.warn('the hub gave an older fencing token than before, asking again: was it restored from a backup?');
     ports.wakeup.wake();
-    return;
+    return isOutbid;
   }
   ports.keepToken(reply.fencingToken);
   crashPoint('hello.kept');
   ports.fence.give(reply.fencingToken);
   // The token itself stays out of the log: the redaction list would hide it anyway.
   ports.log.info('the hub knows this start; sending may begin');
+  return false;
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 function decodeReply(bytes: Uint8Array): HelloReply {

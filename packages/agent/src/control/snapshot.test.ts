@@ -145,6 +145,7 @@ test('a newer snapshot is cached, run and reported; an older or forged one chang
     desired,
     cache: { load: () => saved.at(-1), save: (bytes) => void saved.push(bytes) },
     report: ({ number }) => void reports.push(number),
+    onRead: () => {},
     log: silentLog(),
   });
   expect(door.take(signedSnapshot(snapshot()))).toBe('taken');
@@ -169,6 +170,7 @@ test('a newer snapshot is cached, run and reported; an older or forged one chang
     desired: restarted,
     cache: { load: () => saved.at(-1), save: () => {} },
     report: () => {},
+    onRead: () => {},
     log: silentLog(),
   });
   expect(cached.loadCached()).toBe(true);

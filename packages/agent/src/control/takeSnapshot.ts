@@ -19,6 +19,8 @@ export interface TakeSnapshotPorts {
   readonly cache: SnapshotCache;
   /** Tells the hub what this node runs and what it refused. */
   readonly report: (actual: ActualState) => void;
+  /** Told of each snapshot before it becomes current: what it names, whether or not it can run here. */
+  readonly onRead: (snapshot: NodeSnapshot) => void;
   readonly log: Log;
 }
 
@@ -31,7 +33,7 @@ export interface SnapshotDoor {
   reportAgain(): void;
 }
 
-export function createSnapshotDoor({ reader, desired, cache, report, log }: TakeSnapshotPorts): SnapshotDoor {
+export function createSnapshotDoor({ reader, desired, cache, report, onRead, log }: TakeSnapshotPorts): SnapshotDoor {
   let lastReport: ActualState | undefined;
 
   function plan(snapshot: NodeSnapshot): void {
@@ -43,6 +45,7 @@ export function createSnapshotDoor({ reader, desired, cache, report, log }: Take
       refused: [...reading.refused],
     });
     for (const { code, message, hint } of reading.refused) log.warn({ code, detail: message, hint }, 'bridge refused');
+    onRead(snapshot);
     desired.replace(reading.desired);
   }
 

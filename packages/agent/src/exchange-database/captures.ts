@@ -69,6 +69,7 @@ const HOLDING = `SELECT name, refused, nameless, held_deletes AS heldDeletes FRO
 const TABLES = 'SELECT id, name FROM capture_table WHERE bridge = ?';
 const REMOVE_TABLE = 'DELETE FROM capture_table WHERE id = ?';
 const REMOVE = 'DELETE FROM capture WHERE bridge = ?';
+const BRIDGES = 'SELECT bridge FROM capture UNION SELECT bridge FROM capture_table';
 
 export class CaptureStore {
   readonly #get: Statement<[Uint8Array], CaptureRow>;
@@ -84,6 +85,7 @@ export class CaptureStore {
   readonly #tables: Statement<[Uint8Array], { id: number; name: string }>;
   readonly #removeTable: Statement<[number]>;
   readonly #remove: Statement<[Uint8Array]>;
+  readonly #bridges: Statement<[], Buffer>;
 
   constructor(sqlite: Sqlite) {
     this.#get = sqlite.prepare(GET);
@@ -98,6 +100,7 @@ export class CaptureStore {
     this.#holding = sqlite.prepare(HOLDING);
     this.#tables = sqlite.prepare(TABLES);
     this.#removeTable = sqlite.prepare(REMOVE_TABLE);
+    this.#bridges = sqlite.prepare<[], Buffer>(BRIDGES).pluck();
     this.#remove = sqlite.prepare(REMOVE);
   }
 
@@ -163,6 +166,11 @@ export class CaptureStore {
 
   removeTable(tableId: number): void {
     this.#removeTable.run(tableId);
+  }
+
+  /** Every bridge that capture remembers anything of. */
+  bridges(): Uint8Array[] {
+    return this.#bridges.all();
   }
 
   remove(bridge: Uint8Array): void {

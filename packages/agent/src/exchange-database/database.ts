@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
 import Database from 'better-sqlite3';
 import { BookStore } from './books.ts';
+import { BridgeVersionStore } from './bridgeVersions.ts';
 import { CaptureStore } from './captures.ts';
 import { CommandSeenStore } from './commandsSeen.ts';
 import { ControlOutStore } from './controlOut.ts';
@@ -50,6 +51,7 @@ export interface ExchangeDatabase {
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
+  readonly bridgeVersions: BridgeVersionStore;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
@@ -115,6 +117,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
+  readonly bridgeVersions: BridgeVersionStore;
 
   constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore) {
     this.sqlite = sqlite;
@@ -134,6 +137,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.books = new BookStore(sqlite, id);
     this.quarantine = new QuarantineStore(sqlite);
     this.commands = new CommandSeenStore(sqlite);
+    this.bridgeVersions = new BridgeVersionStore(sqlite);
   }
 
   transaction<T>(work: () => T): T {

@@ -40,6 +40,8 @@ export interface DeliveryOut extends Omit<NewDelivery, 'role'> {
   readonly asks: number;
   /** On the bus: when to publish again without a receipt. */
   readonly dueAtMs: number;
+  /** SHA-256 of the sealing key it was last sealed for; empty before, and for deliveries without a body. */
+  readonly sealedFor: Uint8Array;
 }
 
 interface Row {
@@ -65,6 +67,7 @@ interface Row {
   attempts: number;
   asks: number;
   due_at_ms: number;
+  sealed_for: Buffer;
 }
 
 const ADD = `INSERT INTO delivery_out (lane, epoch, sequence, role, parcel, bridge_version, previous_chain, chain, sealed_at_ms,
@@ -82,8 +85,16 @@ export const UNSETTLED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = 
  AND sequence > ? ORDER BY sequence LIMIT ?`;
 export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence BETWEEN ? AND ?
  ORDER BY sequence LIMIT ?`;
-const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs
+const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs,
+ sealed_for = @sealedFor
  WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence`;
+/** Awaited and open are asked together: the partial index needs its own words. */
+export const OLDEST_AWAITED = `SELECT sealed_at_ms FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ AND answer = 'awaited' AND role <> 'opening' ORDER BY sequence LIMIT 1`;
+export const OPEN_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ AND answer = 'open' AND sequence > ? ORDER BY sequence LIMIT ?`;
+export const SEALED_OTHERWISE = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ AND answer = 'awaited' AND bus = 'onBus' AND length(sealed_for) > 0 AND sealed_for <> ? ORDER BY sequence`;
 const RECORDED =
   "UPDATE delivery_out SET bus = 'recorded', asks = asks + 1 WHERE lane = ? AND epoch = ? AND sequence = ?";
 const SENT_BEFORE = "UPDATE delivery_out SET bus = 'onBus' WHERE lane = ? AND epoch = ? AND sequence = ?";
@@ -95,6 +106,10 @@ const COUNT = `UPDATE lane_out SET on_bus_bytes = on_bus_bytes + @onBusBytes, on
  waiting_bytes = waiting_bytes + @waitingBytes, waiting_count = waiting_count + @waitingCount WHERE lane = @lane`;
 export const OF_PARCEL = 'SELECT lane, epoch, sequence FROM delivery_out WHERE parcel = ?';
 const REMOVE = 'DELETE FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
+const HAS_PARCELS = 'SELECT 1 FROM delivery_out WHERE lane = ? AND parcel IS NOT NULL LIMIT 1';
+const PARCELS_OF = `SELECT parcel FROM delivery_out WHERE lane = ? AND epoch = ? AND answer = 'closed' AND parcel IS NOT NULL`;
+/** What has no parcel any more: openings, for the rest goes with its parcel. */
+export const REMOVE_OF_LANE = 'DELETE FROM delivery_out WHERE lane = ? AND parcel IS NULL';
 export const REMOVE_OPENINGS = `DELETE FROM delivery_out WHERE lane = ? AND epoch < ? AND sequence = 0`;
 
 interface CounterChange {
@@ -113,6 +128,12 @@ export class DeliveryOutStore {
   readonly #nextDue: Statement<[Uint8Array], Row>;
   readonly #firstUnsettled: Statement<[Uint8Array, bigint], number>;
   readonly #unsettled: Statement<[Uint8Array, bigint, bigint, number], Row>;
+  readonly #oldestAwaited: Statement<[Uint8Array, bigint], number>;
+  readonly #open: Statement<[Uint8Array, bigint, bigint, number], Row>;
+  readonly #sealedOtherwise: Statement<[Uint8Array, bigint, Uint8Array], Row>;
+  readonly #parcelsOf: Statement<[Uint8Array, bigint], number>;
+  readonly #hasParcels: Statement<[Uint8Array], number>;
+  readonly #removeOfLane: Statement;
   readonly #range: Statement<[Uint8Array, bigint, bigint, bigint, number], Row>;
   readonly #onBus: Statement;
   readonly #recorded: Statement;
@@ -132,6 +153,12 @@ export class DeliveryOutStore {
     this.#nextDue = sqlite.prepare(NEXT_DUE);
     this.#firstUnsettled = sqlite.prepare<[Uint8Array, bigint], number>(FIRST_UNSETTLED).pluck();
     this.#unsettled = sqlite.prepare(UNSETTLED);
+    this.#oldestAwaited = sqlite.prepare<[Uint8Array, bigint], number>(OLDEST_AWAITED).pluck();
+    this.#open = sqlite.prepare(OPEN_OUT);
+    this.#sealedOtherwise = sqlite.prepare(SEALED_OTHERWISE);
+    this.#parcelsOf = sqlite.prepare<[Uint8Array, bigint], number>(PARCELS_OF).pluck();
+    this.#hasParcels = sqlite.prepare<[Uint8Array], number>(HAS_PARCELS).pluck();
+    this.#removeOfLane = sqlite.prepare(REMOVE_OF_LANE);
     this.#range = sqlite.prepare(RANGE_OUT);
     this.#onBus = sqlite.prepare(ON_BUS);
     this.#recorded = sqlite.prepare(RECORDED);
@@ -182,14 +209,30 @@ export class DeliveryOutStore {
     return this.#unsettled.all(lane, epoch, sequence, limit).map(delivery);
   }
 
+  /** When the oldest rows without a receipt were packed, milliseconds since 1970 UTC. */
+  oldestAwaitedMs(lane: Uint8Array, epoch: bigint): number | undefined {
+    return this.#oldestAwaited.get(lane, epoch);
+  }
+
+  /** Deliveries whose receipt names open rows, in order, after `sequence`. */
+  openAfter(lane: Uint8Array, epoch: bigint, sequence: bigint, limit: number): DeliveryOut[] {
+    return this.#open.all(lane, epoch, sequence, limit).map(delivery);
+  }
+
+  /** On the bus, unanswered and sealed for another key than this one. No more than a window holds. */
+  sealedOtherwise(lane: Uint8Array, epoch: bigint, key: Uint8Array): DeliveryOut[] {
+    return this.#sealedOtherwise.all(lane, epoch, key).map(delivery);
+  }
+
   range(lane: Uint8Array, epoch: bigint, first: bigint, last: bigint, limit: number): DeliveryOut[] {
     return this.#range.all(lane, epoch, first, last, limit).map(delivery);
   }
 
   /** Published: counted in the window until a receipt comes, due again at `dueAtMs`. */
-  markOnBus(place: DeliveryOut, sentBytes: number, dueAtMs: number): void {
+  markOnBus(place: DeliveryOut, sentBytes: number, dueAtMs: number, sealedFor: Uint8Array): void {
     this.#inTransaction();
-    this.#onBus.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence, bytes: sentBytes, dueAtMs });
+    const { lane, epoch, sequence } = place;
+    this.#onBus.run({ lane, epoch, sequence, bytes: sentBytes, dueAtMs, sealedFor });
     if (place.answer !== 'awaited') return;
     const wasOnBus = place.bus === 'onBus';
     this.#countLane({
@@ -245,6 +288,16 @@ export class DeliveryOutStore {
     }));
   }
 
+  /** Parcels of the deliveries of an epoch that were closed without a receipt. */
+  parcelsOf(lane: Uint8Array, epoch: bigint): number[] {
+    return this.#parcelsOf.all(lane, epoch);
+  }
+
+  /** Whether any delivery of the lane still has a parcel. */
+  hasParcels(lane: Uint8Array): boolean {
+    return this.#hasParcels.get(lane) !== undefined;
+  }
+
   remove(place: LanePlace): void {
     this.#remove.run(place.lane, place.epoch, place.sequence);
   }
@@ -252,6 +305,11 @@ export class DeliveryOutStore {
   /** Forgets the openings of epochs before `epoch`. */
   removeOpeningsBefore(lane: Uint8Array, epoch: bigint): void {
     this.#removeOpenings.run(lane, epoch);
+  }
+
+  /** Forgets what a lane has left when its parcels are gone. */
+  removeOfLane(lane: Uint8Array): void {
+    this.#removeOfLane.run(lane);
   }
 
   #countLane(change: CounterChange): void {
@@ -288,5 +346,6 @@ function delivery(row: Row): DeliveryOut {
     attempts: row.attempts,
     asks: row.asks,
     dueAtMs: row.due_at_ms,
+    sealedFor: row.sealed_for,
   };
 }

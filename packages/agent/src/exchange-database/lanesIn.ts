@@ -28,6 +28,8 @@ export interface LaneIn {
   readonly stuck: StuckReason | undefined;
   readonly stuckVersion: number;
   readonly appliedAtMs: number;
+  /** When it ended or left the snapshot; 0 while it lives. */
+  readonly goneAtMs: number;
 }
 
 interface Row extends StuckColumns {
@@ -48,6 +50,7 @@ interface Row extends StuckColumns {
   ended: number;
   stuck_version: number;
   applied_at_ms: number;
+  gone_at_ms: number;
 }
 
 const GET = 'SELECT * FROM lane_in WHERE lane = ?';
@@ -65,6 +68,7 @@ const END = 'UPDATE lane_in SET ended = 1 WHERE lane = ?';
 const STICK = `UPDATE lane_in SET stuck_code = @code, stuck_message = @message, stuck_hint = @hint, stuck_version = @version
  WHERE lane = @lane`;
 const UNSTICK = 'UPDATE lane_in SET stuck_code = NULL, stuck_message = NULL, stuck_hint = NULL WHERE lane = ?';
+const GONE = 'UPDATE lane_in SET gone_at_ms = ? WHERE lane = ?';
 const REMOVE = 'DELETE FROM lane_in WHERE lane = ?';
 
 export class LaneInStore {
@@ -80,6 +84,7 @@ export class LaneInStore {
   readonly #end: Statement;
   readonly #stick: Statement;
   readonly #unstick: Statement;
+  readonly #gone: Statement;
   readonly #remove: Statement;
 
   constructor(sqlite: Sqlite) {
@@ -95,6 +100,7 @@ export class LaneInStore {
     this.#end = sqlite.prepare(END);
     this.#stick = sqlite.prepare(STICK);
     this.#unstick = sqlite.prepare(UNSTICK);
+    this.#gone = sqlite.prepare(GONE);
     this.#remove = sqlite.prepare(REMOVE);
   }
 
@@ -155,6 +161,11 @@ export class LaneInStore {
     this.#unstick.run(lane);
   }
 
+  /** Since when it is gone; 0 when it lives again. */
+  setGone(lane: Uint8Array, atMs: number): void {
+    this.#gone.run(atMs, lane);
+  }
+
   remove(lane: Uint8Array): void {
     this.#remove.run(lane);
   }
@@ -178,5 +189,6 @@ function laneIn(row: Row): LaneIn {
     stuck: stuckReason(row),
     stuckVersion: row.stuck_version,
     appliedAtMs: row.applied_at_ms,
+    goneAtMs: row.gone_at_ms,
   };
 }

@@ -279,4 +279,32 @@ CREATE TABLE command_seen (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0004-lanes-under-fire',
+    sql: `
+-- Rows of this lane that were cancelled and are owed: brought again by a load of a later epoch. NULL: nothing is owed.
+ALTER TABLE lane_out ADD COLUMN owes_code TEXT;
+ALTER TABLE lane_out ADD COLUMN owes_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE lane_out ADD COLUMN owes_since_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lane_out ADD COLUMN owes_epoch INTEGER NOT NULL DEFAULT 0;  -- epoch whose rows are owed
+ALTER TABLE lane_out ADD COLUMN owes_tries INTEGER NOT NULL DEFAULT 0;  -- epochs opened to pay since rows last arrived
+ALTER TABLE lane_out ADD COLUMN stuck_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lane_out ADD COLUMN gone_at_ms INTEGER NOT NULL DEFAULT 0;  -- when it ended; forgotten after the retention
+
+-- For whose key a delivery was sealed when it was last published: SHA-256 of the receiver's sealing key.
+ALTER TABLE delivery_out ADD COLUMN sealed_for BLOB NOT NULL DEFAULT x'';
+
+-- When the lane ended or left the snapshot; forgotten after the retention.
+ALTER TABLE lane_in ADD COLUMN gone_at_ms INTEGER NOT NULL DEFAULT 0;
+
+-- bridge_version: definitions of bridges that end here, kept while deliveries captured under them may still come.
+CREATE TABLE bridge_version (
+  bridge     BLOB NOT NULL CHECK (length(bridge) = 16),
+  version    INTEGER NOT NULL,
+  definition TEXT NOT NULL,             -- canonical JSON as the hub signed it
+  seen_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (bridge, version)
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];

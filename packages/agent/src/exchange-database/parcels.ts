@@ -73,6 +73,9 @@ const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @chang
  settled_at_ms = CASE WHEN open_deliveries + @change = 0 THEN @atMs ELSE NULL END WHERE number = @number`;
 export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
  ORDER BY settled_at_ms LIMIT ?`;
+/** Settled at the beginning of time: the next purge takes it, whatever the retention. */
+export const LET_GO = `UPDATE parcel SET settled_at_ms = 0 WHERE number = ? AND open_deliveries = 0
+ AND NOT EXISTS (SELECT 1 FROM delivery_out WHERE delivery_out.parcel = parcel.number AND answer <> 'closed')`;
 const REMOVE = 'DELETE FROM parcel WHERE number = ?';
 
 export class ParcelStore {
@@ -81,6 +84,7 @@ export class ParcelStore {
   readonly #content: Statement<[number], Buffer | null>;
   readonly #countOpen: Statement;
   readonly #settled: Statement<[number, number], number>;
+  readonly #letGo: Statement;
   readonly #remove: Statement;
 
   constructor(sqlite: Sqlite) {
@@ -89,6 +93,7 @@ export class ParcelStore {
     this.#content = sqlite.prepare<[number], Buffer | null>(CONTENT).pluck();
     this.#countOpen = sqlite.prepare(COUNT_OPEN);
     this.#settled = sqlite.prepare<[number, number], number>(SETTLED_PARCELS).pluck();
+    this.#letGo = sqlite.prepare(LET_GO);
     this.#remove = sqlite.prepare(REMOVE);
   }
 
@@ -134,6 +139,11 @@ export class ParcelStore {
   /** Numbers of parcels that were wholly settled before `beforeMs`, oldest first. */
   settledBefore(beforeMs: number, limit: number): number[] {
     return this.#settled.all(beforeMs, limit);
+  }
+
+  /** The next purge removes it, without the retention, when no other lane has it: its lane gave its bodies up. */
+  letGo(number: number): void {
+    this.#letGo.run(number);
   }
 
   /** Removes a parcel whose deliveries were removed before. */

@@ -52,6 +52,8 @@ const OF_DELIVERY = `SELECT * FROM quarantine WHERE lane = ? AND epoch = ? AND s
 export const OF_LANE = `SELECT * FROM quarantine WHERE lane = ? ORDER BY epoch, sequence, section, row_index LIMIT ?`;
 const COUNT = 'SELECT count(*) FROM quarantine WHERE lane = ?';
 
+const REMOVE_LANE = 'DELETE FROM quarantine WHERE lane = ?';
+
 export class QuarantineStore {
   readonly #sqlite: Sqlite;
   readonly #clear: Statement;
@@ -59,6 +61,7 @@ export class QuarantineStore {
   readonly #ofDelivery: Statement<[Uint8Array, bigint, bigint], Row>;
   readonly #ofLane: Statement<[Uint8Array, number], Row>;
   readonly #count: Statement<[Uint8Array], number>;
+  readonly #removeLane: Statement;
 
   constructor(sqlite: Sqlite) {
     this.#sqlite = sqlite;
@@ -66,6 +69,7 @@ export class QuarantineStore {
     this.#add = sqlite.prepare(ADD);
     this.#ofDelivery = sqlite.prepare(OF_DELIVERY);
     this.#ofLane = sqlite.prepare(OF_LANE);
+    this.#removeLane = sqlite.prepare(REMOVE_LANE);
     this.#count = sqlite.prepare<[Uint8Array], number>(COUNT).pluck();
   }
 
@@ -103,6 +107,11 @@ export class QuarantineStore {
 
   ofLane(lane: Uint8Array, limit: number): QuarantinedDeliveryRow[] {
     return this.#ofLane.all(lane, limit).map(quarantined);
+  }
+
+  /** Forgets every row of a lane that is over. */
+  removeLane(lane: Uint8Array): void {
+    this.#removeLane.run(lane);
   }
 
   count(lane: Uint8Array): number {

@@ -19,6 +19,8 @@ const GET = `SELECT revision, settled, receipt, received_at_ms AS receivedAtMs F
  WHERE lane = ? AND epoch = ? AND sequence = ?`;
 const REMOVE = 'DELETE FROM receipt_in WHERE lane = ? AND epoch = ? AND sequence = ?';
 
+const REMOVE_LANE = 'DELETE FROM receipt_in WHERE lane = ?';
+
 export class ReceiptInStore {
   readonly #put: Statement;
   readonly #get: Statement<
@@ -26,11 +28,13 @@ export class ReceiptInStore {
     { revision: number; settled: number; receipt: Buffer; receivedAtMs: number }
   >;
   readonly #remove: Statement;
+  readonly #removeLane: Statement;
 
   constructor(sqlite: Sqlite) {
     this.#put = sqlite.prepare(PUT);
     this.#get = sqlite.prepare(GET);
     this.#remove = sqlite.prepare(REMOVE);
+    this.#removeLane = sqlite.prepare(REMOVE_LANE);
   }
 
   /** Keeps the receipt when it is newer than the one held; false when it is not. */
@@ -45,5 +49,9 @@ export class ReceiptInStore {
 
   remove(place: LanePlace): void {
     this.#remove.run(place.lane, place.epoch, place.sequence);
+  }
+
+  removeLane(lane: Uint8Array): void {
+    this.#removeLane.run(lane);
   }
 }

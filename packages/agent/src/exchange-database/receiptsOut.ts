@@ -30,16 +30,23 @@ export const REMOVE_SETTLED = `DELETE FROM receipt_out WHERE lane = @lane AND ep
  AND sequence < (SELECT max(sequence) FROM receipt_out WHERE lane = @lane AND epoch = @epoch)`;
 const REMOVE_EPOCHS_BEFORE = 'DELETE FROM receipt_out WHERE lane = ? AND epoch < ? AND settled = 1';
 
+const OPEN_OF = 'SELECT * FROM receipt_out WHERE lane = ? AND settled = 0 ORDER BY epoch, sequence';
+const REMOVE_LANE = 'DELETE FROM receipt_out WHERE lane = ?';
+
 export class ReceiptOutStore {
   readonly #put: Statement;
   readonly #get: Statement<[Uint8Array, bigint, bigint], Row>;
   readonly #removeSettled: Statement;
   readonly #removeEpochsBefore: Statement;
+  readonly #openOf: Statement<[Uint8Array], Row & { lane: Buffer; epoch: number; sequence: number }>;
+  readonly #removeLane: Statement;
 
   constructor(sqlite: Sqlite) {
     this.#put = sqlite.prepare(PUT);
     this.#get = sqlite.prepare(GET);
     this.#removeSettled = sqlite.prepare(REMOVE_SETTLED);
+    this.#openOf = sqlite.prepare(OPEN_OF);
+    this.#removeLane = sqlite.prepare(REMOVE_LANE);
     this.#removeEpochsBefore = sqlite.prepare(REMOVE_EPOCHS_BEFORE);
   }
 
@@ -50,17 +57,18 @@ export class ReceiptOutStore {
 
   get(place: LanePlace): ReceiptOut | undefined {
     const row = this.#get.get(place.lane, place.epoch, place.sequence);
-    return (
-      row && {
-        ...place,
-        nonce: row.nonce,
-        contentHash: row.content_hash,
-        revision: row.revision,
-        settled: row.settled === 1,
-        receipt: row.receipt,
-        appliedAtMs: row.applied_at_ms,
-      }
-    );
+    return row && receiptOut(place, row);
+  }
+
+  /** Receipts of a lane that name open rows, every epoch. */
+  openOf(lane: Uint8Array): ReceiptOut[] {
+    return this.#openOf
+      .all(lane)
+      .map((row) => receiptOut({ lane: row.lane, epoch: BigInt(row.epoch), sequence: BigInt(row.sequence) }, row));
+  }
+
+  removeLane(lane: Uint8Array): void {
+    this.#removeLane.run(lane);
   }
 
   /** Forgets settled receipts that the sender holds; the newest of the epoch always stays. Returns how many. */
@@ -71,4 +79,18 @@ export class ReceiptOutStore {
   removeEpochsBefore(lane: Uint8Array, epoch: bigint): number {
     return this.#removeEpochsBefore.run(lane, epoch).changes;
   }
+}
+
+function receiptOut({ lane, epoch, sequence }: LanePlace, row: Row): ReceiptOut {
+  return {
+    lane,
+    epoch,
+    sequence,
+    nonce: row.nonce,
+    contentHash: row.content_hash,
+    revision: row.revision,
+    settled: row.settled === 1,
+    receipt: row.receipt,
+    appliedAtMs: row.applied_at_ms,
+  };
 }

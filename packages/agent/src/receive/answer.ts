@@ -1,13 +1,14 @@
 // Answers: the receipt is made, signed, stored, queued for its sender and entered into the books in one transaction of the
-// exchange database, which also takes the delivery out of the inbox. Whoever asks again gets the stored receipt word for word.
+// exchange database, which also takes the delivery out of the inbox. Whoever asks again gets the stored receipt word for word;
+// only its signature is made anew when this node has joined again under another key.
 
 import { ControlMessage } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
 import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import { idText, type LanePoint, QiaoError } from '@qiao/exchange';
+import { idText, type LanePoint, QiaoError, sameBytes } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
-import type { ExchangeDatabase, LanePlace } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, LanePlace, ReceiptOut } from '../exchange-database/index.ts';
 import { type AnsweredRows, receiptOf } from './receipt.ts';
 
 export interface AnswerPorts {
@@ -37,6 +38,12 @@ export interface Answers {
   give(applied: AppliedDelivery): void;
   /** Queues the stored receipt again; false when there is none for this place and content. */
   giveAgain(place: LanePlace, contentHash: Uint8Array, senderId: Uint8Array): boolean;
+  /** The sender holds this revision: queues a newer one. `unknown` when nothing is stored for this place and nonce. */
+  giveNewer(
+    place: LanePlace & { readonly nonce: Uint8Array },
+    revision: number,
+    senderId: Uint8Array,
+  ): 'given' | 'same' | 'unknown';
 }
 
 export function createAnswers({ database, sign, renew, clock, onQueued }: AnswerPorts): Answers {
@@ -82,11 +89,22 @@ export function createAnswers({ database, sign, renew, clock, onQueued }: Answer
     giveAgain(place, contentHash, senderId) {
       const stored = database.receiptsOut.get(place);
       if (stored === undefined || Buffer.compare(stored.contentHash, contentHash) !== 0) return false;
-      queue(place, senderId, renew('qiao.receipt.v1', Signed.decode(stored.receipt)));
-      onQueued();
+      queueStored(stored, senderId);
       return true;
     },
+    giveNewer(place, revision, senderId) {
+      const stored = database.receiptsOut.get(place);
+      if (stored === undefined || !sameBytes(stored.nonce, place.nonce)) return 'unknown';
+      if (stored.revision <= revision) return 'same';
+      queueStored(stored, senderId);
+      return 'given';
+    },
   };
+
+  function queueStored(stored: ReceiptOut, senderId: Uint8Array): void {
+    queue(stored, senderId, renew('qiao.receipt.v1', Signed.decode(stored.receipt)));
+    onQueued();
+  }
 
   function forgetSettled(place: LanePlace, settledThrough: bigint): void {
     database.lanesIn.setSettledThrough(place.lane, settledThrough);

@@ -29,6 +29,8 @@ export interface DeliveryRefused {
   readonly hint: string;
   readonly fate: RefusalFate;
   readonly highestEpoch?: bigint;
+  /** With FENCED: the newest token seen. */
+  readonly fencingToken?: bigint;
 }
 
 export interface AskPorts {
@@ -100,6 +102,7 @@ export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker
             fate: refused.fate,
             highestEpoch: refused.highestEpoch ?? 0n,
             contentHash: refused.contentHash,
+            fencingToken: refused.fencingToken ?? 0n,
           },
         },
       });

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { checkHeader, QiaoError } from '@qiao/exchange';
+import { checkHeader, QiaoError, sameBytes } from '@qiao/exchange';
 import { type Desired, type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
@@ -43,6 +43,8 @@ export interface IntakePorts {
   readonly platformId: string;
   desired(): Desired | undefined;
   readonly trust: Trust;
+  /** Name of this node's sealing key, as headers say it; undefined without a key. */
+  readonly sealedFor: Uint8Array | undefined;
 }
 
 export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
@@ -96,6 +98,9 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
     message: why,
     fate,
   });
+  if (isSealedForAnother(header, ports.sealedFor)) {
+    return refused('KEY_UNKNOWN', KEY_UNKNOWN_WHY, RefusalFate.RESEND);
+  }
   const part = header.parts[message.part];
   if (header.parts.length > 0) {
     const hash = createHash('sha256').update(message.body).digest();
@@ -117,6 +122,13 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
       lane,
     },
   };
+}
+
+export const KEY_UNKNOWN_WHY = 'the body is sealed for a key that this node had before it joined again';
+
+/** A header of an older program names no key: then only opening the body tells. */
+export function isSealedForAnother(header: DeliveryHeader, own: Uint8Array | undefined): boolean {
+  return header.sealedFor.length > 0 && own !== undefined && !sameBytes(header.sealedFor, own);
 }
 
 function codeOf(error: unknown, otherwise: string): string {

@@ -1,6 +1,7 @@
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryMessage } from '@qiao/contract/delivery';
 import { expect, test } from 'vitest';
+import { hasRoom } from './inboxRoom.ts';
 import { personRows, ReceiverWorld, TestSender } from './sender.testing.ts';
 
 test('a message whose signature does not hold is dropped, answered to nobody and stored nowhere', async () => {
@@ -46,12 +47,12 @@ test('an older fencing token than one seen on the lane is refused', async () => 
   sender.fencingToken = 4n;
   await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
   const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
-  expect(refusal?.code).toBe('FENCED');
+  expect([refusal?.code, refusal?.fencingToken]).toEqual(['FENCED', 5n]);
   expect(world.database.inbox.total().deliveries).toBe(1);
 });
 
-test('a full inbox leaves early deliveries on the bus but always takes the next one', async () => {
-  using world = new ReceiverWorld({ inboxMaxBytes: 1 });
+test('a full inbox gives early deliveries back to their sender but always takes the next one', async () => {
+  using world = new ReceiverWorld({ inboxLimits: { bytes: 1, laneBytes: 1, laneDeliveries: 1 } });
   const sender = new TestSender();
   await world.receive(sender.opening());
   await world.apply();
@@ -59,13 +60,81 @@ test('a full inbox leaves early deliveries on the bus but always takes the next 
   const second = sender.rows([personRows('insert', ['2\tBo'])]);
   const third = sender.rows([personRows('insert', ['3\tCy'])]);
   await world.receive(second, third);
-  expect(world.again.length).toBe(1);
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.fate, refusal?.sequence]).toEqual(['DESTINATION_BUSY', RefusalFate.RESEND, 3n]);
+  // Nothing of it stays on the bus, where it would stand in the way of other lanes.
+  expect(world.again).toEqual([]);
   await world.receive(first);
   await world.apply();
   expect(world.targetRows()).toEqual([
     [1, 'Anna'],
     [2, 'Bo'],
   ]);
+});
+
+test('a lane fills its own share of the inbox and nobody else’s', () => {
+  const limits = { bytes: 512, laneBytes: 64, laneDeliveries: 10 };
+  const facts = { isNext: false, windowBytes: 0, total: { bytes: 100 }, limits };
+  expect(hasRoom({ ...facts, lane: { bytes: 64, deliveries: 1 } })).toBe(false);
+  expect(hasRoom({ ...facts, lane: { bytes: 1, deliveries: 10 } })).toBe(false);
+  expect(hasRoom({ ...facts, lane: { bytes: 1, deliveries: 1 } })).toBe(true);
+  // The bridge agreed to a larger window than the node’s default share.
+  expect(hasRoom({ ...facts, windowBytes: 100, lane: { bytes: 100, deliveries: 1 } })).toBe(true);
+  // Full with what others hold: this lane still moves in steps, not one by one.
+  const full = { ...facts, total: { bytes: 1_000 } };
+  expect(hasRoom({ ...full, lane: { bytes: 0, deliveries: 9 } })).toBe(true);
+  expect(hasRoom({ ...full, isNext: true, lane: { bytes: 1_000, deliveries: 1_000 } })).toBe(true);
+});
+
+test('a body sealed for the key before this node joined again is asked for again', async () => {
+  using world = new ReceiverWorld({ sealedFor: new Uint8Array(32).fill(2) });
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  sender.sealedFor = new Uint8Array(32).fill(1);
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.fate]).toEqual(['KEY_UNKNOWN', RefusalFate.RESEND]);
+});
+
+test('a delivery three epochs old is refused for a new epoch and never applied', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  const old = sender.rows([personRows('insert', ['1\tAnna'])]);
+  for (const _ of [2, 3, 4]) {
+    sender.newEpoch();
+    await world.receive(sender.opening());
+    await world.apply();
+  }
+  await world.receive(old);
+  await world.apply();
+  const refusal = world
+    .said()
+    .flatMap((body) => (body.$case === 'refusal' ? [body.value] : []))
+    .at(-1);
+  expect([refusal?.code, refusal?.fate, refusal?.highestEpoch]).toEqual(['EPOCH_CLOSED', RefusalFate.NEW_EPOCH, 4n]);
+  expect(world.targetRows()).toEqual([]);
+});
+
+test('a place that was settled and forgotten is refused to a sender that gives it out again', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const again = sender.rows([personRows('insert', ['2\tBo'])]);
+  await world.receive(again);
+  await world.apply();
+  sender.settledThrough = 2n;
+  await world.receive(sender.rows([personRows('insert', ['3\tCy'])]));
+  await world.apply();
+  await world.receive(again);
+  await world.apply();
+  const refusal = world
+    .said()
+    .flatMap((body) => (body.$case === 'refusal' ? [body.value] : []))
+    .at(-1);
+  expect([refusal?.code, refusal?.fate, refusal?.sequence]).toEqual(['SETTLED_BEFORE', RefusalFate.NEW_EPOCH, 2n]);
+  expect(world.targetRows()).toHaveLength(3);
 });
 
 test('a process whose node was started elsewhere takes nothing off the bus', async () => {

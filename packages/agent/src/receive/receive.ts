@@ -1,6 +1,6 @@
 // Takes deliveries from this node's data stream into the inbox. The bus is acknowledged after the inbox is on disk, never
-// before; what cannot be judged yet goes back to the bus for a while; judging order, gaps and epochs is apply's work, because
-// only the target's mark knows where a lane stands.
+// before; what cannot be judged yet goes back to the bus for a while, what has no room to its sender; judging order, gaps and
+// epochs is apply's work, because only the target's mark knows where a lane stands.
 
 import type { BusMessage } from '@qiao/bus';
 import { RefusalFate } from '@qiao/contract/control';
@@ -10,6 +10,7 @@ import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/
 import type { ExchangeDatabase, LaneIn, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from './answer.ts';
 import type { Asker } from './ask.ts';
+import { hasRoom, type InboxLimits } from './inboxRoom.ts';
 import { type IntakePorts, takeIn, type VerifiedDelivery } from './intake.ts';
 
 export interface ReceivePorts extends IntakePorts {
@@ -20,8 +21,7 @@ export interface ReceivePorts extends IntakePorts {
   readonly database: Pick<ExchangeDatabase, 'transaction' | 'inbox' | 'lanesIn'>;
   readonly answers: Answers;
   readonly ask: Asker;
-  /** Bytes the inbox may hold; see `hasRoom`. */
-  readonly inboxMaxBytes: number;
+  readonly inboxLimits: InboxLimits;
   /** A delivery is complete in the inbox; its lane may have something to apply. */
   onDelivery(laneId: string): void;
   /** Stops the lane for a person; apply owns the state. */
@@ -30,8 +30,6 @@ export interface ReceivePorts extends IntakePorts {
   stuckForMs(lane: Uint8Array): number;
   /** When a lane is unknown: a newer snapshot is wanted. */
   readonly wantSnapshot: Wakeup;
-  /** Woken when apply took something out of the inbox. */
-  readonly room: Wakeup;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -39,7 +37,6 @@ export interface ReceivePorts extends IntakePorts {
 const UNKNOWN_AGAIN_MS = 2_000;
 /** After this a message nobody can place is let go: its sender publishes it again as long as the lane lives. */
 const UNKNOWN_FOR_MS = 5 * 60_000;
-const FULL_PAUSE_MS = 5_000;
 /** A fork stays visible to the monitor this long before the sender is asked for a new epoch. */
 const FORK_SHOWN_MS = 20_000;
 const UNKNOWN_LANES_REMEMBERED = 1_000;
@@ -51,9 +48,6 @@ export function receivePart(ports: ReceivePorts): Part {
     async run(signal) {
       refuseWhenFenced(ports);
       for await (const message of ports.consume(signal)) {
-        // Full: nothing is pulled while apply makes room. After the pause one message is looked at anyway, because the very
-        // delivery that lets a lane go on may be behind those that wait for it.
-        if (ports.database.inbox.total().bytes >= ports.inboxMaxBytes) await ports.room.wait(FULL_PAUSE_MS, signal);
         if (signal.aborted) return;
         refuseWhenFenced(ports);
         take(message, ports, unknownSinceMs);
@@ -121,8 +115,10 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
     message.ack();
     return;
   }
-  if (!hasRoom(header, state, ports)) {
-    message.retryLater(FULL_PAUSE_MS);
+  if (!isRoomFor(delivery, state, ports)) {
+    const why = 'the inbox has no room for deliveries of this lane that cannot be applied yet';
+    refuse(header, lane.senderId, 'DESTINATION_BUSY', why, RefusalFate.RESEND, ports);
+    message.ack();
     return;
   }
   const received = database.transaction(() => {
@@ -174,6 +170,7 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
       'its fencing token is older than one seen on this lane',
       RefusalFate.RESEND,
       ports,
+      { fencingToken: state.fencingToken },
     );
     return true;
   }
@@ -183,13 +180,22 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
     if (ports.answers.giveAgain(place, header.contentHash, header.senderId)) return true;
     if (place.epoch < state.epoch) {
       const why = `epoch ${place.epoch} was closed by epoch ${state.epoch}`;
-      refuse(header, lane.senderId, 'EPOCH_CLOSED', why, RefusalFate.NEW_EPOCH, ports, state.epoch);
+      refuse(header, lane.senderId, 'EPOCH_CLOSED', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
+      return true;
+    }
+    if (place.sequence <= state.settledThrough) {
+      // Its sender held the settled receipt once. A late copy says nothing new, and a sender that remembers ignores this; one
+      // that was restored from an old copy gives out places that are taken.
+      const why = `sequence ${place.sequence} was settled before; its sender stands behind its own past`;
+      refuse(header, lane.senderId, 'SETTLED_BEFORE', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
       return true;
     }
   }
   if (state.stuck?.code === 'FORK' && place.epoch <= state.epoch) {
     if (ports.stuckForMs(place.lane) > FORK_SHOWN_MS) {
-      refuse(header, lane.senderId, 'FORK', state.stuck.message, RefusalFate.NEW_EPOCH, ports, state.epoch);
+      refuse(header, lane.senderId, 'FORK', state.stuck.message, RefusalFate.NEW_EPOCH, ports, {
+        highestEpoch: state.epoch,
+      });
     }
     return true;
   }
@@ -205,15 +211,18 @@ function forgetForkedEpoch(place: LanePlace & { readonly nonce: Uint8Array }, { 
   });
 }
 
-/**
- * The inbox takes what it has room for, and always the next delivery of a lane: a full inbox of early deliveries would
- * otherwise wait for ever for the one that is missing. Others stay on the bus, whose share for this node is bounded too.
- */
-function hasRoom(header: DeliveryHeader, state: LaneIn, ports: ReceivePorts): boolean {
-  if (ports.database.inbox.total().bytes < ports.inboxMaxBytes) return true;
+function isRoomFor({ header, bridge }: VerifiedDelivery, state: LaneIn, ports: ReceivePorts): boolean {
+  const { inbox } = ports.database;
   const place = placeOf(header);
-  if (place.sequence === 0n) return true;
-  return place.epoch === state.epoch && place.sequence === state.appliedSequence + 1n;
+  const isNext =
+    place.sequence === 0n || (place.epoch === state.epoch && place.sequence === state.appliedSequence + 1n);
+  return hasRoom({
+    isNext,
+    lane: isNext ? { bytes: 0, deliveries: 0 } : inbox.waiting(place.lane),
+    total: isNext ? { bytes: 0 } : inbox.total(),
+    windowBytes: bridge.definition.windowBytes,
+    limits: ports.inboxLimits,
+  });
 }
 
 function refuse(
@@ -223,7 +232,7 @@ function refuse(
   message: string,
   fate: RefusalFate,
   ports: ReceivePorts,
-  highestEpoch?: bigint,
+  more: { readonly highestEpoch?: bigint; readonly fencingToken?: bigint } = {},
 ): void {
   const place = placeOf(header);
   ports.ask.refuse({
@@ -237,6 +246,6 @@ function refuse(
     message,
     hint: '',
     fate,
-    ...(highestEpoch === undefined ? {} : { highestEpoch }),
+    ...more,
   });
 }

@@ -35,6 +35,7 @@ import { createDataSources } from '../data-sources/registry.ts';
 import { openExchangeDatabase } from '../exchange-database/index.ts';
 import { createAnswers } from './answer.ts';
 import { createAsker } from './ask.ts';
+import type { InboxLimits } from './inboxRoom.ts';
 import { receivePart } from './receive.ts';
 
 export const LANE = 'a'.repeat(32);
@@ -59,8 +60,11 @@ export function personRows(kind: Kind, lines: readonly string[]): Section {
 
 /** Gives out the places of one epoch. */
 export class TestSender {
-  readonly epoch: bigint;
-  readonly nonce: Uint8Array;
+  epoch: bigint;
+  nonce: Uint8Array;
+  /** For whose key bodies claim to be sealed. */
+  sealedFor = new Uint8Array(0);
+  bridgeVersion = 1;
   sequence = -1n;
   chain = NO_CHAIN;
   fencingToken = 1n;
@@ -69,6 +73,15 @@ export class TestSender {
   constructor(epoch = 1n, nonceByte = 7) {
     this.epoch = epoch;
     this.nonce = new Uint8Array(16).fill(nonceByte);
+  }
+
+  /** Begins the next epoch; its opening comes next. */
+  newEpoch(): void {
+    this.epoch += 1n;
+    this.nonce = new Uint8Array(16).fill(Number(this.epoch));
+    this.sequence = -1n;
+    this.chain = NO_CHAIN;
+    this.settledThrough = 0n;
   }
 
   opening(previousLast = 0n): Uint8Array {
@@ -115,7 +128,8 @@ export class TestSender {
       platformId: parseId(PLATFORM),
       laneId: parseId(LANE),
       bridgeId: parseId(BRIDGE),
-      bridgeVersion: 1,
+      bridgeVersion: this.bridgeVersion,
+      sealedFor: hasBody ? this.sealedFor : new Uint8Array(0),
       senderId: parseId(SENDER),
       receiverId: parseId(RECEIVER),
       epoch: { ordinal: this.epoch, nonce: this.nonce },
@@ -178,7 +192,9 @@ export const definition = (destination: Partial<Destination['tables'][string]> =
 
 export interface WorldOptions {
   readonly permissions?: Permissions['accepts'];
-  readonly inboxMaxBytes?: number;
+  readonly inboxLimits?: InboxLimits;
+  /** Name of this node's sealing key. */
+  readonly sealedFor?: Uint8Array;
   /** Fails signatures. */
   readonly forged?: boolean;
   /** The target's table; none when empty. */
@@ -325,12 +341,12 @@ export class ReceiverWorld implements Disposable {
       database: this.database,
       answers: this.answers(),
       ask: this.ask(),
-      inboxMaxBytes: this.#options.inboxMaxBytes ?? 1024 * 1024,
+      sealedFor: this.#options.sealedFor,
+      inboxLimits: this.#options.inboxLimits ?? { bytes: 1024 * 1024, laneBytes: 1024 * 1024, laneDeliveries: 100 },
       onDelivery: (laneId) => this.conditions.tryNow(parseId(laneId)),
       stickFork: (lane, version, why) => this.conditions.stick(lane, version, forkReason(why)),
       stuckForMs: (lane) => this.conditions.stuckForMs(lane),
       wantSnapshot: this.wantSnapshot,
-      room: { wake: () => {}, wait: async () => {} },
       clock: this.clock,
       log: silentLog(),
     }).run(stop.signal);
@@ -349,6 +365,7 @@ export class ReceiverWorld implements Disposable {
               throw new Error('killed between the commit and the receipt');
             },
             giveAgain: () => false,
+            giveNewer: () => 'unknown',
           }
         : this.answers(),
       permissions: {
@@ -363,6 +380,7 @@ export class ReceiverWorld implements Disposable {
       open: sources.open,
       body: {
         sealing: 'plain',
+        sealedFor: this.#options.sealedFor,
         open: async (body) => {
           onBody();
           return body;
@@ -379,7 +397,7 @@ export class ReceiverWorld implements Disposable {
           await setImmediate();
         },
       },
-      onRoom: () => {},
+      retentionMs: 86_400_000,
       wantSnapshot: this.wantSnapshot,
     });
     try {

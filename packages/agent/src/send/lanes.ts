@@ -7,15 +7,22 @@ import { BridgeState } from '@qiao/contract/node';
 import { chainOf, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
-import type { LanePhase } from '../exchange-database/index.ts';
+import type { LaneOut, LanePhase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
 import { closeEpoch } from './settle.ts';
 
-export type LanePorts = Pick<SendPorts, 'database' | 'desired' | 'signer' | 'clock' | 'newId'>;
+export type LanePorts = Pick<SendPorts, 'database' | 'desired' | 'signer' | 'clock' | 'newId' | 'fence'>;
+
+/** A fork stays visible to the monitor this long before the lane heals itself. */
+export const FORK_SHOWN_MS = 20_000;
 
 /**
  * Makes the lanes of this bridge that begin here what the snapshot says: opens what is missing, ends what has ended, frees
- * what stuck under an older version. Safe to call at any time, by sending and by capture before each scan.
+ * what stuck under an older version, opens a new epoch where two histories met. Safe to call at any time, by sending and by
+ * capture before each scan.
+ *
+ * Two copies of a node would otherwise outbid each other's epochs for ever: a process that lost its fence opens none, and what
+ * only a copy or an old backup could see is answered with an epoch only under a token of this start.
  */
 export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBridge): void {
   const { database } = ports;
@@ -29,16 +36,29 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       }
       continue;
     }
-    if (held?.phase === 'ended') continue;
-    // The hub routed a later epoch than this file knows: it is a copy or an old backup. Nothing it holds may go on.
-    if (held === undefined || held.epoch < lane.highestEpoch) {
+    if (held?.phase === 'ended' || ports.fence.isLost) continue;
+    const hasToken = ports.fence.token() !== undefined;
+    if (held === undefined) {
       openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
-      crashPoint('epoch.opened');
+    } else if (held.epoch < lane.highestEpoch) {
+      // The hub routed a later epoch than this file knows: it is a copy or an old backup. Nothing it holds may go on.
+      if (hasToken) openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
+    } else if (held.stuck?.code === 'LANE_FORKED') {
+      if (hasToken && isForkShown(held, ports.clock.nowMs())) {
+        openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading', {
+          code: 'FORK',
+          reason: 'two histories of the lane met; both ends begin anew',
+        });
+      }
     } else if (held.stuck !== undefined && held.stuckVersion < bridge.version) {
-      if (held.stuck.code === 'LANE_FORKED') openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
-      else database.lanesOut.unstick(held.lane);
+      database.lanesOut.unstick(held.lane);
     }
   }
+}
+
+/** Long enough for an alert to open, or since a time that a clock set back has not reached yet. */
+function isForkShown({ stuckAtMs }: LaneOut, nowMs: number): boolean {
+  return nowMs - stuckAtMs >= FORK_SHOWN_MS || stuckAtMs > nowMs;
 }
 
 /**
@@ -100,6 +120,8 @@ export function openEpoch(
       storedBytes: 0,
     });
   });
+  // Inside a caller's transaction nothing is on disk yet: it names a boundary of its own.
+  if (!database.sqlite.inTransaction) crashPoint('epoch.opened');
 }
 
 /** Ends a lane for good: what is unsettled is closed in the books, nothing is sent any more. */
@@ -110,6 +132,7 @@ export function endLane(ports: LanePorts, lane: Pick<DesiredLane, 'laneId'>): vo
     if (held === undefined || held.phase === 'ended') return;
     closeEpoch(ports, held, 'LANE_ENDED', 'the destination was unbound or the bridge retired');
     database.lanesOut.setPhase(held.lane, 'ended');
+    database.lanesOut.setGone(held.lane, ports.clock.nowMs());
     database.lanesOut.unstick(held.lane);
   });
 }

@@ -37,6 +37,8 @@ export interface SendLimits {
   readonly retentionMs: number;
   /** A lane whose unreceipted bytes go past this is suspended: its bodies are given up and it loads anew when it answers. */
   readonly laneBudgetBytes: number;
+  /** … or whose oldest rows wait longer than this. A bridge's own limits.retention goes before both. */
+  readonly laneBudgetDays: number;
 }
 
 export const DEFAULT_SEND_LIMITS: SendLimits = {
@@ -45,6 +47,7 @@ export const DEFAULT_SEND_LIMITS: SendLimits = {
   windowCount: 512,
   retentionMs: 24 * 60 * 60 * 1000,
   laneBudgetBytes: 8 * 1024 * 1024 * 1024,
+  laneBudgetDays: 30,
 };
 
 export interface SendPorts {
@@ -63,6 +66,10 @@ export interface SendPorts {
   readonly limits: SendLimits;
   /** Called when receipts freed room: capture may look. */
   onRoom(): void;
+  /** A control message waits in the outgoing queue. */
+  onQueued(): void;
+  /** A receiver has seen this newer fencing token of ours: a hub restored from a backup gave us an older one. */
+  onOutbid(token: bigint): void;
 }
 
 /**

@@ -6,6 +6,7 @@ import { type Refusal, RefusalFate } from '@qiao/contract/control';
 import { sameBytes } from '@qiao/exchange';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
 import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import { owe } from './owed.ts';
 import type { RefusalAnswer } from './ports.ts';
 import { advanceSettled, bookSettlement, contentHashOf, moveAnswer } from './settle.ts';
 
@@ -21,7 +22,7 @@ export function isPaused({ pausedUntilMs }: Pick<LaneOut, 'pausedUntilMs'>, nowM
 /** Answers a verified refusal in one transaction and writes it into the books, for the operator's eyes. */
 export function handleRefusal(ports: LanePorts, refusal: Refusal): RefusalAnswer {
   const { database, clock } = ports;
-  return database.transaction(() => {
+  return database.transaction((): RefusalAnswer => {
     const lane = refusal.laneId.length === 16 ? database.lanesOut.get(refusal.laneId) : undefined;
     // A busy destination says so once per delivery and attempt: the first of a row tells it all.
     const isRepeated = refusal.fate === RefusalFate.RESEND && (lane?.refusalsInRow ?? 0) > 0;
@@ -81,6 +82,8 @@ function closeByVoid(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, ref
   if (delivery.role === 'opening') return sendLater(ports, lane, delivery);
   if (database.deliveriesOut.makeVoid(delivery, refusal.code.slice(0, 64), refusal.message.slice(0, 1_000))) {
     bookSettlement(ports, lane, delivery.sequence, delivery.sequence, refusal.code, refusal.message);
+    // Its rows will not change again only because they were cancelled: the lane owes them.
+    owe(ports, lane.lane, refusal.code, refusal.message);
     database.deliveriesOut.markRecorded(delivery);
     return 'voided';
   }
@@ -92,18 +95,24 @@ function closeByVoid(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, ref
 
 function beginNewEpoch(ports: LanePorts, lane: LaneOut, refusal: Refusal): RefusalAnswer {
   const known = laneOfSnapshot(ports.desired.current(), lane.lane);
-  if (known === undefined) return 'ignored';
+  if (known === undefined || ports.fence.isLost) return 'ignored';
   const highest = refusal.highestEpoch > lane.epoch ? refusal.highestEpoch : lane.epoch;
   openEpoch(ports, known.bridge, known.lane, highest + 1n, 'loading');
   return 'reopened';
 }
 
-function stop({ database }: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
-  database.lanesOut.stick(lane.lane, delivery.bridgeVersion, {
-    code: refusal.code || 'REFUSED',
-    message: refusal.message,
-    hint: refusal.hint,
-  });
+function stop(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
+  const { database } = ports;
+  database.lanesOut.stick(
+    lane.lane,
+    delivery.bridgeVersion,
+    {
+      code: refusal.code || 'REFUSED',
+      message: refusal.message,
+      hint: refusal.hint,
+    },
+    ports.clock.nowMs(),
+  );
   // Published again once the lane goes on.
   database.deliveriesOut.markRecorded(delivery);
   return 'stuck';

@@ -42,7 +42,7 @@ export function resendDeliveries(ports: LanePorts, request: ResendRequest): Rese
 function reopen(ports: LanePorts, request: ResendRequest): ResendAnswer {
   const known = laneOfSnapshot(ports.desired.current(), request.laneId);
   const lane = ports.database.lanesOut.get(request.laneId);
-  if (known === undefined || lane === undefined) return { kind: 'unknownLane' };
+  if (known === undefined || lane === undefined || ports.fence.isLost) return { kind: 'unknownLane' };
   openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', {
     code: 'EPOCH_CLOSED',
     reason: 'the destination asked for deliveries that are past their retention',

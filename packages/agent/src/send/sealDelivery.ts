@@ -25,6 +25,13 @@ export interface SealedDelivery {
   /** Encoded DeliveryMessages, in order of their parts. */
   readonly messages: readonly Uint8Array[];
   readonly bytes: number;
+  /** Name of the key it was sealed for; empty without a body. */
+  readonly sealedFor: Uint8Array;
+}
+
+/** How a header names the sealing key of its receiver: SHA-256 of it. */
+export function sealingKeyName(sealingKey: Uint8Array): Uint8Array {
+  return hash('sha256', sealingKey, 'buffer');
 }
 
 export interface SealFacts {
@@ -58,12 +65,13 @@ export async function sealDelivery(
     header.compression = parcel?.compression ?? 'none';
     header.sealing = ports.sealing.name;
     header.wrappedKey = sealed.wrappedKey;
+    header.sealedFor = sealingKeyName(facts.peer.sealingKey);
     header.parts = parts.map(bodyPart);
   }
   const signed = ports.signer.sign('qiao.delivery.v1', DeliveryHeader.encode(header).finish());
   const bodies = parts.length === 0 ? [NOTHING] : parts;
   const messages = bodies.map((body, part) => DeliveryMessage.encode({ header: signed, part, body }).finish());
-  return { messages, bytes: messages.reduce((sum, message) => sum + message.length, 0) };
+  return { messages, bytes: messages.reduce((sum, message) => sum + message.length, 0), sealedFor: header.sealedFor };
 }
 
 /** The plaintext content of a stored parcel, for those who must look at it again (tests, diagnosis). */

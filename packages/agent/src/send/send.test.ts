@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
-import { BookEntry, RefusalFate } from '@qiao/contract/control';
+import { BookEntry, ControlMessage, RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { ServiceCondition } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
@@ -8,9 +8,12 @@ import { checkHeader, decodeContent, parseId, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { describe, expect, test } from 'vitest';
 import { CaptureWorld, RECEIVER_ID } from '../capture/captureWorld.testing.ts';
-import type { DesiredPeer } from '../control/desired.ts';
+import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired.ts';
+import { createReceiptAsker } from './askReceipts.ts';
+import { payDueMs, payOwed } from './owed.ts';
 import { DEFAULT_SEND_LIMITS, type SendLimits, type SendPorts, type SendService } from './ports.ts';
 import { purgeSettled } from './purge.ts';
+import { suspendOverBudget } from './retention.ts';
 import { createSendParts } from './send.ts';
 
 const text = { type: 'text' } as const;
@@ -53,6 +56,8 @@ class SendWorld extends CaptureWorld {
   readonly bus = new MemoryBus();
   token: bigint | undefined = 7n;
   isFenced = false;
+  outbid = 0n;
+  sealingKey = new Uint8Array(65);
   limits: SendLimits = DEFAULT_SEND_LIMITS;
   readonly #stop = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
@@ -71,8 +76,8 @@ class SendWorld extends CaptureWorld {
   }
 
   get sendPorts(): SendPorts {
-    const peer = { nodeId: RECEIVER_ID, sealingKey: new Uint8Array(65) } as unknown as DesiredPeer;
-    const withPeer = () => ({ ...this.desired, peers: new Map([[RECEIVER_ID, peer]]) });
+    const peer = () => ({ nodeId: RECEIVER_ID, sealingKey: this.sealingKey }) as unknown as DesiredPeer;
+    const withPeer = () => ({ ...this.desired, peers: new Map([[RECEIVER_ID, peer()]]) });
     return {
       ...this.ports,
       desired: { current: withPeer, onChange: () => () => undefined },
@@ -88,6 +93,10 @@ class SendWorld extends CaptureWorld {
       log: silentLog(),
       limits: this.limits,
       onRoom: () => undefined,
+      onQueued: () => undefined,
+      onOutbid: (token) => {
+        this.outbid = token;
+      },
     };
   }
 
@@ -116,6 +125,12 @@ class SendWorld extends CaptureWorld {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
+  }
+
+  /** Bridge and lane as the snapshot says. */
+  known() {
+    const bridge = [...this.desired.bridges.values()][0] as DesiredBridge;
+    return { bridge, lane: bridge.lanes[0] as DesiredLane };
   }
 
   receipt(index: number, over: Partial<Receipt> = {}): Receipt {
@@ -155,6 +170,12 @@ class SendWorld extends CaptureWorld {
 
 function signed() {
   return { payload: new Uint8Array(1), suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) };
+}
+
+function refuse(world: SendWorld, index: number, fate: RefusalFate, over: object = {}) {
+  const { laneId, epoch, sequence, contentHash } = world.bus.header(index);
+  const words = { code: 'SOME_CODE', message: 'why', hint: 'what next', highestEpoch: 0n, fencingToken: 0n };
+  return world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate, ...words, ...over });
 }
 
 async function inWorld(work: (world: SendWorld) => Promise<void>): Promise<void> {
@@ -331,6 +352,7 @@ describe('a receipt', () => {
         message: 'why',
         hint: '',
         highestEpoch: 0n,
+        fencingToken: 0n,
       });
       expect(world.lane.epoch).toBe(2n);
       expect(world.service.recordReceipt(foreign, signed())).toBe('unknownDelivery');
@@ -348,12 +370,6 @@ describe('a receipt', () => {
 });
 
 describe('a refusal', () => {
-  const refuse = (world: SendWorld, index: number, fate: RefusalFate, over: object = {}) => {
-    const { laneId, epoch, sequence, contentHash } = world.bus.header(index);
-    const words = { code: 'SOME_CODE', message: 'why', hint: 'what next', highestEpoch: 0n };
-    return world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate, ...words, ...over });
-  };
-
   test('that says later pauses the lane and sends the same again, in order', () =>
     inWorld(async (world) => {
       const service = world.start();
@@ -507,18 +523,195 @@ test('an exchange database older than the hub knows gives nothing it holds to th
     expect(world.lane.phase).toBe('loading');
   }));
 
-test('a lane past its budget gives up its bodies and loads anew once its destination answers', () =>
+describe('a budget that is used up', () => {
+  test('gives up the bodies of its lane alone, and loads anew once the destination answers', () =>
+    inWorld(async (world) => {
+      world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 10 };
+      const service = world.start();
+      await world.pack(['1\ta']);
+      service.wake();
+      await world.sent(1);
+      expect(world.lane).toMatchObject({ phase: 'suspended', epoch: 2n, waitingCount: 1 });
+      expect(world.lane.owes).toMatchObject({ code: 'LANE_SUSPENDED', epoch: 1n });
+      expect(service.states()[0]).toMatchObject({ owes: { code: 'LANE_SUSPENDED' } });
+      expect(world.books).toEqual(['statement', 'settlement']);
+      // Without waiting for the retention of settled ones: the disk is what is short.
+      expect(purgeSettled(world.database, world.nowMs - DEFAULT_SEND_LIMITS.retentionMs)).toBe(1);
+      const opening = world.bus.messages.findIndex(({ header }) => header.epoch?.ordinal === 2n);
+      expect(world.answer(opening)).toBe('recorded');
+      expect(world.lane.phase).toBe('loading');
+      world.limits = DEFAULT_SEND_LIMITS;
+    }));
+
+  test('is also one of days, and is the bridge’s own when it names one', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      const [lane] = world.database.lanesOut.all();
+      const known = world.known();
+      const days = { ...DEFAULT_SEND_LIMITS, laneBudgetDays: 30 };
+      world.nowMs += 29 * 86_400_000;
+      world.limits = days;
+      expect(suspendOverBudget(world.sendPorts, known, lane as never)).toBe(false);
+      world.nowMs += 2 * 86_400_000;
+      const patient = { ...known.bridge.definition, limits: { retention: { days: 40 } } };
+      const own = { ...known, bridge: { ...known.bridge, definition: patient } };
+      expect(suspendOverBudget(world.sendPorts, own, lane as never)).toBe(false);
+      expect(suspendOverBudget(world.sendPorts, known, lane as never)).toBe(true);
+      expect(world.lane).toMatchObject({ phase: 'suspended', owes: { code: 'LANE_SUSPENDED' } });
+    }));
+
+  test('opens no epoch in a process that lost its fence', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      world.isFenced = true;
+      world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 1 };
+      expect(suspendOverBudget(world.sendPorts, world.known(), world.lane)).toBe(false);
+    }));
+});
+
+describe('rows that were cancelled', () => {
+  test('are owed, and travel again in a new epoch once its opening was answered', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.answer(0);
+      refuse(world, 1, RefusalFate.VOID, { code: 'NOT_ALLOWED' });
+      await world.sent(3);
+      expect(world.lane.owes).toMatchObject({ code: 'NOT_ALLOWED', epoch: 1n });
+      // The void is answered: nothing is under way any more, and the debt may be paid.
+      world.answer(2);
+      world.nowMs += 1_001;
+      service.wake();
+      await world.bus.held(4);
+      expect(world.bus.header(3)).toMatchObject({ sequence: 0n, epoch: { ordinal: 2n } });
+      expect(world.lane.phase).toBe('suspended');
+      // While the cause lasts its opening is refused like everything else, and nothing is packed.
+      expect(refuse(world, 3, RefusalFate.VOID, { code: 'NOT_ALLOWED' })).toBe('later');
+      world.nowMs += 501;
+      service.wake();
+      await world.bus.held(5);
+      expect(world.answer(4)).toBe('recorded');
+      expect(world.lane).toMatchObject({ phase: 'loading', owes: { code: 'NOT_ALLOWED' } });
+      await world.scan();
+      service.wake();
+      expect(world.lane).toMatchObject({ phase: 'streaming', owes: undefined });
+      await world.bus.held(6);
+      expect(world.bus.header(5)).toMatchObject({ sequence: 1n, epoch: { ordinal: 2n } });
+    }));
+
+  test('that fail again are tried again ever more rarely', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      const { lane } = world.lane;
+      for (const pauseMs of [1_000, 2_000, 4_000]) {
+        world.database.lanesOut.setPhase(lane, 'streaming');
+        world.database.lanesOut.owe(lane, { code: 'NOT_ALLOWED', reason: '' }, world.nowMs);
+        const due = payDueMs({ ...world.lane, waitingCount: 0 });
+        expect((due ?? 0) - world.nowMs).toBe(pauseMs);
+        world.nowMs = (due ?? 0) + 60_000;
+        expect(payOwed(world.sendPorts, world.lane)).toBe(true);
+        world.database.sqlite.exec('UPDATE lane_out SET owes_code = NULL');
+      }
+    }));
+});
+
+describe('two histories of a lane', () => {
+  test('end in a new epoch by themselves, after a person could see it', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      expect(world.answer(1, { contentHash: new Uint8Array(32) })).toBe('fork');
+      world.nowMs += 19_000;
+      service.wake();
+      await new Promise(setImmediate);
+      expect(world.lane.epoch).toBe(1n);
+      world.nowMs += 1_001;
+      service.wake();
+      await world.bus.held(3);
+      expect(world.bus.header(2)).toMatchObject({ sequence: 0n, epoch: { ordinal: 2n } });
+      expect(world.lane).toMatchObject({ phase: 'loading', stuck: undefined });
+    }));
+
+  test('are not outbid by a copy of the node that lost its fence', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      world.lanes = world.lanes.map((lane) => ({ ...lane, highestEpoch: 3n }));
+      world.token = undefined;
+      world.isFenced = true;
+      const service = world.start();
+      service.wake();
+      await new Promise(setImmediate);
+      expect(world.lane.epoch).toBe(1n);
+      expect(service.sending()).toEqual([]);
+    }));
+});
+
+test('what is on the bus for a receiver’s old key goes out again for its new one, with the same content', () =>
   inWorld(async (world) => {
-    world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 10 };
+    const service = world.start();
+    await world.pack(['1\ta']);
+    await world.sent(2);
+    world.sealingKey = new Uint8Array(65).fill(9);
+    service.wake();
+    await world.bus.held(3);
+    const [, before, after] = world.bus.messages;
+    expect(after?.header.sequence).toBe(1n);
+    expect(after?.header.contentHash).toEqual(before?.header.contentHash);
+    expect(after?.header.sealedFor).not.toEqual(before?.header.sealedFor);
+    await world.sent(3);
+    service.wake();
+    await new Promise(setImmediate);
+    expect(world.bus.messages).toHaveLength(3);
+  }));
+
+test('nothing is sealed for a destination whose rights were ended', () =>
+  inWorld(async (world) => {
+    world.sealingKey = new Uint8Array(0);
     const service = world.start();
     await world.pack(['1\ta']);
     service.wake();
+    expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.RETRYING, code: 'DESTINATION_REVOKED' });
+    world.sealingKey = new Uint8Array(65);
+    service.wake();
+    await world.bus.held(2);
+  }));
+
+test('a receipt with open rows is asked for again, ever more rarely', () =>
+  inWorld(async (world) => {
+    const service = world.start();
+    await world.pack(['1\ta']);
     await world.sent(2);
-    expect(world.lane).toMatchObject({ phase: 'suspended', epoch: 2n, waitingCount: 1 });
-    expect(world.books).toEqual(['statement', 'settlement']);
-    const opening = world.bus.messages.findIndex(({ header }) => header.epoch?.ordinal === 2n);
-    expect(world.answer(opening)).toBe('recorded');
-    expect(world.lane.phase).toBe('loading');
+    world.answer(0);
+    world.answer(1, { settled: false, revision: 3 });
+    const lane = world.lane;
+    const asker = createReceiptAsker(world.sendPorts);
+    const wanted = () =>
+      world.database.controlOut.next(10).map(({ number, message }) => {
+        world.database.controlOut.sent(number);
+        return ControlMessage.decode(message).body;
+      });
+    expect(asker.ask(lane)).toBe(world.nowMs + 30_000);
+    expect(wanted()).toEqual([]);
+    world.nowMs += 30_000;
+    asker.ask(lane);
+    expect(wanted()).toMatchObject([
+      { $case: 'receiptsWanted', value: { known: [{ sequence: 1n, revision: 3 }], epoch: { ordinal: 1n } } },
+    ]);
+    expect(asker.ask(lane)).toBe(world.nowMs + 60_000);
+    world.answer(1, { revision: 4 });
+    expect(asker.ask(lane)).toBeUndefined();
+    service.wake();
+  }));
+
+test('a token that the receiver has seen a newer one of is told to whoever asks the hub', () =>
+  inWorld(async (world) => {
+    world.start();
+    await world.pack(['1\ta']);
+    await world.sent(2);
+    refuse(world, 1, RefusalFate.RESEND, { code: 'FENCED', fencingToken: 12n });
+    expect(world.outbid).toBe(12n);
   }));
 
 test('a refusal that comes before the acknowledgement is not taken for answered by it', () =>
@@ -528,7 +721,7 @@ test('a refusal that comes before the acknowledgement is not taken for answered 
     // The bus holds both; the outbox has not noted it yet.
     await world.bus.held(2);
     const { laneId, epoch, sequence, contentHash } = world.bus.header(1);
-    const words = { code: 'DESTINATION_NOT_BOUND', message: 'why', hint: '', highestEpoch: 0n };
+    const words = { code: 'DESTINATION_NOT_BOUND', message: 'why', hint: '', highestEpoch: 0n, fencingToken: 0n };
     world.service.handleRefusal({ laneId, epoch, sequence, contentHash, fate: RefusalFate.VOID, ...words });
     await world.sent(3);
     expect(world.bus.messages[2]?.header.role?.$case).toBe('void');

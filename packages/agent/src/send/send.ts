@@ -5,12 +5,15 @@
 import { BridgeState, ServiceCondition, ServiceLeg, type ServiceState } from '@qiao/contract/node';
 import { idText, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, supervise, type Wakeup } from '@qiao/runtime';
+import type { DesiredPeer } from '../control/desired.ts';
 import type { LaneOut } from '../exchange-database/index.ts';
+import { createReceiptAsker, type ReceiptAsker } from './askReceipts.ts';
 import { alignLanes, laneOfSnapshot } from './lanes.ts';
 import type { SendPorts, SendService } from './ports.ts';
 import { purgePart } from './purge.ts';
 import { handleRefusal, isPaused } from './refusal.ts';
 import { resendDeliveries } from './resend.ts';
+import { suspendOverBudget } from './retention.ts';
 import { sendLanePart } from './sendLane.ts';
 import { recordReceipt } from './settle.ts';
 
@@ -63,12 +66,18 @@ export function createSendParts(ports: SendPorts): SendService {
       return answer;
     },
     handleRefusal(refusal) {
+      const own = ports.fence.token();
+      if (refusal.code === 'FENCED' && own !== undefined && refusal.fencingToken > own) {
+        ports.onOutbid(refusal.fencingToken);
+      }
       const answer = handleRefusal(ports, refusal);
       wakeLane(refusal.laneId);
       if (answer === 'reopened' || answer === 'closed') ports.onRoom();
       return answer;
     },
     sending() {
+      // What a process without the fence knows of its lanes is over: the hub must not take it for news.
+      if (ports.fence.isLost) return [];
       return database.lanesOut
         .all()
         .filter((lane) => lane.phase !== 'ended')
@@ -94,12 +103,18 @@ function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning:
     name: 'send',
     async run(signal) {
       const unsubscribe = ports.desired.onChange(() => aligning.wake());
+      const asker = createReceiptAsker(ports);
+      let token: bigint | undefined;
       forgetFences(ports);
       try {
         while (!signal.aborted) {
+          if (ports.fence.token() !== token) {
+            token = ports.fence.token();
+            if (token !== undefined) forgetFences(ports);
+          }
           align(ports);
           startAndStop(ports, running, signal);
-          await aligning.wait(ALIGN_EVERY_MS, signal);
+          await aligning.wait(Math.max(askReceipts(ports, asker) - ports.clock.nowMs(), 1), signal);
         }
       } finally {
         unsubscribe();
@@ -125,6 +140,21 @@ function align(ports: SendPorts): void {
     if (bridge.state === BridgeState.CREATED) continue;
     alignLanes(ports, desired, bridge);
   }
+  // Whatever the bus and the hub do: a budget ends also while both are away.
+  for (const held of ports.database.lanesOut.all()) {
+    const known = laneOfSnapshot(desired, held.lane);
+    if (known !== undefined) suspendOverBudget(ports, known, held);
+  }
+}
+
+/** Asks for receipts on every living lane; returns when to look again. */
+function askReceipts(ports: SendPorts, asker: ReceiptAsker): number {
+  let nextMs = ports.clock.nowMs() + ALIGN_EVERY_MS;
+  for (const lane of ports.database.lanesOut.all()) {
+    if (lane.phase === 'ended' || ports.fence.token() === undefined) continue;
+    nextMs = Math.min(nextMs, asker.ask(lane) ?? nextMs);
+  }
+  return nextMs;
 }
 
 function startAndStop(ports: SendPorts, running: Map<string, RunningLane>, signal: AbortSignal): void {
@@ -182,6 +212,10 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
     waitingBytes: BigInt(lane.waitingBytes),
     lastRunAtMs: 0n,
     retries: BigInt(running?.retries ?? 0),
+    owes:
+      lane.owes === undefined
+        ? undefined
+        : { code: lane.owes.code, reason: lane.owes.reason, sinceMs: BigInt(lane.owes.sinceMs) },
   };
 }
 
@@ -217,9 +251,16 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
   }
   if (lane.phase === 'suspended') {
     return {
-      code: 'LANE_SUSPENDED',
-      message: 'the destination did not answer within the budget; it loads anew when it returns',
+      code: lane.owes?.code ?? 'LANE_SUSPENDED',
+      message: lane.owes?.reason ?? 'the destination has not answered the new epoch yet; it loads anew when it does',
       hint: 'qiao node show CODE  # of the destination',
+    };
+  }
+  if (peerOf(ports, lane)?.sealingKey.length === 0) {
+    return {
+      code: 'DESTINATION_REVOKED',
+      message: 'the rights of the destination were ended: nothing is sealed for its old key',
+      hint: 'qiao node invite CODE, or qiao bridge unbind NAME CODE',
     };
   }
   if (isPaused(lane, ports.clock.nowMs())) {
@@ -230,4 +271,8 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
     };
   }
   return undefined;
+}
+
+function peerOf(ports: SendPorts, lane: LaneOut): DesiredPeer | undefined {
+  return ports.desired.current()?.peers.get(idText(lane.receiver));
 }

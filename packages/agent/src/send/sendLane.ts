@@ -3,14 +3,15 @@
  * time. It waits on a wake-up, never polls faster than once in a while, and leaves retries to its supervisor.
  */
 import { BridgeState } from '@qiao/contract/node';
-import { idText, QiaoError, sendable } from '@qiao/exchange';
+import { idText, QiaoError, sameBytes, sendable } from '@qiao/exchange';
 import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge, DesiredPeer } from '../control/desired.ts';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
 import { laneOfSnapshot, openEpoch } from './lanes.ts';
+import { payDueMs, payOwed } from './owed.ts';
 import type { SendPorts } from './ports.ts';
 import { isPaused } from './refusal.ts';
-import { type SealedDelivery, sealDelivery } from './sealDelivery.ts';
+import { type SealedDelivery, sealDelivery, sealingKeyName } from './sealDelivery.ts';
 
 /** Deliveries published together before their acknowledgements are awaited. */
 const BATCH_DELIVERIES = 32;
@@ -34,10 +35,14 @@ export function sendLanePart(ports: SendPorts, laneId: Uint8Array, wakeup: Wakeu
   return {
     name: `send:${idText(laneId).slice(0, 8)}`,
     async run(signal) {
+      let sealedFor: Uint8Array | undefined;
       while (!signal.aborted) {
         const ready = readyToSend(ports, laneId);
         if (ready !== undefined) {
           resendOverdue(ports, ready.lane);
+          const { sealingKey } = ready.peer;
+          if (sealedFor === undefined || !sameBytes(sealedFor, sealingKey)) sealAgain(ports, ready);
+          sealedFor = sealingKey;
           if (await sendBatch(ports, ready)) continue;
         }
         await wakeup.wait(pauseMs(ports, laneId), signal);
@@ -57,23 +62,20 @@ function readyToSend(ports: SendPorts, laneId: Uint8Array): Ready | undefined {
   if (bridge.state !== BridgeState.RUNNING) return undefined;
   const peer = known.desired.peers.get(known.lane.receiverId);
   if (peer === undefined) return undefined;
-  if (lane.waitingBytes > ports.limits.laneBudgetBytes && lane.phase !== 'suspended') {
-    suspend(ports, known, lane);
-    return readyToSend(ports, laneId);
-  }
+  // The peer's rights were ended, or it has not joined yet: nothing is sealed for nobody.
+  if (peer.sealingKey.length === 0) return undefined;
+  if (payOwed(ports, lane)) return readyToSend(ports, laneId);
   return { desired: known.desired, bridge, peer, lane, fencingToken };
 }
 
-/** The lane's budget is used up: its bodies are given up, named in the books, and it loads anew once it answers. */
-function suspend(ports: SendPorts, known: NonNullable<ReturnType<typeof laneOfSnapshot>>, lane: LaneOut): void {
-  ports.log.warn(
-    { bridge: known.bridge.name, lane: known.lane.laneId, waitingBytes: lane.waitingBytes },
-    'lane suspended: its destination has not answered within the budget',
-  );
-  openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'suspended', {
-    code: 'LANE_SUSPENDED',
-    reason: 'the destination did not answer within the retention budget; it loads anew when it returns',
+/** What is on the bus for a key that the receiver has no more goes out again, sealed for the one it has. */
+function sealAgain({ database, log }: SendPorts, { lane, peer }: Ready): void {
+  const old = database.deliveriesOut.sealedOtherwise(lane.lane, lane.epoch, sealingKeyName(peer.sealingKey));
+  if (old.length === 0) return;
+  database.transaction(() => {
+    for (const delivery of old) database.deliveriesOut.markRecorded(delivery);
   });
+  log.info({ lane: idText(lane.lane), deliveries: old.length }, 'sealed again for the receiver’s new key');
 }
 
 /** Deliveries whose receipt is overdue go back to "recorded", so that they are published in sequence with the others. */
@@ -101,7 +103,7 @@ async function sendBatch(ports: SendPorts, ready: Ready): Promise<boolean> {
       // A settled one that was asked for again may be purged while those before it are sealed: the receiver asks once more.
       if (ports.database.deliveriesOut.get(delivery) === undefined) continue;
       const sealed = await sealDelivery(ports, delivery, ready);
-      crashPoint('send.sealed');
+      crashPoint(delivery.sealedFor.length > 0 ? 'send.sealedAgain' : 'send.sealed');
       // Not awaited one by one: the order of calls is the order on the bus, and the window bounds what is outstanding.
       const done = Promise.all(sealed.messages.map((message) => publish(ports, message)));
       done.catch(() => undefined);
@@ -166,22 +168,25 @@ async function record(
       // It was refused or asked for again while it was on its way: that ask still waits for a publish of its own.
       if (now.asks !== delivery.asks) continue;
       const pause = Math.min(limits.resendAfterMs * 2 ** Math.min(now.attempts, 20), limits.resendMostMs);
-      database.deliveriesOut.markOnBus(now, sealed.bytes, nowMs + pause);
+      database.deliveriesOut.markOnBus(now, sealed.bytes, nowMs + pause, sealed.sealedFor);
     }
   });
   const failed = results.find((result) => result.status === 'rejected');
   return failed?.reason;
 }
 
-/** A body that is gone or a key that cannot be used is a person's business; everything else is tried again. */
-function giveUpOrRetry({ database }: SendPorts, { lane, bridge }: Ready, error: unknown): unknown {
-  if (error instanceof QiaoError && error.fate === 'permanent' && !error.code.startsWith('BUS_')) {
-    database.lanesOut.stick(lane.lane, bridge.version, {
-      code: error.code,
-      message: error.message,
-      hint: error.hint,
-    });
+/** A body that is gone is loaded anew, a key that cannot be used is a person's business; everything else is tried again. */
+function giveUpOrRetry(ports: SendPorts, { lane, bridge }: Ready, error: unknown): unknown {
+  const { database } = ports;
+  if (!(error instanceof QiaoError) || error.fate !== 'permanent' || error.code.startsWith('BUS_')) return error;
+  const known = laneOfSnapshot(ports.desired.current(), lane.lane);
+  const now = database.lanesOut.get(lane.lane);
+  if (error.code === 'BODY_PURGED' && known !== undefined && now?.epoch === lane.epoch) {
+    openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', { code: error.code, reason: error.message });
+    return error;
   }
+  const { code, message, hint } = error;
+  database.lanesOut.stick(lane.lane, bridge.version, { code, message, hint }, ports.clock.nowMs());
   return error;
 }
 
@@ -190,6 +195,8 @@ function pauseMs({ database, clock }: SendPorts, laneId: Uint8Array): number {
   const lane = database.lanesOut.get(laneId);
   let untilMs = nowMs + LOOK_AGAIN_MS;
   if (lane !== undefined && isPaused(lane, nowMs)) return Math.min(untilMs, lane.pausedUntilMs) - nowMs;
+  const payMs = lane === undefined ? undefined : payDueMs(lane);
+  if (payMs !== undefined && payMs > nowMs) untilMs = Math.min(untilMs, payMs);
   const due = database.deliveriesOut.nextDue(laneId);
   if (due !== undefined && due.dueAtMs > nowMs) untilMs = Math.min(untilMs, due.dueAtMs);
   return Math.max(untilMs - nowMs, 1);

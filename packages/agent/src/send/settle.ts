@@ -28,11 +28,16 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     if (!sameBytes(contentHashOf(database, delivery), receipt.contentHash)) {
       // A late answer about an epoch that forked is no fork of the one that took its place.
       if (lane.epoch !== epoch.ordinal) return 'unknownDelivery';
-      database.lanesOut.stick(lane.lane, delivery.bridgeVersion, {
-        code: 'LANE_FORKED',
-        message: `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
-        hint: 'look for a copied node or a restored exchange database, then deploy the bridge again',
-      });
+      database.lanesOut.stick(
+        lane.lane,
+        delivery.bridgeVersion,
+        {
+          code: 'LANE_FORKED',
+          message: `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
+          hint: 'look for a copied node or a restored exchange database; the lane begins a new epoch by itself',
+        },
+        clock.nowMs(),
+      );
       return 'fork';
     }
     const atMs = clock.nowMs();
@@ -49,6 +54,7 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     if (delivery.answer !== 'closed') moveAnswer(database, delivery, receipt.settled ? 'settled' : 'open', atMs);
     if (lane.pausedUntilMs !== 0 || lane.refusalsInRow !== 0) database.lanesOut.pause(lane.lane, 0, 0);
     if (lane.phase === 'suspended' && place.epoch === lane.epoch) database.lanesOut.setPhase(lane.lane, 'loading');
+    if (delivery.role === 'rows') database.lanesOut.forgetTries(lane.lane);
     advanceSettled(database, lane);
     return 'recorded';
   });

@@ -48,3 +48,20 @@ test('an epoch that no database holds is not learnt, and costs nobody the hello'
   expect((await it.say({ sending })).problem).toBeUndefined();
   expect(it.learnt).toEqual([7n]);
 });
+
+test('a hub restored from a backup gives a token past the one that receivers have seen, within reason', async () => {
+  await using it = await hubWithNode();
+  expect((await it.say({ isStart: true, fencingToken: 40n })).fencingToken).toBe(41n);
+  expect((await it.say({ isStart: true, fencingToken: 2n ** 40n })).fencingToken).toBe(42n);
+});
+
+test('what a fenced process says of its lanes is not learnt', async () => {
+  await using it = await hubWithNode();
+  const old = (await it.say({ isStart: true })).fencingToken;
+  const token = (await it.say({ isStart: true })).fencingToken;
+  const sending = [{ laneId: bytes(16), epoch: { ordinal: 9n, nonce: bytes(16) }, lastSequence: 0n }];
+  await it.say({ sending, fencingToken: old });
+  expect(it.learnt).toEqual([]);
+  await it.say({ sending, fencingToken: token });
+  expect(it.learnt).toEqual([9n]);
+});

@@ -87,7 +87,9 @@ async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promis
     readsFormat: Math.max(1, request.readsFormat),
     exchangeDatabaseId: idText(request.exchangeDatabaseId),
   });
-  for (const { laneId, epoch } of request.sending.slice(0, 10_000)) {
+  // A process that another start has fenced out knows lanes as they were: its epochs would only outbid the living one's.
+  const isOver = !request.isStart && request.fencingToken > 0n && request.fencingToken < BigInt(node.fencing_token);
+  for (const { laneId, epoch } of isOver ? [] : request.sending.slice(0, 10_000)) {
     if (laneId.length !== 16 || epoch === undefined || epoch.nonce.length !== 16) continue;
     if (epoch.ordinal >= BigInt(Number.MAX_SAFE_INTEGER)) continue;
     await ports.learnEpoch(idText(laneId), node.id, epoch);
@@ -100,7 +102,7 @@ async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, no
   ports.starts.count(node.id, nowMs);
   const exchangeDatabaseId = idText(request.exchangeDatabaseId);
   const token = await ports.store.transaction().execute(async (store) => {
-    const given = await giveFencingToken(store, node.id);
+    const given = await giveFencingToken(store, node.id, Number(request.fencingToken));
     await appendAudit(store, {
       atMs: nowMs,
       actor: `node:${node.code}`,

@@ -83,8 +83,20 @@ export async function getNode(store: HubDatabase, code: string): Promise<NodeWit
   throw new QiaoError('NODE_UNKNOWN', `no node has the code "${code}"`, { hint: 'qiao node list' });
 }
 
+/** How far past the hub's own a token may be: a restored hub is behind its nodes, one word must not use the numbers up. */
+export const MOST_TOKENS_AHEAD = 1 << 20;
+
 /** Gives the node its next fencing token: larger than every one before, durable before it is answered. */
-export async function giveFencingToken(store: HubDatabase, nodeId: string): Promise<number> {
+export async function giveFencingToken(store: HubDatabase, nodeId: string, past = 0): Promise<number> {
+  // What was given before a restore is learned first, within reason: a number that is no token must not use them up.
+  const known = await store
+    .selectFrom('nodes')
+    .select('fencing_token')
+    .where('id', '=', nodeId)
+    .executeTakeFirstOrThrow();
+  if (past > known.fencing_token && past <= known.fencing_token + MOST_TOKENS_AHEAD) {
+    await learnFencingToken(store, nodeId, past);
+  }
   const row = await store
     .updateTable('nodes')
     .set((column) => ({ fencing_token: column('fencing_token', '+', 1) }))

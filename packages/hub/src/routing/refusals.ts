@@ -70,5 +70,6 @@ export function contractRefusal({ code, message, header, highestEpoch = 0n, fate
     fate: fate ?? REFUSALS[code].fate,
     highestEpoch,
     contentHash: header?.contentHash ?? new Uint8Array(),
+    fencingToken: 0n,
   };
 }

@@ -53,6 +53,8 @@ export function verifyControl(
     case 'refusal':
     case 'resend':
       return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
+    case 'receiptsWanted':
+      return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);
     case 'booksThrough':
       return judgeBooks(ports, sender, toNodeId);
     case 'actualState':
@@ -101,6 +103,21 @@ function judgeBetweenEnds(
   const receiver = table.nodeById(hex(toNodeId));
   if (receiver === undefined || !table.isLaneBetween(hex(laneId), receiver.id, sender.id)) {
     return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the receiver of that lane`, laneId);
+  }
+  if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`, laneId);
+  return { kind: 'forward', sender, receiver };
+}
+
+/** From a lane's sender to its receiver: the other way round. */
+function judgeToReceiver(
+  { table }: VerifyControlPorts,
+  sender: RoutingNode,
+  toNodeId: Uint8Array,
+  laneId: Uint8Array,
+): VerifiedControl {
+  const receiver = table.nodeById(hex(toNodeId));
+  if (receiver === undefined || !table.isLaneBetween(hex(laneId), sender.id, receiver.id)) {
+    return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the sender of that lane`, laneId);
   }
   if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`, laneId);
   return { kind: 'forward', sender, receiver };

@@ -6,6 +6,7 @@ import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { checkHeader, type MayFlow, PART_MAX_BYTES, QiaoError, sameBytes } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
+import { MOST_TOKENS_AHEAD } from '../registry/nodes.ts';
 import { type LanePlace, MOST_EPOCHS_AHEAD } from './laneBooks.ts';
 import type { RefusalFacts } from './refusals.ts';
 import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routingTable.ts';
@@ -44,8 +45,6 @@ export type Verified =
 const FENCING_GRACE_MS = 60_000;
 /** Signed header, one part, and a little framing. */
 const MESSAGE_MAX_BYTES = SIGNED_MAX_BYTES + PART_MAX_BYTES + 4 * 1024;
-/** How far past the one the hub gave a token may be: a restored hub is behind its nodes, a thief's word must not fence them out. */
-const MOST_TOKENS_AHEAD = 1n << 20n;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Judges the bytes of one bus message that came on the up subject of node `fromCode`. */
@@ -95,7 +94,7 @@ export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint
       ...(nowMs - fencing.sinceMs < FENCING_GRACE_MS ? { fate: RefusalFate.RESEND } : {}),
     });
   }
-  if (header.fencingToken > fencing.given + MOST_TOKENS_AHEAD) {
+  if (header.fencingToken > fencing.given + BigInt(MOST_TOKENS_AHEAD)) {
     const message = `found fencing token ${header.fencingToken}, the hub gave "${fromCode}" ${fencing.given}`;
     return refused({ code: 'HEADER_INVALID', message, header });
   }

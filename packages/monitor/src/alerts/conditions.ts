@@ -161,6 +161,7 @@ function conditionsOfNode(facts: ConditionFacts, node: DirectoryNode, retrying: 
         }),
       ),
     ...services.flatMap((service) => serviceCondition(facts, node.code, service, retrying)),
+    ...services.flatMap((service) => owedCondition(facts, node.code, service)),
   ];
 }
 
@@ -189,6 +190,26 @@ function serviceCondition(
       subject: `${bridge.name} at ${nodeCode}`,
       message: `${service.code}: ${service.message}`.slice(0, WORDS_MAX),
       hint: service.hint.slice(0, WORDS_MAX),
+    },
+  ];
+}
+
+/** Rows were cancelled and travel again by themselves; until they did, a person knows that they are missing. */
+function owedCondition({ nodes }: ConditionFacts, nodeCode: string, service: ServiceState): Condition[] {
+  const bridge = bridgeOf(nodes, service);
+  if (service.owes === undefined || bridge === undefined || bridge.state === BridgeState.RETIRED) return [];
+  const isSuspended = service.owes.code === 'LANE_SUSPENDED';
+  const code = isSuspended ? 'LANE_SUSPENDED' : 'ROWS_OWED';
+  return [
+    {
+      key: `${code} ${nodeCode} ${Buffer.from(service.laneId).toString('hex')}`,
+      level: isSuspended ? 'fault' : 'warning',
+      code,
+      subject: `${bridge.name} at ${nodeCode}`,
+      message: `${service.owes.code}: ${service.owes.reason}`.slice(0, WORDS_MAX),
+      hint: isSuspended
+        ? 'look why the destination is silent; the lane loads anew by itself when it answers'
+        : `qiao bridge show ${bridge.name}  # the rows travel again by themselves once the cause is over`,
     },
   ];
 }

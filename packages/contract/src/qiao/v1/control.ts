@@ -122,6 +122,9 @@ export interface ControlMessage {
     | //
     /** A node tells the hub what it runs. */
     { $case: "actualState"; value: ActualState }
+    | //
+    /** A sender asks for receipts that the bus may have lost, or that were revised since. */
+    { $case: "receiptsWanted"; value: ReceiptsWanted }
     | undefined;
 }
 
@@ -143,6 +146,31 @@ export interface Refusal {
   highestEpoch: bigint;
   /** Content hash in the header that was refused, so that a late refusal is not taken for a later attempt. */
   contentHash: Uint8Array;
+  /**
+   * With FENCED from a receiver: the newest fencing token it has seen of this sender. A hub that was restored from a backup
+   * may have given an older one; the sender then asks the hub for a newer. 0 otherwise.
+   */
+  fencingToken: bigint;
+}
+
+/**
+ * A sender asks the receiver of one lane for receipts newer than those it holds. Answered from what the receiver has stored;
+ * what it never stored it asks for again.
+ */
+export interface ReceiptsWanted {
+  laneId: Uint8Array;
+  epoch?:
+    | Epoch
+    | undefined;
+  /** Deliveries without a settled receipt, in order of sequence. At most 500. */
+  known: KnownReceipt[];
+}
+
+/** What a sender holds of one delivery. */
+export interface KnownReceipt {
+  sequence: bigint;
+  /** Revision of the receipt held; 0 for none. */
+  revision: number;
 }
 
 /** A receiver asks again for deliveries of one lane. */
@@ -182,6 +210,11 @@ export interface HelloRequest {
   isStart: boolean;
   /** The clock of the node, milliseconds since 1970 UTC; the hub warns past 30 s of difference. */
   clockMs: bigint;
+  /**
+   * The newest fencing token this node knows of itself: its own, or a newer one that a receiver has seen. 0 for none. The hub
+   * gives a larger one at a start, and learns nothing about lanes from a process that works under an older one.
+   */
+  fencingToken: bigint;
 }
 
 /** A lane's epoch as a node knows it. */
@@ -284,6 +317,9 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       case "actualState":
         ActualState.encode(message.body.value, writer.uint32(58).fork()).join();
         break;
+      case "receiptsWanted":
+        ReceiptsWanted.encode(message.body.value, writer.uint32(82).fork()).join();
+        break;
     }
     return writer;
   },
@@ -357,6 +393,14 @@ export const ControlMessage: MessageFns<ControlMessage> = {
             message.body = { $case: "actualState", value: ActualState.decode(reader, reader.uint32()) };
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.body = { $case: "receiptsWanted", value: ReceiptsWanted.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -392,6 +436,10 @@ export const ControlMessage: MessageFns<ControlMessage> = {
         ? { $case: "actualState", value: ActualState.fromJSON(object.actualState) }
         : isSet(object.actual_state)
         ? { $case: "actualState", value: ActualState.fromJSON(object.actual_state) }
+        : isSet(object.receiptsWanted)
+        ? { $case: "receiptsWanted", value: ReceiptsWanted.fromJSON(object.receiptsWanted) }
+        : isSet(object.receipts_wanted)
+        ? { $case: "receiptsWanted", value: ReceiptsWanted.fromJSON(object.receipts_wanted) }
         : undefined,
     };
   },
@@ -413,6 +461,8 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       obj.booksThrough = BooksThrough.toJSON(message.body.value);
     } else if (message.body?.$case === "actualState") {
       obj.actualState = ActualState.toJSON(message.body.value);
+    } else if (message.body?.$case === "receiptsWanted") {
+      obj.receiptsWanted = ReceiptsWanted.toJSON(message.body.value);
     }
     return obj;
   },
@@ -460,6 +510,12 @@ export const ControlMessage: MessageFns<ControlMessage> = {
         }
         break;
       }
+      case "receiptsWanted": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "receiptsWanted", value: ReceiptsWanted.fromPartial(object.body.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -476,6 +532,7 @@ function createBaseRefusal(): Refusal {
     fate: RefusalFate.UNSPECIFIED,
     highestEpoch: 0n,
     contentHash: new Uint8Array(0),
+    fencingToken: 0n,
   };
 }
 
@@ -513,6 +570,12 @@ export const Refusal: MessageFns<Refusal> = {
     }
     if (message.contentHash.length !== 0) {
       writer.uint32(74).bytes(message.contentHash);
+    }
+    if (message.fencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.fencingToken) !== message.fencingToken) {
+        throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.fencingToken);
     }
     return writer;
   },
@@ -602,6 +665,14 @@ export const Refusal: MessageFns<Refusal> = {
             message.contentHash = reader.bytes();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.fencingToken = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -637,6 +708,11 @@ export const Refusal: MessageFns<Refusal> = {
         : isSet(object.content_hash)
         ? bytesFromBase64(object.content_hash)
         : new Uint8Array(0),
+      fencingToken: isSet(object.fencingToken)
+        ? BigInt(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? BigInt(object.fencing_token)
+        : 0n,
     };
   },
 
@@ -669,6 +745,9 @@ export const Refusal: MessageFns<Refusal> = {
     if (message.contentHash.length !== 0) {
       obj.contentHash = base64FromBytes(message.contentHash);
     }
+    if (message.fencingToken !== 0n) {
+      obj.fencingToken = message.fencingToken.toString();
+    }
     return obj;
   },
 
@@ -688,6 +767,202 @@ export const Refusal: MessageFns<Refusal> = {
       ? BigInt(object.highestEpoch)
       : 0n;
     message.contentHash = object.contentHash ?? new Uint8Array(0);
+    message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
+      ? BigInt(object.fencingToken)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseReceiptsWanted(): ReceiptsWanted {
+  return { laneId: new Uint8Array(0), epoch: undefined, known: [] };
+}
+
+export const ReceiptsWanted: MessageFns<ReceiptsWanted> = {
+  encode(message: ReceiptsWanted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.laneId.length !== 0) {
+      writer.uint32(10).bytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      Epoch.encode(message.epoch, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.known) {
+      KnownReceipt.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiptsWanted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiptsWanted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.laneId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.epoch = Epoch.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.known.push(KnownReceipt.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReceiptsWanted {
+    return {
+      laneId: isSet(object.laneId)
+        ? bytesFromBase64(object.laneId)
+        : isSet(object.lane_id)
+        ? bytesFromBase64(object.lane_id)
+        : new Uint8Array(0),
+      epoch: isSet(object.epoch) ? Epoch.fromJSON(object.epoch) : undefined,
+      known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => KnownReceipt.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: ReceiptsWanted): unknown {
+    const obj: any = {};
+    if (message.laneId.length !== 0) {
+      obj.laneId = base64FromBytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      obj.epoch = Epoch.toJSON(message.epoch);
+    }
+    if (message.known?.length) {
+      obj.known = message.known.map((e) => KnownReceipt.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReceiptsWanted>): ReceiptsWanted {
+    return ReceiptsWanted.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReceiptsWanted>): ReceiptsWanted {
+    const message = createBaseReceiptsWanted();
+    message.laneId = object.laneId ?? new Uint8Array(0);
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? Epoch.fromPartial(object.epoch) : undefined;
+    message.known = object.known?.map((e) => KnownReceipt.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseKnownReceipt(): KnownReceipt {
+  return { sequence: 0n, revision: 0 };
+}
+
+export const KnownReceipt: MessageFns<KnownReceipt> = {
+  encode(message: KnownReceipt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.sequence);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(16).uint32(message.revision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KnownReceipt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKnownReceipt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.revision = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KnownReceipt {
+    return {
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+      revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+    };
+  },
+
+  toJSON(message: KnownReceipt): unknown {
+    const obj: any = {};
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    if (message.revision !== 0) {
+      obj.revision = Math.round(message.revision);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KnownReceipt>): KnownReceipt {
+    return KnownReceipt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KnownReceipt>): KnownReceipt {
+    const message = createBaseKnownReceipt();
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.revision = object.revision ?? 0;
     return message;
   },
 };
@@ -948,6 +1223,7 @@ function createBaseHelloRequest(): HelloRequest {
     sending: [],
     isStart: false,
     clockMs: 0n,
+    fencingToken: 0n,
   };
 }
 
@@ -976,6 +1252,12 @@ export const HelloRequest: MessageFns<HelloRequest> = {
         throw new globalThis.Error("value provided for field message.clockMs of type int64 too large");
       }
       writer.uint32(56).int64(message.clockMs);
+    }
+    if (message.fencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.fencingToken) !== message.fencingToken) {
+        throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.fencingToken);
     }
     return writer;
   },
@@ -1049,6 +1331,14 @@ export const HelloRequest: MessageFns<HelloRequest> = {
             message.clockMs = reader.int64() as bigint;
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.fencingToken = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1086,6 +1376,11 @@ export const HelloRequest: MessageFns<HelloRequest> = {
         ? globalThis.Boolean(object.is_start)
         : false,
       clockMs: isSet(object.clockMs) ? BigInt(object.clockMs) : isSet(object.clock_ms) ? BigInt(object.clock_ms) : 0n,
+      fencingToken: isSet(object.fencingToken)
+        ? BigInt(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? BigInt(object.fencing_token)
+        : 0n,
     };
   },
 
@@ -1112,6 +1407,9 @@ export const HelloRequest: MessageFns<HelloRequest> = {
     if (message.clockMs !== 0n) {
       obj.clockMs = message.clockMs.toString();
     }
+    if (message.fencingToken !== 0n) {
+      obj.fencingToken = message.fencingToken.toString();
+    }
     return obj;
   },
 
@@ -1127,6 +1425,9 @@ export const HelloRequest: MessageFns<HelloRequest> = {
     message.sending = object.sending?.map((e) => LaneEpoch.fromPartial(e)) || [];
     message.isStart = object.isStart ?? false;
     message.clockMs = (object.clockMs !== undefined && object.clockMs !== null) ? BigInt(object.clockMs) : 0n;
+    message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
+      ? BigInt(object.fencingToken)
+      : 0n;
     return message;
   },
 };

@@ -156,6 +156,11 @@ export interface DeliveryHeader {
   grantId: Uint8Array;
   /** Stated purpose of use, or empty. At most 200 characters. */
   purpose: string;
+  /**
+   * SHA-256 of the receiver's sealing key for which the body was sealed: 32 bytes; empty without a body. A receiver that has
+   * joined again since refuses it with KEY_UNKNOWN, and the sender seals it for the new key.
+   */
+  sealedFor: Uint8Array;
 }
 
 /** One bus message's share of a sealed body. */
@@ -351,6 +356,7 @@ function createBaseDeliveryHeader(): DeliveryHeader {
     resourceCode: "",
     grantId: new Uint8Array(0),
     purpose: "",
+    sealedFor: new Uint8Array(0),
   };
 }
 
@@ -453,6 +459,9 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     }
     if (message.purpose !== "") {
       writer.uint32(218).string(message.purpose);
+    }
+    if (message.sealedFor.length !== 0) {
+      writer.uint32(242).bytes(message.sealedFor);
     }
     return writer;
   },
@@ -686,6 +695,14 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
             message.purpose = reader.string();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.sealedFor = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -795,6 +812,11 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
         ? bytesFromBase64(object.grant_id)
         : new Uint8Array(0),
       purpose: isSet(object.purpose) ? globalThis.String(object.purpose) : "",
+      sealedFor: isSet(object.sealedFor)
+        ? bytesFromBase64(object.sealedFor)
+        : isSet(object.sealed_for)
+        ? bytesFromBase64(object.sealed_for)
+        : new Uint8Array(0),
     };
   },
 
@@ -879,6 +901,9 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     if (message.purpose !== "") {
       obj.purpose = message.purpose;
     }
+    if (message.sealedFor.length !== 0) {
+      obj.sealedFor = base64FromBytes(message.sealedFor);
+    }
     return obj;
   },
 
@@ -939,6 +964,7 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     message.resourceCode = object.resourceCode ?? "";
     message.grantId = object.grantId ?? new Uint8Array(0);
     message.purpose = object.purpose ?? "";
+    message.sealedFor = object.sealedFor ?? new Uint8Array(0);
     return message;
   },
 };

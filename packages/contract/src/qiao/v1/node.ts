@@ -555,6 +555,18 @@ export interface ServiceState {
   lastRunAtMs: bigint;
   /** Attempts beyond the first, since the process started. */
   retries: bigint;
+  /** Set while rows of this lane are owed: they were cancelled, and a load or resync will bring them. */
+  owes?: OwedRows | undefined;
+}
+
+/** Rows that a lane lost on the way and will bring again by itself. */
+export interface OwedRows {
+  /** Why, for example LANE_SUSPENDED or NOT_ALLOWED. At most 64 characters. */
+  code: string;
+  /** For a person. At most 1,000 characters. */
+  reason: string;
+  /** Since when, milliseconds since 1970 UTC. */
+  sinceMs: bigint;
 }
 
 /** The machine. */
@@ -2353,6 +2365,7 @@ function createBaseServiceState(): ServiceState {
     waitingBytes: 0n,
     lastRunAtMs: 0n,
     retries: 0n,
+    owes: undefined,
   };
 }
 
@@ -2402,6 +2415,9 @@ export const ServiceState: MessageFns<ServiceState> = {
         throw new globalThis.Error("value provided for field message.retries of type uint64 too large");
       }
       writer.uint32(88).uint64(message.retries);
+    }
+    if (message.owes !== undefined) {
+      OwedRows.encode(message.owes, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2507,6 +2523,14 @@ export const ServiceState: MessageFns<ServiceState> = {
             message.retries = reader.uint64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.owes = OwedRows.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2552,6 +2576,7 @@ export const ServiceState: MessageFns<ServiceState> = {
         ? BigInt(object.last_run_at_ms)
         : 0n,
       retries: isSet(object.retries) ? BigInt(object.retries) : 0n,
+      owes: isSet(object.owes) ? OwedRows.fromJSON(object.owes) : undefined,
     };
   },
 
@@ -2590,6 +2615,9 @@ export const ServiceState: MessageFns<ServiceState> = {
     if (message.retries !== 0n) {
       obj.retries = message.retries.toString();
     }
+    if (message.owes !== undefined) {
+      obj.owes = OwedRows.toJSON(message.owes);
+    }
     return obj;
   },
 
@@ -2615,6 +2643,111 @@ export const ServiceState: MessageFns<ServiceState> = {
       ? BigInt(object.lastRunAtMs)
       : 0n;
     message.retries = (object.retries !== undefined && object.retries !== null) ? BigInt(object.retries) : 0n;
+    message.owes = (object.owes !== undefined && object.owes !== null) ? OwedRows.fromPartial(object.owes) : undefined;
+    return message;
+  },
+};
+
+function createBaseOwedRows(): OwedRows {
+  return { code: "", reason: "", sinceMs: 0n };
+}
+
+export const OwedRows: MessageFns<OwedRows> = {
+  encode(message: OwedRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.sinceMs !== 0n) {
+      if (BigInt.asIntN(64, message.sinceMs) !== message.sinceMs) {
+        throw new globalThis.Error("value provided for field message.sinceMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.sinceMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OwedRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOwedRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sinceMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OwedRows {
+    return {
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      sinceMs: isSet(object.sinceMs) ? BigInt(object.sinceMs) : isSet(object.since_ms) ? BigInt(object.since_ms) : 0n,
+    };
+  },
+
+  toJSON(message: OwedRows): unknown {
+    const obj: any = {};
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.sinceMs !== 0n) {
+      obj.sinceMs = message.sinceMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<OwedRows>): OwedRows {
+    return OwedRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OwedRows>): OwedRows {
+    const message = createBaseOwedRows();
+    message.code = object.code ?? "";
+    message.reason = object.reason ?? "";
+    message.sinceMs = (object.sinceMs !== undefined && object.sinceMs !== null) ? BigInt(object.sinceMs) : 0n;
     return message;
   },
 };
