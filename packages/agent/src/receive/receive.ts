@@ -5,7 +5,7 @@
 import type { BusMessage } from '@qiao/bus';
 import { RefusalFate } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
-import { parseId, QiaoError } from '@qiao/exchange';
+import { parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { ExchangeDatabase, LaneIn, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from './answer.ts';
@@ -172,6 +172,13 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
       ports,
       { fencingToken: state.fencingToken },
     );
+    return true;
+  }
+  const isAnother = place.epoch === state.epoch && !sameBytes(place.nonce, state.nonce);
+  if (isAnother && state.stuck?.code !== 'FORK') {
+    // Its sender lost its exchange database while the hub was restored: both forgot that this number was taken.
+    const why = `another epoch ${place.epoch} of the lane was opened here before`;
+    refuse(header, lane.senderId, 'EPOCH_TOO_LOW', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
     return true;
   }
   const isApplied =

@@ -87,6 +87,7 @@ export class SimulatedHub {
       fate,
       highestEpoch,
       contentHash,
+      fencingToken: 0n,
     };
     const payload = ControlMessage.encode({
       toNodeId: header.senderId,

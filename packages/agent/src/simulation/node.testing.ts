@@ -2,7 +2,7 @@
 // snapshot, and the parts that carry control messages. Durable is what lies in the database; everything else is made anew at
 // each start, as a killed process leaves it.
 
-import type { Refusal } from '@qiao/contract/control';
+import type { ReceiptsWanted, Refusal } from '@qiao/contract/control';
 import type { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
@@ -45,6 +45,8 @@ export interface World {
   newId(): Uint8Array;
   /** What the hub says a lane's highest epoch is. */
   highestEpoch(laneId: string): bigint;
+  /** The hub's next token for a node, past one that a receiver has seen. */
+  giveToken(nodeId: string, past: bigint): bigint;
   /** Called at each crash point; may throw SimulatedCrash. */
   crash(name: string): void;
 }
@@ -102,6 +104,7 @@ export abstract class SimulatedNode {
   async takeControl(): Promise<void> {
     const queue = this.world.downControl.get(this.id);
     const ports: ControlPorts = {
+      isFenced: () => this.fence.isLost,
       consume: () => queue?.consume(TAKEN_AT_ONCE) ?? nothing(),
       nodeId: this.id,
       hubCertificate: parseId(HUB),
@@ -110,6 +113,7 @@ export abstract class SimulatedNode {
       door: { take: () => {}, loadCached: () => false } as unknown as ControlPorts['door'],
       onReceipt: (receipt, signed) => this.onReceipt(receipt, signed),
       onResend: (request) => this.onResend(request),
+      onReceiptsWanted: (wanted, senderId) => this.onReceiptsWanted(wanted, senderId),
       onRefusal: (refusal) => this.onRefusal(refusal),
       onBooksThrough: () => {},
       keyIdOf: (certificate) => certificate,
@@ -125,6 +129,7 @@ export abstract class SimulatedNode {
   protected abstract onReceipt(receipt: Receipt, signed: Signed): void;
   protected abstract onResend(request: Parameters<ControlPorts['onResend']>[0]): void;
   protected abstract onRefusal(refusal: Refusal): void;
+  protected abstract onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void;
 }
 
 /** Signatures that nobody forges here: the context must be the right one, and the key that of the certificate. */

@@ -2,11 +2,13 @@
 // before a target that can be restored from a backup.
 
 import type { DataSource } from '@qiao/adapters';
+import type { ReceiptsWanted } from '@qiao/contract/control';
 import { parseId } from '@qiao/exchange';
 import { applyPart, forkReason } from '../apply/apply.ts';
 import { createLaneConditions, type LaneConditions } from '../apply/laneConditions.ts';
 import { createAnswers } from '../receive/answer.ts';
 import { createAsker } from '../receive/ask.ts';
+import { giveReceipts } from '../receive/giveReceipts.ts';
 import { receivePart } from '../receive/receive.ts';
 import { PLATFORM } from './desired.testing.ts';
 import { deliveriesFor, ResidentPart, SimulatedNode, trust, type World } from './node.testing.ts';
@@ -46,12 +48,16 @@ export class SimulatedReceiver extends SimulatedNode {
       database,
       answers: this.#answers(),
       ask: this.#ask,
-      inboxMaxBytes: world.limits.inboxMaxBytes,
+      sealedFor: undefined,
+      inboxLimits: {
+        bytes: world.limits.inboxMaxBytes,
+        laneBytes: world.limits.inboxMaxBytes,
+        laneDeliveries: 1_000,
+      },
       onDelivery: (laneId) => this.#conditions.tryNow(parseId(laneId)),
       stickFork: (lane, version, why) => this.#conditions.stick(lane, version, forkReason(why)),
       stuckForMs: (lane) => this.#conditions.stuckForMs(lane),
       wantSnapshot: idle,
-      room: idle,
       clock: world.clock,
       log: world.log,
     }).run(new AbortController().signal);
@@ -64,6 +70,9 @@ export class SimulatedReceiver extends SimulatedNode {
   protected onReceipt(): void {}
   protected onResend(): void {}
   protected onRefusal(): void {}
+  protected onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void {
+    giveReceipts(wanted, senderId, { answers: this.#answers(), ask: this.#ask });
+  }
 
   #answers() {
     const { world, database } = this;
@@ -88,10 +97,10 @@ export class SimulatedReceiver extends SimulatedNode {
       nodeId: this.id,
       desired: this.desired,
       open: async () => source,
-      body: { sealing: 'simulated', open: async (body: Uint8Array) => body.subarray(0, -SEAL.length) },
+      body: { sealing: 'simulated', sealedFor: undefined, open: async (body: Uint8Array) => body.subarray(0, -SEAL.length) },
       ask: this.#ask,
       conditions: this.#conditions,
-      onRoom: () => {},
+      retentionMs: Number.MAX_SAFE_INTEGER,
       wantSnapshot: idle,
     };
     return new ResidentPart((wakeup, signal) => applyPart('target', { ...ports, wakeup }).run(signal));

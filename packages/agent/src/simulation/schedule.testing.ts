@@ -123,6 +123,7 @@ class Run implements Disposable {
       databases,
       newId: () => ids.bytes(16),
       highestEpoch: (laneId) => this.#hub.highestEpoch(laneId),
+      giveToken: (nodeId, past) => this.#hub.giveToken(nodeId, past),
       crash: (name) => this.#passCrashPoint(name),
     };
     this.#hub = new SimulatedHub(this.#world);

@@ -5,12 +5,14 @@ import type { Refusal, ResendRequest } from '@qiao/contract/control';
 import type { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import { idText, type Kind, parseId, QiaoError, type Section } from '@qiao/exchange';
-import { alignLanes } from '../send/lanes.ts';
+import { createReceiptAsker, type ReceiptAsker } from '../send/askReceipts.ts';
+import { alignLanes, laneOfSnapshot } from '../send/lanes.ts';
 import { type PackedLane, packParcel, prepareContent } from '../send/pack.ts';
 import { DEFAULT_SEND_LIMITS, type SendPorts } from '../send/ports.ts';
 import { purgeSettled } from '../send/purge.ts';
 import { handleRefusal } from '../send/refusal.ts';
 import { resendDeliveries } from '../send/resend.ts';
+import { suspendOverBudget } from '../send/retention.ts';
 import { sendLanePart } from '../send/sendLane.ts';
 import { recordReceipt } from '../send/settle.ts';
 import { BRIDGE, SENDER, TABLE } from './desired.testing.ts';
@@ -24,6 +26,8 @@ export class SimulatedSender extends SimulatedNode {
   readonly source = new Map<string, string>();
   /** What the destinations were sent: lies in the exchange database, and is lost with it. */
   #sent = new Map<string, string>();
+  /** Of the present process. */
+  #asker: ReceiptAsker | undefined;
 
   constructor(world: World) {
     super(SENDER, world);
@@ -36,6 +40,11 @@ export class SimulatedSender extends SimulatedNode {
       restore();
       this.#sent = new Map(sent);
     };
+  }
+
+  override start(token: bigint): void {
+    super.start(token);
+    this.#asker = undefined;
   }
 
   override lose(): void {
@@ -79,6 +88,12 @@ export class SimulatedSender extends SimulatedNode {
   }
 
   async send(): Promise<void> {
+    for (const held of this.database.lanesOut.all()) {
+      const known = laneOfSnapshot(this.desired.current(), held.lane);
+      if (known !== undefined) suspendOverBudget(this.ports, known, held);
+    }
+    this.#asker ??= createReceiptAsker(this.ports);
+    for (const held of this.database.lanesOut.all()) this.#asker.ask(held);
     for (const { lane } of this.database.lanesOut.all()) {
       await untilIdle((wakeup, signal) => sendLanePart(this.ports, lane, wakeup).run(signal));
     }
@@ -96,7 +111,12 @@ export class SimulatedSender extends SimulatedNode {
     resendDeliveries(this.ports, request);
   }
 
+  protected onReceiptsWanted(): void {}
+
   protected onRefusal(refusal: Refusal): void {
+    if (refusal.code === 'FENCED' && refusal.fencingToken > (this.fence.token() ?? 0n)) {
+      this.ports.onOutbid(refusal.fencingToken);
+    }
     handleRefusal(this.ports, refusal);
   }
 
@@ -130,6 +150,12 @@ export class SimulatedSender extends SimulatedNode {
         windowCount: world.limits.windowCount,
       },
       onRoom: () => {},
+      onQueued: () => {},
+      onOutbid: (token) => {
+        const next = world.giveToken(this.id, token);
+        this.database.meta.setFencingToken(next);
+        this.fence.give(next);
+      },
     };
   }
 

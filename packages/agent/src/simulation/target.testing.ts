@@ -50,6 +50,7 @@ export class SimulatedTarget {
       prepare: async () => ({ targetId: this.id, created: false }),
       points: async (lane) => this.#state.points.get(lane) ?? [],
       apply: (work) => this.#apply(work, crash),
+      forgetLane: async (lane) => void this.#state.points.delete(lane),
       close: async () => {},
     };
   }
