@@ -280,7 +280,7 @@ CREATE TABLE command_seen (
 `,
   },
   {
-    id: '0004-lanes-under-fire',
+    id: '0005-lanes-under-fire',
     sql: `
 -- Rows of this lane that were cancelled and are owed: brought again by a load of a later epoch. NULL: nothing is owed.
 ALTER TABLE lane_out ADD COLUMN owes_code TEXT;

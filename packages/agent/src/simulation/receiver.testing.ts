@@ -97,7 +97,11 @@ export class SimulatedReceiver extends SimulatedNode {
       nodeId: this.id,
       desired: this.desired,
       open: async () => source,
-      body: { sealing: 'simulated', sealedFor: undefined, open: async (body: Uint8Array) => body.subarray(0, -SEAL.length) },
+      body: {
+        sealing: 'simulated',
+        sealedFor: undefined,
+        open: async (body: Uint8Array) => body.subarray(0, -SEAL.length),
+      },
       ask: this.#ask,
       conditions: this.#conditions,
       retentionMs: Number.MAX_SAFE_INTEGER,
