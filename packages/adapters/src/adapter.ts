@@ -109,7 +109,7 @@ export interface DataSource {
   /** `shapes` by `TargetTable.table`; a missing shape skips the judgement of types. */
   checkTarget(tables: readonly TargetTable[], shapes: ReadonlyMap<string, SourceShape>): Promise<Problem[]>;
   /** One read-only view of all tables; throws SNAPSHOT_TOO_LONG (transient) from `rows` when it is read longer than `maxMs`. */
-  snapshot(options: { readonly signal: AbortSignal; readonly maxMs: number }): Promise<SourceSnapshot>;
+  snapshot(options: SnapshotOptions): Promise<SourceSnapshot>;
   openTarget(): Promise<Target>;
   /**
    * Makes a target table with exactly these columns (types from `columns`, NOT NULL key as primary key, journal columns when it lands as a
@@ -117,6 +117,16 @@ export interface DataSource {
    */
   createTable(table: TargetTable): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface SnapshotOptions {
+  readonly signal: AbortSignal;
+  readonly maxMs: number;
+  /**
+   * No transaction is held longer than the reading of about so many rows, and `consistency` is 'chunks': every row is as committed at
+   * some moment of the reading, and a row that stays is seen exactly once. Without it: one view of all tables (S1).
+   */
+  readonly stepRows?: number | undefined;
 }
 
 export type Probe =

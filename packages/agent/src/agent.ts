@@ -50,6 +50,7 @@ import { giveReceipts } from './receive/giveReceipts.ts';
 import { receivePart } from './receive/receive.ts';
 import { createSendParts, DEFAULT_SEND_LIMITS } from './send/index.ts';
 import { sealingKeyName } from './send/sealDelivery.ts';
+import { createVerifyService, type KeyOpener } from './verify/index.ts';
 
 export interface StartAgentOptions {
   /** As `readAgentConfig` gives it: paths absolute. */
@@ -191,6 +192,26 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     },
   });
 
+  const verify = createVerifyService({
+    database,
+    desired,
+    dataSources: sources,
+    permissions,
+    fence,
+    signer,
+    sealing,
+    keys: keyOpener(identity),
+    clock,
+    log: child('verify'),
+    newId,
+    newSecret: () => new Uint8Array(randomBytes(32)),
+    limits: { ...DEFAULT_SEND_LIMITS, ...config.limits },
+    onQueued: () => wakeups.controlOut.wake(),
+    onPacked: () => {
+      send.wake();
+      wakeups.books.wake();
+    },
+  });
   const conditions = createLaneConditions({ database, clock, log: child('apply') });
   const onQueued = () => {
     wakeups.controlOut.wake();
@@ -278,6 +299,8 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         wakeups.books.wake();
       },
       onBooksThrough: (through) => books.through(through),
+      onVerifyRequest: (request) => verify.takeRequest(request),
+      onVerifyAnswer: (answer) => verify.takeAnswer(answer),
       keyIdOf,
       log: child('control'),
     }),
@@ -365,6 +388,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
           permissions,
           open: (dataSource) => sources.open(dataSource),
           desired: () => desired.current(),
+          verify,
           diagnose: () =>
             diagnose({
               database,
@@ -405,6 +429,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     }),
     ...capture.parts,
     ...send.parts,
+    ...verify.parts,
   ];
 }
 
@@ -454,6 +479,17 @@ function bodyOpener(identity: NodeIdentity): BodyOpener {
 
 function sealedForOf({ sealingKey }: NodeIdentity): Uint8Array | undefined {
   return sealingKey === undefined ? undefined : sealingKeyName(sealingKey.publicKey);
+}
+
+/** Opens comparison keys that a lane's sender sealed for this node. */
+function keyOpener({ sealingKey }: NodeIdentity): KeyOpener {
+  return {
+    sealing: sealing.name,
+    open: (body, wrappedKey, context) => {
+      if (sealingKey === undefined) throw new QiaoError('COMPARISON_UNREADABLE', 'this node has no sealing key');
+      return sealing.open({ body, wrappedKey }, sealingKey.privateKey, context);
+    },
+  };
 }
 
 function requireOwnIdentity(identity: NodeIdentity, config: AgentConfig): void {

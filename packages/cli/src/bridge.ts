@@ -1,8 +1,9 @@
-// `qiao bridge`: check, create, deploy, start, stop, bind, unbind, retire, run, list, show.
+// `qiao bridge`: check, create, deploy, start, stop, bind, unbind, retire, run, list, show. Comparisons are in bridgeJobs.ts.
 
 import type { Bridge, DeployBridgeResponse } from '@qiao/contract/hub';
 import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
+import { registerBridgeJobs } from './bridgeJobs.ts';
 import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { readText } from './files.ts';
@@ -121,6 +122,8 @@ export function registerBridge(program: Command): void {
       if (wantsJson(command)) return printJson(made);
       printBridge(made);
     });
+
+  registerBridgeJobs(bridge);
 
   bridge
     .command('list')

@@ -20,6 +20,7 @@ export const MAX_TABLES = 1_000;
 // A sealed body is its content, at worst incompressible, and a little framing.
 const BODY_MAX_BYTES = CONTENT_MAX_BYTES + 1024 * 1024;
 const HASH_BYTES = 32;
+const ORIGINS: ReadonlySet<Origin> = new Set([Origin.CHANGE, Origin.LOAD, Origin.RESYNC, Origin.RESEND]);
 // Receivers and hub keep ordinals and counts as exact numbers.
 const COUNT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 
@@ -98,11 +99,7 @@ function checkRole(header: DeliveryHeader): void {
       length('content hash', header.contentHash, HASH_BYTES);
       expect(parts.length >= 1, 'rows without a body', '1 part or more');
       expect(header.compression === 'zstd' || header.compression === 'none', 'an unknown compression', 'zstd or none');
-      expect(
-        origin === Origin.CHANGE || origin === Origin.LOAD || origin === Origin.RESYNC,
-        `origin ${origin}`,
-        'change, load or resync',
-      );
+      expect(ORIGINS.has(origin), `origin ${origin}`, 'change, load, resync or resend');
       const { part, of, allowedDeletes } = role.value;
       expect(part >= 1 && part <= of, `part ${part} of ${of}`, 'part from 1 to `of`');
       atMost('count of allowed deletes', allowedDeletes);

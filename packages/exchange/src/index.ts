@@ -1,5 +1,6 @@
 export * from './books.ts';
 export * from './bridge.ts';
+export * from './bucketSums.ts';
 export * from './chain.ts';
 export * from './checkValue.ts';
 export * from './columnType.ts';
@@ -21,6 +22,7 @@ export * from './mayFlow.ts';
 export { didYouMean, nearestName } from './nearestName.ts';
 export * from './outcome.ts';
 export * from './ownership.ts';
+export * from './pairText.ts';
 export * from './parcel.ts';
 export { bridgeJson, DEFAULT_JOURNAL_COLUMNS, parseBridge, parseBridgeJson } from './parseBridge.ts';
 export * from './reconcile.ts';

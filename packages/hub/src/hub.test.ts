@@ -186,6 +186,7 @@ function answerChecks(agent: Agent, signal: AbortSignal): void {
         problems: [],
         tables,
         reportJson: '',
+        jobs: [],
       }).finish();
       return Signed.encode(agent.signer.sign('qiao.command.v1', result)).finish();
     },

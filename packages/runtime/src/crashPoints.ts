@@ -23,6 +23,7 @@ export const CRASH_STEPS = [
   'receipt',
   'epoch',
   'books',
+  'jobs',
   'configuration',
   'identity',
 ] as const;
@@ -228,6 +229,26 @@ export const CRASH_POINTS = {
     step: 'books',
     between: 'bus acknowledged → bus: the node told how far its books are held',
     restart: 'a node that is not told publishes its entries again after a minute, and then it is told',
+  },
+  'job.stored': {
+    step: 'jobs',
+    between: 'exchange.db: comparison or resend wanted → the hub’s command answered',
+    restart: 'the job runs; asked for again, the one under way is given back',
+  },
+  'verify.read': {
+    step: 'jobs',
+    between: 'target table read → exchange.db: answer queued',
+    restart: 'the source asks again and the table is read again',
+  },
+  'job.found': {
+    step: 'jobs',
+    between: 'exchange.db: rows that were found → exchange.db: the job’s next phase',
+    restart: 'the job forgets what it found and finds anew',
+  },
+  'job.packed': {
+    step: 'jobs',
+    between: 'exchange.db: delivery with its rows noted as sent → bus',
+    restart: 'the delivery is sent from the outbox; the job goes on with the rows that still wait',
   },
   'bridge.checked': {
     step: 'configuration',

@@ -8,6 +8,7 @@ export {
   readCertificate,
   verifyIssued,
 } from './certificate.ts';
+export { COMPARISON_KEY_BYTES, ComparisonKey, type ComparisonSide } from './comparisonKey.ts';
 export { type CryptoSuite, type KeyPair, p256Sha256, suiteNamed } from './cryptoSuite.ts';
 export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
 export { type JoiningOptions, joinPlatform } from './joining.ts';

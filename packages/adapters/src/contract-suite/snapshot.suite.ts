@@ -105,6 +105,28 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
       expect(rows.every(([, no, x]) => x === 'x'.repeat(Number(no) % 300))).toBe(true);
     });
 
+    test('read in steps, every row appears exactly once, and what was committed meanwhile may be seen', async () => {
+      await using fixture = await make();
+      await fixture.sql('CREATE TABLE t (x text, area text NOT NULL, no bigint NOT NULL, PRIMARY KEY (area, no))');
+      const areas = ['济南', 'Qingdao', 'qingdao', "o'clock", 'back\\slash', '𠮷'];
+      const values = Array.from({ length: 6_000 }, (_, n) => {
+        const area = areas[n % areas.length] as string;
+        return `('a', '${area.replaceAll("'", "''")}', ${n})`;
+      });
+      await fixture.sql(`INSERT INTO t VALUES ${values.join(', ')}`);
+      const table = await snapshotTable(fixture.dataSource, 't', ['area', 'no', 'x'], 2);
+      const signal = new AbortController().signal;
+      await using snapshot = await fixture.dataSource.snapshot({ signal, maxMs: 60_000, stepRows: 700 });
+      expect(snapshot.consistency).toBe('chunks');
+      const { rows } = await collect(snapshot.rows(table), 3);
+      expect(rows.length).toBe(6_000);
+      expect(new Set(rows.map(([area, no]) => `${area}/${no}`)).size).toBe(6_000);
+      await fixture.sql("UPDATE t SET x = 'b'");
+      const again = await collect(snapshot.rows(table), 3);
+      expect(again.rows.length).toBe(6_000);
+      expect(again.rows.every(([, , x]) => x === 'b')).toBe(true);
+    });
+
     test('large values come whole among small ones', async () => {
       await using fixture = await make();
       await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x text)');

@@ -4,6 +4,7 @@ import { QiaoError } from '@qiao/exchange';
 import type {
   DataSource,
   Probe,
+  SnapshotOptions,
   SourceShape,
   SourceSnapshot,
   SourceTable,
@@ -97,12 +98,12 @@ class PostgresDataSource implements DataSource {
     return this.#ask('TARGET', (session) => checkTarget(session, this.#schema, tables, shapes));
   }
 
-  async snapshot(options: { readonly signal: AbortSignal; readonly maxMs: number }): Promise<SourceSnapshot> {
+  async snapshot(options: SnapshotOptions): Promise<SourceSnapshot> {
     const snapshot = await openSnapshot(this.#config, options);
     const end = () => snapshot[Symbol.asyncDispose]();
     this.#open.add(end);
     return {
-      consistency: 'snapshot',
+      consistency: snapshot.consistency ?? 'snapshot',
       rows: (table) => snapshot.rows(table),
       [Symbol.asyncDispose]: async () => {
         this.#open.delete(end);

@@ -4,9 +4,9 @@
  */
 
 import { isUtf8 } from 'node:buffer';
-import { MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
+import { MAX_ROW_BYTES, QiaoError, splitRow } from '@qiao/exchange';
 import { to as copyTo } from 'pg-copy-streams';
-import type { RefusedRows, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import type { RefusedRows, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
 import { defaultSchema, openSession, type PostgresConfig, type Session } from './session.ts';
 import { identifier, identifiers, qualified } from './sql.ts';
 import { classify } from './sqlstate.ts';
@@ -17,11 +17,10 @@ const TAB = 0x09;
 /** A chunk is given out when it has this many bytes, so that a slow server does not cost a wake per row. */
 const CHUNK_BYTES = 128 * 1024;
 
+const BEGIN = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY';
+
 /** Takes the snapshot now. Throws classified errors, or the signal's reason. */
-export async function openSnapshot(
-  config: PostgresConfig,
-  options: { readonly signal: AbortSignal; readonly maxMs: number },
-): Promise<SourceSnapshot> {
+export async function openSnapshot(config: PostgresConfig, options: SnapshotOptions): Promise<SourceSnapshot> {
   options.signal.throwIfAborted();
   // 0 would mean no limit to the server.
   const serverMs = Math.max(1000, Math.ceil(options.maxMs));
@@ -32,7 +31,7 @@ export async function openSnapshot(
     limits: { statementMs: serverMs, lockMs: 10_000, idleInTransactionMs: serverMs },
   });
   try {
-    await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    if (options.stepRows === undefined) await session.run(BEGIN);
     // The snapshot is taken by the first statement, not by BEGIN.
     const [encoding] = await session.rows("SELECT current_setting('server_encoding')");
     return new PostgresSnapshot(session, defaultSchema(config), options, encoding?.[0] !== 'SQL_ASCII');
@@ -43,11 +42,12 @@ export async function openSnapshot(
 }
 
 class PostgresSnapshot implements SourceSnapshot {
-  readonly consistency = 'snapshot';
+  readonly consistency: 'snapshot' | 'chunks';
   readonly #session: Session;
   readonly #schema: string;
   readonly #signal: AbortSignal;
   readonly #maxMs: number;
+  readonly #stepRows: number | undefined;
   readonly #isUtf8Sure: boolean;
   readonly #timer: NodeJS.Timeout;
   readonly #endsAt: number;
@@ -55,12 +55,9 @@ class PostgresSnapshot implements SourceSnapshot {
   #isTooLong = false;
   #isReading = false;
 
-  constructor(
-    session: Session,
-    schema: string,
-    options: { readonly signal: AbortSignal; readonly maxMs: number },
-    isUtf8Sure: boolean,
-  ) {
+  constructor(session: Session, schema: string, options: SnapshotOptions, isUtf8Sure: boolean) {
+    this.consistency = options.stepRows === undefined ? 'snapshot' : 'chunks';
+    this.#stepRows = options.stepRows;
     this.#session = session;
     this.#schema = schema;
     this.#signal = options.signal;
@@ -76,11 +73,42 @@ class PostgresSnapshot implements SourceSnapshot {
   }
 
   async *rows(table: SnapshotTable): AsyncGenerator<SourceChunk> {
+    if (this.#stepRows === undefined) {
+      yield* this.#copy(table, this.#statement(table));
+      return;
+    }
+    // One short transaction after another, each beginning behind the last key: nothing is held open for the whole table.
+    for (let after: readonly string[] | undefined; ; ) {
+      let rows = 0;
+      let lastLine: Buffer | undefined;
+      try {
+        await this.#session.run(BEGIN);
+        for await (const chunk of this.#copy(table, this.#statement(table, { after, limit: this.#stepRows }))) {
+          for (const { count } of chunk.refused ?? []) rows += count;
+          rows += countLines(chunk.rows);
+          if (chunk.rows.length > 0) lastLine = Buffer.from(lastLineOf(chunk.rows));
+          yield chunk;
+        }
+        await this.#session.run('COMMIT');
+      } catch (error) {
+        throw this.#failure(error);
+      }
+      if (rows < this.#stepRows) return;
+      if (lastLine === undefined) {
+        throw new QiaoError('SOURCE_KEY_INVALID', `${this.#stepRows} rows in sequence cannot be read exactly`, {
+          hint: 'leave the column that cannot travel out of the bridge (columns:)',
+        });
+      }
+      after = splitRow(lastLine.toString('utf8')).slice(0, table.keyColumns) as string[];
+    }
+  }
+
+  async *#copy(table: SnapshotTable, statement: string): AsyncGenerator<SourceChunk> {
     this.#check();
     if (this.#isReading) throw new QiaoError('SNAPSHOT_BUSY', 'a snapshot reads one table at a time');
     if (this.#session.isBroken) throw this.#failure(new Error('the snapshot was left in the middle of a table'));
     this.#isReading = true;
-    const stream = this.#session.client.query(copyTo(this.#statement(table), { highWaterMark: 4 * CHUNK_BYTES }));
+    const stream = this.#session.client.query(copyTo(statement, { highWaterMark: 4 * CHUNK_BYTES }));
     const ended = () => stream.destroy(new Error('connection ended'));
     this.#session.client.once('end', ended);
     const cutter = new RowCutter(
@@ -114,14 +142,18 @@ class PostgresSnapshot implements SourceSnapshot {
     else await this.#session.close();
   }
 
-  #statement(table: SnapshotTable): string {
+  #statement(table: SnapshotTable, step?: { after: readonly string[] | undefined; limit: number }): string {
     const names = table.columns.map((column) => column.name);
     const key = names.slice(0, table.keyColumns).map(identifier).join(', ');
     const from = qualified(table.ref.schema ?? this.#schema, table.ref.name);
     const order = key === '' ? '' : ` ORDER BY ${key}`;
+    // COPY takes no parameters: keys come back as literals of unknown type, which the comparison reads as the columns' own.
+    const literals = step?.after?.map((text) => this.#session.client.escapeLiteral(text)).join(', ');
+    const where = literals === undefined ? '' : ` WHERE (${key}) > (${literals})`;
+    const limit = step === undefined ? '' : ` LIMIT ${step.limit}`;
     // Asked for UTF-8, a SQL_ASCII server would fail the whole COPY at the first broken text.
     const encoding = this.#isUtf8Sure ? '' : " (ENCODING 'SQL_ASCII')";
-    return `COPY (SELECT ${identifiers(names)} FROM ${from}${order}) TO STDOUT${encoding}`;
+    return `COPY (SELECT ${identifiers(names)} FROM ${from}${where}${order}${limit}) TO STDOUT${encoding}`;
   }
 
   #check(): void {
@@ -283,4 +315,15 @@ function* linesOf(lines: Buffer): Generator<Buffer> {
     yield lines.subarray(start, end);
     start = end;
   }
+}
+
+function countLines(lines: Buffer): number {
+  let count = 0;
+  for (let at = lines.indexOf(LF); at !== -1; at = lines.indexOf(LF, at + 1)) count += 1;
+  return count;
+}
+
+/** The last line, without its LF. */
+function lastLineOf(lines: Buffer): Buffer {
+  return lines.subarray(lines.lastIndexOf(LF, lines.length - 2) + 1, lines.length - 1);
 }

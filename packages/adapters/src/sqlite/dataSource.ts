@@ -5,6 +5,7 @@ import type {
   DataSource,
   DataSourceConfig,
   Probe,
+  SnapshotOptions,
   SourceShape,
   SourceSnapshot,
   SourceTable,
@@ -71,7 +72,7 @@ class SqliteDataSource implements DataSource {
     return this.#read((db) => checkTarget(db, this.#file, tables, shapes));
   }
 
-  async snapshot(options: { readonly signal: AbortSignal; readonly maxMs: number }): Promise<SourceSnapshot> {
+  async snapshot(options: SnapshotOptions): Promise<SourceSnapshot> {
     const snapshot = await takeSnapshot(this.#file, options, () => this.#open.delete(entry));
     const entry = { close: () => Promise.resolve(snapshot[Symbol.asyncDispose]()) };
     this.#open.add(entry);

@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { escapeField, MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
-import type { RefusedRows, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import type { RefusedRows, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
 import { type CellReader, cellReader, LARGE_MARKER, Refusal, SUSPECT_TEXT } from './cells.ts';
 import { readTable } from './describe.ts';
 import { ReadLock } from './readLock.ts';
@@ -24,7 +24,7 @@ const NEEDS_ESCAPE = /[\\\t\n\r]/;
 /** Takes a snapshot of a file. Throws SOURCE_BUSY, SOURCE_UNAVAILABLE, FILE_MISSING. */
 export async function takeSnapshot(
   file: string,
-  options: { readonly signal: AbortSignal; readonly maxMs: number },
+  options: SnapshotOptions,
   onClose: () => void = () => undefined,
 ): Promise<SourceSnapshot> {
   const db = openReader(file);
@@ -45,32 +45,29 @@ class SqliteSnapshot implements SourceSnapshot {
   readonly #signal: AbortSignal;
   readonly #deadline: number;
   readonly #maxMs: number;
+  readonly #stepRows: number | undefined;
   readonly #onClose: () => void;
 
-  constructor(
-    db: Connection,
-    file: string,
-    lock: ReadLock,
-    options: { readonly signal: AbortSignal; readonly maxMs: number },
-    onClose: () => void,
-  ) {
+  constructor(db: Connection, file: string, lock: ReadLock, options: SnapshotOptions, onClose: () => void) {
     this.#db = db;
     this.#file = file;
     this.#lock = lock;
     this.#signal = options.signal;
     this.#deadline = performance.now() + options.maxMs;
     this.#maxMs = options.maxMs;
+    this.#stepRows = options.stepRows;
     this.#onClose = onClose;
   }
 
   get consistency(): 'snapshot' | 'chunks' {
-    return this.#lock.isTorn ? 'chunks' : 'snapshot';
+    return this.#lock.isTorn || this.#stepRows !== undefined ? 'chunks' : 'snapshot';
   }
 
   async *rows(table: SnapshotTable): AsyncGenerator<SourceChunk, void, undefined> {
     try {
       await this.#lock.take();
       const scan = new TableScan(this.#db, table);
+      let sinceRelease = 0;
       while (!scan.isDone) {
         this.#signal.throwIfAborted();
         if (performance.now() > this.#deadline) {
@@ -81,6 +78,12 @@ class SqliteSnapshot implements SourceSnapshot {
         }
         await this.#lock.take();
         yield* scan.next();
+        sinceRelease += 1;
+        if (this.#stepRows !== undefined && sinceRelease * MOST_ROWS >= this.#stepRows) {
+          // A WAL file grows as long as a reader looks at its past.
+          this.#lock.release();
+          sinceRelease = 0;
+        }
         await nextTurn();
       }
     } catch (error) {

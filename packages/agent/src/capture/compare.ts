@@ -247,7 +247,8 @@ function endOfLine(lines: Buffer, start: number): number {
   return end;
 }
 
-function digestOf(line: Buffer): string {
+/** What a scan remembers of a row as it leaves: its line with LF. */
+export function digestOf(line: Uint8Array): string {
   return hash('sha256', line, 'hex').slice(0, DIGEST_DIGITS);
 }
 

@@ -10,13 +10,12 @@ import type { CaptureTable } from '../exchange-database/index.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
 import { ScanOutput } from './output.ts';
+import { createPace } from './pace.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
 
 /** Keys of deletes taken in one step. */
 const DELETE_PAGE = 5_000;
-/** A fuller second than this is not made up for: a paused scan does not race afterwards. */
-const THROTTLE_MOST_MS = 1_000;
 
 export interface ScanWork {
   readonly desired: Desired;
@@ -66,7 +65,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   let rows = 0;
   {
     await using snapshot = await dataSource.snapshot({ signal, maxMs: ports.limits.snapshotMaxMs });
-    const pace = createPace(ports, bridge, signal);
+    const pace = createPace(ports.clock, bridge.definition.limits?.rowsPerSecond, signal);
     for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, pace);
   }
   stopIf(signal);
@@ -107,6 +106,7 @@ async function scanTable(
       await room(ports, work);
     }
     await pace(taken);
+    stopIf(work.signal);
   }
   await compare.finish();
   stopIf(work.signal);
@@ -193,19 +193,6 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
     after = last[0];
     stopIf(work.signal);
   }
-}
-
-/** Keeps a scan at the bridge's rowsPerSecond, measured per chunk. */
-function createPace(ports: CapturePorts, bridge: DesiredBridge, signal: AbortSignal): (rows: number) => Promise<void> {
-  const perSecond = bridge.definition.limits?.rowsPerSecond;
-  if (perSecond === undefined) return async () => undefined;
-  let dueMs = ports.clock.nowMs();
-  return async (rows) => {
-    const nowMs = ports.clock.nowMs();
-    dueMs = Math.max(dueMs, nowMs - THROTTLE_MOST_MS) + (rows * 1_000) / perSecond;
-    if (dueMs > nowMs) await ports.clock.sleep(dueMs - nowMs, signal);
-    stopIf(signal);
-  };
 }
 
 function stopIf(signal: AbortSignal): void {

@@ -35,6 +35,7 @@ class Databases implements Disposable {
       },
       open: (name) => this.sources.open(name),
       desired: () => undefined,
+      verify: { start: () => [], job: () => undefined, jobs: () => [], rows: () => [] },
       diagnose: () => ({}),
       ...change,
     };

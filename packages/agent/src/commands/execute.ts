@@ -1,11 +1,13 @@
-// What each command does on this node: check_bridge, list_tables, diagnose. All of them only look.
+// What each command does on this node: check_bridge, list_tables and diagnose only look; those about jobs are in jobs.ts.
 
 import { type Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
 import type { Permissions } from '../control/permissions.ts';
 import { type CheckBridgePorts, checkBridge } from './checkBridge.ts';
+import { answerJobs, type JobDoor } from './jobs.ts';
 
 export interface ExecutePorts extends CheckBridgePorts {
+  readonly verify: JobDoor;
   /** How everything is, as a JSON document: see status.ts. */
   diagnose(): unknown;
 }
@@ -25,6 +27,14 @@ export async function executeCommand(command: Command, ports: ExecutePorts): Pro
       });
     case 'diagnose':
       return CommandResult.fromPartial({ outcome: CommandOutcome.DONE, reportJson: JSON.stringify(ports.diagnose()) });
+    case 'verifyBridge':
+    case 'resyncBridge':
+    case 'resendRange':
+    case 'jobStatus':
+      return CommandResult.fromPartial({
+        outcome: CommandOutcome.DONE,
+        jobs: answerJobs(command.command, command.operator, ports.verify),
+      });
     case undefined:
       throw new QiaoError('COMMAND_UNKNOWN', 'this agent does not know the command', { hint: 'update the agent' });
     default:

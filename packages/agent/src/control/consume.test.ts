@@ -71,6 +71,8 @@ async function consume(...messages: Uint8Array[]) {
     onResend: ({ firstSequence }) => void heard.push(`resend ${firstSequence}`),
     onRefusal: ({ code }) => void heard.push(`refusal ${code}`),
     onBooksThrough: ({ number }) => void heard.push(`through ${number}`),
+    onVerifyRequest: ({ number }) => void heard.push(`question ${number}`),
+    onVerifyAnswer: ({ number }) => void heard.push(`answer ${number}`),
     keyIdOf: (certificate) => certificate,
     log: silentLog(),
   }).run(new AbortController().signal);

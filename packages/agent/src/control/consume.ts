@@ -5,6 +5,7 @@ import type { BusMessage } from '@qiao/bus';
 import type { BooksThrough, ReceiptsWanted, Refusal, ResendRequest } from '@qiao/contract/control';
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
+import type { VerifyAnswer, VerifyRequest } from '@qiao/contract/verify';
 import { QiaoError } from '@qiao/exchange';
 
 import { crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
@@ -31,6 +32,9 @@ export interface ControlPorts {
   onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void;
   onRefusal(refusal: Refusal): void;
   onBooksThrough(through: BooksThrough): void;
+  /** A question of a lane that ends here, and an answer about one that begins here: neither is durable, both are asked for again. */
+  onVerifyRequest(request: VerifyRequest): void;
+  onVerifyAnswer(answer: VerifyAnswer): void;
   /** SHA-256 of a certificate: the name of a key. */
   keyIdOf(certificate: Uint8Array): Uint8Array;
   readonly log: Log;
@@ -106,6 +110,14 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       requireMonitor(signed, ports);
       ports.onBooksThrough(body.value);
       crashPoint('books.through');
+      return;
+    case 'verifyRequest':
+      requireEnd(signed, body.value.laneId, 'sender', ports);
+      ports.onVerifyRequest(body.value);
+      return;
+    case 'verifyAnswer':
+      requireEnd(signed, body.value.laneId, 'receiver', ports);
+      ports.onVerifyAnswer(body.value);
       return;
     case 'actualState':
     case undefined:
@@ -201,6 +213,21 @@ function requireMonitor(signed: Signed, ports: ControlPorts): void {
   if (monitor === undefined) throw new QiaoError('MONITOR_UNKNOWN', 'signed by no monitor that the hub named');
   ports.trust.checkMonitor(monitor);
   ports.trust.checkSigned('qiao.control.v1', signed, monitor);
+}
+
+/** The outer signature is that of the lane's other end, which is its sender or receiver. Not even the hub speaks for it. */
+function requireEnd(signed: Signed, lane: Uint8Array, author: 'sender' | 'receiver', ports: ControlPorts): void {
+  const desired = ports.desired.current();
+  const found = findLane(desired, idOrEmpty(lane));
+  const authorId = author === 'sender' ? found?.lane.senderId : found?.lane.receiverId;
+  const ownId = author === 'sender' ? found?.lane.receiverId : found?.lane.senderId;
+  const peer = authorId === undefined ? undefined : desired?.peers.get(authorId);
+  if (authorId === undefined || ownId !== ports.nodeId || peer === undefined) {
+    throw new QiaoError('CONTROL_FOREIGN', `only the ${author} of a lane that has its other end here may say that`);
+  }
+  requireRights(peer);
+  ports.trust.checkPeer(peer.certificate, authorId);
+  ports.trust.checkSigned('qiao.control.v1', signed, peer.certificate);
 }
 
 /** The lane and its receiver. Throws LANE_UNKNOWN (transient): the snapshot that names it may be on its way. */

@@ -15,6 +15,7 @@ import { ControlOutStore } from './controlOut.ts';
 import { DeliveryOutStore } from './deliveriesOut.ts';
 import { DigestStore } from './digests.ts';
 import { InboxStore } from './inbox.ts';
+import { JobStore } from './jobs.ts';
 import { LaneInStore } from './lanesIn.ts';
 import { LaneOutStore } from './lanesOut.ts';
 import { MetaStore } from './meta.ts';
@@ -52,6 +53,7 @@ export interface ExchangeDatabase {
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
   readonly bridgeVersions: BridgeVersionStore;
+  readonly jobs: JobStore;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
@@ -118,6 +120,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
   readonly bridgeVersions: BridgeVersionStore;
+  readonly jobs: JobStore;
 
   constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore) {
     this.sqlite = sqlite;
@@ -138,6 +141,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.quarantine = new QuarantineStore(sqlite);
     this.commands = new CommandSeenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
+    this.jobs = new JobStore(sqlite);
   }
 
   transaction<T>(work: () => T): T {

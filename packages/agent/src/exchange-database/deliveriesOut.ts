@@ -85,6 +85,8 @@ export const UNSETTLED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = 
  AND sequence > ? ORDER BY sequence LIMIT ?`;
 export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence BETWEEN ? AND ?
  ORDER BY sequence LIMIT ?`;
+export const SEALED_BETWEEN = `SELECT * FROM delivery_out WHERE lane = ? AND sealed_at_ms BETWEEN ? AND ?
+ AND (epoch, sequence) > (?, ?) ORDER BY epoch, sequence LIMIT ?`;
 const ON_BUS = `UPDATE delivery_out SET bus = 'onBus', sent_bytes = @bytes, attempts = attempts + 1, due_at_ms = @dueAtMs,
  sealed_for = @sealedFor
  WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence`;
@@ -135,6 +137,7 @@ export class DeliveryOutStore {
   readonly #hasParcels: Statement<[Uint8Array], number>;
   readonly #removeOfLane: Statement;
   readonly #range: Statement<[Uint8Array, bigint, bigint, bigint, number], Row>;
+  readonly #sealedBetween: Statement<[Uint8Array, number, number, bigint, bigint, number], Row>;
   readonly #onBus: Statement;
   readonly #recorded: Statement;
   readonly #sentBefore: Statement;
@@ -160,6 +163,7 @@ export class DeliveryOutStore {
     this.#hasParcels = sqlite.prepare<[Uint8Array], number>(HAS_PARCELS).pluck();
     this.#removeOfLane = sqlite.prepare(REMOVE_OF_LANE);
     this.#range = sqlite.prepare(RANGE_OUT);
+    this.#sealedBetween = sqlite.prepare(SEALED_BETWEEN);
     this.#onBus = sqlite.prepare(ON_BUS);
     this.#recorded = sqlite.prepare(RECORDED);
     this.#sentBefore = sqlite.prepare(SENT_BEFORE);
@@ -226,6 +230,12 @@ export class DeliveryOutStore {
 
   range(lane: Uint8Array, epoch: bigint, first: bigint, last: bigint, limit: number): DeliveryOut[] {
     return this.#range.all(lane, epoch, first, last, limit).map(delivery);
+  }
+
+  /** Deliveries of a lane that were packed in this time (both ends included), after a place, oldest first, at most `limit`. */
+  sealedBetween(place: LanePlace, fromMs: number, toMs: number, limit: number): DeliveryOut[] {
+    const { lane, epoch, sequence } = place;
+    return this.#sealedBetween.all(lane, fromMs, toMs, epoch, sequence, limit).map(delivery);
   }
 
   /** Published: counted in the window until a receipt comes, due again at `dueAtMs`. */

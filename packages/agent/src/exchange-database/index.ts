@@ -12,6 +12,7 @@ export {
 export { type DigestChange, type DigestRow } from './digests.ts';
 export { type DirectoryLock, lockDirectory } from './directoryLock.ts';
 export { type InboxDelivery, type Received, type ReceivedPart } from './inbox.ts';
+export * from './jobs.ts';
 export type { LanePlace, StuckReason } from './lanePlace.ts';
 export * from './lanesIn.ts';
 export * from './lanesOut.ts';

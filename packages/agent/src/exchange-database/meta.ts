@@ -47,4 +47,13 @@ export class MetaStore {
   setSnapshot(signed: Uint8Array): void {
     this.#put.run('snapshot', signed);
   }
+
+  /** The secret under which this node names rows to people who may not see them; made by `newSecret` at the first call. */
+  referenceSecret(newSecret: () => Uint8Array): Uint8Array {
+    const held = this.#get.get('referenceSecret');
+    if (held instanceof Uint8Array) return held;
+    const made = newSecret();
+    this.#put.run('referenceSecret', made);
+    return made;
+  }
 }

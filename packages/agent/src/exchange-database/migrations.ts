@@ -307,4 +307,54 @@ CREATE TABLE bridge_version (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0006-jobs',
+    sql: `
+-- job: comparisons of both ends and what they send, one lane each, carried out by the source's agent.
+CREATE TABLE job (
+  job           BLOB PRIMARY KEY,          -- 16 random bytes
+  kind          TEXT NOT NULL CHECK (kind IN ('verify', 'resync', 'resend')),
+  bridge        BLOB NOT NULL,
+  lane          BLOB NOT NULL,
+  options       TEXT NOT NULL,             -- JSON: JobOptions
+  operator      TEXT NOT NULL,
+  state         TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+  phase         TEXT NOT NULL CHECK (phase IN ('finding', 'sending', 'sent')),
+  step          TEXT NOT NULL DEFAULT '',  -- for people
+  findings      TEXT NOT NULL DEFAULT '[]', -- JSON: TableFindings, counts only
+  code          TEXT NOT NULL DEFAULT '',
+  message       TEXT NOT NULL DEFAULT '',
+  hint          TEXT NOT NULL DEFAULT '',
+  last_sequence INTEGER NOT NULL DEFAULT 0, -- last delivery that carries its rows; 0 for none
+  created_at_ms INTEGER NOT NULL,
+  changed_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_state ON job (state, created_at_ms);
+
+-- job_row: the rows a job found or was asked to send. The key stays on this disk; people see the reference.
+CREATE TABLE job_row (
+  job        BLOB NOT NULL,
+  table_name TEXT NOT NULL,
+  row_key    TEXT NOT NULL,                -- as row_digest.key; LF and the key's hash where the destination keeps the key to itself
+  reference  TEXT NOT NULL,
+  finding    TEXT NOT NULL CHECK (finding IN ('missing', 'differing', 'extra', 'resend')),
+  cause      TEXT NOT NULL CHECK (cause IN ('neverApplied', 'changedAtTarget', 'unknown')),
+  owned      INTEGER NOT NULL,
+  state      TEXT NOT NULL DEFAULT 'found' CHECK (state IN ('found', 'sent', 'left')),
+  PRIMARY KEY (job, table_name, row_key)
+) STRICT, WITHOUT ROWID;
+
+-- lane_loss: rows that a lane gave up since its epoch began (voids, closed deliveries, abandoned and kept rows). While there
+-- are none, a row that was sent and differs at the destination was changed there.
+CREATE TABLE lane_loss (
+  lane  BLOB NOT NULL,
+  epoch INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch)
+) STRICT, WITHOUT ROWID;
+
+-- A resend (补数) is stored as a resync with this set: the list of origins above is fixed.
+ALTER TABLE parcel ADD COLUMN is_resend INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX delivery_out_sealed ON delivery_out (lane, sealed_at_ms);
+`,
+  },
 ];

@@ -6,7 +6,7 @@ import type { KindCount } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
 
-export type ParcelOrigin = 'change' | 'load' | 'resync';
+export type ParcelOrigin = 'change' | 'load' | 'resync' | 'resend';
 
 /** How a stored body is compressed. */
 export type Compression = 'zstd' | 'none';
@@ -52,6 +52,7 @@ interface Row {
   bridge: Buffer;
   bridge_version: number;
   origin: ParcelOrigin;
+  is_resend: number;
   content_hash: Buffer;
   content_bytes: number;
   counts: string;
@@ -62,10 +63,10 @@ interface Row {
   compression: Compression;
 }
 
-const FACTS = `number, parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
+const FACTS = `number, parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
  open_deliveries, settled_at_ms, stored_bytes, compression`;
-const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, content_hash, content_bytes, counts, made_at_ms,
- open_deliveries, stored_bytes, compression, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @contentHash, @contentBytes,
+const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
+ open_deliveries, stored_bytes, compression, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @isResend, @contentHash, @contentBytes,
  @counts, @madeAtMs, @deliveries, @storedBytes, @compression, @content) RETURNING number`;
 export const GET_PARCEL = `SELECT ${FACTS} FROM parcel WHERE number = ?`;
 const CONTENT = 'SELECT content FROM parcel WHERE number = ?';
@@ -101,6 +102,8 @@ export class ParcelStore {
   add(parcel: NewParcel): number {
     return this.#add.get({
       ...parcel,
+      origin: parcel.origin === 'resend' ? 'resync' : parcel.origin,
+      isResend: parcel.origin === 'resend' ? 1 : 0,
       counts: JSON.stringify(parcel.counts),
       storedBytes: parcel.content.byteLength,
     }) as number;
@@ -114,7 +117,7 @@ export class ParcelStore {
       parcel: row.parcel,
       bridge: row.bridge,
       bridgeVersion: row.bridge_version,
-      origin: row.origin,
+      origin: row.is_resend === 1 ? 'resend' : row.origin,
       contentHash: row.content_hash,
       contentBytes: row.content_bytes,
       counts: JSON.parse(row.counts) as KindCount[],

@@ -122,6 +122,8 @@ export function contractOrigin(origin: ParcelOrigin): Origin {
       return Origin.LOAD;
     case 'resync':
       return Origin.RESYNC;
+    case 'resend':
+      return Origin.RESEND;
     default:
       return origin satisfies never;
   }

@@ -2,6 +2,7 @@
  * What ends a delivery: a receipt, a void, the end of its epoch or lane. This file moves the answer of deliveries together
  * with their parcels, their lane's counters and the books, always in one transaction; it sends nothing.
  */
+import { Outcome } from '@qiao/contract/counts';
 import { type Receipt, Settlement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { parseId, sameBytes } from '@qiao/exchange';
@@ -9,6 +10,9 @@ import type { Answer, DeliveryOut, ExchangeDatabase, LaneOut, LanePlace } from '
 import type { ReceiptRecord, SendPorts } from './ports.ts';
 
 export type SettlePorts = Pick<SendPorts, 'database' | 'desired' | 'signer' | 'clock'>;
+
+/** Final outcomes of rows that the destination has not got. */
+const NOT_TAKEN: ReadonlySet<Outcome> = new Set([Outcome.ABANDONED, Outcome.CANCELLED, Outcome.KEPT_TARGET]);
 
 /** Deliveries looked at in one query while a whole epoch is closed. */
 const PAGE = 500;
@@ -41,6 +45,8 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
       return 'fork';
     }
     const atMs = clock.nowMs();
+    // What the destination did not take as it was sent: a row that differs there need not have been changed there.
+    if (receipt.outcomes.some(({ outcome }) => NOT_TAKEN.has(outcome))) database.jobs.noteLoss(place.lane, place.epoch);
     const isNew = database.receiptsIn.put({
       ...place,
       revision: receipt.revision,
@@ -116,6 +122,7 @@ export function bookSettlement(
 ): void {
   const { database, desired, signer, clock } = ports;
   const now = desired.current();
+  database.jobs.noteLoss(lane.lane, lane.epoch);
   if (now === undefined) throw new Error('a settlement needs the platform and node that only a snapshot names');
   const settlement = Settlement.encode({
     platformId: parseId(now.platformId),

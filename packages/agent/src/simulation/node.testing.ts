@@ -116,6 +116,9 @@ export abstract class SimulatedNode {
       onReceiptsWanted: (wanted, senderId) => this.onReceiptsWanted(wanted, senderId),
       onRefusal: (refusal) => this.onRefusal(refusal),
       onBooksThrough: () => {},
+      // Comparisons are no part of the simulation: they move no lane.
+      onVerifyRequest: () => undefined,
+      onVerifyAnswer: () => undefined,
       keyIdOf: (certificate) => certificate,
       log: this.world.log,
     };

@@ -24,6 +24,8 @@ export type TransformedLine =
 export interface TableTransform {
   /** Columns as they leave, key first. */
   readonly layout: TableLayout;
+  /** Types of the columns, in their order. */
+  readonly types: readonly ColumnType[];
   readonly keyTypes: readonly ColumnType[];
   /** Every line leaves as it came: `apply` need not be called. */
   readonly isIdentity: boolean;
@@ -52,6 +54,7 @@ export function tableTransform(
 
   return {
     layout,
+    types: compiled.types,
     keyTypes: compiled.types.slice(0, layout.keyColumns),
     isIdentity: compiled.isIdentity,
     apply(lines, start, end) {

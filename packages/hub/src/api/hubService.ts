@@ -7,6 +7,7 @@ import type { CallerContext } from '@qiao/rpc';
 import { VERSION } from '@qiao/runtime';
 import { appendAudit, readAudit } from '../audit/audit.ts';
 import * as bridges from '../bridges/bridges.ts';
+import { bridgeJobs, startJobs } from '../bridges/jobs.ts';
 import { getBridge, isBlocking } from '../bridges/versions.ts';
 import type { IdentityPorts } from '../identity/identity.ts';
 import { invite } from '../identity/invite.ts';
@@ -141,6 +142,25 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
       return await change(context, 'bridge.unbind', name, async (operator) =>
         bridgeView(store, await bridges.unbindDestination(ports.bridges, name, nodeCode, operator)),
       );
+    },
+    async verifyBridge(request, context) {
+      return await change(context, 'bridge.verify', request.name, async (operator) => {
+        const work = { kind: 'verify', rowsPerSecond: request.rowsPerSecond } as const;
+        return { jobs: await startJobs(ports.bridges, request, work, operator) };
+      });
+    },
+    async resyncBridge(request, context) {
+      return await change(context, 'bridge.resync', request.name, async (operator) => ({
+        jobs: await startJobs(ports.bridges, request, { kind: 'resync', ...request }, operator),
+      }));
+    },
+    async resendBridge(request, context) {
+      return await change(context, 'bridge.resend', request.name, async (operator) => ({
+        jobs: await startJobs(ports.bridges, request, { kind: 'resend', ...request }, operator),
+      }));
+    },
+    async getBridgeJobs({ name, jobIds }, { caller }) {
+      return { jobs: await bridgeJobs(ports.bridges, name, jobIds, caller.name) };
     },
     async listBridges({ includeRetired }) {
       const rows = await store

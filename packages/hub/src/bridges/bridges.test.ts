@@ -86,6 +86,7 @@ async function platform() {
         problems: problems.get(node.code) ?? [],
         tables: check.source ? [{ table: 'birth', columns, key: ['id'] }] : [],
         reportJson: '',
+        jobs: [],
       };
     },
   };

@@ -55,6 +55,10 @@ export function verifyControl(
       return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
     case 'receiptsWanted':
       return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);
+    case 'verifyRequest':
+      return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);
+    case 'verifyAnswer':
+      return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
     case 'booksThrough':
       return judgeBooks(ports, sender, toNodeId);
     case 'actualState':

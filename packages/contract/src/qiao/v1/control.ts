@@ -10,6 +10,7 @@ import { CaptureCounts } from "./counts.ts";
 import { Epoch } from "./delivery.ts";
 import { ActualState } from "./node.ts";
 import { Signed } from "./signed.ts";
+import { VerifyAnswer, VerifyRequest } from "./verify.ts";
 
 /** What the sender must do with a refused delivery. */
 export const RefusalFate = {
@@ -122,6 +123,12 @@ export interface ControlMessage {
     | //
     /** A node tells the hub what it runs. */
     { $case: "actualState"; value: ActualState }
+    | //
+    /** A lane's sender asks what its receiver's table holds. */
+    { $case: "verifyRequest"; value: VerifyRequest }
+    | //
+    /** The receiver's answer to it. */
+    { $case: "verifyAnswer"; value: VerifyAnswer }
     | //
     /** A sender asks for receipts that the bus may have lost, or that were revised since. */
     { $case: "receiptsWanted"; value: ReceiptsWanted }
@@ -317,6 +324,12 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       case "actualState":
         ActualState.encode(message.body.value, writer.uint32(58).fork()).join();
         break;
+      case "verifyRequest":
+        VerifyRequest.encode(message.body.value, writer.uint32(66).fork()).join();
+        break;
+      case "verifyAnswer":
+        VerifyAnswer.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
       case "receiptsWanted":
         ReceiptsWanted.encode(message.body.value, writer.uint32(82).fork()).join();
         break;
@@ -393,6 +406,22 @@ export const ControlMessage: MessageFns<ControlMessage> = {
             message.body = { $case: "actualState", value: ActualState.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "verifyRequest", value: VerifyRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "verifyAnswer", value: VerifyAnswer.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 10: {
             if (tag !== 82) {
               break;
@@ -436,6 +465,14 @@ export const ControlMessage: MessageFns<ControlMessage> = {
         ? { $case: "actualState", value: ActualState.fromJSON(object.actualState) }
         : isSet(object.actual_state)
         ? { $case: "actualState", value: ActualState.fromJSON(object.actual_state) }
+        : isSet(object.verifyRequest)
+        ? { $case: "verifyRequest", value: VerifyRequest.fromJSON(object.verifyRequest) }
+        : isSet(object.verify_request)
+        ? { $case: "verifyRequest", value: VerifyRequest.fromJSON(object.verify_request) }
+        : isSet(object.verifyAnswer)
+        ? { $case: "verifyAnswer", value: VerifyAnswer.fromJSON(object.verifyAnswer) }
+        : isSet(object.verify_answer)
+        ? { $case: "verifyAnswer", value: VerifyAnswer.fromJSON(object.verify_answer) }
         : isSet(object.receiptsWanted)
         ? { $case: "receiptsWanted", value: ReceiptsWanted.fromJSON(object.receiptsWanted) }
         : isSet(object.receipts_wanted)
@@ -461,6 +498,10 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       obj.booksThrough = BooksThrough.toJSON(message.body.value);
     } else if (message.body?.$case === "actualState") {
       obj.actualState = ActualState.toJSON(message.body.value);
+    } else if (message.body?.$case === "verifyRequest") {
+      obj.verifyRequest = VerifyRequest.toJSON(message.body.value);
+    } else if (message.body?.$case === "verifyAnswer") {
+      obj.verifyAnswer = VerifyAnswer.toJSON(message.body.value);
     } else if (message.body?.$case === "receiptsWanted") {
       obj.receiptsWanted = ReceiptsWanted.toJSON(message.body.value);
     }
@@ -507,6 +548,18 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       case "actualState": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "actualState", value: ActualState.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "verifyRequest": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "verifyRequest", value: VerifyRequest.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "verifyAnswer": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "verifyAnswer", value: VerifyAnswer.fromPartial(object.body.value) };
         }
         break;
       }

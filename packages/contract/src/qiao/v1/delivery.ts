@@ -18,6 +18,8 @@ export const Origin = {
   LOAD: "ORIGIN_LOAD",
   /** RESYNC - A comparison of both ends. */
   RESYNC: "ORIGIN_RESYNC",
+  /** RESEND - A person asked for rows of some time again (补数). */
+  RESEND: "ORIGIN_RESEND",
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
@@ -28,6 +30,7 @@ export namespace Origin {
   export type CHANGE = typeof Origin.CHANGE;
   export type LOAD = typeof Origin.LOAD;
   export type RESYNC = typeof Origin.RESYNC;
+  export type RESEND = typeof Origin.RESEND;
   export type UNRECOGNIZED = typeof Origin.UNRECOGNIZED;
 }
 
@@ -45,6 +48,9 @@ export function originFromJSON(object: any): Origin {
     case 3:
     case "ORIGIN_RESYNC":
       return Origin.RESYNC;
+    case 4:
+    case "ORIGIN_RESEND":
+      return Origin.RESEND;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -62,6 +68,8 @@ export function originToJSON(object: Origin): string {
       return "ORIGIN_LOAD";
     case Origin.RESYNC:
       return "ORIGIN_RESYNC";
+    case Origin.RESEND:
+      return "ORIGIN_RESEND";
     case Origin.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -78,6 +86,8 @@ export function originToNumber(object: Origin): number {
       return 2;
     case Origin.RESYNC:
       return 3;
+    case Origin.RESEND:
+      return 4;
     case Origin.UNRECOGNIZED:
     default:
       return -1;

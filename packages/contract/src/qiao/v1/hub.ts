@@ -7,6 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
+import { BridgeJob } from "./job.ts";
 import {
   BridgeProblem,
   BridgeState,
@@ -248,6 +249,52 @@ export interface RunBridgeRequest {
   name: string;
   /** Deletes allowed for this run, past the deleteGuard. */
   allowedDeletes: bigint;
+}
+
+export interface VerifyBridgeRequest {
+  name: string;
+  /** Code of one destination's node; empty for every destination. */
+  destinationNode: string;
+  /** Source tables as the bridge names them; empty for all. */
+  tables: string[];
+  /** Each end is read no faster; 0: the bridge's own limit, or none. */
+  rowsPerSecond: number;
+}
+
+export interface ResyncBridgeRequest {
+  name: string;
+  destinationNode: string;
+  tables: string[];
+  rowsPerSecond: number;
+  /** Only rows that this filter lets pass, over the columns as they leave the source. At most 4,000 characters. */
+  where: string;
+  /** Report, send nothing. */
+  dryRun: boolean;
+  /** Deletes allowed past the deleteGuard. */
+  allowedDeletes: bigint;
+}
+
+export interface ResendBridgeRequest {
+  name: string;
+  destinationNode: string;
+  tables: string[];
+  /** Rows that were packed in this time, milliseconds since 1970 UTC, both ends included. */
+  fromMs: bigint;
+  toMs: bigint;
+  /** For the audit: 1 to 200 characters. */
+  reason: string;
+  /** Also tables that land as a journal: their rows land once more. */
+  includeJournals: boolean;
+}
+
+export interface GetBridgeJobsRequest {
+  name: string;
+  /** Empty: every job that the source still remembers. */
+  jobIds: Uint8Array[];
+}
+
+export interface BridgeJobs {
+  jobs: BridgeJob[];
 }
 
 export interface BindDestinationRequest {
@@ -2744,6 +2791,652 @@ export const RunBridgeRequest: MessageFns<RunBridgeRequest> = {
   },
 };
 
+function createBaseVerifyBridgeRequest(): VerifyBridgeRequest {
+  return { name: "", destinationNode: "", tables: [], rowsPerSecond: 0 };
+}
+
+export const VerifyBridgeRequest: MessageFns<VerifyBridgeRequest> = {
+  encode(message: VerifyBridgeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.destinationNode !== "") {
+      writer.uint32(18).string(message.destinationNode);
+    }
+    for (const v of message.tables) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.rowsPerSecond !== 0) {
+      writer.uint32(32).uint32(message.rowsPerSecond);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBridgeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBridgeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.destinationNode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tables.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.rowsPerSecond = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBridgeRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      destinationNode: isSet(object.destinationNode)
+        ? globalThis.String(object.destinationNode)
+        : isSet(object.destination_node)
+        ? globalThis.String(object.destination_node)
+        : "",
+      tables: globalThis.Array.isArray(object?.tables) ? object.tables.map((e: any) => globalThis.String(e)) : [],
+      rowsPerSecond: isSet(object.rowsPerSecond)
+        ? globalThis.Number(object.rowsPerSecond)
+        : isSet(object.rows_per_second)
+        ? globalThis.Number(object.rows_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: VerifyBridgeRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.destinationNode !== "") {
+      obj.destinationNode = message.destinationNode;
+    }
+    if (message.tables?.length) {
+      obj.tables = message.tables;
+    }
+    if (message.rowsPerSecond !== 0) {
+      obj.rowsPerSecond = Math.round(message.rowsPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBridgeRequest>): VerifyBridgeRequest {
+    return VerifyBridgeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBridgeRequest>): VerifyBridgeRequest {
+    const message = createBaseVerifyBridgeRequest();
+    message.name = object.name ?? "";
+    message.destinationNode = object.destinationNode ?? "";
+    message.tables = object.tables?.map((e) => e) || [];
+    message.rowsPerSecond = object.rowsPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseResyncBridgeRequest(): ResyncBridgeRequest {
+  return { name: "", destinationNode: "", tables: [], rowsPerSecond: 0, where: "", dryRun: false, allowedDeletes: 0n };
+}
+
+export const ResyncBridgeRequest: MessageFns<ResyncBridgeRequest> = {
+  encode(message: ResyncBridgeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.destinationNode !== "") {
+      writer.uint32(18).string(message.destinationNode);
+    }
+    for (const v of message.tables) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.rowsPerSecond !== 0) {
+      writer.uint32(32).uint32(message.rowsPerSecond);
+    }
+    if (message.where !== "") {
+      writer.uint32(42).string(message.where);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
+    }
+    if (message.allowedDeletes !== 0n) {
+      if (BigInt.asUintN(64, message.allowedDeletes) !== message.allowedDeletes) {
+        throw new globalThis.Error("value provided for field message.allowedDeletes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.allowedDeletes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResyncBridgeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResyncBridgeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.destinationNode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tables.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.rowsPerSecond = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.where = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.allowedDeletes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResyncBridgeRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      destinationNode: isSet(object.destinationNode)
+        ? globalThis.String(object.destinationNode)
+        : isSet(object.destination_node)
+        ? globalThis.String(object.destination_node)
+        : "",
+      tables: globalThis.Array.isArray(object?.tables) ? object.tables.map((e: any) => globalThis.String(e)) : [],
+      rowsPerSecond: isSet(object.rowsPerSecond)
+        ? globalThis.Number(object.rowsPerSecond)
+        : isSet(object.rows_per_second)
+        ? globalThis.Number(object.rows_per_second)
+        : 0,
+      where: isSet(object.where) ? globalThis.String(object.where) : "",
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+      allowedDeletes: isSet(object.allowedDeletes)
+        ? BigInt(object.allowedDeletes)
+        : isSet(object.allowed_deletes)
+        ? BigInt(object.allowed_deletes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ResyncBridgeRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.destinationNode !== "") {
+      obj.destinationNode = message.destinationNode;
+    }
+    if (message.tables?.length) {
+      obj.tables = message.tables;
+    }
+    if (message.rowsPerSecond !== 0) {
+      obj.rowsPerSecond = Math.round(message.rowsPerSecond);
+    }
+    if (message.where !== "") {
+      obj.where = message.where;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    if (message.allowedDeletes !== 0n) {
+      obj.allowedDeletes = message.allowedDeletes.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResyncBridgeRequest>): ResyncBridgeRequest {
+    return ResyncBridgeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResyncBridgeRequest>): ResyncBridgeRequest {
+    const message = createBaseResyncBridgeRequest();
+    message.name = object.name ?? "";
+    message.destinationNode = object.destinationNode ?? "";
+    message.tables = object.tables?.map((e) => e) || [];
+    message.rowsPerSecond = object.rowsPerSecond ?? 0;
+    message.where = object.where ?? "";
+    message.dryRun = object.dryRun ?? false;
+    message.allowedDeletes = (object.allowedDeletes !== undefined && object.allowedDeletes !== null)
+      ? BigInt(object.allowedDeletes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseResendBridgeRequest(): ResendBridgeRequest {
+  return { name: "", destinationNode: "", tables: [], fromMs: 0n, toMs: 0n, reason: "", includeJournals: false };
+}
+
+export const ResendBridgeRequest: MessageFns<ResendBridgeRequest> = {
+  encode(message: ResendBridgeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.destinationNode !== "") {
+      writer.uint32(18).string(message.destinationNode);
+    }
+    for (const v of message.tables) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.fromMs !== 0n) {
+      if (BigInt.asIntN(64, message.fromMs) !== message.fromMs) {
+        throw new globalThis.Error("value provided for field message.fromMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.fromMs);
+    }
+    if (message.toMs !== 0n) {
+      if (BigInt.asIntN(64, message.toMs) !== message.toMs) {
+        throw new globalThis.Error("value provided for field message.toMs of type int64 too large");
+      }
+      writer.uint32(40).int64(message.toMs);
+    }
+    if (message.reason !== "") {
+      writer.uint32(50).string(message.reason);
+    }
+    if (message.includeJournals !== false) {
+      writer.uint32(56).bool(message.includeJournals);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResendBridgeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResendBridgeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.destinationNode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tables.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.fromMs = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.toMs = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.includeJournals = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResendBridgeRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      destinationNode: isSet(object.destinationNode)
+        ? globalThis.String(object.destinationNode)
+        : isSet(object.destination_node)
+        ? globalThis.String(object.destination_node)
+        : "",
+      tables: globalThis.Array.isArray(object?.tables) ? object.tables.map((e: any) => globalThis.String(e)) : [],
+      fromMs: isSet(object.fromMs) ? BigInt(object.fromMs) : isSet(object.from_ms) ? BigInt(object.from_ms) : 0n,
+      toMs: isSet(object.toMs) ? BigInt(object.toMs) : isSet(object.to_ms) ? BigInt(object.to_ms) : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      includeJournals: isSet(object.includeJournals)
+        ? globalThis.Boolean(object.includeJournals)
+        : isSet(object.include_journals)
+        ? globalThis.Boolean(object.include_journals)
+        : false,
+    };
+  },
+
+  toJSON(message: ResendBridgeRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.destinationNode !== "") {
+      obj.destinationNode = message.destinationNode;
+    }
+    if (message.tables?.length) {
+      obj.tables = message.tables;
+    }
+    if (message.fromMs !== 0n) {
+      obj.fromMs = message.fromMs.toString();
+    }
+    if (message.toMs !== 0n) {
+      obj.toMs = message.toMs.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.includeJournals !== false) {
+      obj.includeJournals = message.includeJournals;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResendBridgeRequest>): ResendBridgeRequest {
+    return ResendBridgeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResendBridgeRequest>): ResendBridgeRequest {
+    const message = createBaseResendBridgeRequest();
+    message.name = object.name ?? "";
+    message.destinationNode = object.destinationNode ?? "";
+    message.tables = object.tables?.map((e) => e) || [];
+    message.fromMs = (object.fromMs !== undefined && object.fromMs !== null) ? BigInt(object.fromMs) : 0n;
+    message.toMs = (object.toMs !== undefined && object.toMs !== null) ? BigInt(object.toMs) : 0n;
+    message.reason = object.reason ?? "";
+    message.includeJournals = object.includeJournals ?? false;
+    return message;
+  },
+};
+
+function createBaseGetBridgeJobsRequest(): GetBridgeJobsRequest {
+  return { name: "", jobIds: [] };
+}
+
+export const GetBridgeJobsRequest: MessageFns<GetBridgeJobsRequest> = {
+  encode(message: GetBridgeJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.jobIds) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBridgeJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBridgeJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.jobIds.push(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBridgeJobsRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      jobIds: globalThis.Array.isArray(object?.jobIds)
+        ? object.jobIds.map((e: any) => bytesFromBase64(e))
+        : globalThis.Array.isArray(object?.job_ids)
+        ? object.job_ids.map((e: any) => bytesFromBase64(e))
+        : [],
+    };
+  },
+
+  toJSON(message: GetBridgeJobsRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.jobIds?.length) {
+      obj.jobIds = message.jobIds.map((e) => base64FromBytes(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetBridgeJobsRequest>): GetBridgeJobsRequest {
+    return GetBridgeJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetBridgeJobsRequest>): GetBridgeJobsRequest {
+    const message = createBaseGetBridgeJobsRequest();
+    message.name = object.name ?? "";
+    message.jobIds = object.jobIds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseBridgeJobs(): BridgeJobs {
+  return { jobs: [] };
+}
+
+export const BridgeJobs: MessageFns<BridgeJobs> = {
+  encode(message: BridgeJobs, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      BridgeJob.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BridgeJobs {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBridgeJobs();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(BridgeJob.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BridgeJobs {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => BridgeJob.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: BridgeJobs): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => BridgeJob.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BridgeJobs>): BridgeJobs {
+    return BridgeJobs.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BridgeJobs>): BridgeJobs {
+    const message = createBaseBridgeJobs();
+    message.jobs = object.jobs?.map((e) => BridgeJob.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseBindDestinationRequest(): BindDestinationRequest {
   return { name: "", destinationYaml: "" };
 }
@@ -4564,6 +5257,42 @@ export const HubServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Compares both ends of a bridge's lanes and reports; changes nothing. */
+    verifyBridge: {
+      name: "VerifyBridge",
+      requestType: VerifyBridgeRequest as typeof VerifyBridgeRequest,
+      requestStream: false,
+      responseType: BridgeJobs as typeof BridgeJobs,
+      responseStream: false,
+      options: {},
+    },
+    /** Compares them and sends only the differences. */
+    resyncBridge: {
+      name: "ResyncBridge",
+      requestType: ResyncBridgeRequest as typeof ResyncBridgeRequest,
+      requestStream: false,
+      responseType: BridgeJobs as typeof BridgeJobs,
+      responseStream: false,
+      options: {},
+    },
+    /** Sends rows of some time again, in their present state (补数). */
+    resendBridge: {
+      name: "ResendBridge",
+      requestType: ResendBridgeRequest as typeof ResendBridgeRequest,
+      requestStream: false,
+      responseType: BridgeJobs as typeof BridgeJobs,
+      responseStream: false,
+      options: {},
+    },
+    /** How those jobs stand. */
+    getBridgeJobs: {
+      name: "GetBridgeJobs",
+      requestType: GetBridgeJobsRequest as typeof GetBridgeJobsRequest,
+      requestStream: false,
+      responseType: BridgeJobs as typeof BridgeJobs,
+      responseStream: false,
+      options: {},
+    },
     listBridges: {
       name: "ListBridges",
       requestType: ListBridgesRequest as typeof ListBridgesRequest,
@@ -4633,6 +5362,14 @@ export interface HubServiceImplementation<CallContextExt = {}> {
     request: UnbindDestinationRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<Bridge>>;
+  /** Compares both ends of a bridge's lanes and reports; changes nothing. */
+  verifyBridge(request: VerifyBridgeRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BridgeJobs>>;
+  /** Compares them and sends only the differences. */
+  resyncBridge(request: ResyncBridgeRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BridgeJobs>>;
+  /** Sends rows of some time again, in their present state (补数). */
+  resendBridge(request: ResendBridgeRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BridgeJobs>>;
+  /** How those jobs stand. */
+  getBridgeJobs(request: GetBridgeJobsRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BridgeJobs>>;
   listBridges(
     request: ListBridgesRequest,
     context: CallContext & CallContextExt,
@@ -4685,6 +5422,17 @@ export interface HubServiceClient<CallOptionsExt = {}> {
     request: DeepPartial<UnbindDestinationRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<Bridge>;
+  /** Compares both ends of a bridge's lanes and reports; changes nothing. */
+  verifyBridge(request: DeepPartial<VerifyBridgeRequest>, options?: CallOptions & CallOptionsExt): Promise<BridgeJobs>;
+  /** Compares them and sends only the differences. */
+  resyncBridge(request: DeepPartial<ResyncBridgeRequest>, options?: CallOptions & CallOptionsExt): Promise<BridgeJobs>;
+  /** Sends rows of some time again, in their present state (补数). */
+  resendBridge(request: DeepPartial<ResendBridgeRequest>, options?: CallOptions & CallOptionsExt): Promise<BridgeJobs>;
+  /** How those jobs stand. */
+  getBridgeJobs(
+    request: DeepPartial<GetBridgeJobsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<BridgeJobs>;
   listBridges(
     request: DeepPartial<ListBridgesRequest>,
     options?: CallOptions & CallOptionsExt,

@@ -6,6 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BridgeJob } from "./job.ts";
 
 /** What a process is to the platform. */
 export const NodeRole = {
@@ -642,7 +643,66 @@ export interface Command {
     | //
     /** Say how everything is. */
     { $case: "diagnose"; value: Diagnose }
+    | //
+    /** Compare both ends of lanes that begin here. */
+    { $case: "verifyBridge"; value: VerifyBridge }
+    | //
+    /** Compare them and send only the differences. */
+    { $case: "resyncBridge"; value: ResyncBridge }
+    | //
+    /** Send rows of some time again. */
+    { $case: "resendRange"; value: ResendRange }
+    | //
+    /** Say how jobs stand. */
+    { $case: "jobStatus"; value: JobStatus }
     | undefined;
+}
+
+/** Which lanes and tables a job is about. */
+export interface JobScope {
+  bridgeId: Uint8Array;
+  /** Lanes that begin at this node; one job each. */
+  laneIds: Uint8Array[];
+  /** Source tables as the bridge names them; empty for all. */
+  tables: string[];
+}
+
+export interface VerifyBridge {
+  scope?:
+    | JobScope
+    | undefined;
+  /** Each end is read no faster; 0: the bridge's own limit, or none. */
+  rowsPerSecond: number;
+}
+
+export interface ResyncBridge {
+  scope?: JobScope | undefined;
+  rowsPerSecond: number;
+  /** Only rows that this filter lets pass, over the columns as they leave the source. At most 4,000 characters. */
+  where: string;
+  /** Report, send nothing. */
+  dryRun: boolean;
+  /** Deletes that a person allowed past the deleteGuard. */
+  allowedDeletes: bigint;
+}
+
+export interface ResendRange {
+  scope?:
+    | JobScope
+    | undefined;
+  /** Rows that were packed in this time, milliseconds since 1970 UTC, both ends included. */
+  fromMs: bigint;
+  toMs: bigint;
+  /** For the audit. 1 to 200 characters. */
+  reason: string;
+  /** Also tables that land as a journal: their rows land once more. */
+  includeJournals: boolean;
+}
+
+export interface JobStatus {
+  /** Jobs of this bridge; with ids, only those. */
+  bridgeId: Uint8Array;
+  jobIds: Uint8Array[];
 }
 
 /** Preflight of one bridge at one node. */
@@ -696,6 +756,8 @@ export interface CommandResult {
   tables: TableShape[];
   /** list_tables, diagnose: a JSON document for people and programs. */
   reportJson: string;
+  /** verify_bridge, resync_bridge, resend_range, job_status: the jobs. */
+  jobs: BridgeJob[];
 }
 
 /** One finding of a check. */
@@ -3595,6 +3657,18 @@ export const Command: MessageFns<Command> = {
       case "diagnose":
         Diagnose.encode(message.command.value, writer.uint32(58).fork()).join();
         break;
+      case "verifyBridge":
+        VerifyBridge.encode(message.command.value, writer.uint32(90).fork()).join();
+        break;
+      case "resyncBridge":
+        ResyncBridge.encode(message.command.value, writer.uint32(98).fork()).join();
+        break;
+      case "resendRange":
+        ResendRange.encode(message.command.value, writer.uint32(106).fork()).join();
+        break;
+      case "jobStatus":
+        JobStatus.encode(message.command.value, writer.uint32(114).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3668,6 +3742,38 @@ export const Command: MessageFns<Command> = {
             message.command = { $case: "diagnose", value: Diagnose.decode(reader, reader.uint32()) };
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.command = { $case: "verifyBridge", value: VerifyBridge.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.command = { $case: "resyncBridge", value: ResyncBridge.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.command = { $case: "resendRange", value: ResendRange.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.command = { $case: "jobStatus", value: JobStatus.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3704,6 +3810,22 @@ export const Command: MessageFns<Command> = {
         ? { $case: "listTables", value: ListTables.fromJSON(object.list_tables) }
         : isSet(object.diagnose)
         ? { $case: "diagnose", value: Diagnose.fromJSON(object.diagnose) }
+        : isSet(object.verifyBridge)
+        ? { $case: "verifyBridge", value: VerifyBridge.fromJSON(object.verifyBridge) }
+        : isSet(object.verify_bridge)
+        ? { $case: "verifyBridge", value: VerifyBridge.fromJSON(object.verify_bridge) }
+        : isSet(object.resyncBridge)
+        ? { $case: "resyncBridge", value: ResyncBridge.fromJSON(object.resyncBridge) }
+        : isSet(object.resync_bridge)
+        ? { $case: "resyncBridge", value: ResyncBridge.fromJSON(object.resync_bridge) }
+        : isSet(object.resendRange)
+        ? { $case: "resendRange", value: ResendRange.fromJSON(object.resendRange) }
+        : isSet(object.resend_range)
+        ? { $case: "resendRange", value: ResendRange.fromJSON(object.resend_range) }
+        : isSet(object.jobStatus)
+        ? { $case: "jobStatus", value: JobStatus.fromJSON(object.jobStatus) }
+        : isSet(object.job_status)
+        ? { $case: "jobStatus", value: JobStatus.fromJSON(object.job_status) }
         : undefined,
     };
   },
@@ -3728,6 +3850,14 @@ export const Command: MessageFns<Command> = {
       obj.listTables = ListTables.toJSON(message.command.value);
     } else if (message.command?.$case === "diagnose") {
       obj.diagnose = Diagnose.toJSON(message.command.value);
+    } else if (message.command?.$case === "verifyBridge") {
+      obj.verifyBridge = VerifyBridge.toJSON(message.command.value);
+    } else if (message.command?.$case === "resyncBridge") {
+      obj.resyncBridge = ResyncBridge.toJSON(message.command.value);
+    } else if (message.command?.$case === "resendRange") {
+      obj.resendRange = ResendRange.toJSON(message.command.value);
+    } else if (message.command?.$case === "jobStatus") {
+      obj.jobStatus = JobStatus.toJSON(message.command.value);
     }
     return obj;
   },
@@ -3762,7 +3892,621 @@ export const Command: MessageFns<Command> = {
         }
         break;
       }
+      case "verifyBridge": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "verifyBridge", value: VerifyBridge.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "resyncBridge": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "resyncBridge", value: ResyncBridge.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "resendRange": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "resendRange", value: ResendRange.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "jobStatus": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "jobStatus", value: JobStatus.fromPartial(object.command.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseJobScope(): JobScope {
+  return { bridgeId: new Uint8Array(0), laneIds: [], tables: [] };
+}
+
+export const JobScope: MessageFns<JobScope> = {
+  encode(message: JobScope, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridgeId.length !== 0) {
+      writer.uint32(10).bytes(message.bridgeId);
+    }
+    for (const v of message.laneIds) {
+      writer.uint32(18).bytes(v!);
+    }
+    for (const v of message.tables) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobScope {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobScope();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridgeId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.laneIds.push(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tables.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobScope {
+    return {
+      bridgeId: isSet(object.bridgeId)
+        ? bytesFromBase64(object.bridgeId)
+        : isSet(object.bridge_id)
+        ? bytesFromBase64(object.bridge_id)
+        : new Uint8Array(0),
+      laneIds: globalThis.Array.isArray(object?.laneIds)
+        ? object.laneIds.map((e: any) => bytesFromBase64(e))
+        : globalThis.Array.isArray(object?.lane_ids)
+        ? object.lane_ids.map((e: any) => bytesFromBase64(e))
+        : [],
+      tables: globalThis.Array.isArray(object?.tables) ? object.tables.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: JobScope): unknown {
+    const obj: any = {};
+    if (message.bridgeId.length !== 0) {
+      obj.bridgeId = base64FromBytes(message.bridgeId);
+    }
+    if (message.laneIds?.length) {
+      obj.laneIds = message.laneIds.map((e) => base64FromBytes(e));
+    }
+    if (message.tables?.length) {
+      obj.tables = message.tables;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobScope>): JobScope {
+    return JobScope.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobScope>): JobScope {
+    const message = createBaseJobScope();
+    message.bridgeId = object.bridgeId ?? new Uint8Array(0);
+    message.laneIds = object.laneIds?.map((e) => e) || [];
+    message.tables = object.tables?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseVerifyBridge(): VerifyBridge {
+  return { scope: undefined, rowsPerSecond: 0 };
+}
+
+export const VerifyBridge: MessageFns<VerifyBridge> = {
+  encode(message: VerifyBridge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scope !== undefined) {
+      JobScope.encode(message.scope, writer.uint32(10).fork()).join();
+    }
+    if (message.rowsPerSecond !== 0) {
+      writer.uint32(16).uint32(message.rowsPerSecond);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBridge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBridge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scope = JobScope.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rowsPerSecond = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBridge {
+    return {
+      scope: isSet(object.scope) ? JobScope.fromJSON(object.scope) : undefined,
+      rowsPerSecond: isSet(object.rowsPerSecond)
+        ? globalThis.Number(object.rowsPerSecond)
+        : isSet(object.rows_per_second)
+        ? globalThis.Number(object.rows_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: VerifyBridge): unknown {
+    const obj: any = {};
+    if (message.scope !== undefined) {
+      obj.scope = JobScope.toJSON(message.scope);
+    }
+    if (message.rowsPerSecond !== 0) {
+      obj.rowsPerSecond = Math.round(message.rowsPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBridge>): VerifyBridge {
+    return VerifyBridge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBridge>): VerifyBridge {
+    const message = createBaseVerifyBridge();
+    message.scope = (object.scope !== undefined && object.scope !== null)
+      ? JobScope.fromPartial(object.scope)
+      : undefined;
+    message.rowsPerSecond = object.rowsPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseResyncBridge(): ResyncBridge {
+  return { scope: undefined, rowsPerSecond: 0, where: "", dryRun: false, allowedDeletes: 0n };
+}
+
+export const ResyncBridge: MessageFns<ResyncBridge> = {
+  encode(message: ResyncBridge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scope !== undefined) {
+      JobScope.encode(message.scope, writer.uint32(10).fork()).join();
+    }
+    if (message.rowsPerSecond !== 0) {
+      writer.uint32(16).uint32(message.rowsPerSecond);
+    }
+    if (message.where !== "") {
+      writer.uint32(26).string(message.where);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(32).bool(message.dryRun);
+    }
+    if (message.allowedDeletes !== 0n) {
+      if (BigInt.asUintN(64, message.allowedDeletes) !== message.allowedDeletes) {
+        throw new globalThis.Error("value provided for field message.allowedDeletes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.allowedDeletes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResyncBridge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResyncBridge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scope = JobScope.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rowsPerSecond = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.where = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.allowedDeletes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResyncBridge {
+    return {
+      scope: isSet(object.scope) ? JobScope.fromJSON(object.scope) : undefined,
+      rowsPerSecond: isSet(object.rowsPerSecond)
+        ? globalThis.Number(object.rowsPerSecond)
+        : isSet(object.rows_per_second)
+        ? globalThis.Number(object.rows_per_second)
+        : 0,
+      where: isSet(object.where) ? globalThis.String(object.where) : "",
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+      allowedDeletes: isSet(object.allowedDeletes)
+        ? BigInt(object.allowedDeletes)
+        : isSet(object.allowed_deletes)
+        ? BigInt(object.allowed_deletes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ResyncBridge): unknown {
+    const obj: any = {};
+    if (message.scope !== undefined) {
+      obj.scope = JobScope.toJSON(message.scope);
+    }
+    if (message.rowsPerSecond !== 0) {
+      obj.rowsPerSecond = Math.round(message.rowsPerSecond);
+    }
+    if (message.where !== "") {
+      obj.where = message.where;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    if (message.allowedDeletes !== 0n) {
+      obj.allowedDeletes = message.allowedDeletes.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResyncBridge>): ResyncBridge {
+    return ResyncBridge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResyncBridge>): ResyncBridge {
+    const message = createBaseResyncBridge();
+    message.scope = (object.scope !== undefined && object.scope !== null)
+      ? JobScope.fromPartial(object.scope)
+      : undefined;
+    message.rowsPerSecond = object.rowsPerSecond ?? 0;
+    message.where = object.where ?? "";
+    message.dryRun = object.dryRun ?? false;
+    message.allowedDeletes = (object.allowedDeletes !== undefined && object.allowedDeletes !== null)
+      ? BigInt(object.allowedDeletes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseResendRange(): ResendRange {
+  return { scope: undefined, fromMs: 0n, toMs: 0n, reason: "", includeJournals: false };
+}
+
+export const ResendRange: MessageFns<ResendRange> = {
+  encode(message: ResendRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scope !== undefined) {
+      JobScope.encode(message.scope, writer.uint32(10).fork()).join();
+    }
+    if (message.fromMs !== 0n) {
+      if (BigInt.asIntN(64, message.fromMs) !== message.fromMs) {
+        throw new globalThis.Error("value provided for field message.fromMs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.fromMs);
+    }
+    if (message.toMs !== 0n) {
+      if (BigInt.asIntN(64, message.toMs) !== message.toMs) {
+        throw new globalThis.Error("value provided for field message.toMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.toMs);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.includeJournals !== false) {
+      writer.uint32(40).bool(message.includeJournals);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResendRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResendRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scope = JobScope.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromMs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.toMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.includeJournals = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResendRange {
+    return {
+      scope: isSet(object.scope) ? JobScope.fromJSON(object.scope) : undefined,
+      fromMs: isSet(object.fromMs) ? BigInt(object.fromMs) : isSet(object.from_ms) ? BigInt(object.from_ms) : 0n,
+      toMs: isSet(object.toMs) ? BigInt(object.toMs) : isSet(object.to_ms) ? BigInt(object.to_ms) : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      includeJournals: isSet(object.includeJournals)
+        ? globalThis.Boolean(object.includeJournals)
+        : isSet(object.include_journals)
+        ? globalThis.Boolean(object.include_journals)
+        : false,
+    };
+  },
+
+  toJSON(message: ResendRange): unknown {
+    const obj: any = {};
+    if (message.scope !== undefined) {
+      obj.scope = JobScope.toJSON(message.scope);
+    }
+    if (message.fromMs !== 0n) {
+      obj.fromMs = message.fromMs.toString();
+    }
+    if (message.toMs !== 0n) {
+      obj.toMs = message.toMs.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.includeJournals !== false) {
+      obj.includeJournals = message.includeJournals;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResendRange>): ResendRange {
+    return ResendRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResendRange>): ResendRange {
+    const message = createBaseResendRange();
+    message.scope = (object.scope !== undefined && object.scope !== null)
+      ? JobScope.fromPartial(object.scope)
+      : undefined;
+    message.fromMs = (object.fromMs !== undefined && object.fromMs !== null) ? BigInt(object.fromMs) : 0n;
+    message.toMs = (object.toMs !== undefined && object.toMs !== null) ? BigInt(object.toMs) : 0n;
+    message.reason = object.reason ?? "";
+    message.includeJournals = object.includeJournals ?? false;
+    return message;
+  },
+};
+
+function createBaseJobStatus(): JobStatus {
+  return { bridgeId: new Uint8Array(0), jobIds: [] };
+}
+
+export const JobStatus: MessageFns<JobStatus> = {
+  encode(message: JobStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridgeId.length !== 0) {
+      writer.uint32(10).bytes(message.bridgeId);
+    }
+    for (const v of message.jobIds) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridgeId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.jobIds.push(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobStatus {
+    return {
+      bridgeId: isSet(object.bridgeId)
+        ? bytesFromBase64(object.bridgeId)
+        : isSet(object.bridge_id)
+        ? bytesFromBase64(object.bridge_id)
+        : new Uint8Array(0),
+      jobIds: globalThis.Array.isArray(object?.jobIds)
+        ? object.jobIds.map((e: any) => bytesFromBase64(e))
+        : globalThis.Array.isArray(object?.job_ids)
+        ? object.job_ids.map((e: any) => bytesFromBase64(e))
+        : [],
+    };
+  },
+
+  toJSON(message: JobStatus): unknown {
+    const obj: any = {};
+    if (message.bridgeId.length !== 0) {
+      obj.bridgeId = base64FromBytes(message.bridgeId);
+    }
+    if (message.jobIds?.length) {
+      obj.jobIds = message.jobIds.map((e) => base64FromBytes(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobStatus>): JobStatus {
+    return JobStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobStatus>): JobStatus {
+    const message = createBaseJobStatus();
+    message.bridgeId = object.bridgeId ?? new Uint8Array(0);
+    message.jobIds = object.jobIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -4260,7 +5004,14 @@ export const Diagnose: MessageFns<Diagnose> = {
 };
 
 function createBaseCommandResult(): CommandResult {
-  return { id: new Uint8Array(0), outcome: CommandOutcome.UNSPECIFIED, problems: [], tables: [], reportJson: "" };
+  return {
+    id: new Uint8Array(0),
+    outcome: CommandOutcome.UNSPECIFIED,
+    problems: [],
+    tables: [],
+    reportJson: "",
+    jobs: [],
+  };
 }
 
 export const CommandResult: MessageFns<CommandResult> = {
@@ -4279,6 +5030,9 @@ export const CommandResult: MessageFns<CommandResult> = {
     }
     if (message.reportJson !== "") {
       writer.uint32(42).string(message.reportJson);
+    }
+    for (const v of message.jobs) {
+      BridgeJob.encode(v!, writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -4336,6 +5090,14 @@ export const CommandResult: MessageFns<CommandResult> = {
             message.reportJson = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.jobs.push(BridgeJob.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4361,6 +5123,7 @@ export const CommandResult: MessageFns<CommandResult> = {
         : isSet(object.report_json)
         ? globalThis.String(object.report_json)
         : "",
+      jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => BridgeJob.fromJSON(e)) : [],
     };
   },
 
@@ -4381,6 +5144,9 @@ export const CommandResult: MessageFns<CommandResult> = {
     if (message.reportJson !== "") {
       obj.reportJson = message.reportJson;
     }
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => BridgeJob.toJSON(e));
+    }
     return obj;
   },
 
@@ -4394,6 +5160,7 @@ export const CommandResult: MessageFns<CommandResult> = {
     message.problems = object.problems?.map((e) => CheckProblem.fromPartial(e)) || [];
     message.tables = object.tables?.map((e) => TableShape.fromPartial(e)) || [];
     message.reportJson = object.reportJson ?? "";
+    message.jobs = object.jobs?.map((e) => BridgeJob.fromPartial(e)) || [];
     return message;
   },
 };
