@@ -1,12 +1,12 @@
-// Many seeds: a stage serves one after another and is replaced when a seed failed on it, or now and then. A failure is printed with
-// everything needed to tell it again, its logs are kept, and its faults are shrunk.
+// Many seeds: workers take them in turn, each with a stage of its own that serves one seed after another and is replaced when a seed
+// failed on it, or now and then. A failure is printed with everything needed to tell it again, its logs are kept, and its faults are
+// shrunk.
 
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FaultKind } from './faultPlan.ts';
-import { describeFault } from './faultPlan.ts';
-import { markRows, whatStays } from './growth.ts';
-import { planSeed } from './plan.ts';
+import { describeFault, type FaultKind } from './faultPlan.ts';
+import { whatStays } from './growth.ts';
+import { planSeed, type SeedPlan } from './plan.ts';
 import { type Campaign, type Failure, report } from './report.ts';
 import { runSeed, type SeedResult } from './runner.ts';
 import { shrinkFaults } from './shrink.ts';
@@ -17,6 +17,8 @@ export interface CampaignOptions {
   /** How many seeds, and how many minutes at the most. */
   readonly seeds: number;
   readonly minutes: number;
+  /** Platforms side by side. */
+  readonly workers: number;
   readonly kinds: ReadonlySet<FaultKind> | undefined;
   /** Where logs of failures go. */
   readonly keep: string;
@@ -26,7 +28,7 @@ export interface CampaignOptions {
   /** Where the figures go as JSON. */
   readonly json: string | undefined;
   readonly say: (line: string) => void;
-  /** Ends the campaign after the seed that runs. */
+  /** Ends the campaign after the seeds that run. */
   readonly signal: AbortSignal;
 }
 
@@ -36,26 +38,51 @@ const SEEDS_PER_STAGE = 50;
 const SHRINK_ATTEMPTS = 10;
 
 export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
-  const { say } = options;
   const startedMs = performance.now();
   const results: SeedResult[] = [];
   const failures: Failure[] = [];
+  let taken = 0;
+  const next = (): number | undefined => {
+    const isOver = options.signal.aborted || performance.now() - startedMs > options.minutes * 60_000;
+    if (isOver || taken >= options.seeds) return undefined;
+    taken += 1;
+    return options.firstSeed + taken - 1;
+  };
+  await Promise.all(
+    Array.from({ length: Math.min(options.workers, options.seeds) }, () => work(options, next, results, failures)),
+  );
+  const campaign = report(results, failures, performance.now() - startedMs);
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(campaign, null, 2)}\n`);
+  options.say(campaign.text);
+  return campaign;
+}
+
+async function work(
+  options: CampaignOptions,
+  next: () => number | undefined,
+  results: SeedResult[],
+  failures: Failure[],
+): Promise<void> {
+  const { say } = options;
   let stage: Stage | undefined;
-  let onStage = 0;
+  let served: number[] = [];
+  const endStage = async () => {
+    if (stage === undefined) return;
+    const stays = await whatStays(stage);
+    if (stays.length > 0) failures.push(stayed(stage, served, stays, options));
+    await stage[Symbol.asyncDispose]();
+    stage = undefined;
+  };
   try {
-    for (let index = 0; index < options.seeds; index += 1) {
-      if (options.signal.aborted || performance.now() - startedMs > options.minutes * 60_000) break;
-      if (stage !== undefined && onStage >= SEEDS_PER_STAGE) {
-        await endStage(stage);
-        stage = undefined;
-      }
+    for (let seed = next(); seed !== undefined; seed = next()) {
+      if (served.length >= SEEDS_PER_STAGE) await endStage();
       if (stage === undefined) {
         stage = await Stage.open();
-        onStage = 0;
+        served = [];
       }
-      const plan = planSeed(options.firstSeed + index, options.kinds);
+      const plan = planSeed(seed, options.kinds);
       const result = await runSeed(stage, plan);
-      onStage += 1;
+      served.push(seed);
       results.push(result);
       say(lineOf(result));
       if (options.tellsAll && result.broken.length === 0) say(momentsText(result));
@@ -63,44 +90,45 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
       const logs = keepLogs(stage, result, options.keep);
       await stage[Symbol.asyncDispose]();
       stage = undefined;
-      const faults = plan.faults.map(({ number, atMs, forMs, fault }) => ({
-        number,
-        text: `${atMs}+${forMs} ms ${describeFault(fault)}`,
-      }));
       say(failureText(result, logs));
-      const shrunk = options.shrinks
-        ? await shrinkFaults(plan, SHRINK_ATTEMPTS, async (smaller) => {
-            await using fresh = await Stage.open();
-            const again = await runSeed(fresh, smaller);
-            say(
-              `  shrinking: faults ${smaller.faults.map(({ number }) => number).join(', ') || 'none'}: ${again.broken[0] ?? 'passes'}`,
-            );
-            return again.broken.length > 0;
-          })
-        : undefined;
-      if (shrunk !== undefined)
-        say(`  smallest failing faults: ${shrunk.map(({ number }) => number).join(', ') || 'none at all'}`);
-      failures.push({
-        seed: result.seed,
-        broken: result.broken,
-        faults: faults.map(({ text }) => text),
-        shrunk: shrunk?.map(({ number }) => number),
-        logs,
-      });
+      failures.push(await examined(plan, result, logs, options));
     }
+    await endStage();
   } finally {
-    if (stage !== undefined) await endStage(stage);
+    // Only after an error of the harness itself.
+    await (stage as Stage | undefined)?.[Symbol.asyncDispose]();
   }
-  const campaign = report(results, failures, performance.now() - startedMs);
-  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(campaign, null, 2)}\n`);
-  say(campaign.text);
-  return campaign;
 }
 
-async function endStage(stage: Stage): Promise<void> {
-  for (const x of await whatStays(stage)) console.log('STAYS', x);
-  console.log('marks', await markRows(stage));
-  await stage[Symbol.asyncDispose]();
+/** The failure with the fewest faults that were seen to be enough. */
+async function examined(
+  plan: SeedPlan,
+  { seed, broken }: SeedResult,
+  logs: string,
+  { shrinks, say }: CampaignOptions,
+): Promise<Failure> {
+  const faults = plan.faults.map(({ atMs, forMs, fault }) => `${atMs}+${forMs} ms ${describeFault(fault)}`);
+  if (!shrinks) return { seed, broken, faults, shrunk: undefined, logs };
+  const smallest = await shrinkFaults(plan, SHRINK_ATTEMPTS, async (smaller) => {
+    await using fresh = await Stage.open();
+    const again = await runSeed(fresh, smaller);
+    say(`  shrinking: faults ${numbersOf(smaller.faults)}: ${again.broken[0] ?? 'passes'}`);
+    return again.broken.length > 0;
+  });
+  say(`  smallest failing faults: ${numbersOf(smallest)}`);
+  return { seed, broken, faults, shrunk: smallest.map(({ number }) => number), logs };
+}
+
+/** What a stage left behind belongs to no seed alone: the last one names it, and the logs tell of all. */
+function stayed(stage: Stage, served: readonly number[], broken: string[], { keep, say }: CampaignOptions): Failure {
+  const seed = served.at(-1) ?? 0;
+  const logs = keepLogs(stage, { seed, broken, moments: [] }, keep);
+  say([`after the seeds ${served.join(', ')}:`, ...broken.map((text) => `  - ${text}`), `logs: ${logs}`].join('\n'));
+  return { seed, broken, faults: [], shrunk: undefined, logs };
+}
+
+function numbersOf(faults: readonly { number: number }[]): string {
+  return faults.map(({ number }) => number).join(', ') || 'none at all';
 }
 
 function lineOf({ seed, broken, rows, tookMs, restMs, injected }: SeedResult): string {
@@ -126,14 +154,18 @@ function failureText(result: SeedResult, logs: string): string {
   ].join('\n');
 }
 
-function keepLogs(stage: Stage, { seed, broken, moments }: SeedResult, keep: string): string {
+function keepLogs(
+  stage: Stage,
+  { seed, broken, moments }: Pick<SeedResult, 'seed' | 'broken' | 'moments'>,
+  keep: string,
+): string {
   const folder = join(keep, `seed-${seed}`);
   mkdirSync(folder, { recursive: true });
   for (const { name } of stage.platform.programs) {
     cpSync(join(stage.directory, `${name}.log`), join(folder, `${name}.log`));
   }
   for (const [node, disk] of stage.disks) {
-    cpSync(disk.directory, join(folder, node), { recursive: true, filter: (file) => !file.includes('identity') });
+    cpSync(disk.directory, join(folder, node), { recursive: true, filter: (file) => !/identity|host\.key/.test(file) });
   }
   writeFileSync(join(folder, 'timeline.json'), `${JSON.stringify({ seed, broken, moments }, null, 2)}\n`);
   return folder;

@@ -13,6 +13,7 @@ const { values } = parseArgs({
     seeds: { type: 'string' },
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string' },
+    workers: { type: 'string', default: '1' },
     faults: { type: 'string' },
     json: { type: 'string' },
     keep: { type: 'string', default: 'chaos-failures' },
@@ -32,6 +33,7 @@ try {
           : Number.POSITIVE_INFINITY
         : whole('seeds', values.seeds),
     minutes: values.minutes === undefined ? Number.POSITIVE_INFINITY : whole('minutes', values.minutes),
+    workers: whole('workers', values.workers),
     kinds: kindsOf(values.faults),
     keep: values.keep,
     shrinks: !values['no-shrink'],
