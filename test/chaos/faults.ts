@@ -155,6 +155,7 @@ function spoilLink(
 
 /** The bus with its disks: the hub goes too, because its nats-server is its child, and finds an empty store when it is back. */
 async function wipeBus(stage: Stage): Promise<Heal> {
+  stage.tap.deafen();
   await stage.inTurn('hub', async () => {
     await stage.program('hub').kill();
     for (let pid = stage.natsPid(); pid !== undefined; pid = stage.natsPid()) {

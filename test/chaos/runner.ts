@@ -36,6 +36,7 @@ const STAYS_AT_REST_MS = 250;
 export async function runSeed(stage: Stage, plan: SeedPlan): Promise<SeedResult> {
   const startedMs = performance.now();
   const marks = markLogs(stage);
+  stage.tap.listen();
   const made = new Play(stage, plan, new Timeline(performance.now()));
   let running = made;
   const play = async () => {

@@ -2,7 +2,15 @@
  * A drill's hand on the bus: hears what passes, and loses, repeats and reorders what waits in the streams, as a broken broker, a restored
  * snapshot of one, or an attacker with its credentials would. Never part of shipped code.
  */
-import { connect, ErrorCode, type JetStreamManager, jwtAuthenticator, type NatsConnection, NatsError } from 'nats';
+import {
+  connect,
+  ErrorCode,
+  type JetStreamManager,
+  jwtAuthenticator,
+  type NatsConnection,
+  NatsError,
+  type Subscription,
+} from 'nats';
 import type { BusAddress, BusCredentials } from './bus.ts';
 
 /** Messages remembered for repeating; the oldest goes first. */
@@ -24,10 +32,11 @@ export class BusTap {
   readonly #nats: NatsConnection;
   readonly #heard: HeardMessage[] = [];
   #heardBytes = 0;
+  #subscription: Subscription | undefined;
 
   private constructor(nats: NatsConnection) {
     this.#nats = nats;
-    nats.subscribe('qiao.>', { callback: (_error, message) => this.#hear(message.subject, message.data) });
+    this.listen();
   }
 
   /** Connects with a hub's credentials, and again whenever the server was away. */
@@ -42,6 +51,19 @@ export class BusTap {
       noAsyncTraces: true,
     });
     return new BusTap(nats);
+  }
+
+  /** Hears what passes from now on. */
+  listen(): void {
+    this.#subscription ??= this.#nats.subscribe('qiao.>', {
+      callback: (_error, message) => this.#hear(message.subject, message.data),
+    });
+  }
+
+  /** Stops hearing. A listener is interest: while a stream is missing, a publisher would wait for an answer instead of being told. */
+  deafen(): void {
+    this.#subscription?.unsubscribe();
+    this.#subscription = undefined;
   }
 
   /** Messages of subjects that end so, oldest first, as far as they are remembered. */
