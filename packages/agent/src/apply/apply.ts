@@ -56,7 +56,9 @@ export function applyPart(dataSource: string, ports: ApplyPorts): Part {
   return {
     name: `apply:${dataSource}`,
     async run(signal) {
-      while (!signal.aborted && lanesInto(dataSource, ports).length === 0) await ports.wakeup.wait(POLL_MS, signal);
+      while (!signal.aborted && lanesInto(dataSource, ports).length === 0 && !hasGoneLanes(ports)) {
+        await ports.wakeup.wait(POLL_MS, signal);
+      }
       if (signal.aborted) return;
       let target: Target | undefined;
       try {
@@ -303,6 +305,13 @@ function lanesInto(dataSource: string, ports: ApplyPorts): { bridge: DesiredBrid
     }
   }
   return found;
+}
+
+/** Lanes that are over and still have a mark somewhere: the target that knows their id is looked for. */
+function hasGoneLanes({ database, clock, retentionMs }: ApplyPorts): boolean {
+  return database.lanesIn
+    .all()
+    .some(({ goneAtMs, targetId }) => goneAtMs > 0 && targetId !== undefined && isPast(goneAtMs, retentionMs, clock.nowMs()));
 }
 
 /** What keeps a data source from being opened is every lane's failure. */

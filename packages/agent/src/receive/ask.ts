@@ -49,18 +49,28 @@ export interface Asker {
 
 /** What is on its way when a gap shows needs a moment; a sender republishes by itself after 30 s. */
 const RESEND_EVERY_MS = 10_000;
+/** The same place asked for in vain is asked for ever more rarely: a sender that is away for days must not find a day's questions. */
+const RESEND_MOST_MS = 120_000;
 const REFUSE_EVERY_MS = 10_000;
 /** Refusals remembered for pacing; the oldest goes first. */
 const REMEMBERED_REFUSALS = 1_000;
 
 export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker {
   const refusedAtMs = new Map<string, number>();
+  /** What each lane was last asked for, and how often. */
+  const askedFor = new Map<string, { readonly place: string; readonly times: number }>();
   return {
     resend({ lane, senderId, epoch, nonce, first, last, reason }) {
       const nowMs = clock.nowMs();
       const askedMs = database.lanesIn.get(lane)?.resendAskedMs ?? 0;
+      const id = idText(lane);
+      const place = `${epoch}:${first}`;
+      const before = askedFor.get(id);
+      const times = before?.place === place ? before.times : 0;
+      const pauseMs = Math.min(RESEND_EVERY_MS * 2 ** Math.max(0, times - 1), RESEND_MOST_MS);
       // A clock that was set back must not silence the lane until it caught up.
-      if (askedMs <= nowMs && nowMs - askedMs < RESEND_EVERY_MS) return false;
+      if (askedMs <= nowMs && nowMs - askedMs < pauseMs) return false;
+      askedFor.set(id, { place, times: times + 1 });
       const message = ControlMessage.fromPartial({
         toNodeId: parseId(senderId),
         body: {

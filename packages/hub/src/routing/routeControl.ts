@@ -1,6 +1,7 @@
 // Owns the road of receipts, resend requests, refusals and reports through the hub. What is allowed is forwarded as the same
 // bytes and kept on the bus until it is; what is not is written down and ended. For a node without room a few messages wait and
-// the others are dropped: whoever lacks a receipt or a delivery asks for it again.
+// the others are let go, because each would hold a place on the line of everybody. None is the only one of its kind: a delivery
+// without a receipt is published again, an open receipt asked for again (receipts_wanted), a gap and a refusal told again.
 
 import { type BusMessage, nodeOfSubject } from '@qiao/bus';
 import type { ActualState } from '@qiao/contract/node';
