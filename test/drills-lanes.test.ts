@@ -191,6 +191,14 @@ test('a copy of the sender runs beside it: the newer start has the lanes, and no
     await until(platform, 'the first process knows that it lost its fence', () =>
       platform.agent('health').log.includes('another process runs under this node’s identity'),
     );
+    // Both may have given out the same place before the first heard of the second: then that fork heals first.
+    await change();
+    await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
+    await until(
+      platform,
+      'nothing under way',
+      async () => (await booksLine(platform, 'births')).inFlightDeliveries === 0,
+    );
     const epoch = await epochOf('births');
     await change();
     await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));

@@ -60,7 +60,7 @@ const limits = z.strictObject({
   laneBudgetDays: z.number().positive().max(3_650).default(DEFAULT_SEND_LIMITS.laneBudgetDays),
   /** Pause between two heartbeats; data sources are probed at every second one. */
   heartbeatMs: z.int().min(200).max(60_000).default(HEARTBEAT_EVERY_MS),
-  /** Deliveries of one agent's inbox, bytes: past it the bus keeps what comes. */
+  /** Deliveries of one agent's inbox, bytes: past it senders are told to wait. */
   inboxBudgetBytes: z
     .int()
     .min(16 * MIB)

@@ -311,7 +311,10 @@ function lanesInto(dataSource: string, ports: ApplyPorts): { bridge: DesiredBrid
 function hasGoneLanes({ database, clock, retentionMs }: ApplyPorts): boolean {
   return database.lanesIn
     .all()
-    .some(({ goneAtMs, targetId }) => goneAtMs > 0 && targetId !== undefined && isPast(goneAtMs, retentionMs, clock.nowMs()));
+    .some(
+      ({ goneAtMs, targetId }) =>
+        goneAtMs > 0 && targetId !== undefined && isPast(goneAtMs, retentionMs, clock.nowMs()),
+    );
 }
 
 /** What keeps a data source from being opened is every lane's failure. */

@@ -108,7 +108,9 @@ test('a receiver cancels the open rows of a lane that is over, in a last revisio
   expect(cells).toContainEqual([ChangeKind.INSERT, Outcome.INSERTED, 1n]);
   expect(cells).toHaveLength(2);
   const told = world.database.controlOut.next(50).map(({ message }) => ControlMessage.decode(message));
-  expect(told.some(({ body, toNodeId }) => body?.$case === 'receipt' && Buffer.from(toNodeId).toString('hex') === SENDER)).toBe(true);
+  expect(
+    told.some(({ body, toNodeId }) => body?.$case === 'receipt' && Buffer.from(toNodeId).toString('hex') === SENDER),
+  ).toBe(true);
   expect(world.database.quarantine.count(parseId(LANE))).toBe(0);
   // The mark and the lane's row go together, when the target is at hand.
   expect(world.targetRows(`SELECT count(*) FROM qiao_mark WHERE lane = '${LANE}'`)).not.toEqual([[0]]);

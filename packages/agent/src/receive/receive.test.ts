@@ -137,6 +137,19 @@ test('a place that was settled and forgotten is refused to a sender that gives i
   expect(world.targetRows()).toHaveLength(3);
 });
 
+test('an opening whose receipt was lost and forgotten is answered from the mark, not refused', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const opening = sender.opening();
+  await world.receive(opening, sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  await world.receive(opening);
+  await world.apply();
+  const said = world.said();
+  expect(said.filter((body) => body.$case === 'refusal')).toEqual([]);
+  expect(said.filter((body) => body.$case === 'receipt').length).toBeGreaterThan(1);
+});
+
 test('a process whose node was started elsewhere takes nothing off the bus', async () => {
   using world = new ReceiverWorld();
   const sender = new TestSender();

@@ -190,7 +190,8 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
       refuse(header, lane.senderId, 'EPOCH_CLOSED', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
       return true;
     }
-    if (place.sequence <= state.settledThrough) {
+    // Not openings: a sender that has nothing settled says 0 as well.
+    if (place.sequence > 0n && place.sequence <= state.settledThrough) {
       // Its sender held the settled receipt once. A late copy says nothing new, and a sender that remembers ignores this; one
       // that was restored from an old copy gives out places that are taken.
       const why = `sequence ${place.sequence} was settled before; its sender stands behind its own past`;
