@@ -146,6 +146,6 @@ CREATE UNIQUE INDEX alert_unresolved ON alert (condition_key) WHERE state <> 're
 export type MonitorDatabase = Kysely<MonitorSchema>;
 
 /** Opens, and creates when missing, the monitor's store. */
-export async function openMonitorDatabase(target: DatabaseTarget): Promise<MonitorDatabase> {
+export async function openMonitorDatabase(target: DatabaseTarget | string): Promise<MonitorDatabase> {
   return openDatabase<MonitorSchema>(target, migrations);
 }

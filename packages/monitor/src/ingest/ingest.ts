@@ -19,7 +19,7 @@ export interface IngestPorts {
   takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void>;
   takeDirectory(bytes: Uint8Array): Promise<void>;
   /** Before the first message: another monitor may have listened until now. */
-  begin(): Promise<void>;
+  begin?(): Promise<void>;
   readonly signer: Signer;
   readonly clock: Clock;
   readonly log: Log;
@@ -48,7 +48,7 @@ export function createIngestParts(ports: IngestPorts): Part[] {
 
 async function listen(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
   positions.clear();
-  await ports.begin();
+  await ports.begin?.();
   const messages = ports.bus.consume(streams.telemetry(), consumers.monitor, { signal });
   for await (const message of messages) {
     // In its turn until the store takes it: what came behind it would show a hole, and be asked for again.
