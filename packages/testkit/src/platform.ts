@@ -35,6 +35,10 @@ export interface PlatformPlan {
   readonly behindProxies?: boolean;
   /** Environment of each program beside this process's own. */
   readonly environment?: (program: string) => Readonly<Record<string, string>>;
+  /** Further words of `qiao hub init`. */
+  readonly hubInit?: readonly string[];
+  /** Called when the hub runs and nobody has joined: a story that moves the hub to another bus does it here. */
+  readonly beforeJoining?: (platform: Platform) => Promise<void>;
   /** Told of each step, for a demo that explains itself. */
   readonly onStep?: (step: string) => void;
 }
@@ -45,6 +49,8 @@ export class Platform implements AsyncDisposable {
   readonly hub: Program;
   readonly monitor: Program;
   readonly agents = new Map<string, Program>();
+  /** Further programs of a story, for example replicas; they end and are logged with the others. */
+  readonly others = new Map<string, Program>();
   /** The lines to the bus by node code, `monitor` among them; empty unless the plan asks for proxies. */
   readonly links = new Map<string, TcpProxy>();
   readonly natsPort: number;
@@ -102,9 +108,11 @@ export class Platform implements AsyncDisposable {
           '--monitor',
           monitor,
         ],
+        ...(plan.hubInit ?? []),
       );
       step('start the hub and its nats-server');
       await platform.hub.start();
+      await plan.beforeJoining?.(platform);
       step('join and start the monitor');
       const token = await platform.invite('monitor', ['--role', 'monitor']);
       await platform.qiao(
@@ -162,7 +170,7 @@ export class Platform implements AsyncDisposable {
 
   /** Every process, for a story that kills one at random. */
   get programs(): Program[] {
-    return [this.hub, this.monitor, ...this.agents.values()];
+    return [this.hub, this.monitor, ...this.agents.values(), ...this.others.values()];
   }
 
   async invite(code: string, words: readonly string[] = []): Promise<string> {
@@ -231,6 +239,22 @@ export class Platform implements AsyncDisposable {
     return this.#books;
   }
 
+  /** The service of the monitor at this address. The caller closes it. */
+  booksAt(address: string): GrpcClient<typeof MonitorServiceDefinition> {
+    return createGrpcClient(MonitorServiceDefinition, {
+      ...this.#operator('monitorAddress'),
+      address,
+      role: 'monitor',
+    });
+  }
+
+  /** Another program of this platform, not started yet. */
+  program(name: string, words: readonly string[], readyWhen: string): Program {
+    const program = this.#program(name, words, readyWhen);
+    this.others.set(name, program);
+    return program;
+  }
+
   /** The hub's service, called as this platform's operator: what the CLI asks, without a process for each question. */
   get centre(): GrpcClient<typeof HubServiceDefinition> {
     this.#centre ??= createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), role: 'hub' });
@@ -247,6 +271,7 @@ export class Platform implements AsyncDisposable {
     this.#centre?.close();
     for (const program of this.programs) program.thaw();
     await Promise.all([...this.agents.values(), this.monitor].map((program) => program.stop()));
+    await Promise.all([...this.others.values()].map((program) => program.stop()));
     await this.hub.stop();
     for (const link of this.links.values()) await link[Symbol.asyncDispose]();
     if (this.#isTemporary && process.env.QIAO_KEEP === undefined)
