@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { agentConfigSchema } from '@qiao/agent';
 import { parseBridge } from '@qiao/exchange';
-import { hubConfigSchema } from '@qiao/hub';
+import { hubConfigSchema, requireReplicable } from '@qiao/hub';
 import { monitorConfigSchema } from '@qiao/monitor';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -17,6 +17,7 @@ describe('the sample configurations', () => {
   test.each([
     ['hub.yaml', hubConfigSchema],
     ['hub-external-bus.yaml', hubConfigSchema],
+    ['hub-replica.yaml', hubConfigSchema],
     ['monitor.yaml', monitorConfigSchema],
     ['agent.yaml', agentConfigSchema],
   ] as const)('%s is accepted as it stands', (name, schema) => {
@@ -41,6 +42,17 @@ describe('the sample configurations', () => {
     });
     expect(sample.certificateDays).toBe(hub.certificateDays);
     expect(sample.bus).toMatchObject({ maxStoreBytes: hub.bus.server === 'embedded' && hub.bus.maxStoreBytes });
+  });
+
+  test('what a replica says of its store, its name and its addresses is what the hub reads', () => {
+    const replica = hubConfigSchema.parse(parse(text('hub-replica.yaml')));
+    expect(replica.publicAddress).toBe('hub-1.example.gov.cn:7400,hub-2.example.gov.cn:7400');
+    expect(() => requireReplicable({ ...replica, directory: '/' })).not.toThrow();
+    expect(() => requireReplicable({ ...replica, directory: '/', database: 'hub.db' })).toThrow('PostgreSQL');
+    expect(hubConfigSchema.parse(parse(text('hub.yaml'))).replica).toBe('hub');
+    expect(monitorConfigSchema.parse(parse(text('monitor.yaml'))).database).toBe(
+      monitorConfigSchema.parse({}).database,
+    );
   });
 
   test('bridge.yaml is a bridge without a problem, and its comments tell its defaults', () => {

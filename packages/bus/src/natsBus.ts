@@ -29,6 +29,12 @@ import { consumeStream } from './consume.ts';
 import { withinMs } from './within.ts';
 
 const PUBLISH_TIMEOUT_MS = 20_000;
+/**
+ * A cluster that lost a server swallows what is published until the stream has a new leader (4 to 9 s). Without an answer a
+ * message goes out again after this, and after the time it takes over a slow line: a large one is not sent twice by impatience.
+ */
+const PUBLISH_AGAIN_MS = 3_000;
+const SLOW_LINE_BYTES_PER_MS = 64;
 /** Room for subject and headers below the server's `max_payload`. */
 const HEADER_ROOM_BYTES = 4_096;
 /** Requests that one `respond` works on at once, and that may wait beyond them before askers are told to come back. */
@@ -71,9 +77,22 @@ export class NatsBus implements Bus {
   async publish(subject: string, bytes: Uint8Array, options: PublishOptions = {}): Promise<void> {
     const headers = createHeaders();
     if (options.messageId !== undefined) headers.set('Nats-Msg-Id', options.messageId);
-    const reply = await this.#ask('publish', subject, bytes, options.timeoutMs ?? PUBLISH_TIMEOUT_MS, headers);
-    const answer = parseAnswer(subject, reply);
-    if (answer.error !== undefined) throw storeError(subject, answer.error);
+    const endsAtMs = performance.now() + (options.timeoutMs ?? PUBLISH_TIMEOUT_MS);
+    const againMs = PUBLISH_AGAIN_MS + bytes.length / SLOW_LINE_BYTES_PER_MS;
+    for (;;) {
+      const leftMs = endsAtMs - performance.now();
+      const isLast = leftMs < 2 * againMs;
+      try {
+        const reply = await this.#ask('publish', subject, bytes, isLast ? leftMs : againMs, headers);
+        const answer = parseAnswer(subject, reply);
+        if (answer.error !== undefined) throw storeError(subject, answer.error);
+        return;
+      } catch (error) {
+        // What was said to a leader that died is said again to the next one: under the same id where there is one, and a
+        // receiver drops the second anyway.
+        if (isLast || !(error instanceof QiaoError) || error.code !== 'PUBLISH_TIMED_OUT') throw error;
+      }
+    }
   }
 
   async request(subject: string, bytes: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
