@@ -8,6 +8,7 @@ import type { Fixture, Waivers } from './contract-suite/fixture.ts';
 import { loadContract } from './contract-suite/load.suite.ts';
 import { markContract } from './contract-suite/mark.suite.ts';
 import { namesContract } from './contract-suite/names.suite.ts';
+import { pairsContract } from './contract-suite/pairs.suite.ts';
 import { quarantineContract } from './contract-suite/quarantine.suite.ts';
 import { rowsContract } from './contract-suite/rows.suite.ts';
 import { snapshotContract } from './contract-suite/snapshot.suite.ts';
@@ -19,6 +20,7 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
   describe(`${name} keeps the adapter contract`, () => {
     describeContract(make);
     snapshotContract(make);
+    pairsContract(make);
     markContract(make);
     rowsContract(make);
     quarantineContract(make, waivers);

@@ -1,7 +1,8 @@
 // `qiao reconcile`: sent and received side by side, with outcomes and verdict. With --check its exit code is the proof of the morning.
 
 import { ChangeKind, type OutcomeCount } from '@qiao/contract/counts';
-import { type BooksLine, Verdict } from '@qiao/contract/monitor';
+import { Origin } from '@qiao/contract/delivery';
+import { type BooksLine, type OriginRows, Verdict } from '@qiao/contract/monitor';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
 import { EXIT } from './exitCodes.ts';
@@ -67,6 +68,8 @@ function printLine(line: BooksLine): void {
   );
   const outcomes = line.outcomes.map(outcomeText).join(', ');
   if (outcomes !== '') say(`outcomes  ${outcomes}`);
+  const apart = line.origins.filter(({ origin }) => origin !== Origin.CHANGE);
+  if (apart.length > 0) say(`of these  ${line.origins.map(originText).join(', ')}`);
   for (const extra of line.extras) {
     if (extra.deleted > 0n) say(`load      ${extra.table}: ${grouped(extra.deleted)} extra rows removed at the target`);
     if (extra.kept > 0n) say(`load      ${extra.table}: ${grouped(extra.kept)} extra rows kept at the target`);
@@ -80,6 +83,11 @@ function printLine(line: BooksLine): void {
 function sides(counts: { total: bigint; inserts: bigint; updates: bigint; deletes: bigint } | undefined): string[] {
   const { total = 0n, inserts = 0n, updates = 0n, deletes = 0n } = counts ?? {};
   return [total, inserts, updates, deletes].map(grouped);
+}
+
+/** Why rows travelled: changes at the source are not mixed with what was loaded, resynced or resent. */
+function originText({ origin, rows }: OriginRows): string {
+  return `${origin.replace('ORIGIN_', '').toLowerCase()} ${grouped(rows)}`;
 }
 
 function outcomeText({ table, sent, outcome, rows }: OutcomeCount): string {

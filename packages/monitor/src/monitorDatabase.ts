@@ -71,6 +71,8 @@ export interface DeliveryRow {
   extras: string;
   revision: number;
   settlement_code: string;
+  /** Why its rows travelled (change, load, resync, resend); empty until the statement is here. */
+  origin: string;
   state: DeliveryState;
   reason: string;
   /** Why the sums of the 抽取 leg fail; empty when they hold. */
@@ -140,6 +142,10 @@ CREATE TABLE alert (
   resolved_at_ms INTEGER NOT NULL, times INTEGER NOT NULL) STRICT;
 CREATE UNIQUE INDEX alert_unresolved ON alert (condition_key) WHERE state <> 'resolved';
 `,
+  },
+  {
+    id: '0002-origins',
+    sql: "ALTER TABLE delivery ADD COLUMN origin TEXT NOT NULL DEFAULT '';",
   },
 ];
 

@@ -15,6 +15,7 @@ export interface BooksLine {
   readonly sent: SideCounts;
   readonly received: SideCounts;
   readonly outcomes: readonly { table: string; sent: string; outcome: string; rows: number }[];
+  readonly origins: readonly { origin: string; rows: number }[];
   readonly extras: readonly { table: string; deleted: number; kept: number }[];
   readonly deliveries: number;
   readonly receipted: number;

@@ -139,6 +139,7 @@ test('a statement and its receipt balance, on the day of the platform’s zone',
     '2026-11-21 outcome insert inserted': 5,
     '2026-11-21 deliveries balanced': 1,
     '2026-11-21 rows balanced': 5,
+    '2026-11-21 origin change': 5,
     '2026-11-21 capture insert captured': 5,
     '2026-11-21 capture insert packed': 5,
   });

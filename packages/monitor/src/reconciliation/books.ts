@@ -2,7 +2,8 @@
 // remarks that name the leg and the side. Only here does the clock come in: a receipt missing past the bridge's lateAfter.
 
 import type { CaptureCounts, ExtraRows, OutcomeCount } from '@qiao/contract/counts';
-import type { BooksLine, ReconcileRequest, ReconcileResponse, SideCounts } from '@qiao/contract/monitor';
+import { Origin } from '@qiao/contract/delivery';
+import type { BooksLine, OriginRows, ReconcileRequest, ReconcileResponse, SideCounts } from '@qiao/contract/monitor';
 import type { DirectoryBridge, LaneAssignment } from '@qiao/contract/node';
 import {
   contractKind,
@@ -29,6 +30,12 @@ export interface BooksPorts {
   readonly timeZone: string;
 }
 
+const ORIGINS = [
+  ['change', Origin.CHANGE],
+  ['load', Origin.LOAD],
+  ['resync', Origin.RESYNC],
+  ['resend', Origin.RESEND],
+] as const;
 const OPEN: ReadonlySet<string> = new Set<Outcome>(['quarantined', 'held']);
 
 interface TallyRow {
@@ -144,6 +151,7 @@ async function readLine(
     ),
     outcomes: outcomeCounts(rows),
     extras: extraRows(rows),
+    origins: originRows(rows),
     deliveries: BigInt(total),
     receipted: BigInt(total - inFlight),
     inFlightDeliveries: BigInt(inFlight),
@@ -253,6 +261,11 @@ function extraRows(rows: readonly TallyRow[]): ExtraRows[] {
   const of = (table: string, detail: string) =>
     BigInt(sum(rows, (row) => row.measure === 'extra' && row.table_name === table && row.detail === detail));
   return [...tables].sort().map((table) => ({ table, deleted: of(table, 'deleted'), kept: of(table, 'kept') }));
+}
+
+function originRows(rows: readonly TallyRow[]): OriginRows[] {
+  const of = (word: string) => BigInt(sum(rows, (row) => row.measure === 'origin' && row.detail === word));
+  return ORIGINS.map(([word, origin]) => ({ origin, rows: of(word) })).filter((one) => one.rows > 0n);
 }
 
 function captureCounts(rows: readonly TallyRow[]): CaptureCounts[] {

@@ -1,5 +1,6 @@
 // One line of the books per delivery: how statement, receipt and settlement come together, in whatever order they arrive.
 
+import type { Origin } from '@qiao/contract/delivery';
 import type { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import {
   captureCountsOf,
@@ -51,6 +52,7 @@ export function emptyLine(key: LineKey, entry: Statement | Receipt): DeliveryRow
     extras: '[]',
     revision: 0,
     settlement_code: '',
+    origin: '',
     state: 'unstated',
     reason: '',
     capture_reason: '',
@@ -76,10 +78,16 @@ export function withStatement(line: DeliveryRow, statement: Statement, signed: U
     day,
     sealed_at_ms: momentOf(statement.sealedAtMs),
     sent_hash: sentHash,
+    origin: originWord(statement.origin),
     counts: JSON.stringify(counts),
     rows: totalRows(counts),
     statement: signed,
   });
+}
+
+/** RESYNC and the others as one lower-case word. */
+function originWord(origin: Origin): string {
+  return origin.replace('ORIGIN_', '').toLowerCase();
 }
 
 /** The line once a receipt is in; an older revision changes nothing. */

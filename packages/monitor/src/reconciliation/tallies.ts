@@ -2,7 +2,7 @@
 // contributes now is added, in the transaction that changes the delivery's line.
 //
 // Measures per lane and day: `sent` (table, kind), `outcome` (table, kind, outcome), `extra` (table, -, deleted|kept),
-// `deliveries` (-, -, state), `rows` (-, -, state). Per bridge and day: `capture` (table, kind, captured|packed|folded|filtered|refused).
+// `deliveries` (-, -, state), `rows` (-, -, state), `origin` (-, -, origin). Per bridge and day: `capture` (table, kind, captured|packed|folded|filtered|refused).
 
 import type { CaptureCounts } from '@qiao/contract/counts';
 import { type KindCount, kindOf, type OutcomeCell, safeCount } from '@qiao/exchange';
@@ -56,6 +56,8 @@ function contributions(row: DeliveryRow): Contribution[] {
     ...extras,
     { measure: 'deliveries', table: '', kind: '', detail: row.state, amount: 1 },
     { measure: 'rows', table: '', kind: '', detail: row.state, amount: row.rows },
+    // Lines from before origins were kept have none.
+    ...(row.origin === '' ? [] : [{ measure: 'origin', table: '', kind: '', detail: row.origin, amount: row.rows }]),
   ].filter(({ amount }) => amount !== 0);
 }
 

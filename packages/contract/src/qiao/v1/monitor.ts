@@ -8,6 +8,7 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { CallContext, CallOptions } from "nice-grpc-common";
 import { CaptureCounts, ExtraRows, KindCounts, OutcomeCount } from "./counts.ts";
+import { Origin, originFromJSON, originToJSON, originToNumber } from "./delivery.ts";
 import {
   BridgeState,
   bridgeStateFromJSON,
@@ -303,6 +304,17 @@ export interface BooksLine {
   verdict: Verdict;
   /** One sentence per thing that needs a person's eye, naming the leg and the responsible side. */
   remarks: string[];
+  /**
+   * Rows sent, by why they travelled; origins without rows are left out. What changed at the source is not mixed with what was
+   * loaded, resynced or resent.
+   */
+  origins: OriginRows[];
+}
+
+/** Rows of one origin. */
+export interface OriginRows {
+  origin: Origin;
+  rows: bigint;
 }
 
 export interface SideCounts {
@@ -736,6 +748,7 @@ function createBaseBooksLine(): BooksLine {
     openRows: 0n,
     verdict: Verdict.UNSPECIFIED,
     remarks: [],
+    origins: [],
   };
 }
 
@@ -818,6 +831,9 @@ export const BooksLine: MessageFns<BooksLine> = {
     }
     for (const v of message.remarks) {
       writer.uint32(170).string(v!);
+    }
+    for (const v of message.origins) {
+      OriginRows.encode(v!, writer.uint32(194).fork()).join();
     }
     return writer;
   },
@@ -1003,6 +1019,14 @@ export const BooksLine: MessageFns<BooksLine> = {
             message.remarks.push(reader.string());
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.origins.push(OriginRows.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1082,6 +1106,9 @@ export const BooksLine: MessageFns<BooksLine> = {
       remarks: globalThis.Array.isArray(object?.remarks)
         ? object.remarks.map((e: any) => globalThis.String(e))
         : [],
+      origins: globalThis.Array.isArray(object?.origins)
+        ? object.origins.map((e: any) => OriginRows.fromJSON(e))
+        : [],
     };
   },
 
@@ -1150,6 +1177,9 @@ export const BooksLine: MessageFns<BooksLine> = {
     if (message.remarks?.length) {
       obj.remarks = message.remarks;
     }
+    if (message.origins?.length) {
+      obj.origins = message.origins.map((e) => OriginRows.toJSON(e));
+    }
     return obj;
   },
 
@@ -1189,6 +1219,95 @@ export const BooksLine: MessageFns<BooksLine> = {
     message.openRows = (object.openRows !== undefined && object.openRows !== null) ? BigInt(object.openRows) : 0n;
     message.verdict = object.verdict ?? Verdict.UNSPECIFIED;
     message.remarks = object.remarks?.map((e) => e) || [];
+    message.origins = object.origins?.map((e) => OriginRows.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseOriginRows(): OriginRows {
+  return { origin: Origin.UNSPECIFIED, rows: 0n };
+}
+
+export const OriginRows: MessageFns<OriginRows> = {
+  encode(message: OriginRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.origin !== Origin.UNSPECIFIED) {
+      writer.uint32(8).int32(originToNumber(message.origin));
+    }
+    if (message.rows !== 0n) {
+      if (BigInt.asUintN(64, message.rows) !== message.rows) {
+        throw new globalThis.Error("value provided for field message.rows of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.rows);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OriginRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOriginRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.origin = originFromJSON(reader.int32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rows = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OriginRows {
+    return {
+      origin: isSet(object.origin) ? originFromJSON(object.origin) : Origin.UNSPECIFIED,
+      rows: isSet(object.rows) ? BigInt(object.rows) : 0n,
+    };
+  },
+
+  toJSON(message: OriginRows): unknown {
+    const obj: any = {};
+    if (message.origin !== Origin.UNSPECIFIED) {
+      obj.origin = originToJSON(message.origin);
+    }
+    if (message.rows !== 0n) {
+      obj.rows = message.rows.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<OriginRows>): OriginRows {
+    return OriginRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OriginRows>): OriginRows {
+    const message = createBaseOriginRows();
+    message.origin = object.origin ?? Origin.UNSPECIFIED;
+    message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
     return message;
   },
 };
