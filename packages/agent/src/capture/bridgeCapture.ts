@@ -38,7 +38,7 @@ export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: 
         }
         alignLanes(ports, desired, bridge);
         const due = dueOf(ports, desired, bridge, startedAtMs, isFirstLook);
-        if (due.kind === 'now' && isOverBudget(ports, parseId(bridgeId))) {
+        if (due.kind === 'now' && isOverBudget(ports, parseId(bridgeId), bridge.definition.limits?.retention?.bytes)) {
           // Scans that find little would otherwise add to a full outbox for ever.
           await hooks.room.wait(BUDGET_LOOK_AGAIN_MS, signal);
         } else if (due.kind === 'now') {

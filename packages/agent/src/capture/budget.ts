@@ -11,9 +11,12 @@ export const BUDGET_LOOK_AGAIN_MS = 1_000;
 export function isOverBudget(
   { database, limits }: Pick<CapturePorts, 'database' | 'limits'>,
   bridgeId: Uint8Array,
+  retentionBytes: number | undefined,
 ): boolean {
   const lanes = database.lanesOut
     .ofBridge(bridgeId)
     .filter(({ phase }) => phase === 'loading' || phase === 'streaming');
-  return lanes.length > 0 && lanes.every(({ waitingBytes }) => waitingBytes > limits.outboxBudgetBytes);
+  // A bridge whose retention is smaller waits for its lanes already there: what is over it would only be given up.
+  const budgetBytes = Math.min(limits.outboxBudgetBytes, retentionBytes ?? limits.outboxBudgetBytes);
+  return lanes.length > 0 && lanes.every(({ waitingBytes }) => waitingBytes > budgetBytes);
 }

@@ -126,7 +126,7 @@ async function scanTable(
 /** Waits while the outbox is full; the snapshot stays open meanwhile, bounded by snapshotMaxMs. */
 async function room(ports: CapturePorts, work: ScanWork): Promise<void> {
   const bridgeId = parseId(work.bridge.bridgeId);
-  while (isOverBudget(ports, bridgeId)) {
+  while (isOverBudget(ports, bridgeId, work.bridge.definition.limits?.retention?.bytes)) {
     await work.room.wait(BUDGET_LOOK_AGAIN_MS, work.signal);
     stopIf(work.signal);
   }

@@ -27,22 +27,33 @@ export function budgetOf(
   return { bytes: own?.bytes ?? limits.laneBudgetBytes, days: own?.days ?? limits.laneBudgetDays };
 }
 
-/** Suspends the lane when its budget is used up; true when it did. */
+/** Past its budget by this much a lane is suspended even if it answers: it is slower than its source for good. */
+const MOST_OVER = { times: 4, bytes: 64 * 1024 * 1024 };
+
+/**
+ * Suspends the lane when its budget is used up; true when it did. A destination that answers is slow, not silent: for it
+ * capture waits, and a load may be larger than the budget. `answeredAtMs`: when it last answered, or this process started.
+ */
 export function suspendOverBudget(
   ports: RetentionPorts,
   known: { bridge: DesiredBridge; lane: DesiredLane },
   lane: LaneOut,
+  answeredAtMs: number,
 ): boolean {
   // A process that lost its fence opens no epoch: the one that has it looks after the lane.
   if (ports.fence.isLost || (lane.phase !== 'loading' && lane.phase !== 'streaming')) return false;
   const budget = budgetOf(known.bridge.definition, ports.limits);
   const oldestMs = ports.database.deliveriesOut.oldestAwaitedMs(lane.lane, lane.epoch);
   const waitedMs = oldestMs === undefined ? 0 : ports.clock.nowMs() - oldestMs;
-  if (lane.waitingBytes <= budget.bytes && waitedMs <= budget.days * DAY_MS) return false;
-  const used =
-    lane.waitingBytes > budget.bytes
-      ? `${lane.waitingBytes} bytes wait for the destination, the budget is ${budget.bytes}`
-      : `rows wait for the destination since ${new Date(oldestMs ?? 0).toISOString()}, the budget is ${budget.days} days`;
+  const silentMs = ports.clock.nowMs() - answeredAtMs;
+  const isSilent = silentMs >= ports.limits.resendMostMs || silentMs < 0;
+  const isFull =
+    lane.waitingBytes > budget.bytes &&
+    (isSilent || lane.waitingBytes > budget.bytes * MOST_OVER.times + MOST_OVER.bytes);
+  if (!isFull && waitedMs <= budget.days * DAY_MS) return false;
+  const used = isFull
+    ? `${lane.waitingBytes} bytes wait for the destination, the budget is ${budget.bytes}`
+    : `rows wait for the destination since ${new Date(oldestMs ?? 0).toISOString()}, the budget is ${budget.days} days`;
   suspend(ports, known, lane, used);
   return true;
 }

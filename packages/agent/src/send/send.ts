@@ -26,6 +26,12 @@ interface RunningLane {
   failure: { code: string; message: string; hint: string; atMs: number } | undefined;
 }
 
+/** When lanes last had a receipt, in this process. */
+interface Answered {
+  readonly startedAtMs: number;
+  readonly atMs: Map<string, number>;
+}
+
 const ALIGN_EVERY_MS = 30_000;
 /** A failure is shown until a batch went through or this long after it. */
 const FAILURE_SHOWN_MS = 60_000;
@@ -33,6 +39,7 @@ const FAILURE_SHOWN_MS = 60_000;
 export function createSendParts(ports: SendPorts): SendService {
   const { database, desired } = ports;
   const running = new Map<string, RunningLane>();
+  const answered: Answered = { startedAtMs: ports.clock.nowMs(), atMs: new Map() };
   const aligning = createWakeup();
 
   const wake = (): void => {
@@ -47,11 +54,12 @@ export function createSendParts(ports: SendPorts): SendService {
   };
 
   return {
-    parts: [sendPart(ports, running, aligning), purgePart(ports)],
+    parts: [sendPart(ports, running, aligning, answered), purgePart(ports)],
     wake,
     recordReceipt(receipt, signed) {
       const record = recordReceipt(ports, receipt, signed);
       if (record === 'recorded') {
+        answered.atMs.set(idText(receipt.laneId), ports.clock.nowMs());
         const lane = running.get(idText(receipt.laneId));
         if (lane !== undefined) lane.failure = undefined;
         wakeLane(receipt.laneId);
@@ -98,7 +106,7 @@ export function createSendParts(ports: SendPorts): SendService {
 }
 
 /** Keeps one supervised loop per lane on disk that has not ended. */
-function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning: Wakeup): Part {
+function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning: Wakeup, answered: Answered): Part {
   return {
     name: 'send',
     async run(signal) {
@@ -112,7 +120,7 @@ function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning:
             token = ports.fence.token();
             if (token !== undefined) forgetFences(ports);
           }
-          align(ports);
+          align(ports, answered);
           startAndStop(ports, running, signal);
           await aligning.wait(Math.max(askReceipts(ports, asker) - ports.clock.nowMs(), 1), signal);
         }
@@ -133,7 +141,7 @@ function forgetFences({ database }: SendPorts): void {
   }
 }
 
-function align(ports: SendPorts): void {
+function align(ports: SendPorts, answered: Answered): void {
   const desired = ports.desired.current();
   if (desired === undefined) return;
   for (const bridge of desired.bridges.values()) {
@@ -143,7 +151,9 @@ function align(ports: SendPorts): void {
   // Whatever the bus and the hub do: a budget ends also while both are away.
   for (const held of ports.database.lanesOut.all()) {
     const known = laneOfSnapshot(desired, held.lane);
-    if (known !== undefined) suspendOverBudget(ports, known, held);
+    if (known !== undefined) {
+      suspendOverBudget(ports, known, held, answered.atMs.get(idText(held.lane)) ?? answered.startedAtMs);
+    }
   }
 }
 

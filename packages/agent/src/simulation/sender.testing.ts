@@ -90,7 +90,7 @@ export class SimulatedSender extends SimulatedNode {
   async send(): Promise<void> {
     for (const held of this.database.lanesOut.all()) {
       const known = laneOfSnapshot(this.desired.current(), held.lane);
-      if (known !== undefined) suspendOverBudget(this.ports, known, held);
+      if (known !== undefined) suspendOverBudget(this.ports, known, held, 0);
     }
     this.#asker ??= createReceiptAsker(this.ports);
     for (const held of this.database.lanesOut.all()) this.#asker.ask(held);
