@@ -1,9 +1,9 @@
 import { copyFileSync, renameSync, rmSync } from 'node:fs';
 import { RefusalFate } from '@qiao/contract/control';
 import { Outcome } from '@qiao/contract/counts';
-import { parseId } from '@qiao/exchange';
+import { bridgeJson, parseId } from '@qiao/exchange';
 import { expect, test } from 'vitest';
-import { definition, LANE, personRows, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
+import { BRIDGE, definition, LANE, personRows, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
 
 const LANE_BYTES = parseId(LANE);
 
@@ -365,6 +365,31 @@ test('a table that the present version does not land here is refused for a void'
   await world.apply();
   const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
   expect([refusal?.code, refusal?.fate]).toEqual(['VERSION_REFUSED', RefusalFate.VOID]);
+});
+
+test('a delivery of an older version lands as that version said, wherever the present one would put it', async () => {
+  using world = new ReceiverWorld();
+  world.sql('CREATE TABLE elsewhere (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT');
+  world.database.bridgeVersions.keep(parseId(BRIDGE), 1, bridgeJson(definition()), 0);
+  world.desire(2, definition({ to: 'elsewhere' }));
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  sender.bridgeVersion = 2;
+  await world.receive(sender.rows([personRows('insert', ['2\tBo'])]));
+  await world.apply();
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+  expect(world.targetRows('SELECT id, name FROM elsewhere')).toEqual([[2, 'Bo']]);
+});
+
+test('a delivery of a version that this node never saw is refused for a void: nobody guesses what it meant', async () => {
+  using world = new ReceiverWorld();
+  world.desire(2, definition());
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  const [refusal] = world.said().flatMap((body) => (body.$case === 'refusal' ? [body.value] : []));
+  expect([refusal?.code, refusal?.fate]).toEqual(['VERSION_REFUSED', RefusalFate.VOID]);
+  expect(world.targetRows()).toEqual([]);
 });
 
 test('a load removes what its source does not have, unless too much would go', async () => {

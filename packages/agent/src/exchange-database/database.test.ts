@@ -5,7 +5,17 @@ import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { BOOKS_AFTER } from './books.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
-import { FIRST_UNSETTLED, NEXT_DUE, NEXT_RECORDED, OF_PARCEL, RANGE_OUT, UNSETTLED } from './deliveriesOut.ts';
+import {
+  FIRST_UNSETTLED,
+  NEXT_DUE,
+  NEXT_RECORDED,
+  OF_PARCEL,
+  OLDEST_AWAITED,
+  OPEN_OUT,
+  RANGE_OUT,
+  SEALED_OTHERWISE,
+  UNSETTLED,
+} from './deliveriesOut.ts';
 import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
 import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
@@ -202,6 +212,9 @@ test('hot queries find their rows by an index, never by looking through a table'
     FIRST_UNSETTLED,
     NEXT_DUE,
     NEXT_RECORDED,
+    OLDEST_AWAITED,
+    OPEN_OUT,
+    SEALED_OTHERWISE,
     OF_PARCEL,
     RANGE_OUT,
     UNSETTLED,

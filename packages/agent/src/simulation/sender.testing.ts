@@ -4,7 +4,7 @@
 import type { Refusal, ResendRequest } from '@qiao/contract/control';
 import type { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
-import { idText, type Kind, parseId, QiaoError, type Section } from '@qiao/exchange';
+import type { Kind, Section } from '@qiao/exchange';
 import { createReceiptAsker, type ReceiptAsker } from '../send/askReceipts.ts';
 import { alignLanes, laneOfSnapshot } from '../send/lanes.ts';
 import { type PackedLane, packParcel, prepareContent } from '../send/pack.ts';
