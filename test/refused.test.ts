@@ -234,6 +234,7 @@ async function controlAtSender(message: Uint8Array, circumstances: Circumstances
     onReceipt: take,
     onResend: take,
     onRefusal: take,
+    onRowsWanted: async () => undefined,
     onBooksThrough: take,
     keyIdOf,
     log: dropped,

@@ -229,7 +229,7 @@ export interface TargetTable {
  * M4 A delivery at the right place is applied once; asked again it answers `alreadyApplied` with the stored answer and hash (with an empty
  *    answer once it was purged). Ahead of its place: `gap` with the sequence expected (0 when the epoch's opening is missing). A known
  *    place with another hash, chain or nonce, or a closed epoch's unknown place: `fork`. See `mark.ts`, which decides for all adapters.
- * M5 Rows of the mark at or below `settledThrough` are removed; the lane's highest always stays.
+ * M5 Rows of the mark at or below `settledThrough`, and those of `settled`, are removed; the lane's highest always stays.
  * M6 `forgetLane` leaves nothing of that lane in the mark and no note of its loads, and every other lane as it was.
  *
  * Rows
@@ -243,7 +243,8 @@ export interface TargetTable {
  * R3 A row the database or its type refuses (integrity, data, OUTSIDE_OWNERSHIP) is isolated: counted `quarantined`, handed out whole in
  *    `quarantined`, and nothing of it stays; every other row is applied. Before a row is given up other orders are tried (parents first,
  *    children first for deletes, failing rows last). A partial update without its row is handed out the same way, as outcome 'held' with
- *    code MISSING_BASE. More than 1,000 isolated rows throw QUARANTINE_LIMIT (permanent).
+ *    code MISSING_BASE. Later rows of the same delivery with the key of an isolated row are handed out as 'held' with code HELD: what
+ *    comes later never overtakes what waits. More than `mostIsolated` rows throw QUARANTINE_LIMIT (permanent).
  * R4 With isolated rows `beforeCommit` is called (and awaited) inside the transaction just before COMMIT; when it throws, nothing is
  *    committed. Without isolated rows it is not called.
  * R5 Failures that are not one row's throw: TARGET_UNAVAILABLE, TARGET_BUSY, TARGET_FULL (transient), TARGET_SCHEMA, TARGET_RIGHTS
@@ -265,6 +266,15 @@ export interface TargetTable {
  * L3 deleteGuard: when one table's removals are more than `deleteGuard.rows` AND more than `deleteGuard.share` of the rows the table has before the removal,
  *    and more than `load.allowedDeletes`, nothing at all is committed and the answer is `guard`.
  *
+ * L4 Tables in `load.incomplete` remove nothing at the end of a load: some row of the source was not named; `extras.kept` says how many stay.
+ *
+ * Amend
+ * A1 Rows, counts, open rows and revision of the stored answer move in one transaction; after any throw nothing has changed.
+ * A2 Every row of `sections` and `givenUp` must be open in the stored answer, or the answer is `unknown` and nothing has changed.
+ * A3 Rows of `sections` land as in R1 and R3. Those refused again stay open, under what the target says now; the others leave the open rows.
+ * A4 The revision rises by one, and above `revisionAbove`, when anything moved or when it was not above it.
+ * A5 `beforeCommit` is called (and awaited) inside the transaction just before COMMIT, always.
+ *
  * N1 Names of tables and columns may be any text the database can store: Chinese, reserved words, quotes, blanks.
  */
 export interface Target {
@@ -273,8 +283,8 @@ export interface Target {
   apply(work: ApplyWork): Promise<ApplyResult>;
   /** Forgets a lane that is over: its rows of the mark and the notes of an unfinished load. Rows of the business tables stay. */
   forgetLane(laneId: string): Promise<void>;
-  /** Moves open rows of an applied delivery: tries them again or gives them up. Optional until every adapter has it. */
-  amend?(work: AmendWork): Promise<AmendResult>;
+  /** Moves open rows of an applied delivery (A1–A5). */
+  amend(work: AmendWork): Promise<AmendResult>;
   close(): Promise<void>;
 }
 
@@ -296,6 +306,26 @@ export interface StoredAnswer {
   readonly outcomes: readonly OutcomeCell[];
   /** Only tables with extra rows, at the end of a load. */
   readonly extras: readonly ExtraRows[];
+  /** 1 when the delivery was applied, one more each time its open rows moved. The receipt's revision follows from it. */
+  readonly revision: number;
+  /** Every row counted quarantined or held, by its place in the delivery as it was sent. */
+  readonly open: readonly OpenPlace[];
+}
+
+/** Where a row stands in the delivery as it was sent: section of the content and line of the section, both from 0. */
+export interface RowPlace {
+  readonly section: number;
+  readonly index: number;
+}
+
+/** A row that waits. */
+export interface OpenPlace extends RowPlace {
+  readonly table: string;
+  readonly kind: Kind;
+  readonly outcome: 'quarantined' | 'held';
+  readonly code: string;
+  /** Never a value. */
+  readonly reason: string;
 }
 
 export interface ExtraRows {
@@ -316,6 +346,16 @@ export interface ApplyWork {
   readonly chain: Uint8Array;
   readonly contentHash: Uint8Array;
   readonly settledThrough: bigint;
+  /** Runs of deliveries above `settledThrough` whose settled receipt the sender holds too. */
+  readonly settled?: readonly { readonly first: bigint; readonly last: bigint }[] | undefined;
+  /** The receipt's revision that the sender holds already; the stored answer begins above it. Default 0. */
+  readonly revisionAbove?: number | undefined;
+  /** Rows that may be isolated before the failure counts as the delivery's. Default 1,000. */
+  readonly mostIsolated?: number | undefined;
+  /** Where a row of `sections` stands in the delivery as it was sent. Default: at the same place. */
+  placeOf?(section: number, index: number): RowPlace;
+  /** Rows of the delivery that wait behind open rows: counted 'held', not written, and named by a load (L1). */
+  readonly held?: HeldRows | undefined;
   /** Every table of the bridge at this destination, by label; more than the sections name. */
   readonly tables: ReadonlyMap<string, TargetTable>;
   /** Empty for openings and voids. */
@@ -325,8 +365,8 @@ export interface ApplyWork {
     readonly begins: boolean;
     readonly ends: boolean;
     readonly allowedDeletes: number;
-    /** Rows that are not written now, though the source has them (L1). */
-    readonly held?: readonly Section[] | undefined;
+    /** Tables (labels) of which the load did not name every row of the source (L4). */
+    readonly incomplete?: readonly string[] | undefined;
     /** A void: it may have taken a part of a load away (L2). */
     readonly isBroken?: boolean | undefined;
   };
@@ -336,6 +376,12 @@ export interface ApplyWork {
   readonly deleteGuard: { readonly rows: number; readonly share: number };
   /** See R4. Keep it short: the target's transaction is open. */
   beforeCommit(quarantined: readonly QuarantinedRow[]): void | Promise<void>;
+}
+
+/** Rows held back: as sections, and each by its place. */
+export interface HeldRows {
+  readonly sections: readonly Section[];
+  readonly open: readonly OpenPlace[];
 }
 
 export type ApplyResult =
@@ -356,24 +402,27 @@ export interface QuarantinedRow {
   readonly line: Uint8Array;
   /** How the matrix counts it. */
   readonly outcome: 'quarantined' | 'held';
-  /** NOT_NULL, UNIQUE, FOREIGN_KEY, CHECK, VALUE_INVALID, OUTSIDE_OWNERSHIP, MISSING_BASE, or the database's own code in capitals. */
+  /** NOT_NULL, UNIQUE, FOREIGN_KEY, CHECK, VALUE_INVALID, OUTSIDE_OWNERSHIP, MISSING_BASE, HELD, or the database's own code in capitals. */
   readonly code: string;
   /** A sentence naming constraint or column; never a value. */
   readonly reason: string;
 }
 
-/** Open rows of one applied delivery that a person, or a resent row, moves. */
+/** Open rows of one applied delivery that a person, or a resent row, moves. With none of them only the revision is lifted (A4). */
 export interface AmendWork {
   readonly laneId: string;
   readonly epoch: bigint;
   readonly sequence: bigint;
   readonly tables: ReadonlyMap<string, TargetTable>;
-  /** The outcome the rows have now. */
-  readonly from: 'quarantined' | 'held';
   /** Rows to try again (edited or not); those refused again stay open. */
   readonly sections: readonly Section[];
-  /** Rows given up: moved to 'abandoned' in the matrix. */
-  readonly abandoned: readonly { readonly table: string; readonly sent: Kind; readonly rows: number }[];
+  /** Where a row of `sections` stands in the delivery as it was sent. */
+  placeOf(section: number, index: number): RowPlace;
+  /** Rows that are not written any more, and what they are counted as from now on. */
+  readonly givenUp: readonly (RowPlace & { readonly outcome: 'abandoned' | 'cancelled' | 'keptTarget' })[];
+  /** The receipt's revision that somebody holds already; the new one is above it. */
+  readonly revisionAbove: number;
+  readonly mostIsolated?: number | undefined;
   readonly batchNo: string;
   readonly sourceDepartment: string;
   readonly appliedAtMs: number;
@@ -383,5 +432,5 @@ export interface AmendWork {
 
 export type AmendResult =
   | { readonly kind: 'amended'; readonly answer: StoredAnswer; readonly quarantined: readonly QuarantinedRow[] }
-  /** The mark has no such delivery, or fewer open rows than the work moves. */
+  /** The mark has no such delivery, or a row is not open in it. */
   | { readonly kind: 'unknown'; readonly why: string };

@@ -2,6 +2,7 @@
  * The one contract that every adapter keeps on its real database: each test states a promise numbered in `adapter.ts`. For tests only.
  */
 import { describe } from 'vitest';
+import { amendContract } from './contract-suite/amend.suite.ts';
 import { checkContract } from './contract-suite/check.suite.ts';
 import { describeContract } from './contract-suite/describe.suite.ts';
 import type { Fixture, Waivers } from './contract-suite/fixture.ts';
@@ -23,7 +24,8 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
     pairsContract(make);
     markContract(make);
     rowsContract(make);
-    quarantineContract(make, waivers);
+    quarantineContract(make);
+    amendContract(make);
     loadContract(make);
     namesContract(make);
     checkContract(make, waivers);

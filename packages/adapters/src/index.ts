@@ -1,4 +1,4 @@
 export * from './adapter.ts';
-export { decide as decideMark, MARK_TABLE, OWN_PREFIX } from './mark.ts';
+export { amendedAnswer, decide as decideMark, firstAnswer, MARK_TABLE, notOpen, OWN_PREFIX } from './mark.ts';
 export { openDataSource } from './open.ts';
 export { createFile as createSqliteFile } from './sqlite/session.ts';

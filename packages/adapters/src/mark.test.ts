@@ -11,9 +11,16 @@ test('an answer comes back as it was stored, in one order', () => {
     { table: '表', deleted: 1, kept: 0 },
     { table: 'a"b', deleted: 0, kept: 2 },
   ];
-  const stored = answerText({ outcomes, extras });
-  expect(answerText({ outcomes: outcomes.toReversed(), extras: extras.toReversed() })).toBe(stored);
-  expect(parseAnswer(stored)).toEqual({ outcomes: outcomes.toReversed(), extras: extras.toReversed() });
+  const open = [
+    { section: 0, index: 7, table: '表', kind: 'insert', outcome: 'quarantined', code: 'CHECK', reason: 'x "y"' },
+    { section: 1, index: 0, table: '表', kind: 'delete', outcome: 'held', code: 'HELD', reason: '' },
+  ] as const;
+  const stored = answerText({ outcomes, extras, revision: 3, open });
+  expect(
+    answerText({ outcomes: outcomes.toReversed(), extras: extras.toReversed(), revision: 3, open: open.toReversed() }),
+  ).toBe(stored);
+  const sorted = { outcomes: outcomes.toReversed(), extras: extras.toReversed(), revision: 3, open };
+  expect(parseAnswer(stored)).toEqual(sorted);
 });
 
 test('an answer that Qiao did not write is refused', () => {

@@ -3,8 +3,17 @@
  * Pure; each adapter stores and reads the rows itself, the insert of the new row being the first write of its transaction.
  */
 import { createHash } from 'node:crypto';
-import { Matrix, type OutcomeCell, QiaoError } from '@qiao/exchange';
-import type { AppliedPoint, ApplyWork, ExtraRows, StoredAnswer } from './adapter.ts';
+import { type Kind, Matrix, type OutcomeCell, QiaoError } from '@qiao/exchange';
+import type {
+  AmendWork,
+  AppliedPoint,
+  ApplyWork,
+  ExtraRows,
+  OpenPlace,
+  QuarantinedRow,
+  RowPlace,
+  StoredAnswer,
+} from './adapter.ts';
 
 /** One per target database. Columns: lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms; key (lane, epoch, sequence). */
 export const MARK_TABLE = 'qiao_mark';
@@ -15,7 +24,11 @@ export const TARGET_LANE = 'target';
 /** Every table Qiao keeps in a target begins so. */
 export const OWN_PREFIX = 'qiao_';
 
-export const EMPTY_ANSWER: StoredAnswer = { outcomes: [], extras: [] };
+/** What is known of a delivery whose mark was purged: nothing, not even a revision. */
+export const EMPTY_ANSWER: StoredAnswer = { outcomes: [], extras: [], revision: 0, open: [] };
+
+/** Rows isolated in one delivery past which the failure is not the rows', unless the work says otherwise (DESIGN section 9). */
+export const MOST_ISOLATED = 1000;
 
 /** What the stored points of a lane say about a delivery. */
 export type MarkDecision =
@@ -72,6 +85,77 @@ function known(
   return { kind: 'alreadyApplied', answer: point.answer, contentHash: point.contentHash };
 }
 
+/** What a delivery is answered when it is applied: the rows that landed, and those that wait. */
+export function firstAnswer(
+  work: Pick<ApplyWork, 'held' | 'placeOf' | 'revisionAbove'>,
+  landed: { readonly cells: readonly OutcomeCell[]; readonly isolated: readonly QuarantinedRow[] },
+  extras: readonly ExtraRows[],
+): StoredAnswer {
+  const matrix = Matrix.from(landed.cells);
+  for (const { table, kind, rowCount } of work.held?.sections ?? []) matrix.add(table, kind, 'held', rowCount);
+  const placeOf = work.placeOf?.bind(work) ?? ((section: number, index: number): RowPlace => ({ section, index }));
+  const open = [...(work.held?.open ?? []), ...landed.isolated.map((row) => openPlace(row, placeOf))];
+  return { outcomes: matrix.cells(), extras, revision: (work.revisionAbove ?? 0) + 1, open };
+}
+
+/** A row of the work that is not open in the stored answer (A2); undefined when all are. */
+export function notOpen(before: StoredAnswer, work: AmendWork): RowPlace | undefined {
+  const open = new Set(before.open.map(placeKey));
+  return [...movedPlaces(work)].find((place) => !open.delete(placeKey(place)));
+}
+
+/** The stored answer after rows moved (A2 holds, see `notOpen`). */
+export function amendedAnswer(
+  before: StoredAnswer,
+  work: AmendWork,
+  landed: { readonly cells: readonly OutcomeCell[]; readonly isolated: readonly QuarantinedRow[] },
+): StoredAnswer {
+  const open = new Map(before.open.map((row) => [placeKey(row), row]));
+  const matrix = Matrix.from(before.outcomes);
+  const take = (place: RowPlace): OpenPlace => {
+    const row = open.get(placeKey(place)) as OpenPlace;
+    open.delete(placeKey(place));
+    matrix.add(row.table, row.kind, row.outcome, -1);
+    return row;
+  };
+  for (const place of triedPlaces(work)) take(place);
+  for (const { outcome, ...place } of work.givenUp) {
+    const { table, kind } = take(place);
+    matrix.add(table, kind, outcome, 1);
+  }
+  for (const { table, sent, outcome, rows } of landed.cells) matrix.add(table, sent, outcome, rows);
+  for (const row of landed.isolated) {
+    const place = openPlace(row, work.placeOf.bind(work));
+    open.set(placeKey(place), place);
+  }
+  const outcomes = matrix.cells();
+  const hasMoved = JSON.stringify(outcomes) !== JSON.stringify(Matrix.from(before.outcomes).cells());
+  const isLifted = hasMoved || before.revision < work.revisionAbove;
+  const revision = isLifted ? Math.max(before.revision, work.revisionAbove) + 1 : before.revision;
+  return { outcomes, extras: before.extras, revision, open: [...open.values()] };
+}
+
+function* movedPlaces(work: AmendWork): Generator<RowPlace> {
+  yield* triedPlaces(work);
+  yield* work.givenUp;
+}
+
+function* triedPlaces(work: AmendWork): Generator<RowPlace> {
+  for (const [section, { rowCount }] of work.sections.entries()) {
+    for (let index = 0; index < rowCount; index++) yield work.placeOf(section, index);
+  }
+}
+
+function openPlace(row: QuarantinedRow, placeOf: (section: number, index: number) => RowPlace): OpenPlace {
+  const { section, index } = placeOf(row.section, row.index);
+  const { table, kind, outcome, code, reason } = row;
+  return { section, index, table, kind, outcome, code, reason };
+}
+
+function placeKey({ section, index }: RowPlace): string {
+  return `${section}/${index}`;
+}
+
 /** The answer as the mark stores it: JSON with sorted cells, the same text for the same answer. */
 export function answerText(answer: StoredAnswer): string {
   const outcomes = Matrix.from(answer.outcomes).cells();
@@ -79,20 +163,55 @@ export function answerText(answer: StoredAnswer): string {
   return JSON.stringify({
     outcomes: outcomes.map(({ table, sent, outcome, rows }) => ({ table, sent, outcome, rows })),
     extras: extras.map(({ table, deleted, kept }) => ({ table, deleted, kept })),
+    revision: answer.revision,
+    // Tuples: a thousand of these rows may wait in one delivery.
+    open: answer.open
+      .toSorted((a, b) => a.section - b.section || a.index - b.index)
+      .map(({ section, index, table, kind, outcome, code, reason }) => [
+        section,
+        index,
+        table,
+        kind,
+        outcome,
+        code,
+        reason,
+      ]),
   });
 }
 
 /** Reads what `answerText` wrote. Throws MARK_UNREADABLE when somebody else wrote it. */
 export function parseAnswer(text: string): StoredAnswer {
   try {
-    const { outcomes, extras } = JSON.parse(text) as { outcomes: OutcomeCell[]; extras: ExtraRows[] };
-    if (Array.isArray(outcomes) && Array.isArray(extras)) return { outcomes, extras };
+    const { outcomes, extras, revision, open } = JSON.parse(text) as StoredText;
+    if (Array.isArray(outcomes) && Array.isArray(extras) && Number.isInteger(revision) && Array.isArray(open)) {
+      return {
+        outcomes,
+        extras,
+        revision,
+        open: open.map(([section, index, table, kind, outcome, code, reason]) => ({
+          section,
+          index,
+          table,
+          kind,
+          outcome,
+          code,
+          reason,
+        })),
+      };
+    }
   } catch {
     // Falls through to the one error below.
   }
   throw new QiaoError('MARK_UNREADABLE', `an answer in ${MARK_TABLE} is not the JSON that Qiao writes`, {
     hint: `Find out who changed ${MARK_TABLE}, restore it from a backup, or open a new epoch: qiao bridge resync NAME`,
   });
+}
+
+interface StoredText {
+  outcomes: OutcomeCell[];
+  extras: ExtraRows[];
+  revision: number;
+  open: [number, number, string, Kind, OpenPlace['outcome'], string, string][];
 }
 
 /** Name of the side table that notes the keys a load found at the target: per lane and source table, at most 63 bytes. */

@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { type Bus, connectBus, consumers, inboxPrefix, streams, subjects } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import type { ServiceState } from '@qiao/contract/node';
-import { idText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
+import { decodeContent, idText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
 import {
   type Clock,
   createHostSampler,
@@ -17,13 +17,23 @@ import {
   systemClock,
   VERSION,
 } from '@qiao/runtime';
-import { keyIdOf, type NodeIdentity, readIdentity, Signer, sealing, sealingContext, toPem } from '@qiao/security';
+import {
+  keyIdOf,
+  type NodeIdentity,
+  readIdentity,
+  type Sealed,
+  Signer,
+  sealing,
+  sealingContext,
+  toPem,
+} from '@qiao/security';
 import { applyPart, forkReason } from './apply/apply.ts';
 import { createLaneConditions } from './apply/laneConditions.ts';
 import type { BodyOpener } from './apply/openBody.ts';
 import { keepDefinitions } from './apply/versions.ts';
 import { booksPart } from './books/publish.ts';
 import { createCaptureParts } from './capture/index.ts';
+import { wantRows } from './capture/wantedRows.ts';
 import { cleaningPart } from './cleaning/cleaning.ts';
 import { type Named, namedIn } from './cleaning/named.ts';
 import { commandsPart } from './commands/answer.ts';
@@ -46,6 +56,7 @@ import { dataSourceProbes } from './heartbeat/probes.ts';
 import { identityDirectory } from './join/join.ts';
 import { createAnswers } from './receive/answer.ts';
 import { createAsker } from './receive/ask.ts';
+import { createRowAsker, rowsWantedContext } from './receive/askRows.ts';
 import { giveReceipts } from './receive/giveReceipts.ts';
 import { receivePart } from './receive/receive.ts';
 import { createSendParts, DEFAULT_SEND_LIMITS } from './send/index.ts';
@@ -61,6 +72,9 @@ export interface StartAgentOptions {
 }
 
 const CHECKPOINT_EVERY_MS = 60_000;
+/** Settled rows of the quarantine stay for whoever asks what became of them: 30 days. */
+const SETTLED_ROWS_KEPT_MS = 30 * 24 * 60 * 60 * 1000;
+const SETTLED_ROWS_FORGOTTEN = 1_000;
 
 /**
  * Runs the agent until the signal aborts. Rejects at once for what no waiting mends: IDENTITY_MISSING, CONFIG_INVALID,
@@ -218,6 +232,14 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     wakeups.books.wake();
   };
   const ask = createAsker({ database, clock, log: child('ask'), onQueued });
+  const askRows = createRowAsker({
+    database,
+    seal: (content, key, context) => sealing.seal(content, key, context),
+    newId,
+    clock,
+    log: child('ask'),
+    onQueued,
+  });
   const answers = createAnswers({
     database,
     sign: (context, payload) => signer.sign(context, payload),
@@ -298,6 +320,15 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         send.handleRefusal(refusal);
         wakeups.books.wake();
       },
+      onRowsWanted: async ({ laneId, epoch, requestId, sealedKeys, wrappedKey }) => {
+        const lane = database.lanesOut.get(laneId);
+        if (lane === undefined || epoch === undefined) return;
+        const context = rowsWantedContext(laneId, epoch.ordinal, requestId);
+        const keys = await unseal(identity, { body: sealedKeys, wrappedKey }, context);
+        const rows = wantRows(database, lane.bridge, decodeContent(keys));
+        log.info({ lane: idText(laneId), rows }, 'whole rows are wanted: the next scan sends them');
+        capture.wake();
+      },
       onBooksThrough: (through) => books.through(through),
       onVerifyRequest: (request) => verify.takeRequest(request),
       onVerifyAnswer: (answer) => verify.takeAnswer(answer),
@@ -350,6 +381,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         open: (dataSource) => sources.open(dataSource),
         body: bodyOpener(identity),
         ask,
+        askRows,
         conditions,
         wakeup: wakeups.apply.get(name) ?? createWakeup(),
         retentionMs: config.limits.retentionMs,
@@ -389,6 +421,18 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
           open: (dataSource) => sources.open(dataSource),
           desired: () => desired.current(),
           verify,
+          quarantine: {
+            nodeCode,
+            rights: config.operators,
+            trust,
+            clock,
+            database,
+            desired: () => desired.current(),
+            onDecided: wakeApply,
+            seal: (content, key, context) => sealing.seal(content, key, context),
+            unseal: (sealed, context) => unseal(identity, sealed, context),
+            sealingKey: identity.sealingKey?.publicKey ?? new Uint8Array(0),
+          },
           diagnose: () =>
             diagnose({
               database,
@@ -411,6 +455,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       async run(stop) {
         while (!stop.aborted) {
           await clock.sleep(CHECKPOINT_EVERY_MS, stop);
+          database.quarantine.forgetSettled(clock.nowMs() - SETTLED_ROWS_KEPT_MS, SETTLED_ROWS_FORGOTTEN);
           database.checkpoint();
         }
       },
@@ -459,6 +504,12 @@ function openBus(identity: NodeIdentity, log: Log): Promise<Bus> {
     inboxPrefix: inboxPrefix(identity.nodeCode),
     log: log.child({ part: 'bus' }),
   });
+}
+
+/** Opens what was sealed for this node, and is no delivery. */
+function unseal({ sealingKey }: NodeIdentity, sealed: Sealed, context: Uint8Array): Promise<Uint8Array> {
+  if (sealingKey === undefined) throw new QiaoError('BODY_UNREADABLE', 'this node has no sealing key');
+  return sealing.open(sealed, sealingKey.privateKey, context);
 }
 
 function bodyOpener(identity: NodeIdentity): BodyOpener {

@@ -73,6 +73,18 @@ const limits = z.strictObject({
   inboxLaneDeliveries: z.int().min(16).default(1_000),
 });
 
+/** An operator: the name in the certificate, or its fingerprint (SHA-256, hexadecimal), which the hub cannot give to somebody else. */
+const operator = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$|^sha256:[0-9a-f]{64}$/, 'expected an operator’s name, or sha256: and 64 digits');
+
+const operators = z.strictObject({
+  /** May read contents of quarantined rows of this node, sealed for their own session. */
+  mayRead: z.array(operator).default([]),
+  /** May also change them. */
+  mayEdit: z.array(operator).default([]),
+});
+
 const log = z.strictObject({
   level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
   pretty: z.boolean().default(false),
@@ -87,6 +99,8 @@ export const agentConfigSchema = z.strictObject({
   exchange: dataSource.optional(),
   exposes: z.array(rule).default([]),
   accepts: z.array(rule).default([]),
+  /** Who may see or change what lies in quarantine here. Nobody, unless named. */
+  operators: operators.prefault({}),
   limits: limits.prefault({}),
   log: log.prefault({}),
 });

@@ -14,7 +14,7 @@ export const EXIT = {
   unreachable: 4,
   /** The certificate shown may not do this. */
   notAllowed: 5,
-  /** A check found problems: preflight, `bridge check`, `audit verify`. */
+  /** A check found problems: preflight, `bridge check`, `audit verify`; rows that were refused again: `quarantine replay`. */
   problems: 6,
   /** `reconcile --check`: the books are neither balanced nor explained. */
   notBalanced: 7,
@@ -33,6 +33,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   ROLE_REFUSED: EXIT.notAllowed,
   CALLER_REVOKED: EXIT.notAllowed,
   NOT_ALLOWED: EXIT.notAllowed,
+  ROW_ACCESS_DENIED: EXIT.notAllowed,
   CERTIFICATE_EXPIRED: EXIT.notAllowed,
   AUDIT_BROKEN: EXIT.problems,
 };

@@ -14,6 +14,7 @@ import { registerMonitor } from './monitor.ts';
 import { registerNode } from './node.ts';
 import { registerOperator } from './operator.ts';
 import { printError } from './output.ts';
+import { registerQuarantine } from './quarantine.ts';
 import { registerReconcile } from './reconcile.ts';
 import { registerWatch } from './watch.ts';
 
@@ -41,6 +42,7 @@ export function createProgram(): Command {
   registerApply(program);
   registerReconcile(program);
   registerWatch(program);
+  registerQuarantine(program);
   registerAlert(program);
   registerAudit(program);
   registerOperator(program);

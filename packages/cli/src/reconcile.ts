@@ -77,6 +77,8 @@ function printLine(line: BooksLine): void {
   if (line.inFlightDeliveries > 0n)
     say(`in flight ${grouped(line.inFlightRows)} rows in ${grouped(line.inFlightDeliveries)} deliveries`);
   if (line.openRows > 0n) say(`open      ${grouped(line.openRows)} rows`);
+  if (line.amendments > 0n)
+    say(`amended   ${grouped(line.amendedRows)} rows in ${grouped(line.amendments)} later revisions of receipts`);
   for (const text of line.remarks) say(`remark    ${text}`);
 }
 
@@ -124,7 +126,7 @@ export function verdictWord(verdict: Verdict): string {
 
 async function printDeliveries(bridge: string | undefined, options: ReconcileOptions, command: Command): Promise<void> {
   await withMonitor(command, async (monitor) => {
-    const rows: (string | bigint)[][] = [];
+    const rows: (string | number | bigint)[][] = [];
     const lines: object[] = [];
     const request = {
       bridge: bridge ?? '',
@@ -144,12 +146,13 @@ async function printDeliveries(bridge: string | undefined, options: ReconcileOpt
         moment(line.appliedAtMs),
         line.counts.reduce((sum, counts) => sum + counts.inserts + counts.updates + counts.deletes, 0n),
         verdictWord(line.verdict),
+        line.revision,
         line.reason,
       ]);
     }
     if (wantsJson(command)) return printJson(lines);
     printTable(
-      ['bridge', 'to', 'epoch', 'sequence', 'sealed', 'applied', 'rows', 'verdict', 'reason'],
+      ['bridge', 'to', 'epoch', 'sequence', 'sealed', 'applied', 'rows', 'verdict', 'revision', 'reason'],
       rows,
       'no delivery yet',
     );

@@ -32,6 +32,7 @@ describe('a bridge', () => {
       explainedAlertShare: 1,
       windowBytes: 16 * 1024 * 1024,
       deleteGuard: { rows: 1_000, share: 0.05 },
+      stopAfterQuarantined: 1_000,
       destinations: [
         {
           tables: {
@@ -299,6 +300,7 @@ const definition: fc.Arbitrary<BridgeDefinition> = fc
         explainedAlertShare: share,
         windowBytes: fc.integer({ min: 65_536, max: 1024 ** 3 }),
         deleteGuard: fc.record({ rows: fc.nat(), share }),
+        stopAfterQuarantined: fc.integer({ min: 1, max: 10_000 }),
         resource: name,
         purpose: name,
       },
@@ -314,6 +316,7 @@ const definition: fc.Arbitrary<BridgeDefinition> = fc
           'explainedAlertShare',
           'windowBytes',
           'deleteGuard',
+          'stopAfterQuarantined',
         ],
       },
     ),

@@ -19,6 +19,8 @@ export interface BridgeDefinition {
   /** Unreceipted bytes per lane on the bus. Default 16 MiB. */
   windowBytes: number;
   deleteGuard: { rows: number; share: number };
+  /** Open rows that one lane may gather before it stops and waits for a person. Default 1,000. */
+  stopAfterQuarantined: number;
   resource?: string;
   purpose?: string;
 }

@@ -16,6 +16,7 @@ export const BRIDGE_DEFAULTS = {
   explainedAlertShare: 1,
   windowBytes: '16MiB',
   deleteGuard: { rows: 1_000, share: 0.05 },
+  stopAfterQuarantined: 1_000,
 } as const;
 
 const code = z.string().regex(CODE, 'a code: a to z, 0 to 9 and -, at most 32 characters, a letter first');
@@ -173,6 +174,7 @@ export const bridgeSchema = z.strictObject({
   explainedAlertShare: share.optional(),
   windowBytes: bytes(64 * 1024, 1024 ** 3, 'a size from 64KiB to 1GiB, such as 16MiB').optional(),
   deleteGuard: z.strictObject({ rows: z.int().min(0, '0 or more').optional(), share: share.optional() }).optional(),
+  stopAfterQuarantined: z.int().min(1, '1 or more').max(10_000, 'at most 10000').optional(),
   resource: name(64, 'a resource code').optional(),
   purpose: name(200, 'a purpose').optional(),
 });

@@ -16,6 +16,8 @@ export const PART_MAX_BYTES = 4 * 1024 * 1024;
 export const MAX_PARTS = 64;
 /** The most tables in a statement. */
 export const MAX_TABLES = 1_000;
+/** The most runs of settled deliveries in a header. */
+export const MAX_SETTLED_RUNS = 1_000;
 
 // A sealed body is its content, at worst incompressible, and a little framing.
 const BODY_MAX_BYTES = CONTENT_MAX_BYTES + 1024 * 1024;
@@ -55,9 +57,22 @@ export function checkHeader(header: DeliveryHeader): void {
   expect(header.resourceCode.length <= 64, 'a long resource code', 'at most 64 characters');
   expect(header.purpose.length <= 200, 'a long purpose', 'at most 200 characters');
   if (header.grantId.length > 0) length('grant', header.grantId, ID_BYTES);
+  checkReceipts(header);
   checkCounts(header);
   checkParts(header);
   checkRole(header);
+}
+
+/** Runs ascend, above `settledThrough`, and none touches the next: each fact is said in one way only. */
+function checkReceipts({ receipts, settledThrough }: DeliveryHeader): void {
+  const settled = receipts?.settled ?? [];
+  expect(settled.length <= MAX_SETTLED_RUNS, `${settled.length} settled runs`, `at most ${MAX_SETTLED_RUNS}`);
+  let after = settledThrough;
+  for (const { first, last } of settled) {
+    expect(first > after && first <= last, `a settled run from ${first} to ${last}`, `one that begins above ${after}`);
+    atMost('settled sequence', last);
+    after = last + 1n;
+  }
 }
 
 function checkCounts({ counts }: DeliveryHeader): void {
@@ -100,7 +115,8 @@ function checkRole(header: DeliveryHeader): void {
       expect(parts.length >= 1, 'rows without a body', '1 part or more');
       expect(header.compression === 'zstd' || header.compression === 'none', 'an unknown compression', 'zstd or none');
       expect(ORIGINS.has(origin), `origin ${origin}`, 'change, load, resync or resend');
-      const { part, of, allowedDeletes } = role.value;
+      const { part, of, allowedDeletes, incompleteTables } = role.value;
+      expect(incompleteTables.length <= MAX_TABLES, `${incompleteTables.length} tables`, `at most ${MAX_TABLES}`);
       expect(part >= 1 && part <= of, `part ${part} of ${of}`, 'part from 1 to `of`');
       atMost('count of allowed deletes', allowedDeletes);
       return;

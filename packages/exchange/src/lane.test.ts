@@ -192,12 +192,35 @@ describe('a header', () => {
       [header({ role: undefined }), 'without a role'],
       [
         header({
-          role: { $case: 'rows', value: { part: 2, of: 1, loadBegins: false, loadEnds: false, allowedDeletes: 0n } },
+          role: {
+            $case: 'rows',
+            value: {
+              part: 2,
+              of: 1,
+              loadBegins: false,
+              loadEnds: false,
+              allowedDeletes: 0n,
+              incompleteTables: [],
+            },
+          },
         }),
         'part 2 of 1',
       ],
       [header({ compression: 'gzip' }), 'unknown compression'],
       [header({ origin: Origin.UNSPECIFIED }), 'origin'],
+      [
+        header({
+          receipts: {
+            revision: 0,
+            settled: [
+              { first: 3n, last: 5n },
+              { first: 6n, last: 6n },
+            ],
+          },
+        }),
+        'settled run from 6',
+      ],
+      [header({ receipts: { revision: 0, settled: [{ first: 2n, last: 1n }] } }), 'settled run from 2 to 1'],
       [opening({ counts: header().counts }), 'opening with rows'],
       [header({ role: { $case: 'void', value: { code: 'X', reason: '' } } }), 'void with a body'],
       [header({ purpose: 'x'.repeat(201) }), 'long purpose'],

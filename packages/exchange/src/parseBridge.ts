@@ -199,6 +199,7 @@ function definitionOf(written: WrittenBridge): BridgeDefinition {
       rows: written.deleteGuard?.rows ?? BRIDGE_DEFAULTS.deleteGuard.rows,
       share: written.deleteGuard?.share ?? BRIDGE_DEFAULTS.deleteGuard.share,
     },
+    stopAfterQuarantined: written.stopAfterQuarantined ?? BRIDGE_DEFAULTS.stopAfterQuarantined,
     ...present({ resource: written.resource, purpose: written.purpose }),
   };
 }
@@ -315,6 +316,7 @@ function writtenBridge(definition: BridgeDefinition): WrittenBridge {
     explainedAlertShare,
     windowBytes: bytesText(definition.windowBytes),
     deleteGuard: { rows: deleteGuard.rows, share: deleteGuard.share },
+    stopAfterQuarantined: definition.stopAfterQuarantined,
     resource,
     purpose,
   };

@@ -187,6 +187,8 @@ function answerChecks(agent: Agent, signal: AbortSignal): void {
         tables,
         reportJson: '',
         jobs: [],
+        openRows: [],
+        openRowsTotal: 0n,
       }).finish();
       return Signed.encode(agent.signer.sign('qiao.command.v1', result)).finish();
     },

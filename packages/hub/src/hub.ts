@@ -28,7 +28,7 @@ import { joinService } from './api/joinService.ts';
 import { sealPart } from './audit/seal.ts';
 import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
-import { sendCommand } from './commands/commands.ts';
+import { askNode, sendCommand } from './commands/commands.ts';
 import { type HubConfig, requireReplicable } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
@@ -234,24 +234,20 @@ function compose({ config, clock, log, store, replicas, identity, authority, acc
     },
     changed,
   };
+  const commandPorts = {
+    clock,
+    random,
+    verifier,
+    sign: (payload: Uint8Array) => signer.sign('qiao.command.v1', payload),
+    request: (code: string, bytes: Uint8Array, timeoutMs: number) =>
+      bus.request(subjects.command(platform.code, code), bytes, timeoutMs),
+  };
   const bridgePorts: BridgePorts = {
     store,
     clock,
     newId: () => idText(random(16)),
     changed,
-    command: (node, operator, command) =>
-      sendCommand(
-        {
-          clock,
-          random,
-          verifier,
-          sign: (payload) => signer.sign('qiao.command.v1', payload),
-          request: (code, bytes, timeoutMs) => bus.request(subjects.command(platform.code, code), bytes, timeoutMs),
-        },
-        node,
-        operator,
-        command,
-      ),
+    command: (node, operator, command) => sendCommand(commandPorts, node, operator, command),
   };
   const helloPorts = {
     starts: new Starts(),
@@ -374,6 +370,11 @@ function compose({ config, clock, log, store, replicas, identity, authority, acc
     hubService: hubService({
       identity: identityPorts,
       bridges: bridgePorts,
+      openRows: {
+        store,
+        clock,
+        ask: (node, operator, command) => askNode(commandPorts, node, operator, command),
+      },
       bus: () => bus,
       cut: (code) => grpc?.cut((caller) => caller.code === code),
       seen,

@@ -217,7 +217,10 @@ export function delivery(plan: DeliveryPlan): Uint8Array {
     origin: Origin.CHANGE,
     role: isOpening
       ? { $case: 'opening', value: { previous: undefined, previousLastSequence: 0n, previousKnown: false } }
-      : { $case: 'rows', value: { part: 1, of: 1, loadBegins: false, loadEnds: false, allowedDeletes: 0n } },
+      : {
+          $case: 'rows',
+          value: { part: 1, of: 1, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] },
+        },
     resourceCode: '',
     grantId: new Uint8Array(),
     purpose: '',

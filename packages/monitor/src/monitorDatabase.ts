@@ -24,6 +24,20 @@ export interface MonitorSchema {
   };
   /** Parcels whose capture counts are in the tallies already: several lanes repeat them. */
   counted_parcel: { parcel_id: string; counted_at_ms: number };
+  /** What a receipt said before a later revision took its place: the books are amended, never rewritten. */
+  amendment: {
+    lane_id: string;
+    epoch: number;
+    nonce: string;
+    sequence: number;
+    revision: number;
+    /** OutcomeCell[] as JSON. */
+    outcomes: string;
+    state: DeliveryState;
+    amended_at_ms: number;
+    /** The signed bytes, kept as evidence. */
+    receipt: Uint8Array | null;
+  };
   /** Entries whose signature or shape failed: never dropped, never believed. */
   broken_entry: {
     node_id: string;
@@ -146,6 +160,15 @@ CREATE UNIQUE INDEX alert_unresolved ON alert (condition_key) WHERE state <> 're
   {
     id: '0002-origins',
     sql: "ALTER TABLE delivery ADD COLUMN origin TEXT NOT NULL DEFAULT '';",
+  },
+  {
+    id: '0003-amendments',
+    sql: `
+CREATE TABLE amendment (
+  lane_id TEXT NOT NULL, epoch INTEGER NOT NULL, nonce TEXT NOT NULL, sequence INTEGER NOT NULL, revision INTEGER NOT NULL,
+  outcomes TEXT NOT NULL, state TEXT NOT NULL, amended_at_ms INTEGER NOT NULL, receipt BLOB,
+  PRIMARY KEY (lane_id, epoch, nonce, sequence, revision)) STRICT, WITHOUT ROWID;
+`,
   },
 ];
 

@@ -140,6 +140,16 @@ export const CRASH_POINTS = {
     between: 'target: committed → exchange.db: receipt',
     restart: 'the delivery is still in the inbox; the mark says what came of it, and the receipt is made from it',
   },
+  'rows.decided': {
+    step: 'apply',
+    between: 'exchange.db: what was decided about rows that wait → target: rows and counts moved',
+    restart: 'the decision is carried out after the start',
+  },
+  'amend.committed': {
+    step: 'apply',
+    between: 'target: rows settled, counts and revision of the mark moved → exchange.db: quarantine and receipt follow',
+    restart: 'the mark is ahead of the receipt: rows and receipt are made from it when the lane is looked at',
+  },
   'void.applied': {
     step: 'apply',
     between: 'target: the mark passed the void → exchange.db: receipt of the void',
@@ -148,6 +158,11 @@ export const CRASH_POINTS = {
   'receipt.made': {
     step: 'receipt',
     between: 'exchange.db: receipt, book entry, queue → bus',
+    restart: 'the queue has it; the loop of control messages sends it',
+  },
+  'receipt.revised': {
+    step: 'receipt',
+    between: 'exchange.db: rows settled, revised receipt, book entry, queue → bus',
     restart: 'the queue has it; the loop of control messages sends it',
   },
   'receipt.published': {
@@ -174,6 +189,11 @@ export const CRASH_POINTS = {
     step: 'receipt',
     between: 'exchange.db: deliveries to be sent again → bus acknowledged',
     restart: 'the bus brings the request again; one resend more is a duplicate at the receiver',
+  },
+  'rows.wanted': {
+    step: 'receipt',
+    between: 'exchange.db: digests of wanted rows forgotten → bus acknowledged',
+    restart: 'the bus brings the request again; a digest that is forgotten stays so',
   },
   'epoch.opened': {
     step: 'epoch',

@@ -14,7 +14,7 @@ export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './i
 export { type JoiningOptions, joinPlatform } from './joining.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
-export { type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
+export { labelledContext, type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
 export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
 export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';
 export { type JoinToken, makeToken, newSecret, readToken, secretHash } from './token.ts';

@@ -123,6 +123,16 @@ export function sealingContext(place: {
   );
 }
 
+/** What a sealed body that is no delivery is bound to: a label and fields. The leading zero keeps it apart from every delivery's. */
+export function labelledContext(label: string, fields: readonly Uint8Array[]): Uint8Array {
+  const parts = [Buffer.from(label, 'latin1'), ...fields].flatMap((field) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(field.length);
+    return [length, field];
+  });
+  return Buffer.concat([Buffer.of(0), ...parts]);
+}
+
 function bound(context: Uint8Array): Uint8Array {
   return Buffer.concat([LABEL, context]);
 }

@@ -18,6 +18,7 @@ export type Context =
   | 'qiao.directory.v1'
   | 'qiao.control.v1'
   | 'qiao.command.v1'
+  | 'qiao.operator.v1'
   | 'qiao.heartbeat.v1';
 
 /** Largest payload that is signed or verified (signed.proto). */

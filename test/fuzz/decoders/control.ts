@@ -384,6 +384,7 @@ async function atAgent(
     onReceipt: hear('receipt'),
     onResend: hear('resend'),
     onRefusal: hear('refusal'),
+    onRowsWanted: async () => undefined,
     onBooksThrough: hear('books'),
     keyIdOf,
     log,

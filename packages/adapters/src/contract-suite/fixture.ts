@@ -32,7 +32,6 @@ export interface Fixture extends AsyncDisposable {
 export interface Waivers {
   /** D4 and M1 about missing rights; `Fixture.restricted` is then not asked for. */
   readonly rights?: string;
-  readonly amend?: string;
 }
 
 /** The words in which databases differ; everything else in the suite is SQL that both understand. */
@@ -185,7 +184,7 @@ export function cellsOf(answer: StoredAnswer): string[] {
 /** R2: sent = Σ outcomes, per table and kind. */
 function checkSums(work: ApplyWork, answer: StoredAnswer): void {
   const sums = new Map<string, number>();
-  for (const { table, kind, rowCount } of work.sections) {
+  for (const { table, kind, rowCount } of [...work.sections, ...(work.held?.sections ?? [])]) {
     sums.set(`${table} ${kind}`, (sums.get(`${table} ${kind}`) ?? 0) + rowCount);
   }
   for (const { table, sent, rows } of answer.outcomes) {

@@ -58,10 +58,31 @@ export function loadContract(make: () => Promise<Fixture>): void {
       const held = [section('t', 'insert', COLUMNS, numbers(1, 2)), section('t', 'update', COLUMNS, numbers(3, 3))];
       const { answer } = await applied(
         target,
-        lane.next([section('t', 'insert', COLUMNS, numbers(4, 4))], { load: { ...WHOLE, held } }),
+        lane.next([section('t', 'insert', COLUMNS, numbers(4, 4))], {
+          load: WHOLE,
+          held: { sections: held, open: [] },
+        }),
       );
       expect(answer.extras).toEqual([{ table: 't', deleted: 1, kept: 0 }]);
       expect((await fixture.query('SELECT id FROM t ORDER BY id')).flat()).toEqual(['1', '2', '3', '4']);
+    });
+
+    test('a table of which a row could not be named loses nothing at the end, and says what it kept', async () => {
+      await using fixture = await make();
+      await fixture.sql(DDL);
+      await fixture.sql('CREATE TABLE u (id bigint NOT NULL PRIMARY KEY, x text)');
+      await fill(fixture, 1, 3);
+      await fixture.sql("INSERT INTO u VALUES (1, 'a'), (2, 'b')");
+      const other = mirror('u', table().columns);
+      const { target, lane } = await openLane(fixture, [table(), other]);
+      const sections = [section('t', 'insert', COLUMNS, numbers(1, 1)), section('u', 'insert', COLUMNS, [['1', 'a']])];
+      const { answer } = await applied(target, lane.next(sections, { load: { ...WHOLE, incomplete: ['t'] } }));
+      expect(answer.extras.toSorted((a, b) => (a.table < b.table ? -1 : 1))).toEqual([
+        { table: 't', deleted: 0, kept: 2 },
+        { table: 'u', deleted: 1, kept: 0 },
+      ]);
+      expect((await fixture.query('SELECT id FROM t ORDER BY id')).flat()).toEqual(['1', '2', '3']);
+      expect((await fixture.query('SELECT id FROM u')).flat()).toEqual(['1']);
     });
 
     test('a void in the middle of a load keeps its end from removing anything', async () => {

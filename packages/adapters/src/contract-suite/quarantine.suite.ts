@@ -1,6 +1,6 @@
-/** Promises R3–R5 and amend. */
+/** Promises R3–R5. */
 import { describe, expect, test } from 'vitest';
-import { applied, cellsOf, type Fixture, integer, mirror, openLane, section, text, type Waivers } from './fixture.ts';
+import { applied, type Fixture, integer, mirror, openLane, section, text } from './fixture.ts';
 
 const COLUMNS = ['id', 'x'];
 const TABLE = mirror('t', [
@@ -22,7 +22,7 @@ async function family(fixture: Fixture): Promise<void> {
   await fixture.sql('CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, parent_id bigint REFERENCES parent (id))');
 }
 
-export function quarantineContract(make: () => Promise<Fixture>, waivers: Waivers): void {
+export function quarantineContract(make: () => Promise<Fixture>): void {
   describe('rows that are refused', () => {
     test('bad rows are isolated whole, good ones around them are applied', async () => {
       await using fixture = await make();
@@ -233,46 +233,5 @@ export function quarantineContract(make: () => Promise<Fixture>, waivers: Waiver
       );
       expect(cells).toEqual(['t update updated 2']);
     });
-
-    if (waivers.amend === undefined) {
-      test('open rows that are replayed or given up move in the stored answer', async () => {
-        await using fixture = await make();
-        await fixture.sql(`CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x text NOT NULL CHECK (x <> 'bad'))`);
-        const { target, lane } = await openLane(fixture, [TABLE]);
-        expect(target.amend).toBeDefined();
-        const rows = [
-          ['1', 'bad'],
-          ['2', 'bad'],
-          ['3', 'bad'],
-          ['4', 'good'],
-        ];
-        const work = lane.next([section('t', 'insert', COLUMNS, rows)]);
-        await applied(target, work);
-        const base = { ...work, from: 'quarantined' as const, abandoned: [] };
-        const seen: string[][] = [];
-        const result = await target.amend?.({
-          ...base,
-          sections: [
-            section('t', 'insert', COLUMNS, [
-              ['1', 'mended'],
-              ['2', 'bad'],
-            ]),
-          ],
-          abandoned: [{ table: 't', sent: 'insert', rows: 1 }],
-          beforeCommit: (answer) => void seen.push(cellsOf(answer)),
-        });
-        const expected = ['t insert abandoned 1', 't insert inserted 2', 't insert quarantined 1'];
-        expect(result).toMatchObject({ kind: 'amended', quarantined: [{ index: 1, code: 'CHECK' }] });
-        expect(seen).toEqual([expected]);
-        expect(cellsOf((await target.points(lane.id)).at(-1)?.answer ?? { outcomes: [], extras: [] })).toEqual(
-          expected,
-        );
-        const none = { ...base, sections: [], beforeCommit: () => undefined };
-        expect(await target.amend?.({ ...none, abandoned: [{ table: 't', sent: 'insert', rows: 2 }] })).toMatchObject({
-          kind: 'unknown',
-        });
-        expect(await target.amend?.({ ...none, sequence: 99n })).toMatchObject({ kind: 'unknown' });
-      });
-    }
   });
 }

@@ -121,7 +121,7 @@ class PostgresDataSource implements DataSource {
       points: (laneId) => target.points(laneId),
       apply: (work) => target.apply(work),
       forgetLane: (laneId) => target.forgetLane(laneId),
-      ...(target.amend === undefined ? {} : { amend: target.amend.bind(target) }),
+      amend: (work) => target.amend(work),
       close: async () => {
         this.#open.delete(end);
         await end();

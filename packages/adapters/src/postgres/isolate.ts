@@ -6,18 +6,19 @@
 
 import { Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
 import type { QuarantinedRow } from '../adapter.ts';
+import { MOST_ISOLATED } from '../mark.ts';
 import type { Landed, Piece } from './landing.ts';
 import type { Session } from './session.ts';
 import { RowError } from './sqlstate.ts';
 
-/** More isolated rows than this in one delivery are not bad rows but a bad schema (DESIGN section 9). */
-const MOST_QUARANTINED = 1000;
 /** Rows that wait for each other resolve in few rounds; more would be a loop. */
 const MOST_ROUNDS = 10;
 
 export interface SectionPort {
   readonly session: Session;
   readonly sections: readonly Section[];
+  /** Rows that may be isolated before the failure counts as the delivery's; default 1,000. */
+  readonly mostIsolated?: number | undefined;
   /** Lands the given lines of a section. `isWhole` allows the fast way for a section that was not cut. */
   land(section: Section, piece: Piece, isWhole: boolean): Promise<Landed>;
   /** Labels of tables, parents before children. */
@@ -29,8 +30,33 @@ export interface LandedSections {
   readonly isolated: readonly QuarantinedRow[];
 }
 
-/** Lands every section. Throws QUARANTINE_LIMIT past the limit and classified errors that are not single rows'. */
+/** Lines, by section, that wait behind a quarantined line of the same key. */
+type LinesBehind = ReadonlyMap<number, ReadonlySet<number>>;
+
+/**
+ * Lands every section. Throws QUARANTINE_LIMIT past the limit and classified errors that are not single rows'. When a row that
+ * is quarantined has later changes in the same delivery, all is undone and landed again with those held: they must not overtake it.
+ */
 export async function landSections(port: SectionPort): Promise<LandedSections> {
+  const tables = port.sections.map(({ table }) => table);
+  const mayChangeAgain = new Set(tables).size < tables.length;
+  if (!mayChangeAgain) return landRound(port, new Map());
+  const { session } = port;
+  let behind: LinesBehind = new Map();
+  for (;;) {
+    await session.run('SAVEPOINT qiao_round');
+    const landed = await landRound(port, behind);
+    const found = linesBehind(port.sections, landed.isolated);
+    if (countLines(found) <= countLines(behind)) {
+      await session.run('RELEASE qiao_round');
+      return landed;
+    }
+    await session.run('ROLLBACK TO qiao_round; RELEASE qiao_round');
+    behind = merged(behind, found);
+  }
+}
+
+async function landRound(port: SectionPort, behind: LinesBehind): Promise<LandedSections> {
   const sent = port.sections.map((_, index) => index);
   if (sent.length === 0) return { matrix: new Matrix(), isolated: [] };
   const { session } = port;
@@ -48,19 +74,21 @@ export async function landSections(port: SectionPort): Promise<LandedSections> {
     }
   };
 
-  const first = await attempt(() => landWhole(port, sent));
-  if (!(first instanceof RowError)) return first;
   let order = sent;
-  if (first.isIntegrity) {
-    order = reordered(port.sections, await port.parentsFirst());
-    if (order.some((section, place) => section !== place)) {
-      const second = await attempt(() => landWhole(port, order));
-      if (!(second instanceof RowError)) return second;
+  if (behind.size === 0) {
+    const first = await attempt(() => landWhole(port, sent));
+    if (!(first instanceof RowError)) return first;
+    if (first.isIntegrity) {
+      order = reordered(port.sections, await port.parentsFirst());
+      if (order.some((section, place) => section !== place)) {
+        const second = await attempt(() => landWhole(port, order));
+        if (!(second instanceof RowError)) return second;
+      }
     }
-  }
-  const third = await attempt(() => landByHalves(port, order, 'DEFERRED'));
+  } else order = reordered(port.sections, await port.parentsFirst());
+  const third = await attempt(() => landByHalves(port, order, 'DEFERRED', behind));
   if (!(third instanceof RowError)) return third;
-  const last = await attempt(() => landByHalves(port, order, 'IMMEDIATE'));
+  const last = await attempt(() => landByHalves(port, order, 'IMMEDIATE', behind));
   if (!(last instanceof RowError)) return last;
   throw last;
 }
@@ -94,7 +122,7 @@ function reordered(sections: readonly Section[], parentsFirst: readonly string[]
 }
 
 async function landWhole(port: SectionPort, order: readonly number[]): Promise<LandedSections> {
-  const tally = new Tally(port.sections);
+  const tally = new Tally(port);
   await port.session.run('SET CONSTRAINTS ALL DEFERRED');
   for (const index of order) {
     const section = port.sections[index] as Section;
@@ -107,9 +135,10 @@ async function landByHalves(
   port: SectionPort,
   order: readonly number[],
   constraints: 'DEFERRED' | 'IMMEDIATE',
+  behind: LinesBehind,
 ): Promise<LandedSections> {
-  const { session, sections } = port;
-  const tally = new Tally(sections);
+  const { session, sections, mostIsolated = MOST_ISOLATED } = port;
+  const tally = new Tally(port);
   const lines = sections.map((section) => new Lines(section));
   const failed: { section: number; index: number; error: RowError }[] = [];
   await session.run(`SET CONSTRAINTS ALL ${constraints}`);
@@ -130,6 +159,12 @@ async function landByHalves(
   };
   const halve = async (index: number, from: number, to: number): Promise<void> => {
     if (from >= to) return;
+    const held = firstBetween(behind.get(index), from, to);
+    if (held !== undefined) {
+      await halve(index, from, held);
+      tally.add(index, held, { counts: [], isolated: [{ index: 0, ...BEHIND }] });
+      return halve(index, held + 1, to);
+    }
     const error = await tryPiece(index, from, to);
     if (error === undefined) return;
     // COPY names the line that it stumbled over; other statements do not.
@@ -142,7 +177,7 @@ async function landByHalves(
     }
     await halve(index, from, bad);
     failed.push({ section: index, index: bad, error });
-    if (failed.length + tally.isolated > MOST_QUARANTINED) throw tooMany();
+    if (failed.length + tally.isolated > mostIsolated) throw tooMany(mostIsolated);
     await halve(index, bad + 1, to);
   };
   for (const index of order) await halve(index, 0, (sections[index] as Section).rowCount);
@@ -180,15 +215,55 @@ function changesAgain(sections: readonly Section[], lines: readonly Lines[], at:
   return lines.some((other, place) => isLater(place) && other.keys().has(key));
 }
 
+/** Lines of later sections of the same table whose key was quarantined before. */
+function linesBehind(sections: readonly Section[], isolated: readonly QuarantinedRow[]): LinesBehind {
+  const found = new Map<number, Set<number>>();
+  const lines = sections.map((section) => new Lines(section));
+  for (const [at, section] of sections.entries()) {
+    if (section.keyColumns === 0) continue;
+    const open = isolated.filter(
+      (row) => row.outcome === 'quarantined' && row.section < at && row.table === section.table,
+    );
+    if (open.length === 0) continue;
+    const keys = new Set(open.map((row) => lines[row.section]?.key(row.index)));
+    for (let index = 0; index < section.rowCount; index++) {
+      if (!keys.has(lines[at]?.key(index))) continue;
+      found.set(at, (found.get(at) ?? new Set()).add(index));
+    }
+  }
+  return found;
+}
+
+function merged(a: LinesBehind, b: LinesBehind): LinesBehind {
+  const all = new Map(a);
+  for (const [section, lines] of b) all.set(section, new Set([...(all.get(section) ?? []), ...lines]));
+  return all;
+}
+
+function countLines(behind: LinesBehind): number {
+  return [...behind.values()].reduce((sum, lines) => sum + lines.size, 0);
+}
+
+function firstBetween(lines: ReadonlySet<number> | undefined, from: number, to: number): number | undefined {
+  if (lines === undefined) return undefined;
+  let first: number | undefined;
+  for (const line of lines) if (line >= from && line < to && (first === undefined || line < first)) first = line;
+  return first;
+}
+
+const BEHIND = { outcome: 'held', code: 'HELD', reason: 'an earlier change of the same key is open' } as const;
+
 /** Counts what landed, and collects isolated rows with their place in the delivery. */
 class Tally {
   readonly #sections: readonly Section[];
+  readonly #mostIsolated: number;
   readonly #matrix = new Matrix();
   readonly #rows: QuarantinedRow[] = [];
   readonly #lines = new Map<number, Lines>();
 
-  constructor(sections: readonly Section[]) {
+  constructor({ sections, mostIsolated = MOST_ISOLATED }: SectionPort) {
     this.#sections = sections;
+    this.#mostIsolated = mostIsolated;
   }
 
   get isolated(): number {
@@ -210,7 +285,7 @@ class Tally {
       add(outcome, rows);
     }
     for (const line of landed.isolated) {
-      if (this.#rows.length >= MOST_QUARANTINED) throw tooMany();
+      if (this.#rows.length >= this.#mostIsolated) throw tooMany(this.#mostIsolated);
       let lines = this.#lines.get(index);
       if (lines === undefined) this.#lines.set(index, (lines = new Lines(section)));
       add(line.outcome, 1);
@@ -268,8 +343,8 @@ export class Lines {
   }
 }
 
-function tooMany(): QiaoError {
-  return new QiaoError('QUARANTINE_LIMIT', `more than ${MOST_QUARANTINED} rows of one delivery are refused`, {
+function tooMany(most: number): QiaoError {
+  return new QiaoError('QUARANTINE_LIMIT', `more than ${most} rows of one delivery are refused`, {
     hint: 'this is rather a difference of the tables than of rows: qiao bridge check, then start the bridge again',
   });
 }

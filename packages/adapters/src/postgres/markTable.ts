@@ -147,6 +147,20 @@ export class MarkTable {
 
   /** Removes what the sender settled; the delivery just written is the lane's highest and stays. */
   async purge(session: Session, work: ApplyWork): Promise<void> {
+    const settled = work.settled ?? [];
+    if (settled.length > 0) {
+      await session.run(
+        `DELETE FROM ${this.#name} m USING unnest($3::bigint[], $4::bigint[]) AS run (first, last)
+          WHERE m.lane = $1 AND m.epoch = $2 AND m.sequence BETWEEN run.first AND run.last AND m.sequence < $5`,
+        [
+          work.laneId,
+          String(work.epoch),
+          settled.map(({ first }) => String(first)),
+          settled.map(({ last }) => String(last)),
+          String(work.sequence),
+        ],
+      );
+    }
     if (work.settledThrough === 0n) return; // nothing yet, not: the opening
     await session.run(
       `DELETE FROM ${this.#name} WHERE lane = $1 AND (epoch < $2 OR epoch = $2 AND sequence <= $3 AND sequence < $4)`,

@@ -68,18 +68,23 @@ export async function endNotes(
     const rows = Number(row?.[0]);
     const of = Number(row?.[1] ?? rows);
     left.set(layout, rows);
-    if (layout.target.ownership !== 'none' && guardStops(rows, of, work)) {
+    if (removes(layout, work) && guardStops(rows, of, work)) {
       return { kind: 'guard', table: layout.target.table, rows, of };
     }
   }
   for (const layout of noted) {
     const rows = left.get(layout) ?? 0;
-    const deleted = rows === 0 || layout.target.ownership === 'none' ? 0 : await removeNoted(session, layout);
+    const deleted = rows === 0 || !removes(layout, work) ? 0 : await removeNoted(session, layout);
     if (rows > 0) extras.push({ table: layout.target.table, deleted, kept: rows - deleted });
     await session.run(`DROP TABLE ${layout.notes}`);
     layout.hasNotes = false;
   }
   return { kind: 'done', extras };
+}
+
+/** Whether the end of the load takes away what is still noted: not what it does not own, nor what it may not have named. */
+function removes({ target }: Layout, { load }: Pick<ApplyWork, 'load'>): boolean {
+  return target.ownership !== 'none' && load.incomplete?.includes(target.table) !== true;
 }
 
 /** Rows that other tables of the department still point to stay: constraints are never switched off (DESIGN section 12). */

@@ -451,26 +451,6 @@ describe('the mark', () => {
     expect(await world.target.points('ab'.repeat(16))).toHaveLength(1);
   });
 
-  test('open rows of a delivery move when a person edits or gives them up', async () => {
-    await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY, v varchar(2))');
-    const t = table('t', ['id', 'v']);
-    await world.apply([t], [section('t', 'insert', ['id', 'v'], ['1\ta', '2\tlong', '3\tlong', '4\tlong'])]);
-    const work = world.work([t], []);
-    const amended = await world.target.amend?.({
-      ...work,
-      sequence: 1n,
-      from: 'quarantined',
-      sections: [section('t', 'insert', ['id', 'v'], ['2\tok', '3\tstill'])],
-      abandoned: [{ table: 't', sent: 'insert', rows: 1 }],
-      beforeCommit: () => undefined,
-    });
-    expect(amended?.kind === 'amended' && amended.answer.outcomes).toEqual([
-      { table: 't', sent: 'insert', outcome: 'inserted', rows: 2 },
-      { table: 't', sent: 'insert', outcome: 'abandoned', rows: 1 },
-      { table: 't', sent: 'insert', outcome: 'quarantined', rows: 1 },
-    ]);
-  });
-
   test('a server that restarted is used again', async () => {
     await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY)');
     await world.apply([table('t', ['id'])], [section('t', 'insert', ['id'], ['1'])]);

@@ -3,7 +3,7 @@
  * of a load, the sections, the end of a load, and the answer. How rows land belongs to `landing.ts` and `isolate.ts`.
  */
 
-import { Matrix, type OutcomeCell, QiaoError, type Section } from '@qiao/exchange';
+import { QiaoError, type Section } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type {
   AmendResult,
@@ -13,11 +13,10 @@ import type {
   ApplyWork,
   ExtraRows,
   QuarantinedRow,
-  StoredAnswer,
   Target,
   TargetTable,
 } from '../adapter.ts';
-import { decide, EMPTY_ANSWER, type MarkDecision } from '../mark.ts';
+import { amendedAnswer, decide, firstAnswer, type MarkDecision, notOpen } from '../mark.ts';
 import { type LandedSections, Lines, landSections } from './isolate.ts';
 import { type JournalValues, type Landed, land, needsOrdinal, type Piece } from './landing.ts';
 import { type Layout, readLayouts, schemaError } from './layout.ts';
@@ -28,6 +27,8 @@ import { identifiers } from './sql.ts';
 import { classify, RowError } from './sqlstate.ts';
 import { fill, type Stage, Stages } from './stage.ts';
 
+/** The mark is written before anything landed; the true answer takes its place before the commit. */
+const NOTHING_LANDED = { cells: [], isolated: [] };
 const LIMITS = { statementMs: 10 * 60_000, lockMs: 30_000, idleInTransactionMs: 5 * 60_000 };
 /** After a conflict the straight way is not tried for this many sections of the table, doubling to the highest. */
 const FIRST_DETOUR = 4;
@@ -112,7 +113,7 @@ class PostgresTarget implements Target {
 
   async #apply(session: Session, work: ApplyWork): Promise<ApplyResult> {
     const asked = new Map<string, TargetTable>();
-    const held = work.load.held ?? [];
+    const held = work.held?.sections ?? [];
     const sections = [...work.sections, ...held];
     for (const section of sections) asked.set(section.table, tableOf(work.tables, section.table));
     if (work.load.begins || work.load.ends) for (const [label, table] of work.tables) asked.set(label, table);
@@ -132,7 +133,7 @@ class PostgresTarget implements Target {
       const points = await this.#mark.deciding(session, work);
       const decision: MarkDecision = decide(points, work);
       if (decision.kind !== 'apply') return { commit: false, value: decision };
-      if (!(await this.#mark.insert(session, work, EMPTY_ANSWER))) {
+      if (!(await this.#mark.insert(session, work, firstAnswer({ ...work, held: undefined }, NOTHING_LANDED, [])))) {
         throw new QiaoError('TARGET_BUSY', 'another process applies the same delivery', { fate: 'transient' });
       }
       crashPoint('apply.marked');
@@ -147,7 +148,7 @@ class PostgresTarget implements Target {
         await dropNotes(session, this.#schema, work.laneId);
         await beginNotes(session, layouts.values());
       }
-      const landed = await this.#land(session, work.sections, layouts, stages, work);
+      const landed = await this.#land(session, work.sections, layouts, stages, work, work.mostIsolated);
       await this.#takeOutOfNotes(session, held, everyRow(held), layouts, stages);
       let extras: ExtraRows[] = [];
       if (work.load.ends) {
@@ -158,8 +159,8 @@ class PostgresTarget implements Target {
         extras = end.extras;
       }
       crashPoint('apply.landed');
-      const answer: StoredAnswer = { outcomes: landed.matrix.cells(), extras };
-      if (work.sections.length > 0 || extras.length > 0) await this.#mark.answer(session, work, answer);
+      const answer = firstAnswer(work, { cells: landed.matrix.cells(), isolated: landed.isolated }, extras);
+      if (sections.length > 0 || extras.length > 0) await this.#mark.answer(session, work, answer);
       await this.#mark.purge(session, work);
       if (landed.isolated.length > 0) await work.beforeCommit(landed.isolated);
       crashPoint('apply.written');
@@ -177,15 +178,13 @@ class PostgresTarget implements Target {
       const point = points.find((one) => one.epoch === work.epoch && one.sequence === work.sequence);
       if (point === undefined)
         return { commit: false, value: { kind: 'unknown', why: 'the mark has no such delivery' } };
-      const landed = await this.#land(session, work.sections, layouts, stages, work);
-      const cells = moved(point.answer.outcomes, work, landed);
-      if (cells === undefined) {
-        return {
-          commit: false,
-          value: { kind: 'unknown', why: 'the delivery has fewer open rows than are to be moved' },
-        };
+      const stranger = notOpen(point.answer, work);
+      if (stranger !== undefined) {
+        const why = `row ${stranger.section}/${stranger.index} of the delivery is not open`;
+        return { commit: false, value: { kind: 'unknown', why } };
       }
-      const answer: StoredAnswer = { outcomes: cells, extras: point.answer.extras };
+      const landed = await this.#land(session, work.sections, layouts, stages, work, work.mostIsolated);
+      const answer = amendedAnswer(point.answer, work, { cells: landed.matrix.cells(), isolated: landed.isolated });
       await this.#mark.answer(session, work, answer);
       await work.beforeCommit(answer, landed.isolated);
       return { commit: true, value: { kind: 'amended', answer, quarantined: landed.isolated } };
@@ -223,10 +222,12 @@ class PostgresTarget implements Target {
     layouts: ReadonlyMap<string, Layout>,
     stages: ReadonlyMap<string, Stage>,
     journal: JournalValues,
+    mostIsolated: number | undefined,
   ): Promise<LandedSections> {
     const landed = await landSections({
       session,
       sections,
+      mostIsolated,
       land: async (section, piece, isWhole) => {
         const layout = layoutOf(layouts, section);
         if (isWhole && (await this.#landStraight(session, layout, piece))) {
@@ -360,29 +361,6 @@ async function parentsFirst(session: Session, layouts: readonly Layout[]): Promi
   };
   for (const layout of layouts) visit(layout.oid);
   return order;
-}
-
-/** The matrix after open rows moved; undefined when there are fewer open rows than that. */
-function moved(before: readonly OutcomeCell[], work: AmendWork, landed: LandedSections): OutcomeCell[] | undefined {
-  const rows = new Map(before.map((cell) => [JSON.stringify([cell.table, cell.sent, cell.outcome]), { ...cell }]));
-  const add = (cell: OutcomeCell): void => {
-    const id = JSON.stringify([cell.table, cell.sent, cell.outcome]);
-    const known = rows.get(id);
-    if (known === undefined) rows.set(id, { ...cell });
-    else known.rows += cell.rows;
-  };
-  for (const section of work.sections) {
-    add({ table: section.table, sent: section.kind, outcome: work.from, rows: -section.rowCount });
-  }
-  for (const { table, sent, rows: count } of work.abandoned) {
-    add({ table, sent, outcome: work.from, rows: -count });
-    add({ table, sent, outcome: 'abandoned', rows: count });
-  }
-  // Rows refused again stay under the name they had.
-  const open = (cell: OutcomeCell) => cell.outcome === 'quarantined' || cell.outcome === 'held';
-  for (const cell of landed.matrix.cells()) add(open(cell) ? { ...cell, outcome: work.from } : cell);
-  const after = [...rows.values()].filter((cell) => cell.rows !== 0);
-  return after.some((cell) => cell.rows < 0) ? undefined : Matrix.from(after).cells();
 }
 
 function tableOf(tables: ReadonlyMap<string, TargetTable>, label: string): TargetTable {

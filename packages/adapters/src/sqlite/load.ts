@@ -78,7 +78,7 @@ export class LoadNotes {
       if (!this.#names.has(name)) continue;
       const rows = this.#count(name);
       if (rows === 0) continue;
-      if (target.ownership === 'none') {
+      if (target.ownership === 'none' || work.load.incomplete?.includes(label) === true) {
         extras.push({ table: label, deleted: 0, kept: rows });
         continue;
       }

@@ -10,6 +10,7 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kind, Matrix, type Outcome, QiaoError, type Section, unescapeField } from '@qiao/exchange';
 import type { QuarantinedRow, TargetTable } from '../adapter.ts';
+import { MOST_ISOLATED } from '../mark.ts';
 import { schemaError, TargetColumns } from './columns.ts';
 import type { Journal } from './journalPlan.ts';
 import type { LoadNotes } from './load.ts';
@@ -17,9 +18,6 @@ import { rowPlan } from './plan.ts';
 import type { RowPlan, RowRefusal } from './rowPlan.ts';
 import { type Connection, sqliteCode } from './session.ts';
 import type { StoredValue } from './values.ts';
-
-/** Isolated rows in one delivery past which the failure is not the rows'. */
-export const MOST_ISOLATED = 1000;
 
 /** Work between two turns of the event loop. */
 const TURN_MS = 10;
@@ -31,11 +29,15 @@ interface Row {
   readonly index: number;
   readonly kind: Kind;
   readonly table: string;
+  readonly keyColumns: number;
   readonly wholeRow: boolean;
   readonly line: string;
   readonly plan: RowPlan;
   readonly values: StoredValue[];
 }
+
+/** Said of a row whose key has an open row before it. */
+const BEHIND: RowRefusal = { code: 'HELD', reason: 'an earlier change of the same key is open', mayPass: false };
 
 interface Waiting {
   readonly rows: Row[];
@@ -51,13 +53,22 @@ export class RowApplier {
   readonly #notes: LoadNotes | undefined;
   readonly #columns = new Map<string, TargetColumns>();
   readonly #waiting = new Map<string, Waiting>();
+  /** Keys of rows given up as quarantined: what comes later of them must not overtake them. */
+  readonly #openKeys = new Set<string>();
+  readonly #mostIsolated: number;
   #turnedAt = performance.now();
 
-  constructor(db: Connection, tables: ReadonlyMap<string, TargetTable>, journal: Journal, notes?: LoadNotes) {
+  constructor(
+    db: Connection,
+    tables: ReadonlyMap<string, TargetTable>,
+    journal: Journal,
+    { notes, mostIsolated = MOST_ISOLATED }: { notes?: LoadNotes | undefined; mostIsolated?: number | undefined } = {},
+  ) {
     this.#db = db;
     this.#tables = tables;
     this.#journal = journal;
     this.#notes = notes;
+    this.#mostIsolated = mostIsolated;
   }
 
   /** Applies every section. Throws QUARANTINE_LIMIT, TARGET_SCHEMA, DELIVERY_INVALID and what SQLite throws for more than one row. */
@@ -87,7 +98,8 @@ export class RowApplier {
         const fields = fieldsOf(line);
         const values = plan.encode(fields);
         if (!Array.isArray(values)) {
-          this.#isolate({ section: number, index, kind, table, wholeRow: wholeRows, line, plan, values: [] }, values);
+          const row = { section: number, index, kind, table, keyColumns, wholeRow: wholeRows, line, plan, values: [] };
+          this.#isolate(row, this.#isBehind(row) ? BEHIND : values);
           // The source has this key: the end of a load must leave its row alone.
           forget?.(fields);
           continue;
@@ -95,15 +107,32 @@ export class RowApplier {
         forget?.(fields);
         const waiting = this.#waiting.size === 0 ? undefined : this.#waiting.get(keyOf(table, line, keyColumns));
         if (waiting) {
-          waiting.rows.push({ section: number, index, kind, table, wholeRow: wholeRows, line, plan, values });
+          waiting.rows.push({
+            section: number,
+            index,
+            kind,
+            table,
+            keyColumns,
+            wholeRow: wholeRows,
+            line,
+            plan,
+            values,
+          });
           continue;
+        }
+        if (this.#openKeys.size > 0) {
+          const later = { section: number, index, kind, table, keyColumns, wholeRow: wholeRows, line, plan, values };
+          if (this.#isBehind(later)) {
+            this.#isolate(later, BEHIND);
+            continue;
+          }
         }
         const outcome = this.#attempt(plan, kind, values, wholeRows);
         if (typeof outcome === 'string') {
           counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
           continue;
         }
-        const row = { section: number, index, kind, table, wholeRow: wholeRows, line, plan, values };
+        const row = { section: number, index, kind, table, keyColumns, wholeRow: wholeRows, line, plan, values };
         if (outcome.mayPass) this.#waiting.set(keyOf(table, line, keyColumns), { rows: [row], refusal: outcome });
         else this.#isolate(row, outcome);
       }
@@ -152,6 +181,7 @@ export class RowApplier {
       for (const [key, waiting] of this.#waiting) {
         const first = waiting.rows.shift();
         if (first) this.#isolate(first, waiting.refusal);
+        while (waiting.rows[0] && this.#isBehind(waiting.rows[0])) this.#isolate(waiting.rows.shift() as Row, BEHIND);
         if (waiting.rows.length === 0) this.#waiting.delete(key);
       }
     }
@@ -163,6 +193,11 @@ export class RowApplier {
     if (!waiting) return false;
     let hasMoved = false;
     for (let row = waiting.rows[0]; row; row = waiting.rows[0]) {
+      if (this.#isBehind(row)) {
+        this.#isolate(waiting.rows.shift() as Row, BEHIND);
+        hasMoved = true;
+        continue;
+      }
       const outcome = this.#attempt(row.plan, row.kind, row.values, row.wholeRow);
       if (typeof outcome !== 'string' && outcome.mayPass) {
         waiting.refusal = outcome;
@@ -214,8 +249,13 @@ export class RowApplier {
     return false;
   }
 
+  #isBehind({ table, line, keyColumns }: Row): boolean {
+    return this.#openKeys.size > 0 && keyColumns > 0 && this.#openKeys.has(keyOf(table, line, keyColumns));
+  }
+
   #isolate(row: Row, refusal: RowRefusal): void {
-    const outcome = refusal.code === 'MISSING_BASE' ? 'held' : 'quarantined';
+    const outcome = refusal.code === 'MISSING_BASE' || refusal === BEHIND ? 'held' : 'quarantined';
+    if (outcome === 'quarantined' && row.keyColumns > 0) this.#openKeys.add(keyOf(row.table, row.line, row.keyColumns));
     this.matrix.add(row.table, row.kind, outcome, 1);
     this.isolated.push({
       table: row.table,
@@ -227,10 +267,10 @@ export class RowApplier {
       code: refusal.code,
       reason: refusal.reason,
     });
-    if (this.isolated.length > MOST_ISOLATED) {
+    if (this.isolated.length > this.#mostIsolated) {
       throw new QiaoError(
         'QUARANTINE_LIMIT',
-        `more than ${MOST_ISOLATED} rows of one delivery were refused; the last by ${refusal.code}: ${refusal.reason}`,
+        `more than ${this.#mostIsolated} rows of one delivery were refused; the last by ${refusal.code}: ${refusal.reason}`,
         { hint: 'The failure is hardly the rows own: compare the tables with the bridge: qiao bridge check NAME' },
       );
     }

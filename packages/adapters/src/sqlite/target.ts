@@ -5,10 +5,20 @@
  * A crash before COMMIT leaves nothing, after COMMIT everything: mark and rows are one transaction with synchronous = FULL.
  */
 import { randomBytes } from 'node:crypto';
-import { Matrix, type OutcomeCell, QiaoError } from '@qiao/exchange';
+import { QiaoError } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { AmendResult, AmendWork, AppliedPoint, ApplyResult, ApplyWork, StoredAnswer, Target } from '../adapter.ts';
-import { answerText, decide, EMPTY_ANSWER, MARK_TABLE, parseAnswer, TARGET_LANE } from '../mark.ts';
+import {
+  amendedAnswer,
+  answerText,
+  decide,
+  EMPTY_ANSWER,
+  firstAnswer,
+  MARK_TABLE,
+  notOpen,
+  parseAnswer,
+  TARGET_LANE,
+} from '../mark.ts';
 import { LoadNotes } from './load.ts';
 import { RowApplier } from './rows.ts';
 import { type Connection, failure, openWriter, patiently, sqliteCode } from './session.ts';
@@ -28,7 +38,7 @@ export const MARK_DDL = `CREATE TABLE IF NOT EXISTS ${MARK_TABLE} (
 
 const HAS_MARK = `SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '${MARK_TABLE}'`;
 const READ_TARGET = `SELECT nonce FROM ${MARK_TABLE} WHERE lane = '${TARGET_LANE}' AND epoch = 0 AND sequence = 0`;
-const WRITE_TARGET = `INSERT INTO ${MARK_TABLE} VALUES ('${TARGET_LANE}', 0, ?, 0, x'', x'', '{"outcomes":[],"extras":[]}', ?)`;
+const WRITE_TARGET = `INSERT INTO ${MARK_TABLE} VALUES ('${TARGET_LANE}', 0, ?, 0, x'', x'', '${answerText(EMPTY_ANSWER)}', ?)`;
 const POINTS_OF = `SELECT epoch, nonce, sequence, chain, content_hash AS contentHash, answer, applied_at_ms AS appliedAtMs FROM ${MARK_TABLE} WHERE lane = @lane`;
 const POINTS = `${POINTS_OF} ORDER BY epoch, sequence`;
 // One open row keeps every delivery behind it in the mark, for as long as a person takes: a decision reads two of them.
@@ -36,6 +46,7 @@ const DECIDING_POINTS = `${POINTS_OF} AND epoch = @epoch AND sequence = @sequenc
  UNION SELECT * FROM (${POINTS_OF} ORDER BY epoch DESC, sequence DESC LIMIT 1) ORDER BY epoch, sequence`;
 const WRITE_POINT = `INSERT INTO ${MARK_TABLE} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const WRITE_ANSWER = `UPDATE ${MARK_TABLE} SET answer = ? WHERE lane = ? AND epoch = ? AND sequence = ?`;
+const PURGE_SETTLED = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence BETWEEN ? AND ? AND sequence < ?`;
 const PURGE_EPOCH = `DELETE FROM ${MARK_TABLE} WHERE lane = ? AND epoch = ? AND sequence <= ? AND sequence < ?`;
 const FORGET_LANE = `DELETE FROM ${MARK_TABLE} WHERE lane = ?`;
 // Answers of the epoch before stay until the new one is known to run: a sender may still ask for them.
@@ -127,9 +138,9 @@ export class SqliteTarget implements Target {
     const notes = new LoadNotes(this.#db, work.laneId, work.tables);
     if (work.opensEpoch || work.load.isBroken === true) notes.drop();
     if (work.load.begins) await notes.begin();
-    const rows = new RowApplier(this.#db, work.tables, work, notes);
+    const rows = new RowApplier(this.#db, work.tables, work, { notes, mostIsolated: work.mostIsolated });
     await rows.apply(work.sections);
-    rows.keep(work.load.held ?? []);
+    rows.keep(work.held?.sections ?? []);
     let extras: StoredAnswer['extras'] = [];
     if (work.load.ends) {
       const end = await notes.end(work);
@@ -140,7 +151,7 @@ export class SqliteTarget implements Target {
       extras = end.extras;
     }
     crashPoint('apply.landed');
-    const answer: StoredAnswer = { outcomes: rows.matrix.cells(), extras };
+    const answer = firstAnswer(work, { cells: rows.matrix.cells(), isolated: rows.isolated }, extras);
     this.#db.prepare(WRITE_ANSWER).run(answerText(answer), work.laneId, work.epoch, work.sequence);
     if (rows.isolated.length > 0) await work.beforeCommit(rows.isolated);
     crashPoint('apply.written');
@@ -150,6 +161,8 @@ export class SqliteTarget implements Target {
   /** First write of the transaction; what the sender has settled goes. */
   #writePoint(work: ApplyWork): void {
     const { laneId, epoch, nonce, sequence, chain, contentHash, settledThrough, appliedAtMs } = work;
+    const settled = this.#db.prepare(PURGE_SETTLED);
+    for (const { first, last } of work.settled ?? []) settled.run(laneId, epoch, first, last, sequence);
     this.#db
       .prepare(WRITE_POINT)
       .run(laneId, epoch, nonce, sequence, chain, contentHash, answerText(EMPTY_ANSWER), appliedAtMs);
@@ -166,15 +179,14 @@ export class SqliteTarget implements Target {
     if (!point) {
       return { kind: 'unknown', why: `sequence ${work.sequence} of epoch ${work.epoch} is not in the mark` };
     }
-    const rows = new RowApplier(this.#db, work.tables, work);
-    await rows.apply(work.sections);
-    const abandoned = work.abandoned.map((cell): OutcomeCell => ({ ...cell, outcome: 'abandoned' }));
-    const outcomes = moved(point.answer.outcomes, work.from, [...rows.matrix.cells(), ...abandoned]);
-    if (!outcomes) {
+    const stranger = notOpen(point.answer, work);
+    if (stranger) {
       rollback();
-      return { kind: 'unknown', why: `the delivery has fewer rows ${work.from} than were to be moved` };
+      return { kind: 'unknown', why: `row ${stranger.section}/${stranger.index} of the delivery is not open` };
     }
-    const answer: StoredAnswer = { outcomes, extras: point.answer.extras };
+    const rows = new RowApplier(this.#db, work.tables, work, { mostIsolated: work.mostIsolated });
+    await rows.apply(work.sections);
+    const answer = amendedAnswer(point.answer, work, { cells: rows.matrix.cells(), isolated: rows.isolated });
     this.#db.prepare(WRITE_ANSWER).run(answerText(answer), work.laneId, work.epoch, work.sequence);
     await work.beforeCommit(answer, rows.isolated);
     return { kind: 'amended', answer, quarantined: rows.isolated };
@@ -229,22 +241,4 @@ export class SqliteTarget implements Target {
     this.#turn = result;
     return result;
   }
-}
-
-/** The answer after rows left `from` for the outcomes given; undefined when it has not that many. */
-function moved(
-  outcomes: readonly OutcomeCell[],
-  from: 'quarantined' | 'held',
-  to: readonly OutcomeCell[],
-): OutcomeCell[] | undefined {
-  const cells = [...outcomes];
-  for (const { table, sent, rows } of to) {
-    const index = cells.findIndex((cell) => cell.table === table && cell.sent === sent && cell.outcome === from);
-    const cell = cells[index];
-    if (!cell || cell.rows < rows) return undefined;
-    cells[index] = { ...cell, rows: cell.rows - rows };
-  }
-  const matrix = Matrix.from(cells.filter((cell) => cell.rows > 0));
-  for (const { table, sent, outcome, rows } of to) matrix.add(table, sent, outcome, rows);
-  return matrix.cells();
 }

@@ -201,7 +201,7 @@ test('a refused row waits in quarantine, and a later change of its key is held b
     [Outcome.UPDATED, 2n],
     [Outcome.HELD, 1n],
   ]);
-  const open = world.database.quarantine.ofLane(LANE_BYTES, 10);
+  const open = world.database.quarantine.openOfLane(LANE_BYTES, 10);
   expect(open.map(({ sequence, index, code }) => [sequence, index, code])).toEqual([
     [1n, 1, 'NOT_NULL'],
     [2n, 1, 'HELD'],
@@ -337,7 +337,7 @@ test('a missing table stops the lane with its cause and quarantines nothing; men
   await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
   await world.apply();
   expect(world.lane()?.stuck?.code).toBe('TARGET_SCHEMA');
-  expect(world.database.quarantine.count(LANE_BYTES)).toBe(0);
+  expect(world.database.quarantine.countOpen(LANE_BYTES)).toBe(0);
   world.sql('CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL) STRICT');
   world.clock.atMs += 60_000;
   await world.apply();

@@ -1,4 +1,4 @@
-// Applies what waits in the inbox, one part per data source: its lanes take turns on one target connection, in sequence each,
+// Applies what waits in the inbox, and carries out what was decided about rows that wait, one part per data source: its lanes take turns on one target connection, in sequence each,
 // and the body of the next delivery is opened while one is being applied. Lanes of different data sources run side by side.
 // This part claims lanes; how one delivery lands is applyDelivery.ts, where a lane stands is recover.ts.
 
@@ -7,29 +7,29 @@ import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
 import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';
-import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
+import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import { isPast } from '../cleaning/cleaning.ts';
 import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
+import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing, type OpenedDelivery } from './applyDelivery.ts';
 import { type LaneConditions, reasonOf } from './laneConditions.ts';
 import { nextStep } from './nextDelivery.ts';
 import { type BodyOpener, openBody } from './openBody.ts';
 import { recoverLane } from './recover.ts';
+import { SettleLanes } from './settleLanes.ts';
 import { TargetTables } from './targetTables.ts';
 import { definitionFor } from './versions.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
-  readonly database: Pick<
-    ExchangeDatabase,
-    'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn' | 'bridgeVersions'
-  >;
+  readonly database: ApplyDeliveryPorts['database'] & Pick<ExchangeDatabase, 'bridgeVersions'>;
   readonly nodeId: string;
   readonly desired: Pick<DesiredState, 'current'>;
   open(dataSource: string): Promise<DataSource>;
   readonly body: BodyOpener;
   readonly ask: Asker;
+  readonly askRows: RowAsker;
   readonly conditions: LaneConditions;
   /** Woken when a delivery is complete or the snapshot changed. One per data source. */
   readonly wakeup: Wakeup;
@@ -44,12 +44,16 @@ const GAP_PATIENCE_MS = 1_000;
 /** How often lanes that are over are looked for. */
 const FORGET_EVERY_MS = 60_000;
 
-interface Claim {
+interface LaneClaim {
   readonly bridge: DesiredBridge;
   readonly lane: DesiredLane;
   readonly laneId: Uint8Array;
-  readonly delivery: InboxDelivery;
 }
+
+/** A delivery to apply, or decisions about rows to carry out: a person who settles rows never waits for the whole inbox. */
+type Claim = (LaneClaim & { readonly kind: 'apply'; readonly delivery: InboxDelivery }) | SettleClaim;
+type SettleClaim = LaneClaim & { readonly kind: 'settle' };
+type ApplyClaim = Extract<Claim, { kind: 'apply' }>;
 
 /** The apply part of one data source. */
 export function applyPart(dataSource: string, ports: ApplyPorts): Part {
@@ -89,6 +93,7 @@ class Worker {
   readonly #gapSinceMs = new Map<string, number>();
   /** The one body opened ahead. */
   #ahead: { delivery: InboxDelivery; opened: Promise<OpenedDelivery> } | undefined;
+  readonly #settleLanes: SettleLanes;
   #turn = 0;
   #forgetAtMs = 0;
 
@@ -98,6 +103,7 @@ class Worker {
     this.#target = target;
     this.#targetId = targetId;
     this.#ports = ports;
+    this.#settleLanes = new SettleLanes(ports);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -108,7 +114,8 @@ class Worker {
         await this.#ports.wakeup.wait(POLL_MS, signal);
         continue;
       }
-      await this.#applyClaimed(claim);
+      if (claim.kind === 'settle') await this.#settleClaimed(claim);
+      else await this.#applyClaimed(claim);
     }
   }
 
@@ -158,13 +165,19 @@ class Worker {
       this.#recovered.set(lane.laneId, await recoverLane(this.#target, this.#targetId, end, this.#ports));
     }
     const state = database.lanesIn.get(laneId);
+    const isHere = this.#recovered.get(lane.laneId) === true && state !== undefined && !conditions.isStopped(state);
+    if (isHere && this.#settleLanes.isDue(lane.laneId)) return { kind: 'settle', bridge, lane, laneId };
+    const sender = this.#ports.desired.current()?.peers.get(lane.senderId);
+    if (isHere && sender !== undefined && database.quarantine.hasCode(laneId, 'MISSING_BASE')) {
+      await this.#ports.askRows.ask(state, sender);
+    }
     if (state === undefined || !conditions.mayTry(state, bridge.version)) return undefined;
     const onlyNewEpoch = conditions.isStopped(state) || this.#recovered.get(lane.laneId) === false;
     const step = nextStep(state, database.inbox, onlyNewEpoch);
     if (step.kind !== 'missing') this.#gapSinceMs.delete(lane.laneId);
     switch (step.kind) {
       case 'apply':
-        return { bridge, lane, laneId, delivery: step.delivery };
+        return { kind: 'apply', bridge, lane, laneId, delivery: step.delivery };
       case 'missing': {
         const sinceMs = this.#gapSinceMs.get(lane.laneId) ?? clock.nowMs();
         this.#gapSinceMs.set(lane.laneId, sinceMs);
@@ -182,18 +195,32 @@ class Worker {
     }
   }
 
-  async #applyClaimed(claim: Claim): Promise<void> {
+  /** A target that went away ends this attempt; anything else is shown at the lane and tried again after a pause. */
+  async #settleClaimed({ bridge, lane, laneId }: SettleClaim): Promise<void> {
+    const { conditions, log } = this.#ports;
+    try {
+      // Room came free: a lane that stopped for the number of its open rows looks again at once.
+      if (await this.#settleLanes.settle(this.#landing({ bridge, lane }))) conditions.tryNow(laneId);
+    } catch (error) {
+      if (!(error instanceof QiaoError) || error.code === 'TARGET_UNAVAILABLE' || error.fate === 'ambiguous')
+        throw error;
+      log.warn({ lane: lane.laneId, err: describeError(error) }, 'rows could not be settled, trying again');
+    }
+  }
+
+  async #applyClaimed(claim: ApplyClaim): Promise<void> {
     const { conditions } = this.#ports;
     const { bridge, lane, laneId } = claim;
     try {
       const opened = await this.#opened(claim.delivery);
-      const landing = this.#landing(claim, opened);
+      const landing = this.#landing(claim, opened.header);
       this.#openAhead(claim);
       const applied = await applyDelivery(opened, landing, this.#ports);
       switch (applied.kind) {
         case 'answered':
           if (opened.header.role?.$case === 'opening') this.#recovered.set(lane.laneId, true);
           conditions.progress(laneId);
+          this.#settleLanes.landed();
           return;
         case 'lookAgain':
           this.#ports.log.warn({ lane: lane.laneId, why: applied.why }, 'the mark stands elsewhere than remembered');
@@ -219,7 +246,7 @@ class Worker {
   }
 
   /** A lane's own failure stops that lane; a target that went away ends this attempt for all of them. */
-  #failed({ bridge, lane, laneId, delivery }: Claim, error: unknown): void {
+  #failed({ bridge, lane, laneId, delivery }: ApplyClaim, error: unknown): void {
     const { conditions, ask, database } = this.#ports;
     this.#ahead = undefined;
     if (error instanceof QiaoError && error.code === 'VERSION_AHEAD') this.#ports.wantSnapshot.wake();
@@ -249,10 +276,11 @@ class Worker {
     });
   }
 
-  #landing({ bridge, lane }: Claim, { header }: OpenedDelivery): Landing {
-    const version = header.bridgeVersion;
+  #landing({ bridge, lane }: Pick<LaneClaim, 'bridge' | 'lane'>, header?: DeliveryHeader): Landing {
+    // Rows that are tried again land as the bridge is now: a person may have mended it for them.
+    const version = header?.bridgeVersion ?? bridge.version;
     // Openings and voids bring no rows: they mean the same under every version.
-    const isRows = header.role?.$case === 'rows';
+    const isRows = header?.role?.$case === 'rows';
     const { definition, destination } = isRows
       ? definitionFor(bridge, lane, version, this.#ports.database.bridgeVersions)
       : { definition: bridge.definition, destination: lane.destination };
@@ -280,7 +308,7 @@ class Worker {
   }
 
   /** While this delivery is applied, the next of the same lane is opened: loads come one after another. */
-  #openAhead({ delivery }: Claim): void {
+  #openAhead({ delivery }: ApplyClaim): void {
     const next = this.#ports.database.inbox.get({ ...delivery, sequence: delivery.sequence + 1n });
     if (next === undefined) return;
     const opened = openDelivery(next, this.#ports);

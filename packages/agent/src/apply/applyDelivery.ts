@@ -1,21 +1,32 @@
-// One delivery into its target and its answer: rows with a later change of an open key are held, the rest is applied in one
-// transaction of the target together with the mark, refused rows are in quarantine before that commits, and the receipt
-// follows from what the mark says. A crash after the commit is answered from the mark.
+// One delivery into its target and its answer: rows whose key has an open row are held, the rest is applied in one transaction of
+// the target together with the mark, refused rows are in quarantine before that commits, and the receipt follows from what the
+// mark says. A crash after the commit is answered from the mark. Rows that wait are openRows.ts's, settling them settleRows.ts's.
 
-import type { ApplyResult, ApplyWork, DataSource, QuarantinedRow, Target } from '@qiao/adapters';
+import type { ApplyResult, ApplyWork, DataSource, RowPlace, StoredAnswer, Target } from '@qiao/adapters';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
-import { chainOf, idText, type OutcomeCell, QiaoError, type Section } from '@qiao/exchange';
+import { chainOf, idText, QiaoError, type Section } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired.ts';
 import { type Permissions, refusedColumns } from '../control/permissions.ts';
-import type { ExchangeDatabase, InboxDelivery, LanePlace, QuarantineRow } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from '../receive/answer.ts';
-import { unanswered } from '../receive/receipt.ts';
-import { type HeldSplit, heldCells, keyTextOf, splitHeld } from './held.ts';
+import { type HeldSplit, splitHeld } from './held.ts';
+import {
+  cancelEarlierEpochs,
+  heldRows,
+  heldWork,
+  keepOpenRows,
+  refusedRow,
+  rowsOfMark,
+  supersede,
+} from './openRows.ts';
 import type { TargetTables } from './targetTables.ts';
 
 export interface ApplyDeliveryPorts {
-  readonly database: Pick<ExchangeDatabase, 'quarantine' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'>;
+  readonly database: Pick<
+    ExchangeDatabase,
+    'quarantine' | 'rowDecisions' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'
+  >;
   readonly answers: Answers;
   readonly permissions: Permissions;
   readonly clock: Clock;
@@ -46,9 +57,6 @@ export type Applied =
   | { readonly kind: 'fork'; readonly why: string }
   | { readonly kind: 'guard'; readonly table: string; readonly rows: number; readonly of: number };
 
-/** Open rows that one lane may gather before it stops: one bad schema must not fill a disk row by row. */
-export const OPEN_ROWS_MAX = 1_000;
-
 /**
  * Applies one delivery. Throws QiaoError: transient for what will pass, permanent for what stops the lane (TARGET_SCHEMA,
  * TARGET_RIGHTS, ACCEPT_DENIED, QUARANTINE_LIMIT, VERSION_REFUSED, KEY_UNKNOWN, …). After a throw nothing has changed.
@@ -61,45 +69,54 @@ export async function applyDelivery(
   const { header, delivery } = opened;
   const place = placeOf(header);
   refuseForeignColumns(opened.sections, landing, ports);
-  const split = holdBehindOpenRows(opened, ports);
-  // Empty sections say nothing to a target; what is left keeps its index as sent for the quarantine.
+  const { database } = ports;
+  const split = splitHeld(opened.sections, database.quarantine.openKeys(place));
+  // Empty sections say nothing to a target; what is left keeps its place as sent for mark and quarantine.
   const kept = split.sections.flatMap((section, index) => (section.rowCount === 0 ? [] : [{ section, index }]));
+  const sentPlace = (section: number, index: number): RowPlace => {
+    const sent = kept[section]?.index ?? section;
+    return { section: sent, index: split.sentIndexes.get(sent)?.[index] ?? index };
+  };
+  const mostOpen = landing.bridge.definition.stopAfterQuarantined;
   const appliedAtMs = ports.clock.nowMs();
   const work = await workOf(opened, landing, ports, {
     sections: kept.map(({ section }) => section),
-    held: heldSections(split, opened.sections),
+    held: heldWork(split, opened.sections),
+    placeOf: sentPlace,
+    mostIsolated: mostOpen,
     appliedAtMs,
     beforeCommit: (quarantined) => {
-      const refusedRows = quarantined.map((row) => refusedRow(row, kept, split, opened.sections));
-      keepOpenRows(place, [...heldRows(split, opened.sections), ...refusedRows], appliedAtMs, ports);
+      const refused = quarantined.map((row) => refusedRow(row, sentPlace(row.section, row.index), opened.sections));
+      const rows = [...heldRows(split, opened.sections), ...refused];
+      keepOpenRows(place, rows, mostOpen, appliedAtMs, database);
       crashPoint('quarantine.kept');
     },
   });
-  const before = ports.database.quarantine.ofDelivery(place);
+  const hasLeftovers = database.quarantine.ofDelivery(place).some(({ state }) => state === 'open');
   // Without isolated rows the target does not call back: held rows, and the leftovers of an attempt that failed, are settled
   // here. Should the target not commit, the next attempt replaces them again.
-  const isKnown =
-    place.epoch === currentEpoch(place.lane, ports) && place.sequence <= currentSequence(place.lane, ports);
-  if (!isKnown && (split.held.length > 0 || before.length > 0)) {
-    keepOpenRows(place, heldRows(split, opened.sections), appliedAtMs, ports);
+  const state = database.lanesIn.get(place.lane);
+  const isKnown = place.epoch === state?.epoch && place.sequence <= state.appliedSequence;
+  if (!isKnown && (split.held.length > 0 || hasLeftovers)) {
+    keepOpenRows(place, heldRows(split, opened.sections), mostOpen, appliedAtMs, database);
     crashPoint('quarantine.held');
   }
   const result = await landing.target.apply(work);
   crashPoint('apply.committed');
   if (header.role?.$case === 'opening') crashPoint('epoch.applied');
   if (header.role?.$case === 'void') crashPoint('void.applied');
-  return answerResult(result, { opened, landing, held: heldCells(split.held), work, delivery }, ports);
+  return answerResult(result, { opened, landing, split, work, delivery }, ports);
 }
 
 interface Outcome {
   readonly opened: OpenedDelivery;
   readonly landing: Landing;
-  readonly held: readonly OutcomeCell[];
+  readonly split: HeldSplit;
   readonly work: ApplyWork;
   readonly delivery: InboxDelivery;
 }
 
-function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliveryPorts): Applied {
+async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliveryPorts): Promise<Applied> {
   const { opened, landing, work, delivery } = outcome;
   const { header } = opened;
   const place = placeOf(header);
@@ -113,9 +130,10 @@ function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliver
           if (dropped > 0)
             ports.log.warn({ lane: idText(place.lane), dropped }, 'deliveries of a closed epoch dropped');
         }
+        afterApplied(outcome, result.answer, ports);
         ports.answers.give({
           header,
-          answer: { outcomes: [...result.answer.outcomes, ...outcome.held], extras: result.answer.extras },
+          answer: result.answer,
           receivedAtMs: delivery.receivedAtMs,
           appliedAtMs: work.appliedAtMs,
           point: { epoch: place.epoch, nonce: place.nonce, sequence: place.sequence, chain: work.chain },
@@ -124,7 +142,7 @@ function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliver
       crashPoint('receipt.made');
       return { kind: 'answered' };
     case 'alreadyApplied':
-      answerFromMark(result.answer, outcome, ports);
+      await answerFromMark(result.answer, outcome, ports);
       return { kind: 'answered' };
     case 'gap':
       return { kind: 'lookAgain', why: `the target expects sequence ${result.expected}` };
@@ -137,37 +155,47 @@ function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliver
   }
 }
 
+/** What is decided by the delivery itself once it is in the target: written beside its receipt. */
+function afterApplied({ opened, split, work }: Outcome, answer: StoredAnswer, { database }: ApplyDeliveryPorts): void {
+  const place = placeOf(opened.header);
+  if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
+  const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
+  const landed = split.superseding.filter(({ section, index }) => !open.has(`${section}/${index}`));
+  supersede(place, landed, work.appliedAtMs, database);
+}
+
 /** The target committed this before: the stored receipt goes out again, or one is made from what the mark kept. */
-function answerFromMark(
-  answer: { outcomes: readonly OutcomeCell[]; extras: ApplyResultExtras },
-  { opened, delivery, work }: Outcome,
-  ports: ApplyDeliveryPorts,
-): void {
+async function answerFromMark(marked: StoredAnswer, outcome: Outcome, ports: ApplyDeliveryPorts): Promise<void> {
+  const { opened, delivery, work, landing } = outcome;
   const { header } = opened;
+  const { database, answers } = ports;
   const place = placeOf(header);
-  ports.database.transaction(() => {
-    if (ports.answers.giveAgain(place, header.contentHash, header.senderId)) {
-      ports.database.inbox.remove(place);
+  if (marked.revision === 0 && header.role?.$case !== 'opening') {
+    // Purged from the mark because its sender holds the settled receipt: there is nothing left to say.
+    answers.giveAgain(place, header.contentHash, header.senderId);
+    database.inbox.remove(place);
+    return;
+  }
+  const held = header.receipts?.revision ?? 0;
+  // The target was restored from a backup, and the sender holds a later word than the mark remembers.
+  const isBehind = marked.revision > 0 && marked.revision < held;
+  const answer = isBehind ? await lifted(held, outcome, landing, ports, marked) : marked;
+  database.transaction(() => {
+    const known = database.quarantine.ofDelivery(place);
+    if (known.length === 0 && answer.open.length > 0) {
+      database.quarantine.replace(place, rowsOfMark(answer.open, opened.sections), work.appliedAtMs);
+    } else database.quarantine.follow(place, answer.open, work.appliedAtMs);
+    afterApplied(outcome, answer, ports);
+    const stored = database.receiptsOut.get(place);
+    if (stored !== undefined && stored.revision >= answer.revision) {
+      answers.giveAgain(place, header.contentHash, header.senderId);
+      database.inbox.remove(place);
       return;
     }
-    const isRows = header.role?.$case === 'rows';
-    const settled = ports.database.lanesIn.get(place.lane)?.settledThrough ?? -1n;
-    const isSettled = place.sequence <= header.settledThrough || place.sequence <= settled;
-    if (isRows && answer.outcomes.length === 0 && header.counts.length > 0 && isSettled) {
-      // Purged from the mark because its sender holds the settled receipt: there is nothing left to say.
-      ports.database.inbox.remove(place);
-      return;
-    }
-    const held = unanswered(header, answer.outcomes);
-    if (held.length > 0) {
-      ports.log.warn(
-        { lane: idText(place.lane), sequence: String(place.sequence) },
-        'rows not in the mark answered as held',
-      );
-    }
-    ports.answers.give({
+    answers.give({
       header,
-      answer: { outcomes: [...answer.outcomes, ...held], extras: answer.extras },
+      // A purged opening has no revision in the mark.
+      answer: { ...answer, revision: Math.max(answer.revision, 1) },
       receivedAtMs: delivery.receivedAtMs,
       appliedAtMs: work.appliedAtMs,
       point: undefined,
@@ -175,13 +203,27 @@ function answerFromMark(
   });
 }
 
-type ApplyResultExtras = Extract<ApplyResult, { kind: 'applied' }>['answer']['extras'];
+/** The stored answer under a revision above the one that the sender holds. */
+async function lifted(
+  revisionAbove: number,
+  { work }: Outcome,
+  { target }: Landing,
+  ports: ApplyDeliveryPorts,
+  marked: StoredAnswer,
+): Promise<StoredAnswer> {
+  const { laneId, epoch, sequence, tables, batchNo, sourceDepartment, appliedAtMs } = work;
+  const place = { laneId, epoch, sequence, tables, batchNo, sourceDepartment, appliedAtMs };
+  const nothing = { sections: [], givenUp: [], placeOf: (section: number, index: number) => ({ section, index }) };
+  const result = await target.amend({ ...place, ...nothing, revisionAbove, beforeCommit: () => undefined });
+  ports.log.warn({ lane: laneId, sequence: String(sequence), revisionAbove }, 'revision lifted above the sender’s');
+  return result.kind === 'amended' ? result.answer : marked;
+}
 
 async function workOf(
   { header }: OpenedDelivery,
   landing: Landing,
   ports: ApplyDeliveryPorts,
-  parts: Pick<ApplyWork, 'sections' | 'appliedAtMs' | 'beforeCommit'> & { readonly held: readonly Section[] },
+  parts: Pick<ApplyWork, 'sections' | 'held' | 'placeOf' | 'mostIsolated' | 'appliedAtMs' | 'beforeCommit'>,
 ): Promise<ApplyWork> {
   const { bridge, lane, sender, source, tables } = landing;
   const place = placeOf(header);
@@ -209,32 +251,37 @@ async function workOf(
     }),
     contentHash: header.contentHash,
     settledThrough: header.settledThrough,
+    settled: header.receipts?.settled ?? [],
+    revisionAbove: Math.max(header.receipts?.revision ?? 0, ports.database.receiptsOut.get(place)?.revision ?? 0),
     tables: hasRows
-      ? await tables.of(bridge.definition, lane.destination, parts.sections, source)
+      ? await tables.of(
+          bridge.definition,
+          lane.destination,
+          [...parts.sections, ...(parts.held?.sections ?? [])],
+          source,
+        )
       : new Map<string, never>(),
-    sections: parts.sections,
+    ...parts,
     opensEpoch: header.role?.$case === 'opening',
     load: {
       begins: rows?.loadBegins ?? false,
       ends: rows?.loadEnds ?? false,
       // A person may have allowed the deletes after the delivery was signed.
       allowedDeletes: Number(allowed > bridge.allowedDeletes ? allowed : bridge.allowedDeletes),
-      held: parts.held,
+      incomplete: rows?.incompleteTables ?? [],
       isBroken: header.role?.$case === 'void',
     },
     batchNo: `${bridge.name}-${place.epoch}-${place.sequence}`,
     sourceDepartment: sender?.departmentTitle ?? '',
-    appliedAtMs: parts.appliedAtMs,
     deleteGuard: bridge.definition.deleteGuard,
-    beforeCommit: parts.beforeCommit,
   };
 }
 
 /** The definition may leave columns to the source, so the node's own fence is asked again with the columns that really came. */
-function refuseForeignColumns(
+export function refuseForeignColumns(
   sections: readonly Section[],
-  { lane, bridge }: Landing,
-  ports: ApplyDeliveryPorts,
+  { lane, bridge }: Pick<Landing, 'lane' | 'bridge'>,
+  ports: Pick<ApplyDeliveryPorts, 'permissions'>,
 ): void {
   if (lane.destination === undefined) return;
   for (const { table, columns } of sections) {
@@ -249,98 +296,13 @@ function refuseForeignColumns(
   }
 }
 
-function holdBehindOpenRows({ header, sections }: OpenedDelivery, ports: ApplyDeliveryPorts): HeldSplit {
-  const place = placeOf(header);
-  const openKeys = new Map<string, Set<string>>();
-  for (const row of ports.database.quarantine.ofLane(place.lane, OPEN_ROWS_MAX * 2)) {
-    // Its own rows of an earlier attempt do not hold a delivery back.
-    if (row.epoch === place.epoch && row.sequence === place.sequence) continue;
-    const keys = openKeys.get(row.table) ?? new Set();
-    keys.add(keyTextOf(row.line, row.keyColumns));
-    openKeys.set(row.table, keys);
-  }
-  return splitHeld(sections, openKeys);
-}
-
-/** The rows held back, as sections. */
-function heldSections({ held }: HeldSplit, sections: readonly Section[]): Section[] {
-  return [...Map.groupBy(held, (row) => row.section)].map(([index, rows]) => ({
-    ...(sections[index] as Section),
-    rowCount: rows.length,
-    rows: Buffer.concat(rows.map(({ line }) => line)),
-  }));
-}
-
-function heldRows({ held }: HeldSplit, sections: readonly Section[]): QuarantineRow[] {
-  return held.map(({ section, index, table, kind, line }) => ({
-    ...shapeOf(sections[section]),
-    section,
-    index,
-    table,
-    kind,
-    line,
-    code: 'HELD',
-    reason: 'an earlier change of the same key is open',
-  }));
-}
-
-function refusedRow(
-  row: QuarantinedRow,
-  kept: readonly { section: Section; index: number }[],
-  split: HeldSplit,
-  sections: readonly Section[],
-): QuarantineRow {
-  const section = kept[row.section]?.index ?? row.section;
-  return {
-    ...shapeOf(sections[section]),
-    section,
-    index: split.sentIndexes.get(section)?.[row.index] ?? row.index,
-    table: row.table,
-    kind: row.kind,
-    line: row.line,
-    code: row.code,
-    reason: row.reason,
-  };
-}
-
-function shapeOf(section: Section | undefined): Pick<QuarantineRow, 'columns' | 'keyColumns' | 'wholeRows'> {
-  return {
-    columns: section?.columns ?? [],
-    keyColumns: section?.keyColumns ?? 0,
-    wholeRows: section?.wholeRows ?? false,
-  };
-}
-
-/** Makes these the open rows of the delivery, or throws and changes nothing when the lane would gather too many. */
-function keepOpenRows(place: LanePlace, rows: readonly QuarantineRow[], atMs: number, ports: ApplyDeliveryPorts): void {
-  ports.database.transaction(() => {
-    ports.database.quarantine.replace(place, rows, atMs);
-    const open = ports.database.quarantine.count(place.lane);
-    if (open <= OPEN_ROWS_MAX) return;
-    throw new QiaoError(
-      'QUARANTINE_LIMIT',
-      `the lane would have ${open} open rows, at most ${OPEN_ROWS_MAX} are gathered`,
-      {
-        hint: 'find the common cause: qiao quarantine list',
-      },
-    );
-  });
-}
-
 /** Rows kept for a delivery that then was not applied belong to nothing once its epoch is closed. */
 function forgetUnappliedRows(lane: Uint8Array, ports: ApplyDeliveryPorts): void {
   const state = ports.database.lanesIn.get(lane);
   if (state === undefined) return;
-  for (const row of ports.database.quarantine.ofLane(lane, OPEN_ROWS_MAX * 2)) {
-    if (row.epoch === state.epoch && row.sequence > state.appliedSequence)
+  for (const row of ports.database.rowDecisions.ofEarlierEpochs(lane, state.epoch + 1n)) {
+    if (row.epoch === state.epoch && row.sequence > state.appliedSequence) {
       ports.database.quarantine.replace(row, [], 0);
+    }
   }
-}
-
-function currentEpoch(lane: Uint8Array, ports: ApplyDeliveryPorts): bigint {
-  return ports.database.lanesIn.get(lane)?.epoch ?? 0n;
-}
-
-function currentSequence(lane: Uint8Array, ports: ApplyDeliveryPorts): bigint {
-  return ports.database.lanesIn.get(lane)?.appliedSequence ?? -1n;
 }

@@ -1,13 +1,17 @@
 // A later change of a key that has an open row waits behind it: applying it would overtake the row a person still has to
 // decide. This file owns the split of sections into what is applied now and what is held; storing held rows is quarantine's.
 
-import type { Kind, OutcomeCell, Section } from '@qiao/exchange';
+import type { Kind, Section } from '@qiao/exchange';
+import type { KeyWaits } from '../exchange-database/index.ts';
 
 const TAB = 0x09;
 const LF = 0x0a;
 
-/** Keys with an open row on one lane, by table: the key is the raw row text of the key fields, which is canonical. */
-export type OpenKeys = ReadonlyMap<string, ReadonlySet<string>>;
+/**
+ * Keys with an open row on one lane, by table: the key is the raw row text of the key fields, which is canonical. A key that waits
+ * for its whole row only is no obstacle to a row that needs nothing before it.
+ */
+export type OpenKeys = ReadonlyMap<string, ReadonlyMap<string, KeyWaits>>;
 
 export interface HeldRow {
   readonly table: string;
@@ -24,15 +28,33 @@ export interface HeldSplit {
   readonly sections: readonly Section[];
   readonly held: readonly HeldRow[];
   /**
+   * Rows that need nothing before them and come after rows that lack their base: when they land, those are superseded.
+   */
+  readonly superseding: readonly SupersedingRow[];
+  /**
    * For a section that lost rows: the index as sent of each row that stayed, so that a row quarantined out of it is stored
    * under the index that the sender knows.
    */
   readonly sentIndexes: ReadonlyMap<number, readonly number[]>;
 }
 
+export interface SupersedingRow {
+  readonly table: string;
+  readonly keyText: string;
+  readonly section: number;
+  readonly index: number;
+}
+
+/** A row that lands whatever the target has: it carries everything, or takes it away. */
+export function needsNoBase({ kind, wholeRows }: Pick<Section, 'kind' | 'wholeRows'>): boolean {
+  return kind === 'delete' || wholeRows;
+}
+
 /** Splits off every row whose key has an open row. Without open keys for its tables a section is passed on untouched. */
 export function splitHeld(sections: readonly Section[], openKeys: OpenKeys): HeldSplit {
   const held: HeldRow[] = [];
+  const superseding: SupersedingRow[] = [];
+  const freed = new Set<string>();
   const sentIndexes = new Map<number, readonly number[]>();
   const kept = sections.map((section, sectionIndex) => {
     const keys = openKeys.get(section.table);
@@ -43,7 +65,13 @@ export function splitHeld(sections: readonly Section[], openKeys: OpenKeys): Hel
     let index = 0;
     for (const line of linesOf(section.rows)) {
       const keyText = keyTextOf(line, section.keyColumns);
-      if (keys.has(keyText)) {
+      const waits = keys.get(keyText);
+      const isFreed = waits === 'missingBase' && (needsNoBase(section) || freed.has(`${section.table}\n${keyText}`));
+      if (isFreed && needsNoBase(section)) {
+        freed.add(`${section.table}\n${keyText}`);
+        superseding.push({ table: section.table, keyText, section: sectionIndex, index });
+      }
+      if (waits !== undefined && !isFreed) {
         held.push({ table: section.table, kind: section.kind, section: sectionIndex, index, line, keyText });
       } else {
         stays.push(line);
@@ -55,18 +83,7 @@ export function splitHeld(sections: readonly Section[], openKeys: OpenKeys): Hel
     sentIndexes.set(sectionIndex, indexes);
     return { ...section, rowCount: stays.length, rows: Buffer.concat(stays) };
   });
-  return { sections: kept, held, sentIndexes };
-}
-
-/** Held rows as cells of the receipt matrix. */
-export function heldCells(held: readonly Pick<HeldRow, 'table' | 'kind'>[]): OutcomeCell[] {
-  const cells = new Map<string, OutcomeCell>();
-  for (const { table, kind } of held) {
-    const key = `${kind} ${table}`;
-    const rows = (cells.get(key)?.rows ?? 0) + 1;
-    cells.set(key, { table, sent: kind, outcome: 'held', rows });
-  }
-  return [...cells.values()];
+  return { sections: kept, held, superseding, sentIndexes };
 }
 
 /** The raw text of a line's first `keyColumns` fields, without the LF. */

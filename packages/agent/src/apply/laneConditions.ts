@@ -30,7 +30,7 @@ export interface LaneConditions {
 }
 
 export interface LaneConditionPorts {
-  readonly database: Pick<ExchangeDatabase, 'lanesIn' | 'inbox'>;
+  readonly database: Pick<ExchangeDatabase, 'lanesIn' | 'inbox' | 'quarantine' | 'rowDecisions'>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -156,6 +156,8 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
               waitingDeliveries: BigInt(deliveries),
               waitingBytes: BigInt(bytes),
               retries: retry.retries,
+              openRows: BigInt(database.quarantine.countOpen(laneId)),
+              decidedRows: BigInt(database.rowDecisions.countDecided(laneId)),
             }),
           );
         }

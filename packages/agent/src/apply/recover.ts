@@ -2,15 +2,22 @@
 // memory is a crash before the receipt; a mark behind it is a database restored from a backup; another target id is another
 // database, and the lane stops.
 
-import type { Target } from '@qiao/adapters';
+import type { AppliedPoint, Target } from '@qiao/adapters';
 import { idText } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log } from '@qiao/runtime';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Answers } from '../receive/answer.ts';
 import type { Asker } from '../receive/ask.ts';
 import type { LaneConditions } from './laneConditions.ts';
+import { cancelEarlierEpochs } from './openRows.ts';
+import { followMark } from './settleRows.ts';
 
 export interface RecoverPorts {
-  readonly database: Pick<ExchangeDatabase, 'lanesIn' | 'inbox' | 'transaction'>;
+  readonly database: Pick<
+    ExchangeDatabase,
+    'lanesIn' | 'inbox' | 'transaction' | 'quarantine' | 'rowDecisions' | 'receiptsOut'
+  >;
+  readonly answers: Answers;
   readonly ask: Asker;
   readonly conditions: LaneConditions;
   readonly clock: Clock;
@@ -27,7 +34,7 @@ export interface LaneEnd {
 
 /** Compares memory and mark and mends the memory. False when the lane stops here (TARGET_REPLACED). */
 export async function recoverLane(
-  target: Pick<Target, 'points'>,
+  target: Pick<Target, 'points' | 'amend'>,
   targetId: string,
   end: LaneEnd,
   ports: RecoverPorts,
@@ -47,7 +54,8 @@ export async function recoverLane(
   if (state.stuck?.code === 'TARGET_REPLACED') conditions.progress(end.lane);
   // A forked lane remembers the epoch that forked, which the mark may not know: only a later one goes on.
   if (state.stuck?.code === 'FORK') return true;
-  const newest = (await target.points(idText(end.lane))).at(-1);
+  const points = await target.points(idText(end.lane));
+  const newest = points.at(-1);
   const nowMs = clock.nowMs();
   const isBehind =
     state.epoch > 0n &&
@@ -99,5 +107,56 @@ export async function recoverLane(
       reason: 'inbox lost',
     });
   }
+  if (newest !== undefined) cancelEarlierEpochs(end.lane, newest.epoch, nowMs, database);
+  for (const point of points) await recoverRows(target, point, end, ports);
   return true;
+}
+
+/**
+ * Rows that wait, as the mark names them: a crash after they moved leaves receipt and quarantine behind the mark; a restored target
+ * has rows waiting again that were settled, whose decisions are then carried out once more; a lost exchange database knows none of
+ * them, so that the delivery is asked for.
+ */
+async function recoverRows(
+  target: Pick<Target, 'amend'>,
+  point: AppliedPoint,
+  end: LaneEnd,
+  ports: RecoverPorts,
+): Promise<void> {
+  const { database, ask, clock } = ports;
+  const place = { lane: end.lane, epoch: point.epoch, sequence: point.sequence };
+  const stored = database.receiptsOut.get(place);
+  let { answer } = point;
+  const isRevised = stored !== undefined && stored.revision !== answer.revision;
+  if (answer.open.length === 0 && !isRevised) return;
+  if (stored !== undefined && stored.revision > answer.revision) {
+    const result = await target.amend({
+      laneId: idText(end.lane),
+      epoch: point.epoch,
+      sequence: point.sequence,
+      tables: new Map(),
+      sections: [],
+      placeOf: (section, index) => ({ section, index }),
+      givenUp: [],
+      revisionAbove: stored.revision,
+      batchNo: '',
+      sourceDepartment: '',
+      appliedAtMs: clock.nowMs(),
+      beforeCommit: () => undefined,
+    });
+    if (result.kind === 'amended') answer = result.answer;
+  }
+  const { unknown } = database.transaction(() => followMark(place, answer, ports));
+  // Without the receipt that was given nobody here knows its revision: its sender does.
+  if (unknown === 0 && stored !== undefined) return;
+  ask.resend({
+    lane: end.lane,
+    senderId: end.senderId,
+    epoch: point.epoch,
+    nonce: point.nonce,
+    first: point.sequence,
+    last: point.sequence,
+    reason: 'open rows lost',
+    isApart: true,
+  });
 }

@@ -133,6 +133,8 @@ function stateOf(
     waitingDeliveries: 0n,
     waitingBytes: 0n,
     lastRunAtMs: BigInt(state?.lastRunAtMs ?? 0),
+    openRows: 0n,
+    decidedRows: 0n,
     retries: BigInt(running?.retries ?? 0),
   };
 }

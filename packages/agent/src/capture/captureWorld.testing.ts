@@ -174,6 +174,7 @@ export class CaptureWorld implements Disposable {
       explainedAlertShare: 1,
       windowBytes: 16 * 1024 * 1024,
       deleteGuard: this.deleteGuard,
+      stopAfterQuarantined: 1_000,
     } as unknown as BridgeDefinition;
   }
 

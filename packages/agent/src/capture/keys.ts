@@ -20,6 +20,9 @@ const NEGATIVE = 0x3f;
 /** Longer numbers are carried untouched; 64 bits have at most 20 digits. */
 const MOST_DIGITS = 38;
 
+const INTEGER: ColumnType = { type: 'integer', bits: 64 };
+const TEXT: ColumnType = { type: 'text' };
+
 /** Encodes keys of one table's lines. */
 export class KeyEncoder {
   readonly #isInteger: readonly boolean[];
@@ -27,6 +30,11 @@ export class KeyEncoder {
   /** `types` of the key columns, in order. */
   constructor(types: readonly ColumnType[]) {
     this.#isInteger = types.map((type) => type.type === 'integer');
+  }
+
+  /** The encoder of keys that were written under this encoding. */
+  static ofEncoding(encoding: string): KeyEncoder {
+    return new KeyEncoder(Array.from(encoding, (letter) => (letter === 'i' ? INTEGER : TEXT)));
   }
 
   /** Names the encoding: digests made under another one are worthless. */

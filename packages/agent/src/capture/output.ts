@@ -40,6 +40,8 @@ export class ScanOutput {
   readonly #changeTally = new CaptureTally();
   readonly #loadTally = new CaptureTally();
   readonly #pending = new Map<number, PendingTable>();
+  /** Tables of which this scan could not carry a row: a load that ends must not take such a row's older version away. */
+  readonly #incomplete = new Set<string>();
   #pendingRows = 0;
 
   constructor(
@@ -90,8 +92,14 @@ export class ScanOutput {
 
   /** A change that does not travel. `isNew`: it was not counted in an earlier scan. Loads count every such row. */
   kept(table: string, kind: Kind, fate: 'filtered' | 'refused', isNew: boolean, rows = 1): void {
+    if (fate === 'refused') this.#incomplete.add(table);
     if (isNew && this.isStreaming) this.#changeTally.add(table, kind, fate, rows);
     if (this.isLoading && kind !== 'delete') this.#loadTally.add(table, 'insert', fate, rows);
+  }
+
+  /** Rows of the table could not be carried, whether they are new in the books or not. */
+  incomplete(table: string): void {
+    this.#incomplete.add(table);
   }
 
   put(tableId: number, change: DigestChange, isNew: boolean): void {
@@ -176,6 +184,7 @@ export class ScanOutput {
         loadBegins: !scanLane.begun,
         loadEnds: isLast,
         allowedDeletes: isLast ? this.#allowedDeletes : 0n,
+        incompleteTables: isLast ? [...this.#incomplete].sort() : [],
       }),
     );
     this.#pack(content, 'load', packed, this.#loadTally);
@@ -207,5 +216,5 @@ export class ScanOutput {
 }
 
 function plain(lane: Uint8Array): PackedLane {
-  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n };
+  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] };
 }

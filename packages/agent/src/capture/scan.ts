@@ -110,6 +110,7 @@ async function scanTable(
   }
   await compare.finish();
   stopIf(work.signal);
+  if (one.refused > 0) output.incomplete(one.table.name);
   one.nameless = one.refused + compare.nameless;
   // Rows the adapter refuses come again in each scan: only more of them than last time are new in the books.
   const more = one.refused - one.held.refused;

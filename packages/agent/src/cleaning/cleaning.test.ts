@@ -90,7 +90,7 @@ test('a receiver cancels the open rows of a lane that is over, in a last revisio
   const sender = new TestSender();
   await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna', '2\t\\N'])]));
   await world.apply();
-  expect(world.database.quarantine.count(parseId(LANE))).toBe(1);
+  expect(world.database.quarantine.countOpen(parseId(LANE))).toBe(1);
   const ports = cleaning(world, () => NOTHING);
   await clean(ports);
   world.clock.atMs += DAY_MS;
@@ -111,7 +111,7 @@ test('a receiver cancels the open rows of a lane that is over, in a last revisio
   expect(
     told.some(({ body, toNodeId }) => body?.$case === 'receipt' && Buffer.from(toNodeId).toString('hex') === SENDER),
   ).toBe(true);
-  expect(world.database.quarantine.count(parseId(LANE))).toBe(0);
+  expect(world.database.quarantine.countOpen(parseId(LANE))).toBe(0);
   // The mark and the lane's row go together, when the target is at hand.
   expect(world.targetRows(`SELECT count(*) FROM qiao_mark WHERE lane = '${LANE}'`)).not.toEqual([[0]]);
   const desired = world.desired.current();

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { bridgeJson, parseId, QiaoError } from '@qiao/exchange';
-import { silentLog } from '@qiao/runtime';
+import { silentLog, systemClock } from '@qiao/runtime';
+import { sealing } from '@qiao/security';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { createDataSources } from '../data-sources/registry.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
 import { definition, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
 import { commandsPart } from './answer.ts';
 import { type ExecutePorts, executeCommand } from './execute.ts';
@@ -37,6 +39,18 @@ class Databases implements Disposable {
       desired: () => undefined,
       verify: { start: () => [], job: () => undefined, jobs: () => [], rows: () => [] },
       diagnose: () => ({}),
+      quarantine: {
+        nodeCode: 'civil',
+        rights: { mayRead: [], mayEdit: [] },
+        trust: { operatorOf: () => ({ name: 'nobody', fingerprint: '' }) },
+        clock: systemClock,
+        database: openExchangeDatabase(join(this.path, 'exchange.db')),
+        desired: () => undefined,
+        onDecided: () => {},
+        seal: sealing.seal,
+        unseal: async ({ body }) => body,
+        sealingKey: new Uint8Array(65),
+      },
       ...change,
     };
   }

@@ -1,15 +1,18 @@
-// What each command does on this node: check_bridge, list_tables and diagnose only look; those about jobs are in jobs.ts.
+// What each command does on this node: check_bridge, list_tables and diagnose only look; those about jobs are in jobs.ts,
+// those about rows in quarantine in quarantine.ts.
 
 import { type Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
 import type { Permissions } from '../control/permissions.ts';
 import { type CheckBridgePorts, checkBridge } from './checkBridge.ts';
 import { answerJobs, type JobDoor } from './jobs.ts';
+import { listOpenRows, type QuarantinePorts, settleRows, showOpenRow } from './quarantine.ts';
 
 export interface ExecutePorts extends CheckBridgePorts {
   readonly verify: JobDoor;
   /** How everything is, as a JSON document: see status.ts. */
   diagnose(): unknown;
+  readonly quarantine: QuarantinePorts;
 }
 
 export async function executeCommand(command: Command, ports: ExecutePorts): Promise<CommandResult> {
@@ -35,6 +38,12 @@ export async function executeCommand(command: Command, ports: ExecutePorts): Pro
         outcome: CommandOutcome.DONE,
         jobs: answerJobs(command.command, command.operator, ports.verify),
       });
+    case 'listOpenRows':
+      return listOpenRows(command.command.value, ports.quarantine);
+    case 'showOpenRow':
+      return await showOpenRow(command.command.value, ports.quarantine);
+    case 'settleRows':
+      return await settleRows(command.command.value, ports.quarantine, command.operator);
     case undefined:
       throw new QiaoError('COMMAND_UNKNOWN', 'this agent does not know the command', { hint: 'update the agent' });
     default:

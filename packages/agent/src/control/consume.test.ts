@@ -70,6 +70,7 @@ async function consume(...messages: Uint8Array[]) {
     onReceipt: ({ sequence }) => void heard.push(`receipt ${sequence}`),
     onResend: ({ firstSequence }) => void heard.push(`resend ${firstSequence}`),
     onRefusal: ({ code }) => void heard.push(`refusal ${code}`),
+    onRowsWanted: async ({ requestId }) => void heard.push(`rows wanted ${requestId.length}`),
     onBooksThrough: ({ number }) => void heard.push(`through ${number}`),
     onVerifyRequest: ({ number }) => void heard.push(`question ${number}`),
     onVerifyAnswer: ({ number }) => void heard.push(`answer ${number}`),

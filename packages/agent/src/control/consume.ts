@@ -2,7 +2,7 @@
 // books are. Every message is verified here and handed to whoever owns its subject; what is forged is dropped and said.
 
 import type { BusMessage } from '@qiao/bus';
-import type { BooksThrough, ReceiptsWanted, Refusal, ResendRequest } from '@qiao/contract/control';
+import type { BooksThrough, ReceiptsWanted, Refusal, ResendRequest, RowsWanted } from '@qiao/contract/control';
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import type { VerifyAnswer, VerifyRequest } from '@qiao/contract/verify';
@@ -31,6 +31,7 @@ export interface ControlPorts {
   /** The sender of a lane that ends here asks for receipts. */
   onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void;
   onRefusal(refusal: Refusal): void;
+  onRowsWanted(wanted: RowsWanted): Promise<void>;
   onBooksThrough(through: BooksThrough): void;
   /** A question of a lane that ends here, and an answer about one that begins here: neither is durable, both are asked for again. */
   onVerifyRequest(request: VerifyRequest): void;
@@ -52,7 +53,7 @@ export function controlPart(ports: ControlPorts): Part {
         if (signal.aborted) return;
         refuseWhenFenced(ports);
         try {
-          handle(decodeControl(message.data), ports);
+          await handle(decodeControl(message.data), ports);
         } catch (error) {
           if (error instanceof QiaoError && error.fate !== 'permanent') {
             message.retryLater(UNKNOWN_AGAIN_MS);
@@ -78,7 +79,7 @@ function refuseWhenFenced(ports: ControlPorts): void {
   });
 }
 
-function handle({ message, signed }: DecodedControl, ports: ControlPorts): void {
+async function handle({ message, signed }: DecodedControl, ports: ControlPorts): Promise<void> {
   const { body, toNodeId } = message;
   if (idOrEmpty(toNodeId) !== ports.nodeId) {
     throw new QiaoError('CONTROL_FOREIGN', `the control message is for node ${idOrEmpty(toNodeId) || '(none)'}`);
@@ -105,6 +106,12 @@ function handle({ message, signed }: DecodedControl, ports: ControlPorts): void 
       return;
     case 'receiptsWanted':
       handleReceiptsWanted(signed, body.value, ports);
+      return;
+    case 'rowsWanted':
+      requireAuthor(signed, body.value.laneId, ports);
+      requireSmall(body.value.epoch?.ordinal);
+      await ports.onRowsWanted(body.value);
+      crashPoint('rows.wanted');
       return;
     case 'booksThrough':
       requireMonitor(signed, ports);

@@ -14,10 +14,20 @@ export interface Trust {
   checkSigned(context: Context, signed: Signed, certificate: Uint8Array): void;
 }
 
+/** Who an operator is, by a certificate of this platform's authority. */
+export interface OperatorTrust {
+  /** Throws unless the certificate is an operator's of this platform and `signed` carries its signature for qiao.operator.v1. */
+  operatorOf(signed: Signed, certificate: Uint8Array): { readonly name: string; readonly fingerprint: string };
+}
+
 // A node has tens of peers; past this the certificates are proven again, never refused.
 const PROVEN_CERTIFICATES = 1_024;
 
-export function createTrust(options: { authority: Uint8Array; platformId: string; nowMs(): number }): Trust {
+export function createTrust(options: {
+  authority: Uint8Array;
+  platformId: string;
+  nowMs(): number;
+}): Trust & OperatorTrust {
   const verifier = new Verifier();
   const platformId = parseId(options.platformId);
   // What the authority vouched for does not change, only the time does: every delivery asks, so the proof is kept.
@@ -52,6 +62,16 @@ export function createTrust(options: { authority: Uint8Array; platformId: string
     },
     checkSigned(context, signed, certificate) {
       verifier.verify(context, signed, certificate);
+    },
+    operatorOf(signed, certificate) {
+      const facts = factsOf(certificate);
+      if (facts.role !== 'operator') {
+        throw new QiaoError('ROLE_REFUSED', `the certificate is of ${facts.role} ${facts.code}, expected an operator`, {
+          hint: 'use an operator’s context: qiao --context DIR …',
+        });
+      }
+      verifier.verify('qiao.operator.v1', signed, certificate);
+      return { name: facts.code, fingerprint: facts.fingerprint };
     },
   };
 }

@@ -15,12 +15,14 @@ import {
   RANGE_OUT,
   SEALED_OTHERWISE,
   UNSETTLED,
+  UNSETTLED_BETWEEN,
 } from './deliveriesOut.ts';
 import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
 import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
 import { GET_PARCEL, SETTLED_PARCELS } from './parcels.ts';
-import { OF_LANE } from './quarantine.ts';
+import { COUNT_OPEN, OPEN_CODE, OPEN_OF_LANE } from './quarantine.ts';
+import { COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
 
 class Directory implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'qiao-exchange-'));
@@ -229,7 +231,12 @@ test('hot queries find their rows by an index, never by looking through a table'
     LANES_OUT_OF_BRIDGE,
     GET_PARCEL,
     SETTLED_PARCELS,
-    OF_LANE,
+    COUNT_OPEN,
+    OPEN_CODE,
+    COUNT_DECIDED,
+    FIRST_OF_KEY,
+    NEXT_DECIDED,
+    UNSETTLED_BETWEEN,
   };
   for (const [name, sql] of Object.entries(queries)) {
     const parameters = (sql.match(/\?/g) ?? []).map(() => 1);

@@ -24,6 +24,7 @@ import { ParcelStore } from './parcels.ts';
 import { QuarantineStore } from './quarantine.ts';
 import { ReceiptInStore } from './receiptsIn.ts';
 import { ReceiptOutStore } from './receiptsOut.ts';
+import { RowDecisionStore } from './rowDecisions.ts';
 
 export type Sqlite = Database.Database;
 
@@ -54,6 +55,7 @@ export interface ExchangeDatabase {
   readonly commands: CommandSeenStore;
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
+  readonly rowDecisions: RowDecisionStore;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
@@ -121,6 +123,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly commands: CommandSeenStore;
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
+  readonly rowDecisions: RowDecisionStore;
 
   constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore) {
     this.sqlite = sqlite;
@@ -138,7 +141,11 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.receiptsOut = new ReceiptOutStore(sqlite);
     this.controlOut = new ControlOutStore(sqlite);
     this.books = new BookStore(sqlite, id);
-    this.quarantine = new QuarantineStore(sqlite);
+    this.quarantine = new QuarantineStore(
+      sqlite,
+      meta.rowReferenceSecret(() => randomBytes(32)),
+    );
+    this.rowDecisions = new RowDecisionStore(sqlite);
     this.commands = new CommandSeenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
     this.jobs = new JobStore(sqlite);

@@ -22,6 +22,8 @@ export interface NewDelivery extends LanePlace {
   readonly loadBegins: boolean;
   readonly loadEnds: boolean;
   readonly allowedDeletes: bigint;
+  /** With loadEnds: tables of which the load could not name every row. */
+  readonly incompleteTables: readonly string[];
   /** Encoded Opening; undefined for rows. */
   readonly opening: Uint8Array | undefined;
   /** Stored bytes of the parcel, for the lane's budget. */
@@ -57,6 +59,7 @@ interface Row {
   load_begins: number;
   load_ends: number;
   allowed_deletes: number;
+  incomplete_tables: string;
   opening: Buffer | null;
   void_code: string | null;
   void_reason: string | null;
@@ -71,8 +74,8 @@ interface Row {
 }
 
 const ADD = `INSERT INTO delivery_out (lane, epoch, sequence, role, parcel, bridge_version, previous_chain, chain, sealed_at_ms,
- load_begins, load_ends, allowed_deletes, opening, bus, answer, stored_bytes) VALUES (@lane, @epoch, @sequence, @role, @parcel,
- @bridgeVersion, @previousChain, @chain, @sealedAtMs, @loadBegins, @loadEnds, @allowedDeletes, @opening, 'recorded', 'awaited',
+ load_begins, load_ends, allowed_deletes, incomplete_tables, opening, bus, answer, stored_bytes) VALUES (@lane, @epoch, @sequence, @role, @parcel,
+ @bridgeVersion, @previousChain, @chain, @sealedAtMs, @loadBegins, @loadEnds, @allowedDeletes, @incompleteTables, @opening, 'recorded', 'awaited',
  @storedBytes)`;
 const GET = 'SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
 export const NEXT_RECORDED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND bus = 'recorded' AND answer <> 'closed'
@@ -81,6 +84,8 @@ export const NEXT_DUE = `SELECT * FROM delivery_out WHERE lane = ? AND bus = 'on
  ORDER BY due_at_ms LIMIT 1`;
 export const FIRST_UNSETTLED = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
  ORDER BY sequence LIMIT 1`;
+export const UNSETTLED_BETWEEN = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
+ AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?`;
 export const UNSETTLED = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
  AND sequence > ? ORDER BY sequence LIMIT ?`;
 export const RANGE_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence BETWEEN ? AND ?
@@ -129,6 +134,7 @@ export class DeliveryOutStore {
   readonly #nextRecorded: Statement<[Uint8Array, bigint, number], Row>;
   readonly #nextDue: Statement<[Uint8Array], Row>;
   readonly #firstUnsettled: Statement<[Uint8Array, bigint], number>;
+  readonly #unsettledBetween: Statement<[Uint8Array, bigint, bigint, bigint, number], number>;
   readonly #unsettled: Statement<[Uint8Array, bigint, bigint, number], Row>;
   readonly #oldestAwaited: Statement<[Uint8Array, bigint], number>;
   readonly #open: Statement<[Uint8Array, bigint, bigint, number], Row>;
@@ -155,6 +161,9 @@ export class DeliveryOutStore {
     this.#nextRecorded = sqlite.prepare(NEXT_RECORDED);
     this.#nextDue = sqlite.prepare(NEXT_DUE);
     this.#firstUnsettled = sqlite.prepare<[Uint8Array, bigint], number>(FIRST_UNSETTLED).pluck();
+    this.#unsettledBetween = sqlite
+      .prepare<[Uint8Array, bigint, bigint, bigint, number], number>(UNSETTLED_BETWEEN)
+      .pluck();
     this.#unsettled = sqlite.prepare(UNSETTLED);
     this.#oldestAwaited = sqlite.prepare<[Uint8Array, bigint], number>(OLDEST_AWAITED).pluck();
     this.#open = sqlite.prepare(OPEN_OUT);
@@ -183,6 +192,7 @@ export class DeliveryOutStore {
       opening: delivery.opening ?? null,
       loadBegins: delivery.loadBegins ? 1 : 0,
       loadEnds: delivery.loadEnds ? 1 : 0,
+      incompleteTables: JSON.stringify(delivery.incompleteTables),
     });
     this.#countLane({ lane: delivery.lane, waitingBytes: delivery.storedBytes, waitingCount: 1 });
   }
@@ -207,6 +217,11 @@ export class DeliveryOutStore {
   firstUnsettled(lane: Uint8Array, epoch: bigint): bigint | undefined {
     const sequence = this.#firstUnsettled.get(lane, epoch);
     return sequence === undefined ? undefined : BigInt(sequence);
+  }
+
+  /** Sequences without a settled receipt after `after` and before `before`, ascending, at most `limit`. */
+  unsettledBetween(lane: Uint8Array, epoch: bigint, after: bigint, before: bigint, limit: number): bigint[] {
+    return this.#unsettledBetween.all(lane, epoch, after, before, limit).map(BigInt);
   }
 
   unsettledAfter(lane: Uint8Array, epoch: bigint, sequence: bigint, limit: number): DeliveryOut[] {
@@ -346,6 +361,7 @@ function delivery(row: Row): DeliveryOut {
     loadBegins: row.load_begins === 1,
     loadEnds: row.load_ends === 1,
     allowedDeletes: BigInt(row.allowed_deletes),
+    incompleteTables: JSON.parse(row.incomplete_tables) as string[],
     opening: row.opening ?? undefined,
     voidCode: row.void_code ?? '',
     voidReason: row.void_reason ?? '',

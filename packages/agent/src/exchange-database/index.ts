@@ -17,6 +17,15 @@ export type { LanePlace, StuckReason } from './lanePlace.ts';
 export * from './lanesIn.ts';
 export * from './lanesOut.ts';
 export { type Compression, type NewParcel, type Parcel, type ParcelOrigin } from './parcels.ts';
-export { type QuarantinedDeliveryRow, type QuarantineRow } from './quarantine.ts';
+export {
+  type Followed,
+  type KeptRow,
+  type KeyWaits,
+  type QuarantineRow,
+  type RowDecision,
+  type RowFate,
+  type WaitingPlace,
+} from './quarantine.ts';
 export { type ReceiptIn } from './receiptsIn.ts';
 export { type ReceiptOut } from './receiptsOut.ts';
+export { type Decision, type RowAt, type RowEdit, type RowSelection } from './rowDecisions.ts';

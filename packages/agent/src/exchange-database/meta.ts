@@ -1,5 +1,5 @@
 /**
- * Single facts about this exchange database: its identity, the fencing token of the last start, the cached snapshot.
+ * Single facts about this exchange database: its identity, the secret of its row references, the fencing token of the last start, the cached snapshot.
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
@@ -22,6 +22,15 @@ export class MetaStore {
     if (held instanceof Uint8Array) return held;
     const made = newId();
     this.#put.run('databaseId', made);
+    return made;
+  }
+
+  /** What makes references of quarantined rows opaque; made by `newSecret` at the first call of this file's life. */
+  rowReferenceSecret(newSecret: () => Uint8Array): Uint8Array {
+    const held = this.#get.get('rowReferenceSecret');
+    if (held instanceof Uint8Array) return held;
+    const made = newSecret();
+    this.#put.run('rowReferenceSecret', made);
     return made;
   }
 

@@ -357,4 +357,42 @@ ALTER TABLE parcel ADD COLUMN is_resend INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX delivery_out_sealed ON delivery_out (lane, sealed_at_ms);
 `,
   },
+  {
+    id: '0007-settlement',
+    sql: `
+-- quarantine: a row waits (open) until the mark says that it does not any more; then it is kept for a while as what became of it.
+-- A decision is written before it is carried out, so that it survives a crash; the mark says whether it was.
+ALTER TABLE quarantine ADD COLUMN ref TEXT NOT NULL DEFAULT '';       -- opaque name for people: HMAC of the place
+ALTER TABLE quarantine ADD COLUMN key_text TEXT NOT NULL DEFAULT '';  -- raw row text of the key fields
+ALTER TABLE quarantine ADD COLUMN outcome TEXT NOT NULL DEFAULT 'quarantined' CHECK (outcome IN ('quarantined', 'held'));
+ALTER TABLE quarantine ADD COLUMN state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'settled'));
+ALTER TABLE quarantine ADD COLUMN fate TEXT CHECK (fate IN ('landed', 'abandoned', 'cancelled', 'keptTarget'));
+ALTER TABLE quarantine ADD COLUMN settled_at_ms INTEGER;
+ALTER TABLE quarantine ADD COLUMN decision TEXT CHECK (decision IN ('replay', 'abandon', 'cancel', 'supersede'));
+ALTER TABLE quarantine ADD COLUMN decided_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE quarantine ADD COLUMN decided_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine ADD COLUMN decision_reason TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX quarantine_ref ON quarantine (ref) WHERE ref <> '';
+CREATE INDEX quarantine_open ON quarantine (lane, table_name, key_text, epoch, sequence, section, row_index) WHERE state = 'open';
+CREATE INDEX quarantine_decided ON quarantine (lane, epoch, sequence) WHERE state = 'open' AND decision IS NOT NULL;
+CREATE INDEX quarantine_settled ON quarantine (settled_at_ms) WHERE state = 'settled';
+
+-- quarantine_edit: every version a person gave a row, beside the row as received.
+CREATE TABLE quarantine_edit (
+  lane      BLOB NOT NULL,
+  epoch     INTEGER NOT NULL,
+  sequence  INTEGER NOT NULL,
+  section   INTEGER NOT NULL,
+  row_index INTEGER NOT NULL,
+  number    INTEGER NOT NULL,           -- 1, 2, 3 … per row
+  line      BLOB NOT NULL,              -- row text with its LF
+  edited_by TEXT NOT NULL,
+  at_ms     INTEGER NOT NULL,
+  PRIMARY KEY (lane, epoch, sequence, section, row_index, number)
+) STRICT, WITHOUT ROWID;
+
+-- Tables of which the load that this delivery ends could not name every row: JSON, a list of names.
+ALTER TABLE delivery_out ADD COLUMN incomplete_tables TEXT NOT NULL DEFAULT '[]';
+`,
+  },
 ];

@@ -40,12 +40,12 @@ const LANES_IN = `SELECT hex(lane_in.lane) AS lane, hex(bridge) AS bridge, lane_
  CASE WHEN ended = 1 THEN 'ended' ELSE 'receiving' END AS phase,
  (SELECT count(*) FROM inbox WHERE inbox.lane = lane_in.lane) AS waitingDeliveries,
  (SELECT coalesce(sum(bytes), 0) FROM inbox WHERE inbox.lane = lane_in.lane) AS waitingBytes,
- (SELECT count(*) FROM quarantine WHERE quarantine.lane = lane_in.lane) AS openRows,
+ (SELECT count(*) FROM quarantine WHERE quarantine.lane = lane_in.lane AND state = 'open') AS openRows,
  stuck_code, stuck_message, stuck_hint FROM lane_in`;
 const CAPTURES =
   'SELECT hex(bridge) AS bridge, last_run_at_ms AS lastRunAtMs, stuck_code, stuck_message, stuck_hint FROM capture';
 const BOOKS = 'SELECT last, published, through FROM book_cursor WHERE id = 1';
-const COUNTS = `SELECT (SELECT count(*) FROM control_out) AS controlWaiting, (SELECT count(*) FROM quarantine) AS quarantinedRows,
+const COUNTS = `SELECT (SELECT count(*) FROM control_out) AS controlWaiting, (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantinedRows,
  (SELECT lower(hex(value)) FROM meta WHERE name = 'databaseId') AS databaseId`;
 
 interface StuckRow {

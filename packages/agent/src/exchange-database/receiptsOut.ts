@@ -28,6 +28,8 @@ const GET = `SELECT nonce, content_hash, revision, settled, receipt, applied_at_
  WHERE lane = ? AND epoch = ? AND sequence = ?`;
 export const REMOVE_SETTLED = `DELETE FROM receipt_out WHERE lane = @lane AND epoch = @epoch AND sequence <= @sequence AND settled = 1
  AND sequence < (SELECT max(sequence) FROM receipt_out WHERE lane = @lane AND epoch = @epoch)`;
+const REMOVE_RUN = `DELETE FROM receipt_out WHERE lane = @lane AND epoch = @epoch AND sequence BETWEEN @first AND @last AND settled = 1
+ AND sequence < (SELECT max(sequence) FROM receipt_out WHERE lane = @lane AND epoch = @epoch)`;
 const REMOVE_EPOCHS_BEFORE = 'DELETE FROM receipt_out WHERE lane = ? AND epoch < ? AND settled = 1';
 
 const OPEN_OF = 'SELECT * FROM receipt_out WHERE lane = ? AND settled = 0 ORDER BY epoch, sequence';
@@ -37,6 +39,7 @@ export class ReceiptOutStore {
   readonly #put: Statement;
   readonly #get: Statement<[Uint8Array, bigint, bigint], Row>;
   readonly #removeSettled: Statement;
+  readonly #removeRun: Statement;
   readonly #removeEpochsBefore: Statement;
   readonly #openOf: Statement<[Uint8Array], Row & { lane: Buffer; epoch: number; sequence: number }>;
   readonly #removeLane: Statement;
@@ -47,6 +50,7 @@ export class ReceiptOutStore {
     this.#removeSettled = sqlite.prepare(REMOVE_SETTLED);
     this.#openOf = sqlite.prepare(OPEN_OF);
     this.#removeLane = sqlite.prepare(REMOVE_LANE);
+    this.#removeRun = sqlite.prepare(REMOVE_RUN);
     this.#removeEpochsBefore = sqlite.prepare(REMOVE_EPOCHS_BEFORE);
   }
 
@@ -74,6 +78,11 @@ export class ReceiptOutStore {
   /** Forgets settled receipts that the sender holds; the newest of the epoch always stays. Returns how many. */
   removeSettledThrough(lane: Uint8Array, epoch: bigint, sequence: bigint): number {
     return this.#removeSettled.run({ lane, epoch, sequence }).changes;
+  }
+
+  /** The same for a run of deliveries that the sender settled behind an early open one. */
+  removeSettledRun(lane: Uint8Array, epoch: bigint, run: { readonly first: bigint; readonly last: bigint }): number {
+    return this.#removeRun.run({ lane, epoch, first: run.first, last: run.last }).changes;
   }
 
   removeEpochsBefore(lane: Uint8Array, epoch: bigint): number {

@@ -1,6 +1,6 @@
-// Answers: the receipt is made, signed, stored, queued for its sender and entered into the books in one transaction of the
-// exchange database, which also takes the delivery out of the inbox. Whoever asks again gets the stored receipt word for word;
-// only its signature is made anew when this node has joined again under another key.
+// Answers: the receipt is made from what the mark says, signed, stored, queued for its sender and entered into the books in one
+// transaction of the exchange database, which also takes the delivery out of the inbox. Whoever asks again gets the stored receipt
+// word for word; only its signature is made anew when this node has joined again under another key.
 
 import { ControlMessage } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
@@ -9,7 +9,7 @@ import { Signed } from '@qiao/contract/signed';
 import { idText, type LanePoint, QiaoError, sameBytes } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import type { ExchangeDatabase, LanePlace, ReceiptOut } from '../exchange-database/index.ts';
-import { type AnsweredRows, receiptOf } from './receipt.ts';
+import { type AnsweredRows, receiptOf, revisedReceipt } from './receipt.ts';
 
 export interface AnswerPorts {
   readonly database: Pick<
@@ -34,8 +34,13 @@ export interface AppliedDelivery {
 }
 
 export interface Answers {
-  /** The target committed: answers it and forgets the delivery. A place answered before, with other outcomes, gets a new revision. */
+  /** The target committed: answers it and forgets the delivery. */
   give(applied: AppliedDelivery): void;
+  /**
+   * Open rows of an answered delivery moved: writes the receipt's new revision, queues it and enters it into the books. Nothing
+   * happens for a revision that was given already, nor without the receipt that it revises.
+   */
+  revise(place: LanePlace, answer: AnsweredRows): void;
   /** Queues the stored receipt again; false when there is none for this place and content. */
   giveAgain(place: LanePlace, contentHash: Uint8Array, senderId: Uint8Array): boolean;
   /** The sender holds this revision: queues a newer one. `unknown` when nothing is stored for this place and nonce. */
@@ -53,36 +58,43 @@ export function createAnswers({ database, sign, renew, clock, onQueued }: Answer
     database.controlOut.add(message, clock.nowMs(), `receipt:${idText(place.lane)}:${place.epoch}:${place.sequence}`);
   }
 
+  function store(place: LanePlace, receipt: Receipt): Signed {
+    const signed = sign('qiao.receipt.v1', Receipt.encode(receipt).finish());
+    database.receiptsOut.put({
+      ...place,
+      nonce: receipt.epoch?.nonce ?? new Uint8Array(0),
+      contentHash: receipt.contentHash,
+      revision: receipt.revision,
+      settled: receipt.settled,
+      receipt: Signed.encode(signed).finish(),
+      appliedAtMs: Number(receipt.appliedAtMs),
+    });
+    queue(place, receipt.senderId, signed);
+    return signed;
+  }
+
   return {
     give({ header, answer, receivedAtMs, appliedAtMs, point }) {
       const place = placeOf(header);
       database.transaction(() => {
-        const before = database.receiptsOut.get(place);
-        const receipt = receiptOf({
-          header,
-          answer,
-          revision: (before?.revision ?? 0) + 1,
-          receivedAtMs,
-          appliedAtMs,
-        });
-        const signed = sign('qiao.receipt.v1', Receipt.encode(receipt).finish());
-        database.receiptsOut.put({
-          ...place,
-          nonce: place.nonce,
-          contentHash: header.contentHash,
-          revision: receipt.revision,
-          settled: receipt.settled,
-          receipt: Signed.encode(signed).finish(),
-          appliedAtMs,
-        });
-        queue(place, header.senderId, signed);
+        const signed = store(place, receiptOf({ header, answer, receivedAtMs, appliedAtMs }));
         // An opening carries no rows: the books count rows.
         if (header.role?.$case !== 'opening') {
           database.books.append({ $case: 'receipt', value: signed }, clock.nowMs());
         }
         database.inbox.remove(place);
         if (point !== undefined) database.lanesIn.setPoint(place.lane, point, appliedAtMs);
-        forgetSettled(place, header.settledThrough);
+        forgetSettled(place, header.settledThrough, header.receipts?.settled ?? []);
+      });
+      onQueued();
+    },
+    revise(place, answer) {
+      database.transaction(() => {
+        const before = database.receiptsOut.get(place);
+        if (before === undefined || before.revision >= answer.revision) return;
+        const receipt = Receipt.decode(Signed.decode(before.receipt).payload);
+        const signed = store(place, revisedReceipt(receipt, answer));
+        database.books.append({ $case: 'receipt', value: signed }, clock.nowMs());
       });
       onQueued();
     },
@@ -106,9 +118,14 @@ export function createAnswers({ database, sign, renew, clock, onQueued }: Answer
     onQueued();
   }
 
-  function forgetSettled(place: LanePlace, settledThrough: bigint): void {
+  function forgetSettled(
+    place: LanePlace,
+    settledThrough: bigint,
+    runs: readonly { first: bigint; last: bigint }[],
+  ): void {
     database.lanesIn.setSettledThrough(place.lane, settledThrough);
     database.receiptsOut.removeSettledThrough(place.lane, place.epoch, settledThrough);
+    for (const run of runs) database.receiptsOut.removeSettledRun(place.lane, place.epoch, run);
     if (place.sequence === 0n) database.receiptsOut.removeEpochsBefore(place.lane, place.epoch);
   }
 }

@@ -15,6 +15,8 @@ export interface ResendWanted {
   /** 0n for everything from `first` on. */
   readonly last: bigint;
   readonly reason: string;
+  /** One delivery whose open rows are not known here: asked for beside the lane's gaps, when the lane is looked at anew. */
+  readonly isApart?: boolean;
 }
 
 export interface DeliveryRefused {
@@ -60,7 +62,7 @@ export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker
   /** What each lane was last asked for, and how often. */
   const askedFor = new Map<string, { readonly place: string; readonly times: number }>();
   return {
-    resend({ lane, senderId, epoch, nonce, first, last, reason }) {
+    resend({ lane, senderId, epoch, nonce, first, last, reason, isApart = false }) {
       const nowMs = clock.nowMs();
       const askedMs = database.lanesIn.get(lane)?.resendAskedMs ?? 0;
       const id = idText(lane);
@@ -69,8 +71,8 @@ export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker
       const times = before?.place === place ? before.times : 0;
       const pauseMs = Math.min(RESEND_EVERY_MS * 2 ** Math.max(0, times - 1), RESEND_MOST_MS);
       // A clock that was set back must not silence the lane until it caught up.
-      if (askedMs <= nowMs && nowMs - askedMs < pauseMs) return false;
-      askedFor.set(id, { place, times: times + 1 });
+      if (!isApart && askedMs <= nowMs && nowMs - askedMs < pauseMs) return false;
+      if (!isApart) askedFor.set(id, { place, times: times + 1 });
       const message = ControlMessage.fromPartial({
         toNodeId: parseId(senderId),
         body: {
@@ -78,8 +80,9 @@ export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker
           value: { laneId: lane, epoch: { ordinal: epoch, nonce }, firstSequence: first, lastSequence: last, reason },
         },
       });
-      database.lanesIn.setResendAsked(lane, nowMs);
-      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `resend:${idText(lane)}`);
+      if (!isApart) database.lanesIn.setResendAsked(lane, nowMs);
+      const topic = isApart ? `resend:${idText(lane)}:${epoch}:${first}` : `resend:${idText(lane)}`;
+      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, topic);
       log.info(
         { lane: idText(lane), epoch: String(epoch), first: String(first), last: String(last), reason },
         'asked again',

@@ -9,19 +9,20 @@ import { countsOf, KINDS, type KindCount, Matrix, type OutcomeCell, rowsOf } fro
 export interface AnsweredRows {
   readonly outcomes: readonly OutcomeCell[];
   readonly extras: readonly ExtraRows[];
+  /** The mark's, so that it outlives this node's own memory. */
+  readonly revision: number;
 }
 
 export interface ReceiptFacts {
   readonly header: DeliveryHeader;
-  /** What the target's mark says, held rows added. Ignored for voids, whose rows are all cancelled. */
+  /** What the target's mark says. Its outcomes are ignored for voids, whose rows are all cancelled. */
   readonly answer: AnsweredRows;
-  readonly revision: number;
   readonly receivedAtMs: number;
   readonly appliedAtMs: number;
 }
 
 /** The receipt for a delivery that the target database has committed. */
-export function receiptOf({ header, answer, revision, receivedAtMs, appliedAtMs }: ReceiptFacts): Receipt {
+export function receiptOf({ header, answer, receivedAtMs, appliedAtMs }: ReceiptFacts): Receipt {
   const matrix = Matrix.from(header.role?.$case === 'void' ? cancelled(header) : answer.outcomes);
   return Receipt.fromPartial({
     format: 1,
@@ -34,7 +35,7 @@ export function receiptOf({ header, answer, revision, receivedAtMs, appliedAtMs 
     ...(header.epoch === undefined ? {} : { epoch: header.epoch }),
     sequence: header.sequence,
     contentHash: header.contentHash,
-    revision,
+    revision: answer.revision,
     outcomes: matrix.contract(),
     extras: answer.extras.map(({ table, deleted, kept }) => ({
       table,
@@ -47,26 +48,20 @@ export function receiptOf({ header, answer, revision, receivedAtMs, appliedAtMs 
   });
 }
 
+/** The receipt after open rows moved: everything else stays what it was. */
+export function revisedReceipt(before: Receipt, answer: AnsweredRows): Receipt {
+  const matrix = Matrix.from(answer.outcomes);
+  return {
+    ...before,
+    revision: answer.revision,
+    outcomes: matrix.contract(),
+    settled: matrix.openRows() === 0,
+  };
+}
+
 /** Every row of a delivery as cancelled. */
 export function cancelled(header: DeliveryHeader): OutcomeCell[] {
   return cellsFor(countsOf(header.counts), 'cancelled');
-}
-
-/**
- * Rows the header states and the cells do not count. They were held behind an open row when the exchange database that knew
- * of them was lost: the mark names only what the target did. Empty when the sums agree.
- */
-export function unanswered(header: DeliveryHeader, cells: readonly OutcomeCell[]): OutcomeCell[] {
-  if (header.role?.$case === 'void') return [];
-  const matrix = Matrix.from(cells);
-  const missing: OutcomeCell[] = [];
-  for (const count of countsOf(header.counts)) {
-    for (const kind of KINDS) {
-      const rows = rowsOf(count, kind) - matrix.total(count.table, kind);
-      if (rows > 0) missing.push({ table: count.table, sent: kind, outcome: 'held', rows });
-    }
-  }
-  return missing;
 }
 
 function cellsFor(counts: readonly KindCount[], outcome: 'cancelled'): OutcomeCell[] {

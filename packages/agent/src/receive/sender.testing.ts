@@ -2,7 +2,7 @@
 // receiving end: a real exchange database, a real SQLite target, a clock that stands still, a bus that is an array.
 
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -32,9 +32,10 @@ import { createLaneConditions } from '../apply/laneConditions.ts';
 import { createDesiredState, type Desired } from '../control/desired.ts';
 import type { Permissions } from '../control/permissions.ts';
 import { createDataSources } from '../data-sources/registry.ts';
-import { openExchangeDatabase } from '../exchange-database/index.ts';
+import { type KeptRow, openExchangeDatabase } from '../exchange-database/index.ts';
 import { createAnswers } from './answer.ts';
 import { createAsker } from './ask.ts';
+import { createRowAsker } from './askRows.ts';
 import type { InboxLimits } from './inboxRoom.ts';
 import { receivePart } from './receive.ts';
 
@@ -69,6 +70,8 @@ export class TestSender {
   chain = NO_CHAIN;
   fencingToken = 1n;
   settledThrough = 0n;
+  /** What the header says of receipts. */
+  receipts: DeliveryHeader['receipts'];
 
   constructor(epoch = 1n, nonceByte = 7) {
     this.epoch = epoch;
@@ -98,6 +101,7 @@ export class TestSender {
       loadBegins: load.begins ?? false,
       loadEnds: load.ends ?? false,
       allowedDeletes: 0n,
+      incompleteTables: [],
     };
     return this.#next({ role: { $case: 'rows', value: rows } }, sections);
   }
@@ -143,6 +147,7 @@ export class TestSender {
       sealing: hasBody ? 'plain' : '',
       parts: hasBody ? [{ bytes: content.length, sha256: createHash('sha256').update(content).digest() }] : [],
       settledThrough: this.settledThrough,
+      ...(this.receipts === undefined ? {} : { receipts: this.receipts }),
       fencingToken: this.fencingToken,
       origin: Origin.CHANGE,
       role: part.role,
@@ -188,6 +193,7 @@ export const definition = (destination: Partial<Destination['tables'][string]> =
   explainedAlertShare: 1,
   windowBytes: 16 * 1024 * 1024,
   deleteGuard: { rows: 1_000, share: 0.05 },
+  stopAfterQuarantined: 1_000,
 });
 
 export interface WorldOptions {
@@ -352,6 +358,13 @@ export class ReceiverWorld implements Disposable {
     }).run(stop.signal);
   }
 
+  /** Decides about rows that wait, as a command would: those of the indexes given, or all. */
+  decide(decision: 'replay' | 'abandon', wanted: (row: KeptRow) => boolean = () => true): void {
+    const rows = this.database.quarantine.openOfLane(parseId(LANE), 10_000).filter(wanted);
+    const facts = { by: 'zhang', reason: decision === 'abandon' ? 'a test' : '', atMs: this.clock.nowMs() };
+    for (const row of rows) this.database.rowDecisions.decide(row, { decision, ...facts });
+  }
+
   /** Runs the apply part until it finds nothing more to do; each wait moves the clock past every patience. `onBody`: a body is opened. */
   async apply(failAnswers = false, onBody: () => void = () => {}): Promise<unknown> {
     const stop = new AbortController();
@@ -361,6 +374,7 @@ export class ReceiverWorld implements Disposable {
       database: this.database,
       answers: failAnswers
         ? {
+            ...this.answers(),
             give: () => {
               throw new Error('killed between the commit and the receipt');
             },
@@ -387,6 +401,14 @@ export class ReceiverWorld implements Disposable {
         },
       },
       ask: this.ask(),
+      askRows: createRowAsker({
+        database: this.database,
+        seal: async (content) => ({ body: content, wrappedKey: new Uint8Array(0) }),
+        newId: () => new Uint8Array(16),
+        clock: this.clock,
+        log: silentLog(),
+        onQueued: () => {},
+      }),
       conditions: this.conditions,
       wakeup: {
         wake: () => {},
@@ -443,6 +465,15 @@ export class ReceiverWorld implements Disposable {
 
   lane() {
     return this.database.lanesIn.get(parseId(LANE));
+  }
+
+  /** The exchange database as a copy of it was. */
+  reopenFrom(copy: string): void {
+    this.database.close();
+    for (const suffix of ['-wal', '-shm']) rmSync(join(this.directory, `exchange.db${suffix}`), { force: true });
+    copyFileSync(copy, join(this.directory, 'exchange.db'));
+    this.database = openExchangeDatabase(join(this.directory, 'exchange.db'));
+    this.conditions = createLaneConditions({ database: this.database, clock: this.clock, log: silentLog() });
   }
 
   /** A new exchange database in place of the old one, as after its loss. */

@@ -116,6 +116,7 @@ export function openEpoch(
       loadBegins: false,
       loadEnds: false,
       allowedDeletes: 0n,
+      incompleteTables: [],
       opening: Opening.encode(opening).finish(),
       storedBytes: 0,
     });

@@ -41,6 +41,8 @@ export interface PackedLane {
   readonly loadBegins: boolean;
   readonly loadEnds: boolean;
   readonly allowedDeletes: bigint;
+  /** With loadEnds: tables of which the load could not name every row. */
+  readonly incompleteTables: readonly string[];
 }
 
 export async function prepareContent(sections: readonly Section[], compression: Compression): Promise<PreparedContent> {
@@ -105,6 +107,7 @@ export function packParcel(
       loadBegins: target.loadBegins,
       loadEnds: target.loadEnds,
       allowedDeletes: target.allowedDeletes,
+      incompleteTables: target.incompleteTables,
       opening: undefined,
       storedBytes: content.stored.byteLength,
     });

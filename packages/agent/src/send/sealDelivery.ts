@@ -5,8 +5,15 @@
 import { hash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { zstdDecompress } from 'node:zlib';
-import { type BodyPart, DeliveryHeader, DeliveryMessage, Opening } from '@qiao/contract/delivery';
-import { contractCounts, parseId, QiaoError } from '@qiao/exchange';
+import {
+  type BodyPart,
+  DeliveryHeader,
+  DeliveryMessage,
+  type HeldReceipts,
+  Opening,
+  type SequenceRange,
+} from '@qiao/contract/delivery';
+import { contractCounts, MAX_SETTLED_RUNS, parseId, QiaoError } from '@qiao/exchange';
 import { sealingContext } from '@qiao/security';
 import type { Desired, DesiredBridge, DesiredPeer } from '../control/desired.ts';
 import type { DeliveryOut, ExchangeDatabase, LaneOut, Parcel } from '../exchange-database/index.ts';
@@ -49,7 +56,7 @@ export async function sealDelivery(
   facts: SealFacts,
 ): Promise<SealedDelivery> {
   const parcel = delivery.parcel === undefined ? undefined : ports.database.parcels.get(delivery.parcel);
-  const header = headerOf(delivery, parcel, facts);
+  const header = headerOf(delivery, parcel, facts, heldReceipts(ports.database, delivery, facts.lane));
   const parts: Uint8Array[] = [];
   if (delivery.role === 'rows') {
     const context = sealingContext({
@@ -95,7 +102,37 @@ function storedContent(database: ExchangeDatabase, delivery: DeliveryOut): Uint8
   return stored;
 }
 
-function headerOf(delivery: DeliveryOut, parcel: Parcel | undefined, facts: SealFacts): DeliveryHeader {
+/**
+ * What this node holds of the lane's receipts beyond `settledThrough`: the receiver may forget as much, and never answers this delivery
+ * under a revision that is known here. Deliveries under way are few, and so are open ones: both are bounded.
+ */
+function heldReceipts(database: ExchangeDatabase, delivery: DeliveryOut, lane: LaneOut): HeldReceipts | undefined {
+  const revision = database.receiptsIn.get(delivery)?.revision ?? 0;
+  const settled: SequenceRange[] = [];
+  if (delivery.epoch === lane.epoch && lane.settledThrough >= 0n) {
+    const { settledThrough } = lane;
+    let after = settledThrough;
+    const unsettled = database.deliveriesOut.unsettledBetween(
+      lane.lane,
+      lane.epoch,
+      settledThrough,
+      delivery.sequence,
+      MAX_SETTLED_RUNS,
+    );
+    for (const sequence of [...unsettled, ...(unsettled.length < MAX_SETTLED_RUNS ? [delivery.sequence] : [])]) {
+      if (sequence > after + 1n && after > settledThrough) settled.push({ first: after + 1n, last: sequence - 1n });
+      after = sequence;
+    }
+  }
+  return revision === 0 && settled.length === 0 ? undefined : { revision, settled };
+}
+
+function headerOf(
+  delivery: DeliveryOut,
+  parcel: Parcel | undefined,
+  facts: SealFacts,
+  receipts: HeldReceipts | undefined,
+): DeliveryHeader {
   const { desired, bridge, lane } = facts;
   return DeliveryHeader.fromPartial({
     format: WRITES_FORMAT,
@@ -119,6 +156,7 @@ function headerOf(delivery: DeliveryOut, parcel: Parcel | undefined, facts: Seal
     role: roleOf(delivery),
     resourceCode: bridge.definition.resource ?? '',
     purpose: bridge.definition.purpose ?? '',
+    ...(receipts === undefined ? {} : { receipts }),
   });
 }
 
@@ -137,6 +175,7 @@ function roleOf(delivery: DeliveryOut): NonNullable<DeliveryHeader['role']> {
           loadBegins: delivery.loadBegins,
           loadEnds: delivery.loadEnds,
           allowedDeletes: delivery.allowedDeletes,
+          incompleteTables: [...delivery.incompleteTables],
         },
       };
     default:

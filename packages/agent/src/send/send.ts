@@ -226,6 +226,8 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
       lane.owes === undefined
         ? undefined
         : { code: lane.owes.code, reason: lane.owes.reason, sinceMs: BigInt(lane.owes.sinceMs) },
+    openRows: 0n,
+    decidedRows: 0n,
   };
 }
 

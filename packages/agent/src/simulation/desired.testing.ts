@@ -86,6 +86,7 @@ function definitionFor(destinations: number): BridgeDefinition {
     lateAfterMs: 300_000,
     explainedAlertShare: 1,
     windowBytes: 400,
+    stopAfterQuarantined: 1_000,
     deleteGuard: { rows: 1_000, share: 0.05 },
   };
 }

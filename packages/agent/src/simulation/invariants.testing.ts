@@ -31,7 +31,7 @@ export function checkInvariants(ends: Ends): number {
 function tablesAreEqual({ source }: SimulatedSender, { target, database, laneId }: SimulatedReceiver): void {
   // A row that the target refuses is open, and what came for its key since waits behind it.
   const open = new Set(
-    database.quarantine.ofLane(parseId(laneId), 1_000).map(
+    database.quarantine.openOfLane(parseId(laneId), 1_000).map(
       ({ line }) =>
         Buffer.from(line)
           .toString()
@@ -55,7 +55,7 @@ function nothingTwice({ target }: SimulatedReceiver): void {
 }
 
 function marksStayFew({ target, database, laneId }: SimulatedReceiver): void {
-  const open = database.quarantine.count(parseId(laneId));
+  const open = database.quarantine.countOpen(parseId(laneId));
   const most = open === 0 ? 8 : 200;
   if (target.marks > most) throw new InvariantBroken(`the mark keeps ${target.marks} rows with ${open} open rows`);
 }

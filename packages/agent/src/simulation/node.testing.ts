@@ -115,6 +115,7 @@ export abstract class SimulatedNode {
       onResend: (request) => this.onResend(request),
       onReceiptsWanted: (wanted, senderId) => this.onReceiptsWanted(wanted, senderId),
       onRefusal: (refusal) => this.onRefusal(refusal),
+      onRowsWanted: async () => {},
       onBooksThrough: () => {},
       // Comparisons are no part of the simulation: they move no lane.
       onVerifyRequest: () => undefined,

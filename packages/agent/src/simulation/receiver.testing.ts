@@ -103,6 +103,7 @@ export class SimulatedReceiver extends SimulatedNode {
         open: async (body: Uint8Array) => body.subarray(0, -SEAL.length),
       },
       ask: this.#ask,
+      askRows: { ask: async () => {} },
       conditions: this.#conditions,
       retentionMs: Number.MAX_SAFE_INTEGER,
       wantSnapshot: idle,

@@ -197,5 +197,5 @@ async function prepared(sections: readonly Section[]) {
 }
 
 function packed(lane: Uint8Array, loadBegins: boolean, loadEnds: boolean): PackedLane {
-  return { lane, loadBegins, loadEnds, allowedDeletes: 0n };
+  return { lane, loadBegins, loadEnds, allowedDeletes: 0n, incompleteTables: [] };
 }

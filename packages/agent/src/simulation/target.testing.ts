@@ -2,7 +2,19 @@
 // next is decided by the adapters' own `decide`. What this model keeps besides is the diary of commits, which no real target
 // has, so that an invariant can say that nothing was applied twice.
 
-import { type AppliedPoint, type ApplyResult, type ApplyWork, decideMark, type Target } from '@qiao/adapters';
+import {
+  type AmendResult,
+  type AmendWork,
+  type AppliedPoint,
+  type ApplyResult,
+  type ApplyWork,
+  amendedAnswer,
+  decideMark,
+  firstAnswer,
+  notOpen,
+  type QuarantinedRow,
+  type Target,
+} from '@qiao/adapters';
 import { idText, Matrix, type Outcome, type Section } from '@qiao/exchange';
 
 /** A row that the database refuses: its value breaks a constraint. */
@@ -51,6 +63,7 @@ export class SimulatedTarget {
       points: async (lane) => this.#state.points.get(lane) ?? [],
       apply: (work) => this.#apply(work, crash),
       forgetLane: async (lane) => void this.#state.points.delete(lane),
+      amend: (work) => this.#amend(work, crash),
       close: async () => {},
     };
   }
@@ -62,26 +75,8 @@ export class SimulatedTarget {
     if (decision.kind !== 'apply') return decision;
     if (work.opensEpoch || work.load.isBroken === true) state.noted.delete(work.laneId);
     if (work.load.begins) state.noted.set(work.laneId, new Set(state.rows.keys()));
-    const matrix = new Matrix();
-    const quarantined: Extract<ApplyResult, { kind: 'applied' }>['quarantined'][number][] = [];
-    for (const [index, section] of work.sections.entries()) {
-      for (const [row, line] of linesOf(section).entries()) {
-        const outcome = change(state, work.laneId, section, line);
-        matrix.add(section.table, section.kind, outcome, 1);
-        if (outcome !== 'quarantined') continue;
-        quarantined.push({
-          table: section.table,
-          kind: section.kind,
-          section: index,
-          index: row,
-          line: Buffer.from(`${line}\n`),
-          outcome,
-          code: 'CHECK',
-          reason: 'a constraint refused the row',
-        });
-      }
-    }
-    for (const section of work.load.held ?? []) {
+    const { matrix, quarantined } = land(state, work);
+    for (const section of work.held?.sections ?? []) {
       for (const line of linesOf(section)) state.noted.get(work.laneId)?.delete(keyOf(line));
     }
     let deleted = 0;
@@ -89,12 +84,16 @@ export class SimulatedTarget {
       for (const key of state.noted.get(work.laneId) ?? []) if (state.rows.delete(key)) deleted += 1;
       state.noted.delete(work.laneId);
     }
-    const answer = {
-      outcomes: matrix.cells(),
-      extras: deleted === 0 ? [] : [{ table: 'person', deleted, kept: 0 }],
-    };
+    const extras = deleted === 0 ? [] : [{ table: 'person', deleted, kept: 0 }];
+    const answer = firstAnswer(work, { cells: matrix.cells(), isolated: quarantined }, extras);
     const { epoch, nonce, sequence, chain, contentHash, appliedAtMs } = work;
-    const kept = points.filter((point) => point.epoch === epoch && point.sequence > work.settledThrough);
+    const settled = work.settled ?? [];
+    const kept = points.filter(
+      (point) =>
+        point.epoch === epoch &&
+        point.sequence > work.settledThrough &&
+        !settled.some(({ first, last }) => first <= point.sequence && point.sequence <= last),
+    );
     state.points.set(work.laneId, [...kept, { epoch, nonce, sequence, chain, contentHash, answer, appliedAtMs }]);
     state.diary.push(`${work.laneId}/${epoch}/${idText(nonce)}/${sequence}`);
     crash('target.beforeCommit');
@@ -102,6 +101,47 @@ export class SimulatedTarget {
     this.#state = state;
     return { kind: 'applied', answer, quarantined };
   }
+
+  async #amend(work: AmendWork, crash: (name: string) => void): Promise<AmendResult> {
+    const state = copyOf(this.#state);
+    const points = state.points.get(work.laneId) ?? [];
+    const point = points.find(({ epoch, sequence }) => epoch === work.epoch && sequence === work.sequence);
+    if (point === undefined || notOpen(point.answer, work) !== undefined) return { kind: 'unknown', why: 'not open' };
+    const { matrix, quarantined } = land(state, work);
+    const answer = amendedAnswer(point.answer, work, { cells: matrix.cells(), isolated: quarantined });
+    const amended = points.map((one) => (one === point ? { ...one, answer } : one));
+    state.points.set(work.laneId, amended);
+    crash('target.beforeCommit');
+    await work.beforeCommit(answer, quarantined);
+    this.#state = state;
+    return { kind: 'amended', answer, quarantined };
+  }
+}
+
+function land(
+  state: State,
+  { laneId, sections }: Pick<ApplyWork, 'laneId' | 'sections'>,
+): { matrix: Matrix; quarantined: QuarantinedRow[] } {
+  const matrix = new Matrix();
+  const quarantined: QuarantinedRow[] = [];
+  for (const [index, section] of sections.entries()) {
+    for (const [row, line] of linesOf(section).entries()) {
+      const outcome = change(state, laneId, section, line);
+      matrix.add(section.table, section.kind, outcome, 1);
+      if (outcome !== 'quarantined') continue;
+      quarantined.push({
+        table: section.table,
+        kind: section.kind,
+        section: index,
+        index: row,
+        line: Buffer.from(`${line}\n`),
+        outcome,
+        code: 'CHECK',
+        reason: 'a constraint refused the row',
+      });
+    }
+  }
+  return { matrix, quarantined };
 }
 
 function change(state: State, lane: string, section: Section, line: string): Outcome {

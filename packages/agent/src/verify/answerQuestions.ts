@@ -7,8 +7,6 @@ import { type VerifyAnswer, VerifyQuestion, VerifyReading, type VerifyRequest } 
 import { BucketSums, idText, QiaoError } from '@qiao/exchange';
 import { crashPoint, createWakeup, describeError, type Part } from '@qiao/runtime';
 import { ComparisonKey } from '@qiao/security';
-import { OPEN_ROWS_MAX } from '../apply/applyDelivery.ts';
-import { keyTextOf } from '../apply/held.ts';
 import { type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
 import { refusedColumns } from '../control/permissions.ts';
 import type { LaneIn } from '../exchange-database/index.ts';
@@ -16,6 +14,8 @@ import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PART_BYTES, PARTS_MAX } from './sealed.ts';
 import { readTarget, type TargetColumns, targetColumns } from './targetRows.ts';
 
+/** A bridge stops long before it has so many open rows. */
+const MOST_OPEN_ROWS = 20_000;
 /** Lanes whose questions wait; more are dropped and asked again. */
 const MOST_WAITING = 64;
 /** How long a reading waits for its lane before it says that the lane is behind. */
@@ -274,8 +274,8 @@ function laneNow(ports: AnswerPorts, asked: Asked): LaneIn {
 /** Hashes of the keys of this lane and table that wait in quarantine. */
 function openKeys(ports: AnswerPorts, { key, question, request }: Asked): Uint8Array {
   const hashes = new Set<string>();
-  for (const row of ports.database.quarantine.ofLane(request.laneId, OPEN_ROWS_MAX * 2)) {
-    if (row.table === question.table) hashes.add(key.keyHash(Buffer.from(keyTextOf(row.line, row.keyColumns))));
+  for (const row of ports.database.quarantine.openOfLane(request.laneId, MOST_OPEN_ROWS)) {
+    if (row.table === question.table) hashes.add(key.keyHash(Buffer.from(row.keyText)));
   }
   return Buffer.from([...hashes].join(''), 'hex');
 }

@@ -165,5 +165,5 @@ function isNewest({ ports }: Sending, tableId: number, row: WaitingRow): boolean
 }
 
 function plain(lane: Uint8Array) {
-  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n };
+  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] };
 }

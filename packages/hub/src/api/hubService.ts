@@ -12,12 +12,14 @@ import { getBridge, isBlocking } from '../bridges/versions.ts';
 import type { IdentityPorts } from '../identity/identity.ts';
 import { invite } from '../identity/invite.ts';
 import { revoke } from '../identity/revoke.ts';
+import { listOpenRows, type OpenRowPorts, settleRows, showOpenRow } from '../quarantine/openRows.ts';
 import { getNode, listNodes } from '../registry/nodes.ts';
 import { bridgeView, nodeView, refusalViews } from './views.ts';
 
 export interface HubServicePorts {
   readonly identity: IdentityPorts;
   readonly bridges: bridges.BridgePorts;
+  readonly openRows: OpenRowPorts;
   readonly bus: () => { readonly isConnected: boolean; readonly serverVersion: string };
   /** Cuts the running calls of a node or operator whose rights ended. */
   readonly cut: (code: string) => void;
@@ -177,6 +179,18 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
     },
     async listRefusals({ limit }) {
       return { refusals: await refusalViews(store, limit === 0 ? 100 : Math.min(limit, MAX_REFUSALS)) };
+    },
+    async listOpenRows(request, { caller }) {
+      return await listOpenRows(ports.openRows, request, caller.name);
+    },
+    async showOpenRow(request, context) {
+      return await change(context, 'rows.show', request.show?.ref ?? '', (operator) =>
+        showOpenRow(ports.openRows, request, operator),
+      );
+    },
+    async settleRows(request, context) {
+      const subject = request.settle?.rows?.refs[0] ?? request.settle?.rows?.bridge ?? request.node;
+      return await change(context, 'rows.settle', subject, (operator) => settleRows(ports.openRows, request, operator));
     },
     async *listAudit({ from, limit, replica }) {
       const bounded = (value: bigint) =>

@@ -87,6 +87,8 @@ async function platform() {
         tables: check.source ? [{ table: 'birth', columns, key: ['id'] }] : [],
         reportJson: '',
         jobs: [],
+        openRows: [],
+        openRowsTotal: 0n,
       };
     },
   };

@@ -127,6 +127,11 @@ function settingEffects(before: BridgeDefinition, after: BridgeDefinition): stri
       `A scan may delete at most ${after.deleteGuard.rows} rows or ${after.deleteGuard.share * 100} % before it stops and asks.`,
     );
   }
+  if (before.stopAfterQuarantined !== after.stopAfterQuarantined) {
+    sentences.push(
+      `A lane stops at ${after.stopAfterQuarantined} open rows instead of ${before.stopAfterQuarantined}.`,
+    );
+  }
   return sentences;
 }
 

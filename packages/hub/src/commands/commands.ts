@@ -20,13 +20,23 @@ export interface CommandPorts {
 /** A check opens connections and reads catalogs, never rows. Source and destinations one after the other fit a caller's 30 s. */
 const COMMAND_TIMEOUT_MS = 12_000;
 
-/** Sends one command. Throws what the bus throws (NO_RESPONDER, REQUEST_TIMED_OUT …), COMMAND_ANSWER_INVALID, SIGNATURE_INVALID. */
+/** Sends one command; the answer is read. See `askNode` for what it throws. */
 export async function sendCommand(
   ports: CommandPorts,
   node: NodeRow,
   operator: string,
   command: NonNullable<Command['command']>,
 ): Promise<CommandResult> {
+  return (await askNode(ports, node, operator, command)).result;
+}
+
+/** Sends one command; the answer also as the node signed it, for whoever verifies it himself. Throws what the bus throws (NO_RESPONDER, REQUEST_TIMED_OUT …), COMMAND_ANSWER_INVALID, SIGNATURE_INVALID. */
+export async function askNode(
+  ports: CommandPorts,
+  node: NodeRow,
+  operator: string,
+  command: NonNullable<Command['command']>,
+): Promise<{ readonly result: CommandResult; readonly signed: Signed }> {
   if (node.certificate === null) {
     throw new QiaoError('NODE_NOT_JOINED', `"${node.code}" has not joined`, {
       hint: 'qiao agent join --token TOKEN  # at the node',
@@ -44,7 +54,7 @@ export async function sendCommand(
   const { signed, result } = decode(answer, node.code);
   ports.verifier.verify('qiao.command.v1', signed, node.certificate);
   if (Buffer.compare(result.id, id) !== 0) throw invalid(node.code, 'answers another command');
-  return result;
+  return { result, signed };
 }
 
 function decode(bytes: Uint8Array, code: string): { signed: Signed; result: CommandResult } {

@@ -52,6 +52,7 @@ export function verifyControl(
       return judgeReceipt(ports, sender, toNodeId, body.value);
     case 'refusal':
     case 'resend':
+    case 'rowsWanted':
       return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
     case 'receiptsWanted':
       return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);

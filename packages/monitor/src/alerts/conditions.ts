@@ -84,6 +84,16 @@ function booksConditions({ nodes }: ConditionFacts, { books }: BoardLane): Condi
       hint: `qiao reconcile ${books.bridge} --deliveries`,
     });
   }
+  if (books.openRows > 0n) {
+    found.push({
+      key: `ROWS_QUARANTINED ${identity}`,
+      level: 'warning',
+      code: 'ROWS_QUARANTINED',
+      subject,
+      message: `${books.openRows} rows wait in quarantine or behind such rows`,
+      hint: `qiao quarantine list --bridge ${books.bridge}`,
+    });
+  }
   const share =
     nodes.directory?.bridges.find(({ bridgeId }) => idText(bridgeId) === idText(books.bridgeId))?.explainedAlertShare ??
     1;

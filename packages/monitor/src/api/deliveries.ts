@@ -1,6 +1,6 @@
 // The books line by line: one line per delivery, newest first.
 
-import type { DeliveryLine, ListDeliveriesRequest } from '@qiao/contract/monitor';
+import type { Amendment, DeliveryLine, ListDeliveriesRequest } from '@qiao/contract/monitor';
 import { Verdict as ContractVerdict } from '@qiao/contract/monitor';
 import {
   contractCounts,
@@ -41,8 +41,9 @@ export async function* listDeliveries(ports: BooksPorts, request: ListDeliveries
     if (request.fromDay !== '') query = query.where('day', '>=', request.fromDay);
     if (request.toDay !== '') query = query.where('day', '<=', request.toDay);
     const rows = await query.execute();
+    const amendments = await amendmentsOf(ports, rows);
     for (const row of rows) {
-      const line = deliveryLine(ports, row);
+      const line = deliveryLine(ports, row, amendments.get(placeOf(row)) ?? []);
       if (request.verdict !== ContractVerdict.UNSPECIFIED && line.verdict !== request.verdict) continue;
       yield line;
       given += 1;
@@ -52,7 +53,35 @@ export async function* listDeliveries(ports: BooksPorts, request: ListDeliveries
   }
 }
 
-function deliveryLine({ nodes, nowMs }: BooksPorts, row: DeliveryRow): DeliveryLine {
+/** What earlier revisions said, oldest first, of the deliveries that have any. */
+async function amendmentsOf({ database }: BooksPorts, rows: readonly DeliveryRow[]): Promise<Map<string, Amendment[]>> {
+  const found = new Map<string, Amendment[]>();
+  for (const row of rows.filter(({ revision }) => revision > 1)) {
+    const earlier = await database
+      .selectFrom('amendment')
+      .selectAll()
+      .where('lane_id', '=', row.lane_id)
+      .where('epoch', '=', row.epoch)
+      .where('nonce', '=', row.nonce)
+      .where('sequence', '=', row.sequence)
+      .orderBy('revision')
+      .execute();
+    const amendments = earlier.map(({ revision, outcomes, state, amended_at_ms: amendedAtMs }) => ({
+      revision,
+      outcomes: Matrix.from(JSON.parse(outcomes) as OutcomeCell[]).contract(),
+      verdict: contractVerdict(state === 'unstated' ? 'inFlight' : state),
+      amendedAtMs: BigInt(amendedAtMs),
+    }));
+    found.set(placeOf(row), amendments);
+  }
+  return found;
+}
+
+function placeOf({ lane_id, epoch, nonce, sequence }: DeliveryRow): string {
+  return `${lane_id}/${epoch}/${nonce}/${sequence}`;
+}
+
+function deliveryLine({ nodes, nowMs }: BooksPorts, row: DeliveryRow, amendments: Amendment[]): DeliveryLine {
   const bridge = nodes.directory?.bridges.find(({ bridgeId }) => idText(bridgeId) === row.bridge_id);
   const lateBefore = nowMs() - Number(bridge?.lateAfterMs ?? 300_000n);
   const isLate =
@@ -71,5 +100,6 @@ function deliveryLine({ nodes, nowMs }: BooksPorts, row: DeliveryRow): DeliveryL
     verdict: contractVerdict(isLate ? 'deviation' : row.state === 'unstated' ? 'inFlight' : row.state),
     reason: isLate ? `late: ${row.reason}` : row.reason,
     revision: row.revision,
+    amendments,
   };
 }

@@ -10,7 +10,7 @@ import { type CertificateFacts, type Context, type Verifier, verifyIssued } from
 import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
 import { emptyLine, lineKey, momentOf, withReceipt, withSettlement, withStatement } from '../reconciliation/line.ts';
-import { addCapture, moveTallies } from '../reconciliation/tallies.ts';
+import { addAmendment, addCapture, moveTallies } from '../reconciliation/tallies.ts';
 import { readMessage } from './readMessage.ts';
 
 export interface EntriesPorts {
@@ -212,11 +212,20 @@ async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
   const before = await findLine(taking.transaction, key);
   requireSameEnds(before, receipt);
   const base = before ?? emptyLine(key, receipt);
-  await writeLine(
-    taking.transaction,
-    before,
-    withReceipt(base, receipt, Signed.encode(signed).finish(), taking.nowMs()),
-  );
+  const after = withReceipt(base, receipt, Signed.encode(signed).finish(), taking.nowMs());
+  if (before !== undefined && before.revision > 0 && after !== before) await keepAmended(taking, before, after);
+  await writeLine(taking.transaction, before, after);
+}
+
+/** The revision that a later one amends stays in the books beside it, and how many rows moved is counted in the line's day. */
+async function keepAmended(taking: Taking, before: DeliveryRow, after: DeliveryRow): Promise<void> {
+  const { lane_id, epoch, nonce, sequence, revision, outcomes, state, receipt } = before;
+  await taking.transaction
+    .insertInto('amendment')
+    .values({ lane_id, epoch, nonce, sequence, revision, outcomes, state, amended_at_ms: taking.nowMs(), receipt })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  await addAmendment(taking.transaction, before, after);
 }
 
 async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {

@@ -168,6 +168,8 @@ async function readLine(
       ]),
     ),
     remarks: [],
+    amendments: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'revisions')),
+    amendedRows: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'rows')),
   };
   return { ...line, remarks: remarks(line, late, broken) };
 }
@@ -213,13 +215,16 @@ function remarks(line: BooksLine, late: Late, broken: number): string[] {
   if (broken > 0) {
     found.push(`${broken} deliveries whose sums, hash or signature fail: qiao reconcile ${line.bridge} --deliveries`);
   }
-  if (line.openRows > 0n) found.push(`${line.openRows} rows wait in quarantine at ${line.destinationNode} (leg 入库)`);
+  if (line.openRows > 0n)
+    found.push(
+      `${line.openRows} rows wait in quarantine at ${line.destinationNode} (leg 入库): qiao quarantine list --bridge ${line.bridge}`,
+    );
   const refused = line.captured.reduce((all, { refused: rows }) => all + rows, 0n);
   if (refused > 0n) found.push(`${refused} rows were refused at ${line.sourceNode} (leg 抽取) and never sent`);
   const kept = line.extras.reduce((all, extra) => all + extra.kept, 0n);
   if (kept > 0n)
     found.push(
-      `${kept} rows at ${line.destinationNode} are not in the source and not owned by this lane; they were kept`,
+      `${kept} rows at ${line.destinationNode} were not named by a load (the source has none such, or could not carry them) and were kept`,
     );
   return found;
 }

@@ -2,7 +2,8 @@
 // contributes now is added, in the transaction that changes the delivery's line.
 //
 // Measures per lane and day: `sent` (table, kind), `outcome` (table, kind, outcome), `extra` (table, -, deleted|kept),
-// `deliveries` (-, -, state), `rows` (-, -, state), `origin` (-, -, origin). Per bridge and day: `capture` (table, kind, captured|packed|folded|filtered|refused).
+// `deliveries` (-, -, state), `rows` (-, -, state), `origin` (-, -, origin), `amended` (-, -, revisions|rows).
+// Per bridge and day: `capture` (table, kind, captured|packed|folded|filtered|refused).
 
 import type { CaptureCounts } from '@qiao/contract/counts';
 import { type KindCount, kindOf, type OutcomeCell, safeCount } from '@qiao/exchange';
@@ -59,6 +60,28 @@ function contributions(row: DeliveryRow): Contribution[] {
     // Lines from before origins were kept have none.
     ...(row.origin === '' ? [] : [{ measure: 'origin', table: '', kind: '', detail: row.origin, amount: row.rows }]),
   ].filter(({ amount }) => amount !== 0);
+}
+
+/** Adds a receipt's revision and the rows that it moved to the day of its delivery. */
+export async function addAmendment(
+  transaction: Transaction<MonitorSchema>,
+  before: DeliveryRow,
+  after: DeliveryRow,
+): Promise<void> {
+  const now = new Map((JSON.parse(after.outcomes) as OutcomeCell[]).map((cell) => [cellKey(cell), cell.rows]));
+  const moved = (JSON.parse(before.outcomes) as OutcomeCell[])
+    .map((cell) => Math.max(0, cell.rows - (now.get(cellKey(cell)) ?? 0)))
+    .reduce((sum, rows) => sum + rows, 0);
+  const addition = { measure: 'amended', table: '', kind: '' };
+  const additions = [
+    { ...addition, detail: 'revisions', amount: 1 },
+    { ...addition, detail: 'rows', amount: moved },
+  ];
+  await addAll(transaction, after.lane_id, after.day, additions, 1);
+}
+
+function cellKey({ table, sent, outcome }: OutcomeCell): string {
+  return JSON.stringify([table, sent, outcome]);
 }
 
 /** Adds what capture counted for one parcel or one empty round. The caller makes sure that a parcel is added once. */

@@ -132,6 +132,9 @@ export interface ControlMessage {
     | //
     /** A sender asks for receipts that the bus may have lost, or that were revised since. */
     { $case: "receiptsWanted"; value: ReceiptsWanted }
+    | //
+    /** A receiver asks for whole rows in place of updates whose row it does not have. */
+    { $case: "rowsWanted"; value: RowsWanted }
     | undefined;
 }
 
@@ -191,6 +194,25 @@ export interface ResendRequest {
   lastSequence: bigint;
   /** Why, for the log: "gap", "mark moved backwards", "inbox lost". At most 100 characters. */
   reason: string;
+}
+
+/**
+ * A receiver has partial updates without the row that they change (missingBase): it asks the sender to send those rows whole. Keys are
+ * row contents, so they are sealed for the sender.
+ */
+export interface RowsWanted {
+  laneId: Uint8Array;
+  epoch?:
+    | Epoch
+    | undefined;
+  /** 16 random bytes; sealed keys are bound to it and to the lane. */
+  requestId: Uint8Array;
+  /**
+   * An encoded Content whose sections are deletes: table and key of each row, named as at the destination. At most 1,000 rows, sealed as a
+   * body is.
+   */
+  sealedKeys: Uint8Array;
+  wrappedKey: Uint8Array;
 }
 
 /** The monitor holds every book entry of this node up to and with `number` on disk. */
@@ -333,6 +355,9 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       case "receiptsWanted":
         ReceiptsWanted.encode(message.body.value, writer.uint32(82).fork()).join();
         break;
+      case "rowsWanted":
+        RowsWanted.encode(message.body.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -430,6 +455,14 @@ export const ControlMessage: MessageFns<ControlMessage> = {
             message.body = { $case: "receiptsWanted", value: ReceiptsWanted.decode(reader, reader.uint32()) };
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.body = { $case: "rowsWanted", value: RowsWanted.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -477,6 +510,10 @@ export const ControlMessage: MessageFns<ControlMessage> = {
         ? { $case: "receiptsWanted", value: ReceiptsWanted.fromJSON(object.receiptsWanted) }
         : isSet(object.receipts_wanted)
         ? { $case: "receiptsWanted", value: ReceiptsWanted.fromJSON(object.receipts_wanted) }
+        : isSet(object.rowsWanted)
+        ? { $case: "rowsWanted", value: RowsWanted.fromJSON(object.rowsWanted) }
+        : isSet(object.rows_wanted)
+        ? { $case: "rowsWanted", value: RowsWanted.fromJSON(object.rows_wanted) }
         : undefined,
     };
   },
@@ -504,6 +541,8 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       obj.verifyAnswer = VerifyAnswer.toJSON(message.body.value);
     } else if (message.body?.$case === "receiptsWanted") {
       obj.receiptsWanted = ReceiptsWanted.toJSON(message.body.value);
+    } else if (message.body?.$case === "rowsWanted") {
+      obj.rowsWanted = RowsWanted.toJSON(message.body.value);
     }
     return obj;
   },
@@ -566,6 +605,12 @@ export const ControlMessage: MessageFns<ControlMessage> = {
       case "receiptsWanted": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "receiptsWanted", value: ReceiptsWanted.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "rowsWanted": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "rowsWanted", value: RowsWanted.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1171,6 +1216,161 @@ export const ResendRequest: MessageFns<ResendRequest> = {
       ? BigInt(object.lastSequence)
       : 0n;
     message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRowsWanted(): RowsWanted {
+  return {
+    laneId: new Uint8Array(0),
+    epoch: undefined,
+    requestId: new Uint8Array(0),
+    sealedKeys: new Uint8Array(0),
+    wrappedKey: new Uint8Array(0),
+  };
+}
+
+export const RowsWanted: MessageFns<RowsWanted> = {
+  encode(message: RowsWanted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.laneId.length !== 0) {
+      writer.uint32(10).bytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      Epoch.encode(message.epoch, writer.uint32(18).fork()).join();
+    }
+    if (message.requestId.length !== 0) {
+      writer.uint32(26).bytes(message.requestId);
+    }
+    if (message.sealedKeys.length !== 0) {
+      writer.uint32(34).bytes(message.sealedKeys);
+    }
+    if (message.wrappedKey.length !== 0) {
+      writer.uint32(42).bytes(message.wrappedKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RowsWanted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRowsWanted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.laneId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.epoch = Epoch.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sealedKeys = reader.bytes();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.wrappedKey = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RowsWanted {
+    return {
+      laneId: isSet(object.laneId)
+        ? bytesFromBase64(object.laneId)
+        : isSet(object.lane_id)
+        ? bytesFromBase64(object.lane_id)
+        : new Uint8Array(0),
+      epoch: isSet(object.epoch) ? Epoch.fromJSON(object.epoch) : undefined,
+      requestId: isSet(object.requestId)
+        ? bytesFromBase64(object.requestId)
+        : isSet(object.request_id)
+        ? bytesFromBase64(object.request_id)
+        : new Uint8Array(0),
+      sealedKeys: isSet(object.sealedKeys)
+        ? bytesFromBase64(object.sealedKeys)
+        : isSet(object.sealed_keys)
+        ? bytesFromBase64(object.sealed_keys)
+        : new Uint8Array(0),
+      wrappedKey: isSet(object.wrappedKey)
+        ? bytesFromBase64(object.wrappedKey)
+        : isSet(object.wrapped_key)
+        ? bytesFromBase64(object.wrapped_key)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: RowsWanted): unknown {
+    const obj: any = {};
+    if (message.laneId.length !== 0) {
+      obj.laneId = base64FromBytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      obj.epoch = Epoch.toJSON(message.epoch);
+    }
+    if (message.requestId.length !== 0) {
+      obj.requestId = base64FromBytes(message.requestId);
+    }
+    if (message.sealedKeys.length !== 0) {
+      obj.sealedKeys = base64FromBytes(message.sealedKeys);
+    }
+    if (message.wrappedKey.length !== 0) {
+      obj.wrappedKey = base64FromBytes(message.wrappedKey);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RowsWanted>): RowsWanted {
+    return RowsWanted.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RowsWanted>): RowsWanted {
+    const message = createBaseRowsWanted();
+    message.laneId = object.laneId ?? new Uint8Array(0);
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? Epoch.fromPartial(object.epoch) : undefined;
+    message.requestId = object.requestId ?? new Uint8Array(0);
+    message.sealedKeys = object.sealedKeys ?? new Uint8Array(0);
+    message.wrappedKey = object.wrappedKey ?? new Uint8Array(0);
     return message;
   },
 };

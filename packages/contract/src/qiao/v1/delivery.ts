@@ -171,6 +171,25 @@ export interface DeliveryHeader {
    * joined again since refuses it with KEY_UNKNOWN, and the sender seals it for the new key.
    */
   sealedFor: Uint8Array;
+  /** What the sender holds of this lane's receipts beyond `settled_through`. */
+  receipts?: HeldReceipts | undefined;
+}
+
+/**
+ * Receipts that a sender holds. One open row keeps `settled_through` where it is; the deliveries settled behind it are named
+ * here, so that neither end keeps them.
+ */
+export interface HeldReceipts {
+  /** Newest revision of the receipt that the sender holds for this very delivery; 0 for none. The receiver never answers a lower one. */
+  revision: number;
+  /** Runs of settled deliveries above `settled_through`, ascending, none touching the next. At most 1,000. */
+  settled: SequenceRange[];
+}
+
+/** Sequences from first to last, both included. */
+export interface SequenceRange {
+  first: bigint;
+  last: bigint;
 }
 
 /** One bus message's share of a sealed body. */
@@ -193,6 +212,11 @@ export interface Rows {
   loadEnds: boolean;
   /** Rows a person allowed this delivery to remove past the bridge's deleteGuard. */
   allowedDeletes: bigint;
+  /**
+   * With load_ends: source tables of which some row could not be carried, and so was not named by the load. Owned rows that the load
+   * did not name are kept there, because they may be such a row's older version. At most 1,000.
+   */
+  incompleteTables: string[];
 }
 
 /** The first message of an epoch: names the epoch before it. */
@@ -367,6 +391,7 @@ function createBaseDeliveryHeader(): DeliveryHeader {
     grantId: new Uint8Array(0),
     purpose: "",
     sealedFor: new Uint8Array(0),
+    receipts: undefined,
   };
 }
 
@@ -472,6 +497,9 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     }
     if (message.sealedFor.length !== 0) {
       writer.uint32(242).bytes(message.sealedFor);
+    }
+    if (message.receipts !== undefined) {
+      HeldReceipts.encode(message.receipts, writer.uint32(250).fork()).join();
     }
     return writer;
   },
@@ -713,6 +741,14 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
             message.sealedFor = reader.bytes();
             continue;
           }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.receipts = HeldReceipts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -827,6 +863,7 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
         : isSet(object.sealed_for)
         ? bytesFromBase64(object.sealed_for)
         : new Uint8Array(0),
+      receipts: isSet(object.receipts) ? HeldReceipts.fromJSON(object.receipts) : undefined,
     };
   },
 
@@ -914,6 +951,9 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     if (message.sealedFor.length !== 0) {
       obj.sealedFor = base64FromBytes(message.sealedFor);
     }
+    if (message.receipts !== undefined) {
+      obj.receipts = HeldReceipts.toJSON(message.receipts);
+    }
     return obj;
   },
 
@@ -975,6 +1015,187 @@ export const DeliveryHeader: MessageFns<DeliveryHeader> = {
     message.grantId = object.grantId ?? new Uint8Array(0);
     message.purpose = object.purpose ?? "";
     message.sealedFor = object.sealedFor ?? new Uint8Array(0);
+    message.receipts = (object.receipts !== undefined && object.receipts !== null)
+      ? HeldReceipts.fromPartial(object.receipts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHeldReceipts(): HeldReceipts {
+  return { revision: 0, settled: [] };
+}
+
+export const HeldReceipts: MessageFns<HeldReceipts> = {
+  encode(message: HeldReceipts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.revision !== 0) {
+      writer.uint32(8).uint32(message.revision);
+    }
+    for (const v of message.settled) {
+      SequenceRange.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldReceipts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldReceipts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.revision = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.settled.push(SequenceRange.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HeldReceipts {
+    return {
+      revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      settled: globalThis.Array.isArray(object?.settled)
+        ? object.settled.map((e: any) => SequenceRange.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: HeldReceipts): unknown {
+    const obj: any = {};
+    if (message.revision !== 0) {
+      obj.revision = Math.round(message.revision);
+    }
+    if (message.settled?.length) {
+      obj.settled = message.settled.map((e) => SequenceRange.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HeldReceipts>): HeldReceipts {
+    return HeldReceipts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeldReceipts>): HeldReceipts {
+    const message = createBaseHeldReceipts();
+    message.revision = object.revision ?? 0;
+    message.settled = object.settled?.map((e) => SequenceRange.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSequenceRange(): SequenceRange {
+  return { first: 0n, last: 0n };
+}
+
+export const SequenceRange: MessageFns<SequenceRange> = {
+  encode(message: SequenceRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.first !== 0n) {
+      if (BigInt.asUintN(64, message.first) !== message.first) {
+        throw new globalThis.Error("value provided for field message.first of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.first);
+    }
+    if (message.last !== 0n) {
+      if (BigInt.asUintN(64, message.last) !== message.last) {
+        throw new globalThis.Error("value provided for field message.last of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SequenceRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSequenceRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.first = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SequenceRange {
+    return {
+      first: isSet(object.first) ? BigInt(object.first) : 0n,
+      last: isSet(object.last) ? BigInt(object.last) : 0n,
+    };
+  },
+
+  toJSON(message: SequenceRange): unknown {
+    const obj: any = {};
+    if (message.first !== 0n) {
+      obj.first = message.first.toString();
+    }
+    if (message.last !== 0n) {
+      obj.last = message.last.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SequenceRange>): SequenceRange {
+    return SequenceRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SequenceRange>): SequenceRange {
+    const message = createBaseSequenceRange();
+    message.first = (object.first !== undefined && object.first !== null) ? BigInt(object.first) : 0n;
+    message.last = (object.last !== undefined && object.last !== null) ? BigInt(object.last) : 0n;
     return message;
   },
 };
@@ -1065,7 +1286,7 @@ export const BodyPart: MessageFns<BodyPart> = {
 };
 
 function createBaseRows(): Rows {
-  return { part: 0, of: 0, loadBegins: false, loadEnds: false, allowedDeletes: 0n };
+  return { part: 0, of: 0, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] };
 }
 
 export const Rows: MessageFns<Rows> = {
@@ -1087,6 +1308,9 @@ export const Rows: MessageFns<Rows> = {
         throw new globalThis.Error("value provided for field message.allowedDeletes of type uint64 too large");
       }
       writer.uint32(40).uint64(message.allowedDeletes);
+    }
+    for (const v of message.incompleteTables) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -1144,6 +1368,14 @@ export const Rows: MessageFns<Rows> = {
             message.allowedDeletes = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.incompleteTables.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1175,6 +1407,11 @@ export const Rows: MessageFns<Rows> = {
         : isSet(object.allowed_deletes)
         ? BigInt(object.allowed_deletes)
         : 0n,
+      incompleteTables: globalThis.Array.isArray(object?.incompleteTables)
+        ? object.incompleteTables.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.incomplete_tables)
+        ? object.incomplete_tables.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1195,6 +1432,9 @@ export const Rows: MessageFns<Rows> = {
     if (message.allowedDeletes !== 0n) {
       obj.allowedDeletes = message.allowedDeletes.toString();
     }
+    if (message.incompleteTables?.length) {
+      obj.incompleteTables = message.incompleteTables;
+    }
     return obj;
   },
 
@@ -1210,6 +1450,7 @@ export const Rows: MessageFns<Rows> = {
     message.allowedDeletes = (object.allowedDeletes !== undefined && object.allowedDeletes !== null)
       ? BigInt(object.allowedDeletes)
       : 0n;
+    message.incompleteTables = object.incompleteTables?.map((e) => e) || [];
     return message;
   },
 };

@@ -15,12 +15,18 @@ import {
   bridgeStateToJSON,
   bridgeStateToNumber,
   CheckProblem,
+  ListOpenRows,
   NodeRole,
   nodeRoleFromJSON,
   nodeRoleToJSON,
   nodeRoleToNumber,
+  OpenRow,
+  SettledRows,
+  SettleRows,
+  ShowOpenRow,
   TableShape,
 } from "./node.ts";
+import { Signed } from "./signed.ts";
 
 export const NodeStatus = {
   UNSPECIFIED: "NODE_STATUS_UNSPECIFIED",
@@ -371,6 +377,53 @@ export interface RefusalRecord {
   message: string;
   /** How many times the same refusal came in a row. */
   times: bigint;
+}
+
+export interface ListOpenRowsRequest {
+  list?:
+    | ListOpenRows
+    | undefined;
+  /** Only at this node; empty for every destination. */
+  node: string;
+}
+
+export interface ListOpenRowsResponse {
+  rows: OpenRow[];
+  /** Rows that the selection names, shown or not. */
+  total: bigint;
+  /** Nodes that did not answer. */
+  problems: CheckProblem[];
+}
+
+export interface ShowOpenRowRequest {
+  show?: ShowOpenRow | undefined;
+}
+
+/** A node's own signed answer, for the caller to verify against the platform's authority. */
+export interface NodeAnswer {
+  /** A CommandResult (context label qiao.command.v1). */
+  result?:
+    | Signed
+    | undefined;
+  /** The node's certificate (DER). */
+  certificate: Uint8Array;
+}
+
+export interface SettleRowsRequest {
+  settle?:
+    | SettleRows
+    | undefined;
+  /** Only at this node; empty for every node that keeps selected rows. */
+  node: string;
+}
+
+export interface SettleRowsResponse {
+  /** All nodes together. */
+  settled?:
+    | SettledRows
+    | undefined;
+  /** Nodes that did not answer, or refused. */
+  problems: CheckProblem[];
 }
 
 export interface ListAuditRequest {
@@ -4743,6 +4796,531 @@ export const RefusalRecord: MessageFns<RefusalRecord> = {
   },
 };
 
+function createBaseListOpenRowsRequest(): ListOpenRowsRequest {
+  return { list: undefined, node: "" };
+}
+
+export const ListOpenRowsRequest: MessageFns<ListOpenRowsRequest> = {
+  encode(message: ListOpenRowsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.list !== undefined) {
+      ListOpenRows.encode(message.list, writer.uint32(10).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListOpenRowsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListOpenRowsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.list = ListOpenRows.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListOpenRowsRequest {
+    return {
+      list: isSet(object.list) ? ListOpenRows.fromJSON(object.list) : undefined,
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+    };
+  },
+
+  toJSON(message: ListOpenRowsRequest): unknown {
+    const obj: any = {};
+    if (message.list !== undefined) {
+      obj.list = ListOpenRows.toJSON(message.list);
+    }
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListOpenRowsRequest>): ListOpenRowsRequest {
+    return ListOpenRowsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListOpenRowsRequest>): ListOpenRowsRequest {
+    const message = createBaseListOpenRowsRequest();
+    message.list = (object.list !== undefined && object.list !== null)
+      ? ListOpenRows.fromPartial(object.list)
+      : undefined;
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseListOpenRowsResponse(): ListOpenRowsResponse {
+  return { rows: [], total: 0n, problems: [] };
+}
+
+export const ListOpenRowsResponse: MessageFns<ListOpenRowsResponse> = {
+  encode(message: ListOpenRowsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.rows) {
+      OpenRow.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.total !== 0n) {
+      if (BigInt.asUintN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.total);
+    }
+    for (const v of message.problems) {
+      CheckProblem.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListOpenRowsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListOpenRowsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rows.push(OpenRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.total = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.problems.push(CheckProblem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListOpenRowsResponse {
+    return {
+      rows: globalThis.Array.isArray(object?.rows) ? object.rows.map((e: any) => OpenRow.fromJSON(e)) : [],
+      total: isSet(object.total) ? BigInt(object.total) : 0n,
+      problems: globalThis.Array.isArray(object?.problems)
+        ? object.problems.map((e: any) => CheckProblem.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListOpenRowsResponse): unknown {
+    const obj: any = {};
+    if (message.rows?.length) {
+      obj.rows = message.rows.map((e) => OpenRow.toJSON(e));
+    }
+    if (message.total !== 0n) {
+      obj.total = message.total.toString();
+    }
+    if (message.problems?.length) {
+      obj.problems = message.problems.map((e) => CheckProblem.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListOpenRowsResponse>): ListOpenRowsResponse {
+    return ListOpenRowsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListOpenRowsResponse>): ListOpenRowsResponse {
+    const message = createBaseListOpenRowsResponse();
+    message.rows = object.rows?.map((e) => OpenRow.fromPartial(e)) || [];
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : 0n;
+    message.problems = object.problems?.map((e) => CheckProblem.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseShowOpenRowRequest(): ShowOpenRowRequest {
+  return { show: undefined };
+}
+
+export const ShowOpenRowRequest: MessageFns<ShowOpenRowRequest> = {
+  encode(message: ShowOpenRowRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.show !== undefined) {
+      ShowOpenRow.encode(message.show, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShowOpenRowRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShowOpenRowRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.show = ShowOpenRow.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShowOpenRowRequest {
+    return { show: isSet(object.show) ? ShowOpenRow.fromJSON(object.show) : undefined };
+  },
+
+  toJSON(message: ShowOpenRowRequest): unknown {
+    const obj: any = {};
+    if (message.show !== undefined) {
+      obj.show = ShowOpenRow.toJSON(message.show);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShowOpenRowRequest>): ShowOpenRowRequest {
+    return ShowOpenRowRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ShowOpenRowRequest>): ShowOpenRowRequest {
+    const message = createBaseShowOpenRowRequest();
+    message.show = (object.show !== undefined && object.show !== null)
+      ? ShowOpenRow.fromPartial(object.show)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseNodeAnswer(): NodeAnswer {
+  return { result: undefined, certificate: new Uint8Array(0) };
+}
+
+export const NodeAnswer: MessageFns<NodeAnswer> = {
+  encode(message: NodeAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.result !== undefined) {
+      Signed.encode(message.result, writer.uint32(10).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(18).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.result = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NodeAnswer {
+    return {
+      result: isSet(object.result) ? Signed.fromJSON(object.result) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: NodeAnswer): unknown {
+    const obj: any = {};
+    if (message.result !== undefined) {
+      obj.result = Signed.toJSON(message.result);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<NodeAnswer>): NodeAnswer {
+    return NodeAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeAnswer>): NodeAnswer {
+    const message = createBaseNodeAnswer();
+    message.result = (object.result !== undefined && object.result !== null)
+      ? Signed.fromPartial(object.result)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseSettleRowsRequest(): SettleRowsRequest {
+  return { settle: undefined, node: "" };
+}
+
+export const SettleRowsRequest: MessageFns<SettleRowsRequest> = {
+  encode(message: SettleRowsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.settle !== undefined) {
+      SettleRows.encode(message.settle, writer.uint32(10).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRowsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRowsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.settle = SettleRows.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettleRowsRequest {
+    return {
+      settle: isSet(object.settle) ? SettleRows.fromJSON(object.settle) : undefined,
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+    };
+  },
+
+  toJSON(message: SettleRowsRequest): unknown {
+    const obj: any = {};
+    if (message.settle !== undefined) {
+      obj.settle = SettleRows.toJSON(message.settle);
+    }
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettleRowsRequest>): SettleRowsRequest {
+    return SettleRowsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRowsRequest>): SettleRowsRequest {
+    const message = createBaseSettleRowsRequest();
+    message.settle = (object.settle !== undefined && object.settle !== null)
+      ? SettleRows.fromPartial(object.settle)
+      : undefined;
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseSettleRowsResponse(): SettleRowsResponse {
+  return { settled: undefined, problems: [] };
+}
+
+export const SettleRowsResponse: MessageFns<SettleRowsResponse> = {
+  encode(message: SettleRowsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.settled !== undefined) {
+      SettledRows.encode(message.settled, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.problems) {
+      CheckProblem.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRowsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRowsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.settled = SettledRows.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problems.push(CheckProblem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettleRowsResponse {
+    return {
+      settled: isSet(object.settled) ? SettledRows.fromJSON(object.settled) : undefined,
+      problems: globalThis.Array.isArray(object?.problems)
+        ? object.problems.map((e: any) => CheckProblem.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: SettleRowsResponse): unknown {
+    const obj: any = {};
+    if (message.settled !== undefined) {
+      obj.settled = SettledRows.toJSON(message.settled);
+    }
+    if (message.problems?.length) {
+      obj.problems = message.problems.map((e) => CheckProblem.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettleRowsResponse>): SettleRowsResponse {
+    return SettleRowsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRowsResponse>): SettleRowsResponse {
+    const message = createBaseSettleRowsResponse();
+    message.settled = (object.settled !== undefined && object.settled !== null)
+      ? SettledRows.fromPartial(object.settled)
+      : undefined;
+    message.problems = object.problems?.map((e) => CheckProblem.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseListAuditRequest(): ListAuditRequest {
   return { from: 0n, limit: 0n, replica: "" };
 }
@@ -5318,6 +5896,33 @@ export const HubServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Rows that wait in quarantine at the destinations, without their contents. */
+    listOpenRows: {
+      name: "ListOpenRows",
+      requestType: ListOpenRowsRequest as typeof ListOpenRowsRequest,
+      requestStream: false,
+      responseType: ListOpenRowsResponse as typeof ListOpenRowsResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** The contents of one row, sealed by its node for the caller: the hub relays and audits, and cannot read. */
+    showOpenRow: {
+      name: "ShowOpenRow",
+      requestType: ShowOpenRowRequest as typeof ShowOpenRowRequest,
+      requestStream: false,
+      responseType: NodeAnswer as typeof NodeAnswer,
+      responseStream: false,
+      options: {},
+    },
+    /** Tries rows again, edits one or gives rows up, at the nodes that keep them. Audited. */
+    settleRows: {
+      name: "SettleRows",
+      requestType: SettleRowsRequest as typeof SettleRowsRequest,
+      requestStream: false,
+      responseType: SettleRowsResponse as typeof SettleRowsResponse,
+      responseStream: false,
+      options: {},
+    },
     /** The hash-chained audit: chain by chain, each oldest first. */
     listAudit: {
       name: "ListAudit",
@@ -5380,6 +5985,18 @@ export interface HubServiceImplementation<CallContextExt = {}> {
     request: ListRefusalsRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<ListRefusalsResponse>>;
+  /** Rows that wait in quarantine at the destinations, without their contents. */
+  listOpenRows(
+    request: ListOpenRowsRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<ListOpenRowsResponse>>;
+  /** The contents of one row, sealed by its node for the caller: the hub relays and audits, and cannot read. */
+  showOpenRow(request: ShowOpenRowRequest, context: CallContext & CallContextExt): Promise<DeepPartial<NodeAnswer>>;
+  /** Tries rows again, edits one or gives rows up, at the nodes that keep them. Audited. */
+  settleRows(
+    request: SettleRowsRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<SettleRowsResponse>>;
   /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(
     request: ListAuditRequest,
@@ -5443,6 +6060,18 @@ export interface HubServiceClient<CallOptionsExt = {}> {
     request: DeepPartial<ListRefusalsRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<ListRefusalsResponse>;
+  /** Rows that wait in quarantine at the destinations, without their contents. */
+  listOpenRows(
+    request: DeepPartial<ListOpenRowsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<ListOpenRowsResponse>;
+  /** The contents of one row, sealed by its node for the caller: the hub relays and audits, and cannot read. */
+  showOpenRow(request: DeepPartial<ShowOpenRowRequest>, options?: CallOptions & CallOptionsExt): Promise<NodeAnswer>;
+  /** Tries rows again, edits one or gives rows up, at the nodes that keep them. Audited. */
+  settleRows(
+    request: DeepPartial<SettleRowsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<SettleRowsResponse>;
   /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(request: DeepPartial<ListAuditRequest>, options?: CallOptions & CallOptionsExt): AsyncIterable<AuditEntry>;
 }

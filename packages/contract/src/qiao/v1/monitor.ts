@@ -304,6 +304,9 @@ export interface BooksLine {
   verdict: Verdict;
   /** One sentence per thing that needs a person's eye, naming the leg and the responsible side. */
   remarks: string[];
+  /** Revisions of receipts after the first, and the rows that they moved. The line shows the newest; what it said before is kept. */
+  amendments: bigint;
+  amendedRows: bigint;
   /**
    * Rows sent, by why they travelled; origins without rows are left out. What changed at the source is not mixed with what was
    * loaded, resynced or resent.
@@ -347,6 +350,17 @@ export interface DeliveryLine {
   verdict: Verdict;
   reason: string;
   revision: number;
+  /** What earlier revisions of the receipt said, oldest first, and when the newer one came. */
+  amendments: Amendment[];
+}
+
+/** A receipt's revision that a later one took the place of. */
+export interface Amendment {
+  revision: number;
+  outcomes: OutcomeCount[];
+  verdict: Verdict;
+  /** When the revision that amends it entered the books, milliseconds since 1970 UTC. */
+  amendedAtMs: bigint;
 }
 
 export interface GetBoardRequest {
@@ -417,7 +431,7 @@ export interface AlertRef {
 export interface Alert {
   id: bigint;
   level: AlertLevel;
-  /** DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD. */
+  /** DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD, ROWS_QUARANTINED. */
   code: string;
   /** What it is about: "birth-certificates → civil-affairs" or "node health". */
   subject: string;
@@ -748,6 +762,8 @@ function createBaseBooksLine(): BooksLine {
     openRows: 0n,
     verdict: Verdict.UNSPECIFIED,
     remarks: [],
+    amendments: 0n,
+    amendedRows: 0n,
     origins: [],
   };
 }
@@ -831,6 +847,18 @@ export const BooksLine: MessageFns<BooksLine> = {
     }
     for (const v of message.remarks) {
       writer.uint32(170).string(v!);
+    }
+    if (message.amendments !== 0n) {
+      if (BigInt.asUintN(64, message.amendments) !== message.amendments) {
+        throw new globalThis.Error("value provided for field message.amendments of type uint64 too large");
+      }
+      writer.uint32(240).uint64(message.amendments);
+    }
+    if (message.amendedRows !== 0n) {
+      if (BigInt.asUintN(64, message.amendedRows) !== message.amendedRows) {
+        throw new globalThis.Error("value provided for field message.amendedRows of type uint64 too large");
+      }
+      writer.uint32(248).uint64(message.amendedRows);
     }
     for (const v of message.origins) {
       OriginRows.encode(v!, writer.uint32(194).fork()).join();
@@ -1019,6 +1047,22 @@ export const BooksLine: MessageFns<BooksLine> = {
             message.remarks.push(reader.string());
             continue;
           }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.amendments = reader.uint64() as bigint;
+            continue;
+          }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.amendedRows = reader.uint64() as bigint;
+            continue;
+          }
           case 24: {
             if (tag !== 194) {
               break;
@@ -1106,6 +1150,12 @@ export const BooksLine: MessageFns<BooksLine> = {
       remarks: globalThis.Array.isArray(object?.remarks)
         ? object.remarks.map((e: any) => globalThis.String(e))
         : [],
+      amendments: isSet(object.amendments) ? BigInt(object.amendments) : 0n,
+      amendedRows: isSet(object.amendedRows)
+        ? BigInt(object.amendedRows)
+        : isSet(object.amended_rows)
+        ? BigInt(object.amended_rows)
+        : 0n,
       origins: globalThis.Array.isArray(object?.origins)
         ? object.origins.map((e: any) => OriginRows.fromJSON(e))
         : [],
@@ -1177,6 +1227,12 @@ export const BooksLine: MessageFns<BooksLine> = {
     if (message.remarks?.length) {
       obj.remarks = message.remarks;
     }
+    if (message.amendments !== 0n) {
+      obj.amendments = message.amendments.toString();
+    }
+    if (message.amendedRows !== 0n) {
+      obj.amendedRows = message.amendedRows.toString();
+    }
     if (message.origins?.length) {
       obj.origins = message.origins.map((e) => OriginRows.toJSON(e));
     }
@@ -1219,6 +1275,12 @@ export const BooksLine: MessageFns<BooksLine> = {
     message.openRows = (object.openRows !== undefined && object.openRows !== null) ? BigInt(object.openRows) : 0n;
     message.verdict = object.verdict ?? Verdict.UNSPECIFIED;
     message.remarks = object.remarks?.map((e) => e) || [];
+    message.amendments = (object.amendments !== undefined && object.amendments !== null)
+      ? BigInt(object.amendments)
+      : 0n;
+    message.amendedRows = (object.amendedRows !== undefined && object.amendedRows !== null)
+      ? BigInt(object.amendedRows)
+      : 0n;
     message.origins = object.origins?.map((e) => OriginRows.fromPartial(e)) || [];
     return message;
   },
@@ -1596,6 +1658,7 @@ function createBaseDeliveryLine(): DeliveryLine {
     verdict: Verdict.UNSPECIFIED,
     reason: "",
     revision: 0,
+    amendments: [],
   };
 }
 
@@ -1648,6 +1711,9 @@ export const DeliveryLine: MessageFns<DeliveryLine> = {
     }
     if (message.revision !== 0) {
       writer.uint32(96).uint32(message.revision);
+    }
+    for (const v of message.amendments) {
+      Amendment.encode(v!, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -1761,6 +1827,14 @@ export const DeliveryLine: MessageFns<DeliveryLine> = {
             message.revision = reader.uint32();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.amendments.push(Amendment.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1807,6 +1881,9 @@ export const DeliveryLine: MessageFns<DeliveryLine> = {
       verdict: isSet(object.verdict) ? verdictFromJSON(object.verdict) : Verdict.UNSPECIFIED,
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      amendments: globalThis.Array.isArray(object?.amendments)
+        ? object.amendments.map((e: any) => Amendment.fromJSON(e))
+        : [],
     };
   },
 
@@ -1848,6 +1925,9 @@ export const DeliveryLine: MessageFns<DeliveryLine> = {
     if (message.revision !== 0) {
       obj.revision = Math.round(message.revision);
     }
+    if (message.amendments?.length) {
+      obj.amendments = message.amendments.map((e) => Amendment.toJSON(e));
+    }
     return obj;
   },
 
@@ -1872,6 +1952,135 @@ export const DeliveryLine: MessageFns<DeliveryLine> = {
     message.verdict = object.verdict ?? Verdict.UNSPECIFIED;
     message.reason = object.reason ?? "";
     message.revision = object.revision ?? 0;
+    message.amendments = object.amendments?.map((e) => Amendment.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAmendment(): Amendment {
+  return { revision: 0, outcomes: [], verdict: Verdict.UNSPECIFIED, amendedAtMs: 0n };
+}
+
+export const Amendment: MessageFns<Amendment> = {
+  encode(message: Amendment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.revision !== 0) {
+      writer.uint32(8).uint32(message.revision);
+    }
+    for (const v of message.outcomes) {
+      OutcomeCount.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.verdict !== Verdict.UNSPECIFIED) {
+      writer.uint32(24).int32(verdictToNumber(message.verdict));
+    }
+    if (message.amendedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.amendedAtMs) !== message.amendedAtMs) {
+        throw new globalThis.Error("value provided for field message.amendedAtMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.amendedAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Amendment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAmendment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.revision = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.outcomes.push(OutcomeCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.verdict = verdictFromJSON(reader.int32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.amendedAtMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Amendment {
+    return {
+      revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      outcomes: globalThis.Array.isArray(object?.outcomes)
+        ? object.outcomes.map((e: any) => OutcomeCount.fromJSON(e))
+        : [],
+      verdict: isSet(object.verdict) ? verdictFromJSON(object.verdict) : Verdict.UNSPECIFIED,
+      amendedAtMs: isSet(object.amendedAtMs)
+        ? BigInt(object.amendedAtMs)
+        : isSet(object.amended_at_ms)
+        ? BigInt(object.amended_at_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: Amendment): unknown {
+    const obj: any = {};
+    if (message.revision !== 0) {
+      obj.revision = Math.round(message.revision);
+    }
+    if (message.outcomes?.length) {
+      obj.outcomes = message.outcomes.map((e) => OutcomeCount.toJSON(e));
+    }
+    if (message.verdict !== Verdict.UNSPECIFIED) {
+      obj.verdict = verdictToJSON(message.verdict);
+    }
+    if (message.amendedAtMs !== 0n) {
+      obj.amendedAtMs = message.amendedAtMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Amendment>): Amendment {
+    return Amendment.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Amendment>): Amendment {
+    const message = createBaseAmendment();
+    message.revision = object.revision ?? 0;
+    message.outcomes = object.outcomes?.map((e) => OutcomeCount.fromPartial(e)) || [];
+    message.verdict = object.verdict ?? Verdict.UNSPECIFIED;
+    message.amendedAtMs = (object.amendedAtMs !== undefined && object.amendedAtMs !== null)
+      ? BigInt(object.amendedAtMs)
+      : 0n;
     return message;
   },
 };

@@ -6,7 +6,18 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import {
+  ChangeKind,
+  changeKindFromJSON,
+  changeKindToJSON,
+  changeKindToNumber,
+  Outcome,
+  outcomeFromJSON,
+  outcomeToJSON,
+  outcomeToNumber,
+} from "./counts.ts";
 import { BridgeJob } from "./job.ts";
+import { Signed } from "./signed.ts";
 
 /** What a process is to the platform. */
 export const NodeRole = {
@@ -341,6 +352,90 @@ export function serviceConditionToNumber(object: ServiceCondition): number {
   }
 }
 
+export const RowAction = {
+  UNSPECIFIED: "ROW_ACTION_UNSPECIFIED",
+  /** SHOW - Read the contents. */
+  SHOW: "ROW_ACTION_SHOW",
+  /** EDIT - Replace the contents; the row as received is kept beside it. It waits on until it is replayed. */
+  EDIT: "ROW_ACTION_EDIT",
+  /** REPLAY - Try the row again, as edited when it was. */
+  REPLAY: "ROW_ACTION_REPLAY",
+  /** ABANDON - Give the row up, with a reason. */
+  ABANDON: "ROW_ACTION_ABANDON",
+  UNRECOGNIZED: "UNRECOGNIZED",
+} as const;
+
+export type RowAction = typeof RowAction[keyof typeof RowAction];
+
+export namespace RowAction {
+  export type UNSPECIFIED = typeof RowAction.UNSPECIFIED;
+  export type SHOW = typeof RowAction.SHOW;
+  export type EDIT = typeof RowAction.EDIT;
+  export type REPLAY = typeof RowAction.REPLAY;
+  export type ABANDON = typeof RowAction.ABANDON;
+  export type UNRECOGNIZED = typeof RowAction.UNRECOGNIZED;
+}
+
+export function rowActionFromJSON(object: any): RowAction {
+  switch (object) {
+    case 0:
+    case "ROW_ACTION_UNSPECIFIED":
+      return RowAction.UNSPECIFIED;
+    case 1:
+    case "ROW_ACTION_SHOW":
+      return RowAction.SHOW;
+    case 2:
+    case "ROW_ACTION_EDIT":
+      return RowAction.EDIT;
+    case 3:
+    case "ROW_ACTION_REPLAY":
+      return RowAction.REPLAY;
+    case 4:
+    case "ROW_ACTION_ABANDON":
+      return RowAction.ABANDON;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return RowAction.UNRECOGNIZED;
+  }
+}
+
+export function rowActionToJSON(object: RowAction): string {
+  switch (object) {
+    case RowAction.UNSPECIFIED:
+      return "ROW_ACTION_UNSPECIFIED";
+    case RowAction.SHOW:
+      return "ROW_ACTION_SHOW";
+    case RowAction.EDIT:
+      return "ROW_ACTION_EDIT";
+    case RowAction.REPLAY:
+      return "ROW_ACTION_REPLAY";
+    case RowAction.ABANDON:
+      return "ROW_ACTION_ABANDON";
+    case RowAction.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+export function rowActionToNumber(object: RowAction): number {
+  switch (object) {
+    case RowAction.UNSPECIFIED:
+      return 0;
+    case RowAction.SHOW:
+      return 1;
+    case RowAction.EDIT:
+      return 2;
+    case RowAction.REPLAY:
+      return 3;
+    case RowAction.ABANDON:
+      return 4;
+    case RowAction.UNRECOGNIZED:
+    default:
+      return -1;
+  }
+}
+
 export const CommandOutcome = {
   UNSPECIFIED: "COMMAND_OUTCOME_UNSPECIFIED",
   DONE: "COMMAND_OUTCOME_DONE",
@@ -556,6 +651,10 @@ export interface ServiceState {
   lastRunAtMs: bigint;
   /** Attempts beyond the first, since the process started. */
   retries: bigint;
+  /** Apply: rows that wait for a person or another row. */
+  openRows: bigint;
+  /** Apply: of those, rows that a person decided about and that are being carried out. */
+  decidedRows: bigint;
   /** Set while rows of this lane are owed: they were cancelled, and a load or resync will bring them. */
   owes?: OwedRows | undefined;
 }
@@ -643,6 +742,15 @@ export interface Command {
     | //
     /** Say how everything is. */
     { $case: "diagnose"; value: Diagnose }
+    | //
+    /** Name the rows that wait in quarantine. Never their contents. */
+    { $case: "listOpenRows"; value: ListOpenRows }
+    | //
+    /** The contents of one row, sealed for the person who asks. */
+    { $case: "showOpenRow"; value: ShowOpenRow }
+    | //
+    /** Try rows again, edit one, or give rows up. */
+    { $case: "settleRows"; value: SettleRows }
     | //
     /** Compare both ends of lanes that begin here. */
     { $case: "verifyBridge"; value: VerifyBridge }
@@ -746,6 +854,146 @@ export interface ListTables {
 export interface Diagnose {
 }
 
+/** Which rows of a node's quarantine. Everything that is given must hold. */
+export interface RowSelector {
+  /** References as list_open_rows gives them: "<node>/<20 hexadecimal digits>". At most 1,000. Empty: every row that the rest selects. */
+  refs: string[];
+  /** Code of the bridge; empty for every one. */
+  bridge: string;
+  /** Lane: 16 bytes, or empty. */
+  laneId: Uint8Array;
+  /** Source table's name as the bridge writes it; empty for every one. */
+  table: string;
+  /** Code of the refusal, for example FOREIGN_KEY, or HELD; empty for every one. */
+  code: string;
+}
+
+export interface ListOpenRows {
+  rows?:
+    | RowSelector
+    | undefined;
+  /** Also rows that were settled, as long as they are kept. */
+  includeSettled: boolean;
+  /** At most this many, 1 to 1,000; 0 takes 100. */
+  limit: number;
+}
+
+export interface ShowOpenRow {
+  /** Reference of the row. */
+  ref: string;
+  /** Who asks, by the operator's own signature: a RowAccess with action SHOW (context label qiao.operator.v1). */
+  access?:
+    | Signed
+    | undefined;
+  /** The operator's certificate (DER), issued by the platform's authority. */
+  certificate: Uint8Array;
+}
+
+/** What an operator signs to read or change the contents of a row. The hub relays it and cannot make one. */
+export interface RowAccess {
+  /** Code of the node that keeps the row. */
+  node: string;
+  ref: string;
+  action: RowAction;
+  /** SHOW: public key made for this session; the answer is sealed for it. EDIT: empty. */
+  sessionKey: Uint8Array;
+  /** EDIT: SHA-256 of the sealed row. */
+  sealedSha256: Uint8Array;
+  /** When it was signed, milliseconds since 1970 UTC; refused 5 minutes before or after. */
+  atMs: bigint;
+}
+
+export interface SettleRows {
+  rows?: RowSelector | undefined;
+  action: RowAction;
+  /** Why: 1 to 500 characters with ABANDON. Kept with the row and in the audit. */
+  reason: string;
+  /** With EDIT, where `rows` names one reference: the new row. */
+  edit?:
+    | RowEdit
+    | undefined;
+  /** Refuse when more rows than this are selected; 0 for no limit. What a person confirmed. */
+  mostRows: number;
+}
+
+/** New contents of a row, sealed for the node that keeps it. */
+export interface RowEdit {
+  /** A RowContents, sealed to the node's sealing key. */
+  sealed: Uint8Array;
+  wrappedKey: Uint8Array;
+  /** A RowAccess with action EDIT, signed by the operator (context label qiao.operator.v1), and the operator's certificate (DER). */
+  access?: Signed | undefined;
+  certificate: Uint8Array;
+}
+
+/** The plaintext of a shown or edited row. Never outside a sealed field. */
+export interface RowContents {
+  /** Columns in the order of the fields. */
+  columns: string[];
+  /** Row text of the row as received, with its LF. Shown only. */
+  received: Uint8Array;
+  /** Row text of the newest edit with its LF; empty when it was never edited. EDIT: the new row. */
+  edited: Uint8Array;
+  /** EDIT: SHA-256 of the row text that the edit begins with, so that nobody's edit is lost. */
+  beforeSha256: Uint8Array;
+}
+
+/** A row that waits, without its contents. */
+export interface OpenRow {
+  /** "<node>/<20 hexadecimal digits>": opaque, it says nothing of the key. */
+  ref: string;
+  bridge: string;
+  laneId: Uint8Array;
+  epoch: bigint;
+  sequence: bigint;
+  /** Source table's name, and what the row was sent as. */
+  table: string;
+  kind: ChangeKind;
+  /** QUARANTINED or HELD while it waits; ABANDONED, CANCELLED or UNSPECIFIED (it landed) afterwards. */
+  outcome: Outcome;
+  /** Why, without any value of the row. */
+  code: string;
+  reason: string;
+  /** When it was refused, milliseconds since 1970 UTC. */
+  atMs: bigint;
+  settled: boolean;
+  /** The action that a person decided on and that is not carried out yet, or that settled it. */
+  decision: RowAction;
+  decidedBy: string;
+  decidedAtMs: bigint;
+  /** Reason of the decision. */
+  decisionReason: string;
+  /** The newest edit: by whom and when; empty and 0 for none. */
+  editedBy: string;
+  editedAtMs: bigint;
+  edits: number;
+}
+
+/** Answer of show_open_row. */
+export interface ShownRow {
+  row?: OpenRow | undefined;
+  keyColumns: number;
+  /** A RowContents, sealed for the session key. */
+  sealed: Uint8Array;
+  wrappedKey: Uint8Array;
+  /** The node's public key for sealed bodies, for an edit. */
+  sealingKey: Uint8Array;
+}
+
+/** Answer of settle_rows. */
+export interface SettledRows {
+  /** Rows that the selection named and the action could be decided for. */
+  decided: number;
+  /** Of those: carried out by now. */
+  settled: number;
+  /** Of those: refused again; they wait under a new reason. */
+  refused: number;
+  /** Of those: not carried out yet. The node goes on with them by itself, also after a restart. */
+  pending: number;
+  /** The first rows that were refused again, at most 20. */
+  refusedRows: OpenRow[];
+}
+
 /** The agent's answer. Signed by the agent, context label qiao.command.v1. */
 export interface CommandResult {
   id: Uint8Array;
@@ -758,6 +1006,15 @@ export interface CommandResult {
   reportJson: string;
   /** verify_bridge, resync_bridge, resend_range, job_status: the jobs. */
   jobs: BridgeJob[];
+  /** list_open_rows: rows in order of lane, epoch and sequence, and how many the selection names in all. */
+  openRows: OpenRow[];
+  openRowsTotal: bigint;
+  /** show_open_row. */
+  shownRow?:
+    | ShownRow
+    | undefined;
+  /** settle_rows. */
+  settledRows?: SettledRows | undefined;
 }
 
 /** One finding of a check. */
@@ -2427,6 +2684,8 @@ function createBaseServiceState(): ServiceState {
     waitingBytes: 0n,
     lastRunAtMs: 0n,
     retries: 0n,
+    openRows: 0n,
+    decidedRows: 0n,
     owes: undefined,
   };
 }
@@ -2477,6 +2736,18 @@ export const ServiceState: MessageFns<ServiceState> = {
         throw new globalThis.Error("value provided for field message.retries of type uint64 too large");
       }
       writer.uint32(88).uint64(message.retries);
+    }
+    if (message.openRows !== 0n) {
+      if (BigInt.asUintN(64, message.openRows) !== message.openRows) {
+        throw new globalThis.Error("value provided for field message.openRows of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.openRows);
+    }
+    if (message.decidedRows !== 0n) {
+      if (BigInt.asUintN(64, message.decidedRows) !== message.decidedRows) {
+        throw new globalThis.Error("value provided for field message.decidedRows of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.decidedRows);
     }
     if (message.owes !== undefined) {
       OwedRows.encode(message.owes, writer.uint32(114).fork()).join();
@@ -2585,6 +2856,22 @@ export const ServiceState: MessageFns<ServiceState> = {
             message.retries = reader.uint64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.openRows = reader.uint64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.decidedRows = reader.uint64() as bigint;
+            continue;
+          }
           case 14: {
             if (tag !== 114) {
               break;
@@ -2638,6 +2925,16 @@ export const ServiceState: MessageFns<ServiceState> = {
         ? BigInt(object.last_run_at_ms)
         : 0n,
       retries: isSet(object.retries) ? BigInt(object.retries) : 0n,
+      openRows: isSet(object.openRows)
+        ? BigInt(object.openRows)
+        : isSet(object.open_rows)
+        ? BigInt(object.open_rows)
+        : 0n,
+      decidedRows: isSet(object.decidedRows)
+        ? BigInt(object.decidedRows)
+        : isSet(object.decided_rows)
+        ? BigInt(object.decided_rows)
+        : 0n,
       owes: isSet(object.owes) ? OwedRows.fromJSON(object.owes) : undefined,
     };
   },
@@ -2677,6 +2974,12 @@ export const ServiceState: MessageFns<ServiceState> = {
     if (message.retries !== 0n) {
       obj.retries = message.retries.toString();
     }
+    if (message.openRows !== 0n) {
+      obj.openRows = message.openRows.toString();
+    }
+    if (message.decidedRows !== 0n) {
+      obj.decidedRows = message.decidedRows.toString();
+    }
     if (message.owes !== undefined) {
       obj.owes = OwedRows.toJSON(message.owes);
     }
@@ -2705,6 +3008,10 @@ export const ServiceState: MessageFns<ServiceState> = {
       ? BigInt(object.lastRunAtMs)
       : 0n;
     message.retries = (object.retries !== undefined && object.retries !== null) ? BigInt(object.retries) : 0n;
+    message.openRows = (object.openRows !== undefined && object.openRows !== null) ? BigInt(object.openRows) : 0n;
+    message.decidedRows = (object.decidedRows !== undefined && object.decidedRows !== null)
+      ? BigInt(object.decidedRows)
+      : 0n;
     message.owes = (object.owes !== undefined && object.owes !== null) ? OwedRows.fromPartial(object.owes) : undefined;
     return message;
   },
@@ -3657,6 +3964,15 @@ export const Command: MessageFns<Command> = {
       case "diagnose":
         Diagnose.encode(message.command.value, writer.uint32(58).fork()).join();
         break;
+      case "listOpenRows":
+        ListOpenRows.encode(message.command.value, writer.uint32(66).fork()).join();
+        break;
+      case "showOpenRow":
+        ShowOpenRow.encode(message.command.value, writer.uint32(74).fork()).join();
+        break;
+      case "settleRows":
+        SettleRows.encode(message.command.value, writer.uint32(82).fork()).join();
+        break;
       case "verifyBridge":
         VerifyBridge.encode(message.command.value, writer.uint32(90).fork()).join();
         break;
@@ -3742,6 +4058,30 @@ export const Command: MessageFns<Command> = {
             message.command = { $case: "diagnose", value: Diagnose.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.command = { $case: "listOpenRows", value: ListOpenRows.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.command = { $case: "showOpenRow", value: ShowOpenRow.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.command = { $case: "settleRows", value: SettleRows.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 11: {
             if (tag !== 90) {
               break;
@@ -3810,6 +4150,18 @@ export const Command: MessageFns<Command> = {
         ? { $case: "listTables", value: ListTables.fromJSON(object.list_tables) }
         : isSet(object.diagnose)
         ? { $case: "diagnose", value: Diagnose.fromJSON(object.diagnose) }
+        : isSet(object.listOpenRows)
+        ? { $case: "listOpenRows", value: ListOpenRows.fromJSON(object.listOpenRows) }
+        : isSet(object.list_open_rows)
+        ? { $case: "listOpenRows", value: ListOpenRows.fromJSON(object.list_open_rows) }
+        : isSet(object.showOpenRow)
+        ? { $case: "showOpenRow", value: ShowOpenRow.fromJSON(object.showOpenRow) }
+        : isSet(object.show_open_row)
+        ? { $case: "showOpenRow", value: ShowOpenRow.fromJSON(object.show_open_row) }
+        : isSet(object.settleRows)
+        ? { $case: "settleRows", value: SettleRows.fromJSON(object.settleRows) }
+        : isSet(object.settle_rows)
+        ? { $case: "settleRows", value: SettleRows.fromJSON(object.settle_rows) }
         : isSet(object.verifyBridge)
         ? { $case: "verifyBridge", value: VerifyBridge.fromJSON(object.verifyBridge) }
         : isSet(object.verify_bridge)
@@ -3850,6 +4202,12 @@ export const Command: MessageFns<Command> = {
       obj.listTables = ListTables.toJSON(message.command.value);
     } else if (message.command?.$case === "diagnose") {
       obj.diagnose = Diagnose.toJSON(message.command.value);
+    } else if (message.command?.$case === "listOpenRows") {
+      obj.listOpenRows = ListOpenRows.toJSON(message.command.value);
+    } else if (message.command?.$case === "showOpenRow") {
+      obj.showOpenRow = ShowOpenRow.toJSON(message.command.value);
+    } else if (message.command?.$case === "settleRows") {
+      obj.settleRows = SettleRows.toJSON(message.command.value);
     } else if (message.command?.$case === "verifyBridge") {
       obj.verifyBridge = VerifyBridge.toJSON(message.command.value);
     } else if (message.command?.$case === "resyncBridge") {
@@ -3889,6 +4247,24 @@ export const Command: MessageFns<Command> = {
       case "diagnose": {
         if (object.command?.value !== undefined && object.command?.value !== null) {
           message.command = { $case: "diagnose", value: Diagnose.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "listOpenRows": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "listOpenRows", value: ListOpenRows.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "showOpenRow": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "showOpenRow", value: ShowOpenRow.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "settleRows": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "settleRows", value: SettleRows.fromPartial(object.command.value) };
         }
         break;
       }
@@ -5003,6 +5379,1616 @@ export const Diagnose: MessageFns<Diagnose> = {
   },
 };
 
+function createBaseRowSelector(): RowSelector {
+  return { refs: [], bridge: "", laneId: new Uint8Array(0), table: "", code: "" };
+}
+
+export const RowSelector: MessageFns<RowSelector> = {
+  encode(message: RowSelector, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.refs) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.bridge !== "") {
+      writer.uint32(18).string(message.bridge);
+    }
+    if (message.laneId.length !== 0) {
+      writer.uint32(26).bytes(message.laneId);
+    }
+    if (message.table !== "") {
+      writer.uint32(34).string(message.table);
+    }
+    if (message.code !== "") {
+      writer.uint32(42).string(message.code);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RowSelector {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRowSelector();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.refs.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.laneId = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RowSelector {
+    return {
+      refs: globalThis.Array.isArray(object?.refs) ? object.refs.map((e: any) => globalThis.String(e)) : [],
+      bridge: isSet(object.bridge) ? globalThis.String(object.bridge) : "",
+      laneId: isSet(object.laneId)
+        ? bytesFromBase64(object.laneId)
+        : isSet(object.lane_id)
+        ? bytesFromBase64(object.lane_id)
+        : new Uint8Array(0),
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+    };
+  },
+
+  toJSON(message: RowSelector): unknown {
+    const obj: any = {};
+    if (message.refs?.length) {
+      obj.refs = message.refs;
+    }
+    if (message.bridge !== "") {
+      obj.bridge = message.bridge;
+    }
+    if (message.laneId.length !== 0) {
+      obj.laneId = base64FromBytes(message.laneId);
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RowSelector>): RowSelector {
+    return RowSelector.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RowSelector>): RowSelector {
+    const message = createBaseRowSelector();
+    message.refs = object.refs?.map((e) => e) || [];
+    message.bridge = object.bridge ?? "";
+    message.laneId = object.laneId ?? new Uint8Array(0);
+    message.table = object.table ?? "";
+    message.code = object.code ?? "";
+    return message;
+  },
+};
+
+function createBaseListOpenRows(): ListOpenRows {
+  return { rows: undefined, includeSettled: false, limit: 0 };
+}
+
+export const ListOpenRows: MessageFns<ListOpenRows> = {
+  encode(message: ListOpenRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rows !== undefined) {
+      RowSelector.encode(message.rows, writer.uint32(10).fork()).join();
+    }
+    if (message.includeSettled !== false) {
+      writer.uint32(16).bool(message.includeSettled);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListOpenRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListOpenRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rows = RowSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.includeSettled = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListOpenRows {
+    return {
+      rows: isSet(object.rows) ? RowSelector.fromJSON(object.rows) : undefined,
+      includeSettled: isSet(object.includeSettled)
+        ? globalThis.Boolean(object.includeSettled)
+        : isSet(object.include_settled)
+        ? globalThis.Boolean(object.include_settled)
+        : false,
+      limit: isSet(object.limit) ? globalThis.Number(object.limit) : 0,
+    };
+  },
+
+  toJSON(message: ListOpenRows): unknown {
+    const obj: any = {};
+    if (message.rows !== undefined) {
+      obj.rows = RowSelector.toJSON(message.rows);
+    }
+    if (message.includeSettled !== false) {
+      obj.includeSettled = message.includeSettled;
+    }
+    if (message.limit !== 0) {
+      obj.limit = Math.round(message.limit);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListOpenRows>): ListOpenRows {
+    return ListOpenRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListOpenRows>): ListOpenRows {
+    const message = createBaseListOpenRows();
+    message.rows = (object.rows !== undefined && object.rows !== null)
+      ? RowSelector.fromPartial(object.rows)
+      : undefined;
+    message.includeSettled = object.includeSettled ?? false;
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseShowOpenRow(): ShowOpenRow {
+  return { ref: "", access: undefined, certificate: new Uint8Array(0) };
+}
+
+export const ShowOpenRow: MessageFns<ShowOpenRow> = {
+  encode(message: ShowOpenRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ref !== "") {
+      writer.uint32(10).string(message.ref);
+    }
+    if (message.access !== undefined) {
+      Signed.encode(message.access, writer.uint32(18).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(26).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShowOpenRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShowOpenRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ref = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.access = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShowOpenRow {
+    return {
+      ref: isSet(object.ref) ? globalThis.String(object.ref) : "",
+      access: isSet(object.access) ? Signed.fromJSON(object.access) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: ShowOpenRow): unknown {
+    const obj: any = {};
+    if (message.ref !== "") {
+      obj.ref = message.ref;
+    }
+    if (message.access !== undefined) {
+      obj.access = Signed.toJSON(message.access);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShowOpenRow>): ShowOpenRow {
+    return ShowOpenRow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ShowOpenRow>): ShowOpenRow {
+    const message = createBaseShowOpenRow();
+    message.ref = object.ref ?? "";
+    message.access = (object.access !== undefined && object.access !== null)
+      ? Signed.fromPartial(object.access)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseRowAccess(): RowAccess {
+  return {
+    node: "",
+    ref: "",
+    action: RowAction.UNSPECIFIED,
+    sessionKey: new Uint8Array(0),
+    sealedSha256: new Uint8Array(0),
+    atMs: 0n,
+  };
+}
+
+export const RowAccess: MessageFns<RowAccess> = {
+  encode(message: RowAccess, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.ref !== "") {
+      writer.uint32(18).string(message.ref);
+    }
+    if (message.action !== RowAction.UNSPECIFIED) {
+      writer.uint32(24).int32(rowActionToNumber(message.action));
+    }
+    if (message.sessionKey.length !== 0) {
+      writer.uint32(34).bytes(message.sessionKey);
+    }
+    if (message.sealedSha256.length !== 0) {
+      writer.uint32(42).bytes(message.sealedSha256);
+    }
+    if (message.atMs !== 0n) {
+      if (BigInt.asIntN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.atMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RowAccess {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRowAccess();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ref = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.action = rowActionFromJSON(reader.int32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sessionKey = reader.bytes();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sealedSha256 = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.atMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RowAccess {
+    return {
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      ref: isSet(object.ref) ? globalThis.String(object.ref) : "",
+      action: isSet(object.action) ? rowActionFromJSON(object.action) : RowAction.UNSPECIFIED,
+      sessionKey: isSet(object.sessionKey)
+        ? bytesFromBase64(object.sessionKey)
+        : isSet(object.session_key)
+        ? bytesFromBase64(object.session_key)
+        : new Uint8Array(0),
+      sealedSha256: isSet(object.sealedSha256)
+        ? bytesFromBase64(object.sealedSha256)
+        : isSet(object.sealed_sha256)
+        ? bytesFromBase64(object.sealed_sha256)
+        : new Uint8Array(0),
+      atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+    };
+  },
+
+  toJSON(message: RowAccess): unknown {
+    const obj: any = {};
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.ref !== "") {
+      obj.ref = message.ref;
+    }
+    if (message.action !== RowAction.UNSPECIFIED) {
+      obj.action = rowActionToJSON(message.action);
+    }
+    if (message.sessionKey.length !== 0) {
+      obj.sessionKey = base64FromBytes(message.sessionKey);
+    }
+    if (message.sealedSha256.length !== 0) {
+      obj.sealedSha256 = base64FromBytes(message.sealedSha256);
+    }
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RowAccess>): RowAccess {
+    return RowAccess.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RowAccess>): RowAccess {
+    const message = createBaseRowAccess();
+    message.node = object.node ?? "";
+    message.ref = object.ref ?? "";
+    message.action = object.action ?? RowAction.UNSPECIFIED;
+    message.sessionKey = object.sessionKey ?? new Uint8Array(0);
+    message.sealedSha256 = object.sealedSha256 ?? new Uint8Array(0);
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
+    return message;
+  },
+};
+
+function createBaseSettleRows(): SettleRows {
+  return { rows: undefined, action: RowAction.UNSPECIFIED, reason: "", edit: undefined, mostRows: 0 };
+}
+
+export const SettleRows: MessageFns<SettleRows> = {
+  encode(message: SettleRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rows !== undefined) {
+      RowSelector.encode(message.rows, writer.uint32(10).fork()).join();
+    }
+    if (message.action !== RowAction.UNSPECIFIED) {
+      writer.uint32(16).int32(rowActionToNumber(message.action));
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.edit !== undefined) {
+      RowEdit.encode(message.edit, writer.uint32(34).fork()).join();
+    }
+    if (message.mostRows !== 0) {
+      writer.uint32(40).uint32(message.mostRows);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rows = RowSelector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.action = rowActionFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.edit = RowEdit.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mostRows = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettleRows {
+    return {
+      rows: isSet(object.rows) ? RowSelector.fromJSON(object.rows) : undefined,
+      action: isSet(object.action) ? rowActionFromJSON(object.action) : RowAction.UNSPECIFIED,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      edit: isSet(object.edit) ? RowEdit.fromJSON(object.edit) : undefined,
+      mostRows: isSet(object.mostRows)
+        ? globalThis.Number(object.mostRows)
+        : isSet(object.most_rows)
+        ? globalThis.Number(object.most_rows)
+        : 0,
+    };
+  },
+
+  toJSON(message: SettleRows): unknown {
+    const obj: any = {};
+    if (message.rows !== undefined) {
+      obj.rows = RowSelector.toJSON(message.rows);
+    }
+    if (message.action !== RowAction.UNSPECIFIED) {
+      obj.action = rowActionToJSON(message.action);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.edit !== undefined) {
+      obj.edit = RowEdit.toJSON(message.edit);
+    }
+    if (message.mostRows !== 0) {
+      obj.mostRows = Math.round(message.mostRows);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettleRows>): SettleRows {
+    return SettleRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRows>): SettleRows {
+    const message = createBaseSettleRows();
+    message.rows = (object.rows !== undefined && object.rows !== null)
+      ? RowSelector.fromPartial(object.rows)
+      : undefined;
+    message.action = object.action ?? RowAction.UNSPECIFIED;
+    message.reason = object.reason ?? "";
+    message.edit = (object.edit !== undefined && object.edit !== null) ? RowEdit.fromPartial(object.edit) : undefined;
+    message.mostRows = object.mostRows ?? 0;
+    return message;
+  },
+};
+
+function createBaseRowEdit(): RowEdit {
+  return {
+    sealed: new Uint8Array(0),
+    wrappedKey: new Uint8Array(0),
+    access: undefined,
+    certificate: new Uint8Array(0),
+  };
+}
+
+export const RowEdit: MessageFns<RowEdit> = {
+  encode(message: RowEdit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sealed.length !== 0) {
+      writer.uint32(10).bytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      writer.uint32(18).bytes(message.wrappedKey);
+    }
+    if (message.access !== undefined) {
+      Signed.encode(message.access, writer.uint32(26).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(34).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RowEdit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRowEdit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sealed = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.wrappedKey = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.access = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RowEdit {
+    return {
+      sealed: isSet(object.sealed) ? bytesFromBase64(object.sealed) : new Uint8Array(0),
+      wrappedKey: isSet(object.wrappedKey)
+        ? bytesFromBase64(object.wrappedKey)
+        : isSet(object.wrapped_key)
+        ? bytesFromBase64(object.wrapped_key)
+        : new Uint8Array(0),
+      access: isSet(object.access) ? Signed.fromJSON(object.access) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: RowEdit): unknown {
+    const obj: any = {};
+    if (message.sealed.length !== 0) {
+      obj.sealed = base64FromBytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      obj.wrappedKey = base64FromBytes(message.wrappedKey);
+    }
+    if (message.access !== undefined) {
+      obj.access = Signed.toJSON(message.access);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RowEdit>): RowEdit {
+    return RowEdit.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RowEdit>): RowEdit {
+    const message = createBaseRowEdit();
+    message.sealed = object.sealed ?? new Uint8Array(0);
+    message.wrappedKey = object.wrappedKey ?? new Uint8Array(0);
+    message.access = (object.access !== undefined && object.access !== null)
+      ? Signed.fromPartial(object.access)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseRowContents(): RowContents {
+  return { columns: [], received: new Uint8Array(0), edited: new Uint8Array(0), beforeSha256: new Uint8Array(0) };
+}
+
+export const RowContents: MessageFns<RowContents> = {
+  encode(message: RowContents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.columns) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.received.length !== 0) {
+      writer.uint32(18).bytes(message.received);
+    }
+    if (message.edited.length !== 0) {
+      writer.uint32(26).bytes(message.edited);
+    }
+    if (message.beforeSha256.length !== 0) {
+      writer.uint32(34).bytes(message.beforeSha256);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RowContents {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRowContents();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.columns.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.received = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.edited = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.beforeSha256 = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RowContents {
+    return {
+      columns: globalThis.Array.isArray(object?.columns) ? object.columns.map((e: any) => globalThis.String(e)) : [],
+      received: isSet(object.received) ? bytesFromBase64(object.received) : new Uint8Array(0),
+      edited: isSet(object.edited) ? bytesFromBase64(object.edited) : new Uint8Array(0),
+      beforeSha256: isSet(object.beforeSha256)
+        ? bytesFromBase64(object.beforeSha256)
+        : isSet(object.before_sha256)
+        ? bytesFromBase64(object.before_sha256)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: RowContents): unknown {
+    const obj: any = {};
+    if (message.columns?.length) {
+      obj.columns = message.columns;
+    }
+    if (message.received.length !== 0) {
+      obj.received = base64FromBytes(message.received);
+    }
+    if (message.edited.length !== 0) {
+      obj.edited = base64FromBytes(message.edited);
+    }
+    if (message.beforeSha256.length !== 0) {
+      obj.beforeSha256 = base64FromBytes(message.beforeSha256);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RowContents>): RowContents {
+    return RowContents.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RowContents>): RowContents {
+    const message = createBaseRowContents();
+    message.columns = object.columns?.map((e) => e) || [];
+    message.received = object.received ?? new Uint8Array(0);
+    message.edited = object.edited ?? new Uint8Array(0);
+    message.beforeSha256 = object.beforeSha256 ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseOpenRow(): OpenRow {
+  return {
+    ref: "",
+    bridge: "",
+    laneId: new Uint8Array(0),
+    epoch: 0n,
+    sequence: 0n,
+    table: "",
+    kind: ChangeKind.UNSPECIFIED,
+    outcome: Outcome.UNSPECIFIED,
+    code: "",
+    reason: "",
+    atMs: 0n,
+    settled: false,
+    decision: RowAction.UNSPECIFIED,
+    decidedBy: "",
+    decidedAtMs: 0n,
+    decisionReason: "",
+    editedBy: "",
+    editedAtMs: 0n,
+    edits: 0,
+  };
+}
+
+export const OpenRow: MessageFns<OpenRow> = {
+  encode(message: OpenRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ref !== "") {
+      writer.uint32(10).string(message.ref);
+    }
+    if (message.bridge !== "") {
+      writer.uint32(18).string(message.bridge);
+    }
+    if (message.laneId.length !== 0) {
+      writer.uint32(26).bytes(message.laneId);
+    }
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.epoch);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.sequence);
+    }
+    if (message.table !== "") {
+      writer.uint32(50).string(message.table);
+    }
+    if (message.kind !== ChangeKind.UNSPECIFIED) {
+      writer.uint32(56).int32(changeKindToNumber(message.kind));
+    }
+    if (message.outcome !== Outcome.UNSPECIFIED) {
+      writer.uint32(64).int32(outcomeToNumber(message.outcome));
+    }
+    if (message.code !== "") {
+      writer.uint32(74).string(message.code);
+    }
+    if (message.reason !== "") {
+      writer.uint32(82).string(message.reason);
+    }
+    if (message.atMs !== 0n) {
+      if (BigInt.asIntN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
+      }
+      writer.uint32(88).int64(message.atMs);
+    }
+    if (message.settled !== false) {
+      writer.uint32(96).bool(message.settled);
+    }
+    if (message.decision !== RowAction.UNSPECIFIED) {
+      writer.uint32(104).int32(rowActionToNumber(message.decision));
+    }
+    if (message.decidedBy !== "") {
+      writer.uint32(114).string(message.decidedBy);
+    }
+    if (message.decidedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.decidedAtMs) !== message.decidedAtMs) {
+        throw new globalThis.Error("value provided for field message.decidedAtMs of type int64 too large");
+      }
+      writer.uint32(120).int64(message.decidedAtMs);
+    }
+    if (message.decisionReason !== "") {
+      writer.uint32(130).string(message.decisionReason);
+    }
+    if (message.editedBy !== "") {
+      writer.uint32(138).string(message.editedBy);
+    }
+    if (message.editedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.editedAtMs) !== message.editedAtMs) {
+        throw new globalThis.Error("value provided for field message.editedAtMs of type int64 too large");
+      }
+      writer.uint32(144).int64(message.editedAtMs);
+    }
+    if (message.edits !== 0) {
+      writer.uint32(152).uint32(message.edits);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ref = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.laneId = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.kind = changeKindFromJSON(reader.int32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.outcome = outcomeFromJSON(reader.int32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.atMs = reader.int64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.settled = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.decision = rowActionFromJSON(reader.int32());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.decidedBy = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.decidedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.decisionReason = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.editedBy = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.editedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.edits = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OpenRow {
+    return {
+      ref: isSet(object.ref) ? globalThis.String(object.ref) : "",
+      bridge: isSet(object.bridge) ? globalThis.String(object.bridge) : "",
+      laneId: isSet(object.laneId)
+        ? bytesFromBase64(object.laneId)
+        : isSet(object.lane_id)
+        ? bytesFromBase64(object.lane_id)
+        : new Uint8Array(0),
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      kind: isSet(object.kind) ? changeKindFromJSON(object.kind) : ChangeKind.UNSPECIFIED,
+      outcome: isSet(object.outcome) ? outcomeFromJSON(object.outcome) : Outcome.UNSPECIFIED,
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+      settled: isSet(object.settled) ? globalThis.Boolean(object.settled) : false,
+      decision: isSet(object.decision) ? rowActionFromJSON(object.decision) : RowAction.UNSPECIFIED,
+      decidedBy: isSet(object.decidedBy)
+        ? globalThis.String(object.decidedBy)
+        : isSet(object.decided_by)
+        ? globalThis.String(object.decided_by)
+        : "",
+      decidedAtMs: isSet(object.decidedAtMs)
+        ? BigInt(object.decidedAtMs)
+        : isSet(object.decided_at_ms)
+        ? BigInt(object.decided_at_ms)
+        : 0n,
+      decisionReason: isSet(object.decisionReason)
+        ? globalThis.String(object.decisionReason)
+        : isSet(object.decision_reason)
+        ? globalThis.String(object.decision_reason)
+        : "",
+      editedBy: isSet(object.editedBy)
+        ? globalThis.String(object.editedBy)
+        : isSet(object.edited_by)
+        ? globalThis.String(object.edited_by)
+        : "",
+      editedAtMs: isSet(object.editedAtMs)
+        ? BigInt(object.editedAtMs)
+        : isSet(object.edited_at_ms)
+        ? BigInt(object.edited_at_ms)
+        : 0n,
+      edits: isSet(object.edits) ? globalThis.Number(object.edits) : 0,
+    };
+  },
+
+  toJSON(message: OpenRow): unknown {
+    const obj: any = {};
+    if (message.ref !== "") {
+      obj.ref = message.ref;
+    }
+    if (message.bridge !== "") {
+      obj.bridge = message.bridge;
+    }
+    if (message.laneId.length !== 0) {
+      obj.laneId = base64FromBytes(message.laneId);
+    }
+    if (message.epoch !== 0n) {
+      obj.epoch = message.epoch.toString();
+    }
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.kind !== ChangeKind.UNSPECIFIED) {
+      obj.kind = changeKindToJSON(message.kind);
+    }
+    if (message.outcome !== Outcome.UNSPECIFIED) {
+      obj.outcome = outcomeToJSON(message.outcome);
+    }
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    if (message.settled !== false) {
+      obj.settled = message.settled;
+    }
+    if (message.decision !== RowAction.UNSPECIFIED) {
+      obj.decision = rowActionToJSON(message.decision);
+    }
+    if (message.decidedBy !== "") {
+      obj.decidedBy = message.decidedBy;
+    }
+    if (message.decidedAtMs !== 0n) {
+      obj.decidedAtMs = message.decidedAtMs.toString();
+    }
+    if (message.decisionReason !== "") {
+      obj.decisionReason = message.decisionReason;
+    }
+    if (message.editedBy !== "") {
+      obj.editedBy = message.editedBy;
+    }
+    if (message.editedAtMs !== 0n) {
+      obj.editedAtMs = message.editedAtMs.toString();
+    }
+    if (message.edits !== 0) {
+      obj.edits = Math.round(message.edits);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<OpenRow>): OpenRow {
+    return OpenRow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OpenRow>): OpenRow {
+    const message = createBaseOpenRow();
+    message.ref = object.ref ?? "";
+    message.bridge = object.bridge ?? "";
+    message.laneId = object.laneId ?? new Uint8Array(0);
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.table = object.table ?? "";
+    message.kind = object.kind ?? ChangeKind.UNSPECIFIED;
+    message.outcome = object.outcome ?? Outcome.UNSPECIFIED;
+    message.code = object.code ?? "";
+    message.reason = object.reason ?? "";
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
+    message.settled = object.settled ?? false;
+    message.decision = object.decision ?? RowAction.UNSPECIFIED;
+    message.decidedBy = object.decidedBy ?? "";
+    message.decidedAtMs = (object.decidedAtMs !== undefined && object.decidedAtMs !== null)
+      ? BigInt(object.decidedAtMs)
+      : 0n;
+    message.decisionReason = object.decisionReason ?? "";
+    message.editedBy = object.editedBy ?? "";
+    message.editedAtMs = (object.editedAtMs !== undefined && object.editedAtMs !== null)
+      ? BigInt(object.editedAtMs)
+      : 0n;
+    message.edits = object.edits ?? 0;
+    return message;
+  },
+};
+
+function createBaseShownRow(): ShownRow {
+  return {
+    row: undefined,
+    keyColumns: 0,
+    sealed: new Uint8Array(0),
+    wrappedKey: new Uint8Array(0),
+    sealingKey: new Uint8Array(0),
+  };
+}
+
+export const ShownRow: MessageFns<ShownRow> = {
+  encode(message: ShownRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.row !== undefined) {
+      OpenRow.encode(message.row, writer.uint32(10).fork()).join();
+    }
+    if (message.keyColumns !== 0) {
+      writer.uint32(16).uint32(message.keyColumns);
+    }
+    if (message.sealed.length !== 0) {
+      writer.uint32(26).bytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      writer.uint32(34).bytes(message.wrappedKey);
+    }
+    if (message.sealingKey.length !== 0) {
+      writer.uint32(42).bytes(message.sealingKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShownRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShownRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.row = OpenRow.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.keyColumns = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sealed = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.wrappedKey = reader.bytes();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sealingKey = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShownRow {
+    return {
+      row: isSet(object.row) ? OpenRow.fromJSON(object.row) : undefined,
+      keyColumns: isSet(object.keyColumns)
+        ? globalThis.Number(object.keyColumns)
+        : isSet(object.key_columns)
+        ? globalThis.Number(object.key_columns)
+        : 0,
+      sealed: isSet(object.sealed) ? bytesFromBase64(object.sealed) : new Uint8Array(0),
+      wrappedKey: isSet(object.wrappedKey)
+        ? bytesFromBase64(object.wrappedKey)
+        : isSet(object.wrapped_key)
+        ? bytesFromBase64(object.wrapped_key)
+        : new Uint8Array(0),
+      sealingKey: isSet(object.sealingKey)
+        ? bytesFromBase64(object.sealingKey)
+        : isSet(object.sealing_key)
+        ? bytesFromBase64(object.sealing_key)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: ShownRow): unknown {
+    const obj: any = {};
+    if (message.row !== undefined) {
+      obj.row = OpenRow.toJSON(message.row);
+    }
+    if (message.keyColumns !== 0) {
+      obj.keyColumns = Math.round(message.keyColumns);
+    }
+    if (message.sealed.length !== 0) {
+      obj.sealed = base64FromBytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      obj.wrappedKey = base64FromBytes(message.wrappedKey);
+    }
+    if (message.sealingKey.length !== 0) {
+      obj.sealingKey = base64FromBytes(message.sealingKey);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShownRow>): ShownRow {
+    return ShownRow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ShownRow>): ShownRow {
+    const message = createBaseShownRow();
+    message.row = (object.row !== undefined && object.row !== null) ? OpenRow.fromPartial(object.row) : undefined;
+    message.keyColumns = object.keyColumns ?? 0;
+    message.sealed = object.sealed ?? new Uint8Array(0);
+    message.wrappedKey = object.wrappedKey ?? new Uint8Array(0);
+    message.sealingKey = object.sealingKey ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseSettledRows(): SettledRows {
+  return { decided: 0, settled: 0, refused: 0, pending: 0, refusedRows: [] };
+}
+
+export const SettledRows: MessageFns<SettledRows> = {
+  encode(message: SettledRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.decided !== 0) {
+      writer.uint32(8).uint32(message.decided);
+    }
+    if (message.settled !== 0) {
+      writer.uint32(16).uint32(message.settled);
+    }
+    if (message.refused !== 0) {
+      writer.uint32(24).uint32(message.refused);
+    }
+    if (message.pending !== 0) {
+      writer.uint32(32).uint32(message.pending);
+    }
+    for (const v of message.refusedRows) {
+      OpenRow.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettledRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettledRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.decided = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.settled = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.refused = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pending = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.refusedRows.push(OpenRow.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettledRows {
+    return {
+      decided: isSet(object.decided) ? globalThis.Number(object.decided) : 0,
+      settled: isSet(object.settled) ? globalThis.Number(object.settled) : 0,
+      refused: isSet(object.refused) ? globalThis.Number(object.refused) : 0,
+      pending: isSet(object.pending) ? globalThis.Number(object.pending) : 0,
+      refusedRows: globalThis.Array.isArray(object?.refusedRows)
+        ? object.refusedRows.map((e: any) => OpenRow.fromJSON(e))
+        : globalThis.Array.isArray(object?.refused_rows)
+        ? object.refused_rows.map((e: any) => OpenRow.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: SettledRows): unknown {
+    const obj: any = {};
+    if (message.decided !== 0) {
+      obj.decided = Math.round(message.decided);
+    }
+    if (message.settled !== 0) {
+      obj.settled = Math.round(message.settled);
+    }
+    if (message.refused !== 0) {
+      obj.refused = Math.round(message.refused);
+    }
+    if (message.pending !== 0) {
+      obj.pending = Math.round(message.pending);
+    }
+    if (message.refusedRows?.length) {
+      obj.refusedRows = message.refusedRows.map((e) => OpenRow.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettledRows>): SettledRows {
+    return SettledRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettledRows>): SettledRows {
+    const message = createBaseSettledRows();
+    message.decided = object.decided ?? 0;
+    message.settled = object.settled ?? 0;
+    message.refused = object.refused ?? 0;
+    message.pending = object.pending ?? 0;
+    message.refusedRows = object.refusedRows?.map((e) => OpenRow.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseCommandResult(): CommandResult {
   return {
     id: new Uint8Array(0),
@@ -5011,6 +6997,10 @@ function createBaseCommandResult(): CommandResult {
     tables: [],
     reportJson: "",
     jobs: [],
+    openRows: [],
+    openRowsTotal: 0n,
+    shownRow: undefined,
+    settledRows: undefined,
   };
 }
 
@@ -5033,6 +7023,21 @@ export const CommandResult: MessageFns<CommandResult> = {
     }
     for (const v of message.jobs) {
       BridgeJob.encode(v!, writer.uint32(162).fork()).join();
+    }
+    for (const v of message.openRows) {
+      OpenRow.encode(v!, writer.uint32(194).fork()).join();
+    }
+    if (message.openRowsTotal !== 0n) {
+      if (BigInt.asUintN(64, message.openRowsTotal) !== message.openRowsTotal) {
+        throw new globalThis.Error("value provided for field message.openRowsTotal of type uint64 too large");
+      }
+      writer.uint32(200).uint64(message.openRowsTotal);
+    }
+    if (message.shownRow !== undefined) {
+      ShownRow.encode(message.shownRow, writer.uint32(210).fork()).join();
+    }
+    if (message.settledRows !== undefined) {
+      SettledRows.encode(message.settledRows, writer.uint32(218).fork()).join();
     }
     return writer;
   },
@@ -5098,6 +7103,38 @@ export const CommandResult: MessageFns<CommandResult> = {
             message.jobs.push(BridgeJob.decode(reader, reader.uint32()));
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.openRows.push(OpenRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 25: {
+            if (tag !== 200) {
+              break;
+            }
+
+            message.openRowsTotal = reader.uint64() as bigint;
+            continue;
+          }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.shownRow = ShownRow.decode(reader, reader.uint32());
+            continue;
+          }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.settledRows = SettledRows.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5124,6 +7161,26 @@ export const CommandResult: MessageFns<CommandResult> = {
         ? globalThis.String(object.report_json)
         : "",
       jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => BridgeJob.fromJSON(e)) : [],
+      openRows: globalThis.Array.isArray(object?.openRows)
+        ? object.openRows.map((e: any) => OpenRow.fromJSON(e))
+        : globalThis.Array.isArray(object?.open_rows)
+        ? object.open_rows.map((e: any) => OpenRow.fromJSON(e))
+        : [],
+      openRowsTotal: isSet(object.openRowsTotal)
+        ? BigInt(object.openRowsTotal)
+        : isSet(object.open_rows_total)
+        ? BigInt(object.open_rows_total)
+        : 0n,
+      shownRow: isSet(object.shownRow)
+        ? ShownRow.fromJSON(object.shownRow)
+        : isSet(object.shown_row)
+        ? ShownRow.fromJSON(object.shown_row)
+        : undefined,
+      settledRows: isSet(object.settledRows)
+        ? SettledRows.fromJSON(object.settledRows)
+        : isSet(object.settled_rows)
+        ? SettledRows.fromJSON(object.settled_rows)
+        : undefined,
     };
   },
 
@@ -5147,6 +7204,18 @@ export const CommandResult: MessageFns<CommandResult> = {
     if (message.jobs?.length) {
       obj.jobs = message.jobs.map((e) => BridgeJob.toJSON(e));
     }
+    if (message.openRows?.length) {
+      obj.openRows = message.openRows.map((e) => OpenRow.toJSON(e));
+    }
+    if (message.openRowsTotal !== 0n) {
+      obj.openRowsTotal = message.openRowsTotal.toString();
+    }
+    if (message.shownRow !== undefined) {
+      obj.shownRow = ShownRow.toJSON(message.shownRow);
+    }
+    if (message.settledRows !== undefined) {
+      obj.settledRows = SettledRows.toJSON(message.settledRows);
+    }
     return obj;
   },
 
@@ -5161,6 +7230,16 @@ export const CommandResult: MessageFns<CommandResult> = {
     message.tables = object.tables?.map((e) => TableShape.fromPartial(e)) || [];
     message.reportJson = object.reportJson ?? "";
     message.jobs = object.jobs?.map((e) => BridgeJob.fromPartial(e)) || [];
+    message.openRows = object.openRows?.map((e) => OpenRow.fromPartial(e)) || [];
+    message.openRowsTotal = (object.openRowsTotal !== undefined && object.openRowsTotal !== null)
+      ? BigInt(object.openRowsTotal)
+      : 0n;
+    message.shownRow = (object.shownRow !== undefined && object.shownRow !== null)
+      ? ShownRow.fromPartial(object.shownRow)
+      : undefined;
+    message.settledRows = (object.settledRows !== undefined && object.settledRows !== null)
+      ? SettledRows.fromPartial(object.settledRows)
+      : undefined;
     return message;
   },
 };

@@ -1,0 +1,84 @@
+// When decisions about rows are carried out: between two deliveries of a lane, after a pause when the target refused to, and rows without
+// their parent now and then after something landed. Carrying one out is settleRows.ts's; taking turns with deliveries is apply.ts's.
+
+import { parseId } from '@qiao/exchange';
+import { type Backoff, createBackoff } from '@qiao/runtime';
+import type { ApplyDeliveryPorts, Landing } from './applyDelivery.ts';
+import { retryChildren, settleNext } from './settleRows.ts';
+
+/** Children are tried again at most this often: what landed may have been anything. */
+const CHILDREN_EVERY_MS = 5_000;
+
+interface Pace {
+  readonly pauses: Backoff;
+  notBeforeMs: number;
+  /** Rows decided when the pause was set: more of them end it. */
+  decided: number;
+  /** Something landed since children were tried. */
+  mayHaveParents: boolean;
+  childrenTriedMs: number;
+}
+
+export class SettleLanes {
+  readonly #ports: ApplyDeliveryPorts;
+  readonly #paces = new Map<string, Pace>();
+
+  constructor(ports: ApplyDeliveryPorts) {
+    this.#ports = ports;
+  }
+
+  /** Whether the lane has something decided that may be tried now. */
+  isDue(laneId: string): boolean {
+    const { database, clock } = this.#ports;
+    const lane = parseId(laneId);
+    const pace = this.#pace(laneId);
+    const nowMs = clock.nowMs();
+    const decided = database.rowDecisions.countDecided(lane);
+    if (nowMs < pace.notBeforeMs && decided <= pace.decided) return false;
+    if (pace.mayHaveParents && nowMs - pace.childrenTriedMs >= CHILDREN_EVERY_MS) {
+      pace.mayHaveParents = false;
+      pace.childrenTriedMs = nowMs;
+      if (database.quarantine.hasCode(lane, 'FOREIGN_KEY') && retryChildren(lane, this.#ports)) return true;
+    }
+    return decided > 0;
+  }
+
+  /** Carries out one delivery's decisions; true when rows moved or were tried. Throws what the target throws, after a pause is set. */
+  async settle(landing: Landing): Promise<boolean> {
+    const { laneId } = landing.lane;
+    const pace = this.#pace(laneId);
+    try {
+      const step = await settleNext(landing, this.#ports);
+      pace.pauses.reset();
+      if (step.kind === 'nothing') {
+        this.#pause(pace, laneId);
+        return false;
+      }
+      if (step.landed > 0) this.landed();
+      return true;
+    } catch (error) {
+      this.#pause(pace, laneId);
+      throw error;
+    }
+  }
+
+  /** Rows landed on some lane of this target: rows without their parent may have one now. */
+  landed(): void {
+    for (const pace of this.#paces.values()) pace.mayHaveParents = true;
+  }
+
+  #pause(pace: Pace, laneId: string): void {
+    const { database, clock } = this.#ports;
+    pace.notBeforeMs = clock.nowMs() + pace.pauses.next();
+    pace.decided = database.rowDecisions.countDecided(parseId(laneId));
+  }
+
+  #pace(laneId: string): Pace {
+    let pace = this.#paces.get(laneId);
+    if (pace === undefined) {
+      pace = { pauses: createBackoff(), notBeforeMs: 0, decided: 0, mayHaveParents: true, childrenTriedMs: 0 };
+      this.#paces.set(laneId, pace);
+    }
+    return pace;
+  }
+}

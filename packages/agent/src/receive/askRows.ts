@@ -1,0 +1,90 @@
+// Updates whose row the target does not have (missingBase) wait for the whole row: its key is told to the lane's sender, sealed for it,
+// for keys are row contents and the hub reads what it forwards. Asked again now and then, until the rows came or were given up.
+
+import { ControlMessage } from '@qiao/contract/control';
+import { encodeContent, idText, parseId, type Section } from '@qiao/exchange';
+import type { Clock, Log } from '@qiao/runtime';
+import { labelledContext } from '@qiao/security';
+import type { DesiredPeer } from '../control/desired.ts';
+import type { ExchangeDatabase, KeptRow, LaneIn } from '../exchange-database/index.ts';
+
+export interface AskRowsPorts {
+  readonly database: Pick<ExchangeDatabase, 'rowDecisions' | 'controlOut'>;
+  seal(
+    content: Uint8Array,
+    receiverPublicKey: Uint8Array,
+    context: Uint8Array,
+  ): Promise<{ body: Uint8Array; wrappedKey: Uint8Array }>;
+  /** 16 random bytes. */
+  newId(): Uint8Array;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onQueued: () => void;
+}
+
+export interface RowAsker {
+  /** Asks the sender for the whole rows that the lane lacks; at most every ten minutes, and at once when there are more of them. */
+  ask(state: LaneIn, sender: DesiredPeer): Promise<void>;
+}
+
+const ROWS_MAX = 1_000;
+const AGAIN_MS = 10 * 60_000;
+
+export function createRowAsker({ database, seal, newId, clock, log, onQueued }: AskRowsPorts): RowAsker {
+  const asked = new Map<string, { atMs: number; rows: number }>();
+  return {
+    async ask(state, sender) {
+      const lane = idText(state.lane);
+      const rows = database.rowDecisions
+        .undecided(state.lane, 'MISSING_BASE', ROWS_MAX)
+        .filter((row) => row.epoch === state.epoch && row.keyColumns > 0);
+      const before = asked.get(lane);
+      const nowMs = clock.nowMs();
+      const isRecent = before !== undefined && before.atMs <= nowMs && nowMs - before.atMs < AGAIN_MS;
+      if (rows.length === 0 || (isRecent && rows.length <= before.rows)) return;
+      asked.set(lane, { atMs: nowMs, rows: rows.length });
+      const requestId = newId();
+      const context = rowsWantedContext(state.lane, state.epoch, requestId);
+      const sealed = await seal(encodeContent(keySections(rows)), sender.sealingKey, context);
+      const message = ControlMessage.fromPartial({
+        toNodeId: parseId(sender.nodeId),
+        body: {
+          $case: 'rowsWanted',
+          value: {
+            laneId: state.lane,
+            epoch: { ordinal: state.epoch, nonce: state.nonce },
+            requestId,
+            sealedKeys: sealed.body,
+            wrappedKey: sealed.wrappedKey,
+          },
+        },
+      });
+      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `rows:${lane}`);
+      log.info({ lane, rows: rows.length }, 'whole rows asked for');
+      onQueued();
+    },
+  };
+}
+
+/** What the sealed keys of a request are bound to. */
+export function rowsWantedContext(lane: Uint8Array, epoch: bigint, requestId: Uint8Array): Uint8Array {
+  return labelledContext('qiao.rows.wanted.v1', [lane, Buffer.from(String(epoch)), requestId]);
+}
+
+function keySections(rows: readonly KeptRow[]): Section[] {
+  return [
+    ...Map.groupBy(rows, (row) => JSON.stringify([row.table, row.columns.slice(0, row.keyColumns)])).values(),
+  ].map((part) => {
+    const first = part[0] as KeptRow;
+    const lines = [...new Set(part.map(({ keyText }) => `${keyText}\n`))];
+    return {
+      table: first.table,
+      kind: 'delete',
+      columns: first.columns.slice(0, first.keyColumns),
+      keyColumns: first.keyColumns,
+      rowCount: lines.length,
+      rows: Buffer.from(lines.join('')),
+      wholeRows: false,
+    };
+  });
+}
