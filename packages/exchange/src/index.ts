@@ -26,6 +26,7 @@ export * from './pairText.ts';
 export * from './parcel.ts';
 export { bridgeJson, DEFAULT_JOURNAL_COLUMNS, parseBridge, parseBridgeJson } from './parseBridge.ts';
 export * from './reconcile.ts';
+export * from './repeatedFields.ts';
 export * from './rowText.ts';
 export * from './schedule.ts';
 export { schemaProblems } from './schemaProblems.ts';

@@ -16,6 +16,7 @@ export function readYaml(text: string): { value?: unknown; problems: Problem[] }
   if (bytes > YAML_MAX_BYTES) {
     return { problems: [invalid('', `Found ${bytes} bytes; expected at most ${YAML_MAX_BYTES}.`)] };
   }
+  if (nestsTooDeeply(text)) return { problems: [invalid('', 'Found YAML that cannot be read: it nests too deeply.')] };
   const lines = new LineCounter();
   const lineOf = (offset: number | undefined): string =>
     offset === undefined ? '' : `line ${lines.linePos(offset).line}`;
@@ -35,6 +36,31 @@ export function readYaml(text: string): { value?: unknown; problems: Problem[] }
     return { problems: [invalid('', `Found YAML that cannot be read: ${why}.`)] };
   }
 }
+
+/** Far more than any file needs. Indentation reaches it by itself only past the most bytes. */
+const DEEPEST = 1_000;
+const RUN_OF_INDICATORS = new RegExp(`(?:[-?][ \\t]+){${DEEPEST}}`);
+
+/** The parser keeps half a kilobyte for each open bracket, so half a megabyte of them would fill the memory of a hub. */
+function nestsTooDeeply(text: string): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text.charCodeAt(at);
+    if (character === OPEN_BRACKET || character === OPEN_BRACE) {
+      depth += 1;
+      // Brackets inside of quotes are counted, too: nobody writes a thousand that never close.
+      if (depth > DEEPEST) return true;
+    } else if (character === CLOSE_BRACKET || character === CLOSE_BRACE) {
+      depth = Math.max(0, depth - 1);
+    }
+  }
+  return RUN_OF_INDICATORS.test(text);
+}
+
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 
 function problemsOfNodes(document: Document, lineOf: (offset: number | undefined) => string): Problem[] {
   const problems: Problem[] = [];

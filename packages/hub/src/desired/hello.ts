@@ -3,7 +3,7 @@
 
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
 import type { Signed } from '@qiao/contract/signed';
-import { idText, QiaoError } from '@qiao/exchange';
+import { hasAtMost, idText, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
@@ -49,6 +49,10 @@ export class Starts {
   }
 }
 
+/** Number of `sending` in HelloRequest. */
+const SENDING_FIELD = 5;
+const MOST_LANES = 10_000;
+
 const STARTS_WINDOW_MS = 60_000;
 const STARTS_PER_WINDOW = 60;
 
@@ -89,7 +93,7 @@ async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promis
   });
   // A process that another start has fenced out knows lanes as they were: its epochs would only outbid the living one's.
   const isOver = !request.isStart && request.fencingToken > 0n && request.fencingToken < BigInt(node.fencing_token);
-  for (const { laneId, epoch } of isOver ? [] : request.sending.slice(0, 10_000)) {
+  for (const { laneId, epoch } of isOver ? [] : request.sending) {
     if (laneId.length !== 16 || epoch === undefined || epoch.nonce.length !== 16) continue;
     if (epoch.ordinal >= BigInt(Number.MAX_SAFE_INTEGER)) continue;
     await ports.learnEpoch(idText(laneId), node.id, epoch);
@@ -135,6 +139,8 @@ async function requireNode(store: HubDatabase, code: string, request: HelloReque
 
 function decode(bytes: Uint8Array): HelloRequest {
   try {
+    // A greeting is not signed: before its lanes become objects they are counted.
+    if (!hasAtMost(bytes, SENDING_FIELD, MOST_LANES)) throw new Error('more lanes than a node has');
     const request = HelloRequest.decode(bytes);
     if (request.exchangeDatabaseId.length === 16) return request;
   } catch {

@@ -5,7 +5,7 @@ import { BookEntries, type BookEntry } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { isStoreFault } from '@qiao/database';
-import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
+import { hasAtMost, idText, MAX_TABLES, QiaoError, repeatedField, safeCount, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, type Context, type Verifier, verifyIssued } from '@qiao/security';
 import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
@@ -42,6 +42,12 @@ export interface BooksPosition {
 
 /** Entries that one bus message may carry (control.proto). */
 const ENTRIES_MAX = 1_000;
+/** Counts of one entry: three kinds of change for each table of a bridge. */
+const COUNTS_MAX = 3 * MAX_TABLES;
+/** Numbers of the fields in BookEntries, BookEntry and UnpackedCounts. */
+const ENTRIES_FIELD = 1;
+const UNPACKED_FIELD = 7;
+const CAPTURE_FIELD = 2;
 
 /**
  * Takes one bus message of entries. Entries at or below the position are duplicates and are passed over; at a hole it stops.
@@ -101,16 +107,27 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
 }
 
 function decode(bytes: Uint8Array): BookEntries {
+  requireFewParts(bytes);
   let message: BookEntries;
   try {
     message = BookEntries.decode(bytes);
   } catch (cause) {
     throw new QiaoError('ENTRIES_INVALID', 'a message on a books subject is not BookEntries', { cause });
   }
-  if (message.entries.length > ENTRIES_MAX) {
-    throw new QiaoError('ENTRIES_INVALID', `found ${message.entries.length} entries, expected at most ${ENTRIES_MAX}`);
-  }
   return message;
+}
+
+/** Before anything becomes an object: whose message this is, is known only after it was decoded. */
+function requireFewParts(bytes: Uint8Array): void {
+  if (!hasAtMost(bytes, ENTRIES_FIELD, ENTRIES_MAX)) {
+    throw new QiaoError('ENTRIES_INVALID', `found more than ${ENTRIES_MAX} entries`);
+  }
+  for (const entry of repeatedField(bytes, ENTRIES_FIELD)) {
+    for (const unpacked of repeatedField(entry, UNPACKED_FIELD)) {
+      if (hasAtMost(unpacked, CAPTURE_FIELD, COUNTS_MAX)) continue;
+      throw new QiaoError('ENTRIES_INVALID', `found an entry of more than ${COUNTS_MAX} counts`);
+    }
+  }
 }
 
 interface Taking extends EntriesPorts {
