@@ -33,7 +33,7 @@ import { type HubConfig, requireReplicable } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
-import { Attempts } from './identity/attempts.ts';
+import { type Attempts, attemptsBefore } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
 import { isCertificateGood, revokedBusUsers } from './registry/certificates.ts';
 import { learnFencingToken, recordActualState, recordSightings } from './registry/nodes.ts';
@@ -110,7 +110,8 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     });
     teardown.push(() => bus.close());
 
-    const hub = compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at });
+    const attempts = await attemptsBefore(store, clock.nowMs());
+    const hub = compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at, attempts });
     await hub.load();
     const stop = new AbortController();
     const parts = supervise(hub.parts, { signal: stop.signal, clock, log });
@@ -148,9 +149,23 @@ interface Ingredients {
   readonly accounts: BusAccounts;
   readonly bus: Bus;
   readonly at: BusAddress;
+  /** Wrong tokens that were shown of late. */
+  readonly attempts: Attempts;
 }
 
-function compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at }: Ingredients) {
+function compose({
+  config,
+  clock,
+  log,
+  store,
+  replicas,
+  identity,
+  authority,
+  accounts,
+  bus,
+  at,
+  attempts,
+}: Ingredients) {
   const platform = { ...config.platform, id: parseId(config.platform.id) };
   const signer = new Signer(identity.keyPem, identity.certificate);
   const verifier = new Verifier();
@@ -379,7 +394,7 @@ function compose({ config, clock, log, store, replicas, identity, authority, acc
       cut: (code) => grpc?.cut((caller) => caller.code === code),
       seen,
     }),
-    joinService: joinService(identityPorts, new Attempts()),
+    joinService: joinService(identityPorts, attempts),
     load,
     listening(server: GrpcServer) {
       grpc = server;

@@ -8,7 +8,7 @@ import { readAudit } from '../audit/audit.ts';
 import { isCertificateGood } from '../registry/certificates.ts';
 import { getNode } from '../registry/nodes.ts';
 import { bytes, TestWorld } from '../world.testing.ts';
-import { Attempts, addressOf } from './attempts.ts';
+import { Attempts, addressOf, attemptsBefore } from './attempts.ts';
 import type { IdentityPorts } from './identity.ts';
 import { invite } from './invite.ts';
 import { join } from './join.ts';
@@ -239,4 +239,36 @@ test('an address is one whatever port the connection has', () => {
     'fe80::1%eth0',
     'fe80::1%eth0',
   ]);
+});
+
+test('guessing from everywhere at once ends, too, and a guest with a whole IPv6 network is one', () => {
+  const attempts = new Attempts();
+  const isBraked = (address: string, nowMs: number): boolean => {
+    try {
+      attempts.check(address, nowMs);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  for (let guess = 0; guess < 10; guess += 1) attempts.wrong(`2001:db8::${guess}`, 1_000);
+  expect([isBraked('2001:db8::ffff', 1_000), isBraked('2001:db8:0:1::1', 1_000)]).toEqual([true, false]);
+  for (let guess = 0; guess < 200; guess += 1) attempts.wrong(`10.${guess}.0.1`, 2_000);
+  expect([isBraked('192.0.2.1', 2_000), isBraked('192.0.2.1', 62_001)]).toEqual([true, false]);
+});
+
+test('a restart of the hub does not begin the counting anew', async () => {
+  await using world = await TestWorld.create();
+  const { ports } = identityOf(world);
+  const { token } = await invite(ports, INVITATION, 'operator:li');
+  const genuine = await requestFor(token);
+  const attempts = new Attempts();
+  for (let guess = 0; guess < 10; guess += 1) {
+    await codeOf(join(ports, attempts, { ...genuine, secret: bytes(32) }, '10.6.6.6'));
+  }
+  const afterRestart = await attemptsBefore(world.store, world.clock.nowMs());
+  expect(await codeOf(join(ports, afterRestart, genuine, '10.6.6.6'))).toBe('TOO_MANY_ATTEMPTS');
+  world.clock.ms += 61_000;
+  const later = await attemptsBefore(world.store, world.clock.nowMs());
+  expect(await codeOf(join(ports, later, genuine, '10.6.6.6'))).toBe('nothing thrown');
 });
