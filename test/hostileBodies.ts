@@ -32,7 +32,7 @@ export interface Told {
 }
 
 const MIB = 2 ** 20;
-const opener = { sealing: 'none', open: async (body: Uint8Array) => body };
+const opener = { sealing: 'none', sealedFor: undefined, open: async (body: Uint8Array) => body };
 
 function bodyHeader(contentBytes: number, compression = 'zstd'): DeliveryHeader {
   return DeliveryHeader.fromPartial({

@@ -194,6 +194,7 @@ async function atReceiver(message: Uint8Array, circumstances: Circumstances, sel
     nodeId: idText(self.id),
     platformId: idText(world.platform.id),
     desired: () => desiredOf(self, circumstances),
+    sealedFor: undefined,
     trust: trustAt(nowMs),
   });
   return intake.kind === 'delivery' ? taken : intake.code;
@@ -232,6 +233,10 @@ async function controlAtSender(message: Uint8Array, circumstances: Circumstances
     trust: trustAt(nowMs),
     door: { take: () => 'taken', loadCached: () => false, reportAgain: () => undefined },
     onReceipt: take,
+    isFenced: () => false,
+    onReceiptsWanted: take,
+    onVerifyRequest: take,
+    onVerifyAnswer: take,
     onResend: take,
     onRefusal: take,
     onRowsWanted: async () => undefined,
@@ -314,7 +319,7 @@ async function answerOf(
 }
 
 async function openMonitor({ nowMs = START_MS, revoked = false }: Circumstances) {
-  const database = await openMonitorDatabase(join(mkdtempSync(join(folder, 'monitor-')), 'monitor.db'));
+  const database = await openMonitorDatabase({ url: join(mkdtempSync(join(folder, 'monitor-')), 'monitor.db') });
   const verifier = new Verifier();
   const authority = world.authority.certificateDer;
   const nodes = await Nodes.open({
@@ -401,6 +406,7 @@ async function directoryAtMonitor(message: Uint8Array, subject: string): Promise
     bus: { consume: () => one(subject, message) } as never,
     platformCode: 'demo',
     monitorCode: 'watch',
+    begin: async () => undefined,
     entries: monitor.ports,
     takeHeartbeat: async () => undefined,
     takeDirectory: (data) => monitor.nodes.takeDirectory(data),
@@ -521,6 +527,7 @@ const refusalOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => (
     hint: '',
     fate: RefusalFate.STOP,
     highestEpoch: 0n,
+    fencingToken: 0n,
     contentHash: new Uint8Array(),
   },
 });

@@ -96,6 +96,7 @@ export async function controlDecoders(): Promise<Decoder[]> {
         hint: 'y',
         fate: RefusalFate.STOP,
         highestEpoch: 1n,
+        fencingToken: 1n,
         contentHash: bytes(32),
       },
     },
@@ -243,7 +244,7 @@ async function monitorDecoders(
   world: TestWorld,
   { receipt, statement, settlement }: Record<'receipt' | 'statement' | 'settlement', Uint8Array>,
 ): Promise<Decoder[]> {
-  const database = await openMonitorDatabase(':memory:');
+  const database = await openMonitorDatabase({ url: ':memory:' });
   const health = await world.join('laboratory');
   const nodes = await Nodes.open({
     database,
@@ -382,6 +383,10 @@ async function atAgent(
     trust: believing,
     door: { take: () => 'taken', loadCached: () => false, reportAgain: () => undefined },
     onReceipt: hear('receipt'),
+    isFenced: () => false,
+    onReceiptsWanted: hear('receipts wanted'),
+    onVerifyRequest: hear('verify request'),
+    onVerifyAnswer: hear('verify answer'),
     onResend: hear('resend'),
     onRefusal: hear('refusal'),
     onRowsWanted: async () => undefined,

@@ -136,6 +136,7 @@ export async function deliveryDecoders(): Promise<Decoder[]> {
           nodeId: idText(civil.id),
           platformId: idText(world.platform.id),
           desired: () => desired,
+          sealedFor: undefined,
           trust: { checkPeer: () => undefined, checkMonitor: () => undefined, checkSigned: () => undefined },
         });
         if (intake.kind !== 'delivery') return `${intake.kind} ${intake.code}`;
@@ -168,7 +169,7 @@ function bodyDecoder(): Decoder {
     contentHash: createHash('sha256').update(content).digest(),
     counts: [{ table: 'person', inserts: 2n, updates: 0n, deletes: 0n }],
   });
-  const opener = { sealing: 'none at all', open: async (body: Uint8Array) => body };
+  const opener = { sealing: 'none at all', sealedFor: undefined, open: async (body: Uint8Array) => body };
   return {
     name: 'sealed-body',
     kind: 'bytes',
