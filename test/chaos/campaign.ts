@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeFault, type FaultKind } from './faultPlan.ts';
 import { whatStays } from './growth.ts';
-import { planSeed, type SeedPlan } from './plan.ts';
+import { type BridgePlan, planSeed, type SeedPlan } from './plan.ts';
 import { type Campaign, type Failure, report } from './report.ts';
 import { runSeed, type SeedResult } from './runner.ts';
 import { shrinkFaults } from './shrink.ts';
@@ -34,6 +34,8 @@ export interface CampaignOptions {
 
 /** A stage lives this many seeds: long enough that what grows shows, short enough that founding a platform is drilled too. */
 const SEEDS_PER_STAGE = 50;
+/** A seed that needed longer to come to rest has its logs kept when every timeline is told. */
+const SLOW_MS = 10_000;
 /** Attempts of shrinking; each is a platform of its own. */
 const SHRINK_ATTEMPTS = 10;
 
@@ -68,7 +70,8 @@ async function work(
   let served: number[] = [];
   const endStage = async () => {
     if (stage === undefined) return;
-    const stays = await whatStays(stage);
+    const lanes = served.flatMap((seed) => planSeed(seed, options.kinds).bridges).flatMap(lanesOf).length;
+    const stays = await whatStays(stage, lanes);
     if (stays.length > 0) failures.push(stayed(stage, served, stays, options));
     await stage[Symbol.asyncDispose]();
     stage = undefined;
@@ -85,7 +88,11 @@ async function work(
       served.push(seed);
       results.push(result);
       say(lineOf(result));
-      if (options.tellsAll && result.broken.length === 0) say(momentsText(result));
+      if (options.tellsAll && result.broken.length === 0) {
+        say(momentsText(result));
+        // Slow is not wrong, and worth a look.
+        if ((result.restMs ?? 0) > SLOW_MS) say(`slow; logs: ${keepLogs(stage, result, options.keep)}`);
+      }
       if (result.broken.length === 0) continue;
       const logs = keepLogs(stage, result, options.keep);
       await stage[Symbol.asyncDispose]();
@@ -98,6 +105,11 @@ async function work(
     // Only after an error of the harness itself.
     await (stage as Stage | undefined)?.[Symbol.asyncDispose]();
   }
+}
+
+/** Every lane that a bridge may have had. */
+function lanesOf({ destinations, spare }: BridgePlan): readonly unknown[] {
+  return spare === undefined ? destinations : [...destinations, spare];
 }
 
 /** The failure with the fewest faults that were seen to be enough. */

@@ -11,24 +11,22 @@ import type { Stage } from './stage.ts';
 /** The bus redelivers what a killed reader held after a minute at the most; settled parcels are purged once a minute. */
 const FLOOR_WITHIN_MS = 150_000;
 
-/** What is still there though nobody needs it; empty when everything is back to its floor. */
-export async function whatStays(stage: Stage): Promise<string[]> {
+/** What is still there though nobody needs it, after so many lanes were retired; empty when everything is back to its floor. */
+export async function whatStays(stage: Stage, lanesServed: number): Promise<string[]> {
   const endsAtMs = performance.now() + FLOOR_WITHIN_MS;
   for (;;) {
-    const stays = [...(await waitingInStreams(stage)), ...rowsThatStay(stage)];
+    const stays = [...(await waitingInStreams(stage)), ...rowsThatStay(stage, lanesServed)];
     if (stays.length === 0 || performance.now() > endsAtMs) return stays;
     await pause(500);
   }
 }
 
-function rowsThatStay(stage: Stage): string[] {
-  return NODES.flatMap((node) => {
-    const sizes = tableSizes(join(stage.platform.agentDirectory(node), 'exchange.db'));
-    const lanes = sizes.reduce((sum, [table, rows]) => (LANE_TABLES.has(table) ? sum + rows : sum), 0);
-    return sizes
-      .filter(([table, rows]) => rows > (FLOORS[table] ?? (PER_LANE[table] ?? 0) * lanes))
-      .map(([table, rows]) => `${rows} rows stay in ${table} of ${node}`);
-  });
+function rowsThatStay(stage: Stage, lanesServed: number): string[] {
+  return NODES.flatMap((node) =>
+    tableSizes(join(stage.platform.agentDirectory(node), 'exchange.db'))
+      .filter(([table, rows]) => rows > (FLOORS[table] ?? (PER_LANE[table] ?? 0) * lanesServed))
+      .map(([table, rows]) => `${rows} rows stay in ${table} of ${node}`),
+  );
 }
 
 /** Rows that may stay for ever, per table; every other table ends empty. */
@@ -39,9 +37,9 @@ const FLOORS: Readonly<Record<string, number>> = {
   // The monitor may be restored from a backup: 100,000 entries stay.
   book: 100_000,
   sqlite_sequence: 20,
+  // Remembered until the command would have expired.
+  command_seen: 10_000,
 };
-
-const LANE_TABLES = new Set(['lane_in', 'lane_out']);
 
 /** What an ended lane may leave: its place, so that a late delivery is known for what it is, and its last word. */
 const PER_LANE: Readonly<Record<string, number>> = {
@@ -52,6 +50,8 @@ const PER_LANE: Readonly<Record<string, number>> = {
   receipt_out: 8,
   // Rows in quarantine are kept for a person, also when their bridge has ended.
   quarantine: 100,
+  bridge_version: 2,
+  lane_loss: 1,
 };
 
 function tableSizes(file: string): [string, number][] {

@@ -5,7 +5,7 @@
  */
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { QiaoError } from '@qiao/exchange';
-import { createBackoff, type Log, systemClock } from '@qiao/runtime';
+import { type Log, systemClock } from '@qiao/runtime';
 import { connect, jwtAuthenticator, type NatsConnection, NatsError } from 'nats';
 import type { BusAddress, BusCredentials, BusStatus } from './bus.ts';
 import { closedError, unreachable } from './busErrors.ts';
@@ -119,9 +119,11 @@ export class Connection {
     this.#tell({ kind: 'closed' });
   }
 
-  /** Dials until the first success; from then on nats.js reconnects by itself, and should it ever give up, this dials anew. */
+  /**
+   * Dials for ever; each session is a client of its own. nats.js could reconnect by itself, but a line that breaks between TLS and its
+   * first PONG leaves it with two attempts at once: one waits out the connect timeout, and then closes what the other had reached.
+   */
   async #keep(firstAttemptDone: () => void): Promise<void> {
-    const pauses = createBackoff({ firstMs: 200, mostMs: 5_000 });
     while (!this.isClosed) {
       try {
         const nats = await this.#dial();
@@ -130,7 +132,6 @@ export class Connection {
           break;
         }
         this.#nats = nats;
-        pauses.reset();
         this.#beginSession(nats);
         firstAttemptDone();
         await this.#follow(nats);
@@ -140,7 +141,7 @@ export class Connection {
       firstAttemptDone();
       this.#endSession();
       if (this.isClosed) break;
-      await systemClock.sleep(pauses.next(), this.#stop.signal);
+      await systemClock.sleep(this.#pauseMs(), this.#stop.signal);
     }
     firstAttemptDone();
   }
@@ -166,11 +167,7 @@ export class Connection {
         } as object),
       },
       timeout: CONNECT_TIMEOUT_MS,
-      reconnect: true,
-      maxReconnectAttempts: -1,
-      reconnectDelayHandler: () => this.#reconnectDelayMs(),
-      // A revoked or expired user keeps knocking: a person may give the node new credentials.
-      ignoreAuthErrorAbort: true,
+      reconnect: false,
       ignoreClusterUpdates: true,
       pingInterval: PING_INTERVAL_MS,
       maxPingOut: MAX_PINGS_OUT,
@@ -178,8 +175,8 @@ export class Connection {
     });
   }
 
-  /** nats.js asks this many times per pause, so the answer depends on the time away and not on the number of questions. */
-  #reconnectDelayMs(): number {
+  /** By the time away. A revoked or expired user keeps knocking too: a person may give the node new credentials. */
+  #pauseMs(): number {
     const awayMs = performance.now() - this.#awaySinceMs;
     if (awayMs < 3_000) return 100;
     if (awayMs < 30_000) return 500;
@@ -192,8 +189,6 @@ export class Connection {
         if (status.type === 'disconnect') {
           this.#noteAway(undefined);
           this.#endSession();
-        } else if (status.type === 'reconnect') {
-          this.#beginSession(nats);
         } else if (status.type === 'error' && isAuthCode(status.data)) {
           this.#noteAway(new NatsError('refused', String(status.data)));
         }

@@ -149,7 +149,8 @@ export class NatsBus implements Bus {
       });
       return await Promise.race([answered, lost]);
     } catch (error) {
-      throw busError(error, asking, subject);
+      // A client that closes cancels its requests as if their time were up, before anybody is told of the end.
+      throw session.nats.isClosed() ? interrupted(asking, subject) : busError(error, asking, subject);
     } finally {
       forget();
     }
