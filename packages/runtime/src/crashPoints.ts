@@ -288,12 +288,12 @@ export const CRASH_POINTS = {
   'desired.stored': {
     step: 'configuration',
     between: 'hub.db: snapshot → bus',
-    restart: 'nodes whose last report is older than their snapshot are told after every connect',
+    restart: 'it is not noted as brought out: the next start, or another replica, brings it out',
   },
   'desired.published': {
     step: 'configuration',
-    between: 'bus: snapshot on its way to the node → bus: directory for the monitor',
-    restart: 'the snapshot is sent again, and the directory with it',
+    between: 'bus: snapshot on its way to the node → hub.db: noted as brought out',
+    restart: 'the snapshot is sent again; a node passes over what is not newer',
   },
   'snapshot.cached': {
     step: 'configuration',

@@ -1,12 +1,13 @@
 import { ControlMessage } from '@qiao/contract/control';
 import { Directory, NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
+import { isPostgresRun } from '@qiao/database/testing';
 import { bridgeJson, parseBridge, QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { giveFencingToken } from '../registry/nodes.ts';
 import { idText, TestWorld } from '../world.testing.ts';
-import { createDesiredState } from './snapshots.ts';
+import { createDesiredState, type DesiredPorts } from './snapshots.ts';
 
 const YAML = `
 kind: Bridge
@@ -30,7 +31,7 @@ async function platform() {
   const pushed: { to: string; snapshot: NodeSnapshot }[] = [];
   const directories: Directory[] = [];
   const away = new Set<string>();
-  const desired = createDesiredState({
+  const ports: DesiredPorts = {
     store: world.store,
     platform: world.platform,
     clock: world.clock,
@@ -45,7 +46,8 @@ async function platform() {
     toMonitor: async (message) => {
       directories.push(Directory.decode(Signed.decode(message).payload));
     },
-  });
+  };
+  const desired = createDesiredState(ports);
   const read = async (node: { id: Uint8Array }) =>
     NodeSnapshot.decode((await desired.snapshotOf(idText(node.id))).payload);
   return {
@@ -55,6 +57,7 @@ async function platform() {
     city,
     ids,
     desired,
+    ports,
     pushed,
     directories,
     away,
@@ -158,4 +161,31 @@ test('with nothing new to say it waits: the directory is not sent over and over'
   await running;
   expect(said).toBeLessThanOrEqual(3);
   expect(it.directories.length).toBe(said);
+});
+
+test('two replicas never give one number to two states, nor a newer number to an older state', async () => {
+  await using it = await platform();
+  // A file has one program, so on SQLite the two share its connection.
+  const store = isPostgresRun ? await it.world.storeOf('hub-2') : it.world.store;
+  const other = createDesiredState({ ...it.ports, store });
+  for (let round = 1; round <= 5; round += 1) {
+    await it.world.store.updateTable('bridges').set({ run_number: round }).execute();
+    await Promise.all([it.desired.refresh(), other.refresh()]);
+    const health = await it.read(it.health);
+    expect(health.bridges[0]?.runNumber).toBe(BigInt(round));
+  }
+  const { number } = await it.world.store.selectFrom('hub_state').select('number').executeTakeFirstOrThrow();
+  // The first round numbers three nodes and the directory; each later one the two ends of the bridge.
+  expect(number).toBe(4 + 4 * 2);
+});
+
+test('a snapshot that a replica stored and did not live to bring out is brought out by another', async () => {
+  await using it = await platform();
+  await it.desired.refresh();
+  const other = createDesiredState({ ...it.ports, store: await it.world.storeOf('hub-2'), isLeader: () => false });
+  const stop = new AbortController();
+  const running = other.run(stop.signal);
+  await expect.poll(() => it.pushed.map(({ to }) => to).sort()).toEqual(['city', 'civil', 'health']);
+  stop.abort();
+  await running;
 });
