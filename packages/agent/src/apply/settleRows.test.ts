@@ -1,5 +1,4 @@
 import { copyFileSync } from 'node:fs';
-import { Outcome } from '@qiao/contract/counts';
 import { Receipt } from '@qiao/contract/receipt';
 import { decodeContent, parseId, type Section } from '@qiao/exchange';
 import { expect, test } from 'vitest';

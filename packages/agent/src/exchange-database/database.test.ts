@@ -21,7 +21,7 @@ import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
 import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
 import { GET_PARCEL, SETTLED_PARCELS } from './parcels.ts';
-import { COUNT_OPEN, OPEN_CODE, OPEN_OF_LANE } from './quarantine.ts';
+import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
 import { COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
 
 class Directory implements Disposable {

@@ -104,11 +104,11 @@ const ADD = `INSERT INTO quarantine (lane, epoch, sequence, section, row_index, 
  ON CONFLICT (lane, epoch, sequence, section, row_index) DO UPDATE SET state = 'open', fate = NULL, settled_at_ms = NULL,
  outcome = excluded.outcome, code = excluded.code, reason = excluded.reason, at_ms = excluded.at_ms`;
 const OF_DELIVERY = `SELECT * FROM quarantine WHERE ${DELIVERY} ORDER BY section, row_index`;
-export const OPEN_OF_LANE = `SELECT * FROM quarantine WHERE lane = ? AND state = 'open'
+const OPEN_OF_LANE = `SELECT * FROM quarantine WHERE lane = ? AND state = 'open'
  ORDER BY epoch, sequence, section, row_index LIMIT ?`;
 export const COUNT_OPEN = "SELECT count(*) FROM quarantine WHERE lane = ? AND state = 'open'";
 // The first row of a key says how the others wait; SQLite takes bare columns of the row that min() chose.
-export const OPEN_KEYS = `SELECT table_name, key_text, code, min((epoch << 40) + sequence) AS first FROM quarantine
+const OPEN_KEYS = `SELECT table_name, key_text, code, min((epoch << 40) + sequence) AS first FROM quarantine
  WHERE lane = @lane AND state = 'open' AND NOT (epoch = @epoch AND sequence = @sequence) GROUP BY table_name, key_text`;
 export const OPEN_CODE = "SELECT count(*) FROM quarantine WHERE lane = ? AND state = 'open' AND code = ?";
 const SETTLE = `UPDATE quarantine SET state = 'settled', fate = @fate, settled_at_ms = @atMs WHERE ${ROW}`;
@@ -116,7 +116,7 @@ const WAIT = `UPDATE quarantine SET state = 'open', fate = NULL, settled_at_ms =
  reason = @reason WHERE ${ROW}`;
 const EXPLAIN = `UPDATE quarantine SET code = @code, reason = @reason WHERE ${ROW}`;
 const UNDECIDE = `UPDATE quarantine SET decision = NULL, decided_by = '', decided_at_ms = 0, decision_reason = '' WHERE ${ROW}`;
-export const FORGET_SETTLED = `DELETE FROM quarantine WHERE (lane, epoch, sequence, section, row_index) IN
+const FORGET_SETTLED = `DELETE FROM quarantine WHERE (lane, epoch, sequence, section, row_index) IN
  (SELECT lane, epoch, sequence, section, row_index FROM quarantine WHERE state = 'settled' AND settled_at_ms < ? LIMIT ?)`;
 const FORGET_EDITS = `DELETE FROM quarantine_edit WHERE NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.lane = quarantine_edit.lane
  AND q.epoch = quarantine_edit.epoch AND q.sequence = quarantine_edit.sequence AND q.section = quarantine_edit.section
