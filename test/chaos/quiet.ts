@@ -92,8 +92,15 @@ function boardAtWork(play: Play, board: BoardState): string[] {
         ({ books, capture, send, apply, code }) =>
           `board: ${books?.bridge}: capture ${capture}, send ${send}, apply ${apply} ${code}`,
       ),
-    ...board.alerts.map(({ code, subject }) => `alert ${code}: ${subject}`),
+    ...board.alerts
+      .filter(({ code, subject }) => !(code === 'ROWS_QUARANTINED' && refuses(play, subject)))
+      .map(({ code, subject }) => `alert ${code}: ${subject}`),
   ];
+}
+
+/** Rows that the target was made to refuse wait for a person, who is told so. */
+function refuses({ plan }: Play, subject: string): boolean {
+  return plan.bridges.some((bridge) => subject.startsWith(`${bridge.name} `) && keysEverRefused(bridge).size > 0);
 }
 
 const RESTING = new Set(['SERVICE_CONDITION_RUNNING', 'SERVICE_CONDITION_UNSPECIFIED', '']);
