@@ -378,7 +378,7 @@ async function entriesAtMonitor(
   await using monitor = await openMonitor(circumstances);
   const message = BookEntries.encode({
     certificate,
-    entries: [{ number: 1n, exchangeDatabaseId: bytes(16), entry }],
+    entries: [{ number: 1n, exchangeDatabaseId: bytes(16), entry, mark: bytes(8) }],
   }).finish();
   try {
     await takeEntries(monitor.ports, message, 'health');
@@ -409,6 +409,7 @@ async function directoryAtMonitor(message: Uint8Array, subject: string): Promise
     begin: async () => undefined,
     entries: monitor.ports,
     takeHeartbeat: async () => undefined,
+    positionOf: () => Promise.reject(new Error('no books here')),
     takeDirectory: (data) => monitor.nodes.takeDirectory(data),
     signer: watch.signer,
     clock: world.clock,
@@ -534,7 +535,7 @@ const refusalOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => (
 
 const booksThrough: NonNullable<ControlMessage['body']> = {
   $case: 'booksThrough',
-  value: { number: 9n, sendAgain: false },
+  value: { number: 9n, sendAgain: false, mark: new Uint8Array(), exchangeDatabaseId: new Uint8Array() },
 };
 
 function snapshot(fields: object = {}, context: Context = 'qiao.snapshot.v1', signer = world.hub.signer): Signed {

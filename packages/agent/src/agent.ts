@@ -2,13 +2,15 @@
 // file that knows all of them; what they do is in their folders.
 
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { type Bus, connectBus, consumers, inboxPrefix, streams, subjects } from '@qiao/bus';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Bus, busUserKeyOf, connectBus, consumers, inboxPrefix, streams, subjects } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import type { ServiceState } from '@qiao/contract/node';
 import { decodeContent, idText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
 import {
   type Clock,
+  crashPoint,
   createHostSampler,
   createWakeup,
   type Log,
@@ -18,13 +20,18 @@ import {
   VERSION,
 } from '@qiao/runtime';
 import {
+  isRenewalDue,
   keyIdOf,
   type NodeIdentity,
+  RESTORED_MARKER,
+  readCertificate,
   readIdentity,
+  renewalRequest,
   type Sealed,
   Signer,
   sealing,
   sealingContext,
+  takeRenewal,
   toPem,
 } from '@qiao/security';
 import { applyPart, forkReason } from './apply/apply.ts';
@@ -44,6 +51,7 @@ import { controlPart } from './control/consume.ts';
 import { createDesiredState, type Desired } from './control/desired.ts';
 import { createFence } from './control/fence.ts';
 import { helloPart } from './control/hello.ts';
+import { knowledgeOf } from './control/knowledge.ts';
 import { outgoingControlPart } from './control/outgoing.ts';
 import { createSnapshotDoor } from './control/takeSnapshot.ts';
 import { createTrust } from './control/trust.ts';
@@ -103,6 +111,7 @@ async function runAgent({
 }: Required<StartAgentOptions> & { readonly identity: NodeIdentity }): Promise<void> {
   if (config.exchange === undefined) makeExchangeTables(config);
   const database = openExchangeDatabase(exchangeDatabaseFile(config), { nowMs: () => clock.nowMs() });
+  noticeRestore(config, database, clock, log);
   const sources = createDataSources(dataSourceConfigs(config));
   let bus: Bus | undefined;
   try {
@@ -137,6 +146,8 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
   const child = (part: string) => log.child({ part });
 
   const signer = new Signer(identity.keyPem, identity.certificate);
+  // The key stays when the certificate is renewed, so the signer does too.
+  const renewing = { identity };
   const trust = createTrust({ authority: identity.authority, platformId, nowMs: () => clock.nowMs() });
   const permissions = permissionsOf(config, sources);
   const desired = createDesiredState();
@@ -256,8 +267,9 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
   const books = booksPart({
     database,
     fence,
-    certificate: identity.certificate,
     renew: (context, signed) => signer.renew(context, signed),
+    certificate: () => renewing.identity.certificate,
+    keptEntries: config.limits.keptBookEntries,
     publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'books'), bytes),
     wakeup: wakeups.books,
     clock,
@@ -289,7 +301,24 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       fence,
       door,
       nodeId,
-      exchangeDatabaseId: database.id,
+      exchangeDatabaseId: () => database.id,
+      knows: (everything) =>
+        knowledgeOf(
+          {
+            database,
+            desired: () => desired.current(),
+            identity: () => renewing.identity,
+            natsUser: identity.nats === undefined ? '' : busUserKeyOf(identity.nats.seed).natsUser,
+          },
+          everything,
+        ),
+      renewalCsr: async () =>
+        isRenewalDue(renewing.identity.certificate, clock.nowMs()) ? await renewalRequest(identity) : undefined,
+      takeRenewal: (renewal) => {
+        renewing.identity = takeRenewal(identityDirectory(config), renewing.identity, renewal, clock.nowMs());
+        const { notAfterMs } = readCertificate(renewing.identity.certificate);
+        log.info({ endsAt: new Date(notAfterMs).toISOString() }, 'certificate renewed');
+      },
       lastToken: () => database.meta.fencingToken(),
       keepToken: (token) => database.meta.setFencingToken(token),
       heardToken: () => heardToken,
@@ -398,7 +427,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         departmentTitle: identity.departmentTitle,
       },
       version: VERSION,
-      exchangeDatabaseId: database.id,
+      exchangeDatabaseId: () => database.id,
       dataSources: () => probes.states(),
       services,
       host: createHostSampler(config.directory),
@@ -476,6 +505,21 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     ...send.parts,
     ...verify.parts,
   ];
+}
+
+/** A restore leaves a marker beside the exchange database: what starts on it is an older copy. */
+function noticeRestore(
+  config: AgentConfig,
+  database: ReturnType<typeof openExchangeDatabase>,
+  clock: Clock,
+  log: Log,
+): void {
+  const marker = join(config.directory, RESTORED_MARKER);
+  if (!existsSync(marker)) return;
+  log.warn('this agent was restored from a backup: its lanes begin new epochs and compare both ends');
+  database.becomeAnother(clock.nowMs());
+  crashPoint('agent.becameAnother');
+  rmSync(marker);
 }
 
 /** What waits on a lane that ended without a destination can never be applied; its sender accounts for it. */

@@ -1,4 +1,5 @@
 export { type StartAgentOptions, startAgent } from './agent.ts';
+export { backupAgent, restoreAgent } from './backup.ts';
 export { type AgentStatus, readAgentStatus } from './commands/status.ts';
 export { type AgentConfig, agentConfigSchema } from './config.ts';
 export {

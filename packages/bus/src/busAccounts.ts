@@ -204,6 +204,18 @@ export function createBusUserKey(): { natsUser: string; seed: string } {
   return { natsUser: key.getPublicKey(), seed: new TextDecoder().decode(key.getSeed()) };
 }
 
+/** The key of a user that joined before, out of its seed. Throws BAD_NATS_USER. */
+export function busUserKeyOf(seed: string): { natsUser: string; seed: string } {
+  try {
+    return { natsUser: fromSeed(new TextEncoder().encode(seed)).getPublicKey(), seed };
+  } catch {
+    // Without the cause: it may quote the seed.
+    throw new QiaoError('BAD_NATS_USER', 'the bus key of this identity is damaged', {
+      hint: 'restore the identity directory from its backup, or join again',
+    });
+  }
+}
+
 async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerAuthConfig> {
   const systemAccount = keys.system.getPublicKey();
   const operatorJwt = await encodeOperator(

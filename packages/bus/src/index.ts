@@ -10,7 +10,7 @@ export type {
   RequestHandler,
   RespondOptions,
 } from './bus.ts';
-export { BusAccounts, type BusUser, createBusUserKey, type ServerAuthConfig } from './busAccounts.ts';
+export { BusAccounts, type BusUser, busUserKeyOf, createBusUserKey, type ServerAuthConfig } from './busAccounts.ts';
 export {
   BusAdministration,
   type BusAdministrationOptions,

@@ -4,6 +4,7 @@ import type { AgentStatus } from '@qiao/agent';
 import { createLog, stopSignal } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { registerDataSource } from './agentDataSource.ts';
+import { type BackupKind, registerBackup } from './backup.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { colour, grouped, moment, printFacts, printJson, printTable, say } from './output.ts';
@@ -20,9 +21,15 @@ export function registerAgent(program: Command): void {
     .description('make keys here and join the platform, with a token from `qiao node invite`')
     .option(...CONFIG)
     .requiredOption('--token <token>', 'the one-time token (or QIAO_TOKEN)', process.env.QIAO_TOKEN)
-    .action(async (options: { config: string; token: string }, command: Command) => {
+    .option('--again', 'the same node over its own identity, with the keys it has: its certificate ended')
+    .option('--new-keys', 'with --again: make new keys, because the old ones were revoked')
+    .action(async (options: JoinOptions, command: Command) => {
       const { joinAgent, readAgentConfig } = await import('@qiao/agent');
-      const joined = await joinAgent({ config: readAgentConfig(options.config), token: options.token });
+      const joined = await joinAgent({
+        config: readAgentConfig(options.config),
+        token: options.token,
+        ...(options.again === true ? { again: { newKeys: options.newKeys === true } } : {}),
+      });
       if (wantsJson(command)) {
         return printJson({
           platform: joined.identity.platformCode,
@@ -97,6 +104,24 @@ export function registerAgent(program: Command): void {
     });
 
   registerDataSource(agent);
+  registerBackup(agent, backup);
+}
+
+const backup: BackupKind<{ config: string }> = {
+  component: 'agent',
+  place: CONFIG,
+  backup: async ({ config }, task) => (await import('@qiao/agent')).backupAgent({ configFile: config, ...task }),
+  restore: async ({ config }, task) => ({
+    ...(await (await import('@qiao/agent')).restoreAgent({ configFile: config, ...task })),
+    next: `qiao agent start --config ${config}; its lanes begin new epochs and compare both ends`,
+  }),
+};
+
+interface JoinOptions {
+  readonly config: string;
+  readonly token: string;
+  readonly again?: boolean;
+  readonly newKeys?: boolean;
 }
 
 function printStatus({ version, node, directory, identity, snapshot, exchangeDatabase }: AgentStatus): void {

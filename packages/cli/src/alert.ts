@@ -40,12 +40,27 @@ export function registerAlert(program: Command): void {
     .command('acknowledge <id>')
     .description('say that a person has seen it; it stays until its cause is gone')
     .action(async (id: string, _options: object, command: Command) => {
-      if (!/^\d{1,18}$/.test(id))
-        throw new QiaoError('NUMBER_INVALID', `${id} is no alert's id`, { hint: 'qiao alert list' });
-      const one = await withMonitor(command, (monitor) => monitor.acknowledgeAlert({ id: BigInt(id) }));
+      const request = { id: alertId(id) };
+      const one = await withMonitor(command, (monitor) => monitor.acknowledgeAlert(request));
       if (wantsJson(command)) return printJson(one);
       say(`Alert ${one.id} is acknowledged by ${one.acknowledgedBy}.`);
     });
+
+  alert
+    .command('resolve <id>')
+    .description('end an alert that cannot end by itself, with a reason; anything new of its kind opens another')
+    .requiredOption('--reason <text>', 'why it is over; kept with the alert')
+    .action(async (id: string, options: { reason: string }, command: Command) => {
+      const request = { id: alertId(id), reason: options.reason };
+      const one = await withMonitor(command, (monitor) => monitor.resolveAlert(request));
+      if (wantsJson(command)) return printJson(one);
+      say(`Alert ${one.id} is resolved by ${one.resolvedBy}.`);
+    });
+}
+
+function alertId(text: string): bigint {
+  if (/^\d{1,18}$/.test(text)) return BigInt(text);
+  throw new QiaoError('NUMBER_INVALID', `${text} is no alert's id`, { hint: 'qiao alert list' });
 }
 
 function level({ level: value }: Alert): string {

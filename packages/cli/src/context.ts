@@ -2,6 +2,7 @@
 // context.json beside them, written by `qiao hub init` or `qiao operator join`. Clients are loaded when they are called, so that
 // `qiao --help` and local verbs start fast.
 
+import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +10,10 @@ import type { HubServiceDefinition } from '@qiao/contract/hub';
 import type { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
 import type { GrpcClient } from '@qiao/rpc';
+import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { remark } from './output.ts';
 
 const contextSchema = z.strictObject({
   platform: z.string(),
@@ -59,7 +62,19 @@ export function writeContext({ directory, ...facts }: OperatorContext): void {
 
 function tlsOf({ directory }: OperatorContext) {
   const read = (name: string) => readFileSync(join(directory, name), 'utf8');
-  return { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
+  const cert = read('certificate.pem');
+  warnOfEnd(cert);
+  return { ca: read('authority.pem'), cert, key: read('key.pem') };
+}
+
+const WARN_BEFORE_MS = 30 * 86_400_000;
+
+/** On standard error, so that scripts read on; the call itself says when it has ended. */
+function warnOfEnd(certificatePem: string): void {
+  const endsAtMs = new X509Certificate(certificatePem).validToDate.getTime();
+  const leftMs = endsAtMs - systemClock.nowMs();
+  if (leftMs > WARN_BEFORE_MS || leftMs < 0) return;
+  remark(`Your certificate ends at ${new Date(endsAtMs).toISOString()}: qiao operator renew`);
 }
 
 /** Calls the hub, or the first of its replicas that answers, for the time of `use`, then hangs up. */

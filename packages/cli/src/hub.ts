@@ -1,11 +1,13 @@
 // `qiao hub`: found a platform, run it, look at it.
 
+import type { Restore } from '@qiao/contract/hub';
 import { createLog, stopSignal } from '@qiao/runtime';
 import { type Command, Option } from 'commander';
+import { type BackupKind, registerBackup, registerBackupKey } from './backup.ts';
 import { contextDirectory, withHub } from './context.ts';
 import { wantsJson } from './json.ts';
 import { LOG_LEVELS } from './logLevels.ts';
-import { colour, printFacts, printJson, say, shellWord } from './output.ts';
+import { colour, moment, printFacts, printJson, printTable, remark, say, shellWord } from './output.ts';
 
 export function registerHub(program: Command): void {
   const hub = program.command('hub').description('the exchange centre (交换中心): found it, run it, look at it');
@@ -103,10 +105,64 @@ export function registerHub(program: Command): void {
         bus: platform.busConnected
           ? colour('green', `connected, nats-server ${platform.natsVersion}`)
           : colour('red', 'not connected'),
+        routing: platform.restoreWaits ? colour('yellow', 'waits: qiao hub confirm') : undefined,
         'bus addresses': platform.natsUrls.join(', '),
       });
     });
+
+  hub
+    .command('confirm')
+    .description('what a hub restored from a backup has collected and what is missing; with --yes it routes again')
+    .option('--yes', 'confirm: a new generation begins and routing starts')
+    .option('--without-missing', 'with --yes: although nodes have not reported')
+    .action(async (options: { yes?: boolean; withoutMissing?: boolean }, command: Command) => {
+      const request = { withoutMissing: options.withoutMissing ?? false };
+      const restore = await withHub(command, (client) =>
+        options.yes === true ? client.confirmRestore(request) : client.getRestore({}),
+      );
+      if (wantsJson(command)) return printJson(restore);
+      printRestore(restore);
+    });
+
+  registerBackupKey(hub);
+  registerBackup(hub, backup);
 }
+
+function printRestore(restore: Restore): void {
+  if (!restore.waiting && restore.reason === '') return say('This hub was never restored; it routes.');
+  printFacts({
+    state: restore.waiting
+      ? colour('yellow', 'restored, waits for a person: nothing is routed')
+      : 'confirmed, it routes',
+    noticed: restore.reason,
+    'this hub stands at': `${restore.generation}.${restore.number}`,
+    'nodes know up to':
+      restore.highestGeneration === 0n ? undefined : `${restore.highestGeneration}.${restore.highestNumber}`,
+  });
+  printTable(
+    ['node', 'reported', ''],
+    restore.nodes.map(({ code, reportedAtMs, joinedAfterBackup }) => [
+      code,
+      reportedAtMs === 0n ? 'missing' : moment(reportedAtMs),
+      joinedAfterBackup ? 'joined after the backup' : '',
+    ]),
+    'no node has joined',
+  );
+  for (const sentence of restore.learned) say(`- ${sentence}`);
+  if (!restore.waiting) return;
+  remark('\nNot collected: operators and invitations made after the backup, and the audit since. Invite them again.');
+  remark('Next:  qiao hub confirm --yes');
+}
+
+const backup: BackupKind<{ dir: string }> = {
+  component: 'hub',
+  place: ['--dir <dir>', "the hub's directory; at a restore a new one"],
+  backup: async ({ dir }, task) => (await import('@qiao/hub')).backupHub({ directory: dir, ...task }),
+  restore: async ({ dir }, task) => ({
+    ...(await (await import('@qiao/hub')).restoreHub({ directory: dir, ...task })),
+    next: `qiao hub start --dir ${shellWord(dir)}, wait until the nodes have reported, then: qiao hub confirm`,
+  }),
+};
 
 interface InitOptions {
   readonly dir: string;

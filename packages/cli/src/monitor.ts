@@ -2,6 +2,7 @@
 
 import { createLog, stopSignal, systemClock } from '@qiao/runtime';
 import { type Command, Option } from 'commander';
+import { type BackupKind, registerBackup } from './backup.ts';
 import { withMonitor } from './context.ts';
 import { wantsJson } from './json.ts';
 import { LOG_LEVELS } from './logLevels.ts';
@@ -77,7 +78,19 @@ export function registerMonitor(program: Command): void {
         'no node has joined',
       );
     });
+
+  registerBackup(monitor, backup);
 }
+
+const backup: BackupKind<{ dir: string }> = {
+  component: 'monitor',
+  place: ['--dir <dir>', "the monitor's directory; at a restore a new one"],
+  backup: async ({ dir }, task) => (await import('@qiao/monitor')).backupMonitor({ directory: dir, ...task }),
+  restore: async ({ dir }, task) => ({
+    ...(await (await import('@qiao/monitor')).restoreMonitor({ directory: dir, ...task })),
+    next: `qiao monitor start --dir ${shellWord(dir)}; the nodes send again what is younger`,
+  }),
+};
 
 function megabytes(bytes: bigint | undefined, shift: number): number | undefined {
   return bytes === undefined ? undefined : Math.round(Number(bytes) / 2 ** shift);

@@ -1,9 +1,12 @@
 // `qiao operator`: further operators join with a token; the context learns where the monitor is.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { QiaoError } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
-import { contextDirectory, readContext, writeContext } from './context.ts';
-import { say } from './output.ts';
+import { contextDirectory, readContext, withHub, writeContext } from './context.ts';
+import { moment, say } from './output.ts';
 
 export function registerOperator(program: Command): void {
   const operator = program.command('operator').description("operators and this machine's context");
@@ -37,6 +40,27 @@ export function registerOperator(program: Command): void {
         ...(options.monitor === undefined ? {} : { monitorAddress: options.monitor }),
       });
       say(`Joined ${identity.platformCode} as ${identity.nodeCode}; the context is in ${directory}.`);
+    });
+
+  operator
+    .command('renew')
+    .description("renew this operator's certificate before it ends; the key stays")
+    .action(async (_options: object, command: Command) => {
+      const context = readContext(command);
+      const { createCsr, fromPem, readCertificate, sameKey, toPem, writeFileAtomically } = await import(
+        '@qiao/security'
+      );
+      const read = (name: string) => readFileSync(join(context.directory, name), 'utf8');
+      const csr = await createCsr(context.operator, read('key.pem'));
+      const { certificate } = await withHub(command, (hub) => hub.renewCertificate({ csr }));
+      const former = fromPem(read('certificate.pem'), 'CERTIFICATE');
+      if (!sameKey(certificate, former)) {
+        throw new QiaoError('RENEWAL_INVALID', 'the hub answered with a certificate for another key', {
+          hint: 'qiao hub status',
+        });
+      }
+      writeFileAtomically(join(context.directory, 'certificate.pem'), toPem(certificate, 'CERTIFICATE'), 0o644);
+      say(`The certificate of ${context.operator} ends at ${moment(readCertificate(certificate).notAfterMs)} now.`);
     });
 
   operator

@@ -19,7 +19,7 @@ import { registerReconcile } from './reconcile.ts';
 import { registerWatch } from './watch.ts';
 
 const PROCESSES = new Set(['hub', 'monitor', 'agent']);
-const WRITING = new Set(['init', 'join', 'start']);
+const WRITING = new Set(['init', 'join', 'start', 'backup', 'restore', 'backup-key']);
 
 /** Builds the whole command tree; runs nothing. */
 export function createProgram(): Command {

@@ -1,3 +1,4 @@
+export { copyDatabase } from './copy.ts';
 export { isStoreFault } from './faults.ts';
 export { type DirectoryLock, lockDirectory } from './lock.ts';
 export type { Migration } from './migrations.ts';

@@ -147,16 +147,16 @@ async function joinAgent(code: string, role: NodeRole = NodeRole.AGENT): Promise
 }
 
 async function hello(agent: Agent, isStart: boolean): Promise<HelloReply> {
-  const request = HelloRequest.encode({
-    nodeId: agent.id,
-    exchangeDatabaseId: bytes(16),
-    readsFormat: 1,
-    version: '0.1.0',
-    sending: [],
-    isStart,
-    fencingToken: 0n,
-    clockMs: BigInt(Date.now()),
-  }).finish();
+  const request = HelloRequest.encode(
+    HelloRequest.fromPartial({
+      nodeId: agent.id,
+      exchangeDatabaseId: bytes(16),
+      readsFormat: 1,
+      version: '0.1.0',
+      isStart,
+      clockMs: BigInt(Date.now()),
+    }),
+  ).finish();
   return HelloReply.decode(await agent.bus.request(subjects.hello('demo', agent.code), request, 5_000));
 }
 

@@ -2,6 +2,7 @@
 // routers, connection, nats-server). The only file of the hub that knows how everything is wired.
 
 import { randomBytes } from 'node:crypto';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Bus,
@@ -17,12 +18,33 @@ import {
   streams,
   subjects,
 } from '@qiao/bus';
+import type { HelloRequest } from '@qiao/contract/control';
 import { HubServiceDefinition, JoinServiceDefinition } from '@qiao/contract/hub';
+import type { Signed } from '@qiao/contract/signed';
 import { databaseTarget, joinReplicas, lockDirectory, openDatabase, type Replicas } from '@qiao/database';
 import { everythingMayFlow, idText, parseId, QiaoError } from '@qiao/exchange';
 import { type GrpcServer, openService, service, startGrpcServer } from '@qiao/rpc';
-import { type Clock, createWakeup, type Log, type Part, supervise, systemClock, type Wakeup } from '@qiao/runtime';
-import { Authority, type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
+import {
+  type Clock,
+  crashPoint,
+  createWakeup,
+  type Log,
+  type Part,
+  supervise,
+  systemClock,
+  type Wakeup,
+} from '@qiao/runtime';
+import {
+  Authority,
+  hostsOfCertificate,
+  type NodeIdentity,
+  RESTORED_MARKER,
+  readIdentity,
+  Signer,
+  toPem,
+  Verifier,
+  verifyIssued,
+} from '@qiao/security';
 import { hubService } from './api/hubService.ts';
 import { joinService } from './api/joinService.ts';
 import { sealPart } from './audit/seal.ts';
@@ -32,11 +54,14 @@ import { askNode, sendCommand } from './commands/commands.ts';
 import { type HubConfig, requireReplicable } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
-import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
+import { HUB_MIGRATIONS, type HubDatabase, type HubTables, type NodeRow } from './hubDatabase.ts';
 import { type Attempts, attemptsBefore } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
+import { renew } from './identity/renew.ts';
 import { isCertificateGood, revokedBusUsers } from './registry/certificates.ts';
 import { learnFencingToken, recordActualState, recordSightings } from './registry/nodes.ts';
+import { collect, provenSnapshot } from './restore/collect.ts';
+import { Hold } from './restore/hold.ts';
 import { LaneBooks } from './routing/laneBooks.ts';
 import { createLookAgain } from './routing/lookAgain.ts';
 import { RefusalBook } from './routing/refusalBook.ts';
@@ -110,8 +135,24 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     });
     teardown.push(() => bus.close());
 
+    const hold = new Hold({ store, clock, log });
+    await noticeRestore(config, hold);
+    await hold.load();
     const attempts = await attemptsBefore(store, clock.nowMs());
-    const hub = compose({ config, clock, log, store, replicas, identity, authority, accounts, bus, at, attempts });
+    const hub = compose({
+      config,
+      clock,
+      log,
+      store,
+      replicas,
+      identity,
+      authority,
+      accounts,
+      bus,
+      at,
+      attempts,
+      hold,
+    });
     await hub.load();
     const stop = new AbortController();
     const parts = supervise(hub.parts, { signal: stop.signal, clock, log });
@@ -151,6 +192,7 @@ interface Ingredients {
   readonly at: BusAddress;
   /** Wrong tokens that were shown of late. */
   readonly attempts: Attempts;
+  readonly hold: Hold;
 }
 
 function compose({
@@ -165,6 +207,7 @@ function compose({
   bus,
   at,
   attempts,
+  hold,
 }: Ingredients) {
   const platform = { ...config.platform, id: parseId(config.platform.id) };
   const signer = new Signer(identity.keyPem, identity.certificate);
@@ -195,6 +238,7 @@ function compose({
     sign: (context, payload) => signer.sign(context, payload),
     isLeader: () => replicas.isLeader,
     toNode: forward('control'),
+    isHeld: () => hold.isHeld,
     toMonitor: (bytes) => bus.publish(subjects.telemetry(platform.code, 'hub', 'directory'), bytes),
   });
   const reload = async () => {
@@ -234,6 +278,7 @@ function compose({
         authority.issue(csr, { ...request, platformId: platform.id, days: config.certificateDays }),
     },
     hubCertificate: identity.certificate,
+    hostsOf: hostsOfCertificate,
     busRights: {
       userJwt: (natsUser, role, node) => accounts.userJwt({ natsUser, role, platform: platform.code, node }),
       // One replica at a time, and with everything that the database says: the account's claims are pushed whole, and a push
@@ -264,16 +309,35 @@ function compose({
     changed,
     command: (node, operator, command) => sendCommand(commandPorts, node, operator, command),
   };
+  const learnEpoch = async (laneId: string, senderId: string, epoch: { ordinal: bigint; nonce: Uint8Array }) => {
+    if (table.lane(laneId)?.senderId === senderId) await books.openEpoch(laneId, epoch.ordinal, epoch.nonce);
+  };
+  const collectPorts = {
+    store,
+    platformId: platform.id,
+    authority: authority.certificateDer,
+    hubCertificate: identity.certificate,
+    verifier,
+    nowMs: () => clock.nowMs(),
+    learnEpoch,
+    changed,
+    revokeBusUsers: (users: readonly string[]) => accounts.revoke(users, at),
+  };
   const helloPorts = {
+    restore: {
+      isHeld: () => hold.isHeld,
+      begin: (reason: string) => hold.begin(reason),
+      proven: (signed: Signed, nodeId: Uint8Array) => provenSnapshot(collectPorts, signed, nodeId),
+      collect: (code: string, request: HelloRequest) => collect(collectPorts, code, request),
+    },
+    renew: (node: NodeRow, csr: Uint8Array) => renew(identityPorts, node, csr),
     starts: new Starts(),
     store,
     clock,
     log,
     snapshotOf: (nodeId: string) => desired.snapshotOf(nodeId),
     fenced,
-    learnEpoch: async (laneId: string, senderId: string, epoch: { ordinal: bigint; nonce: Uint8Array }) => {
-      if (table.lane(laneId)?.senderId === senderId) await books.openEpoch(laneId, epoch.ordinal, epoch.nonce);
-    },
+    learnEpoch,
   };
 
   const upkeepWakeup = createWakeup();
@@ -338,10 +402,12 @@ function compose({
         ),
     },
     desired,
+    hold,
     routeDataPart({
       ...verifyPorts,
       mayFlow: everythingMayFlow,
-      consume: (signal) => bus.consume(streams.upData(platform.code), consumers.routerData, { signal }),
+      consume: (signal) =>
+        hold.gate(signal, (open) => bus.consume(streams.upData(platform.code), consumers.routerData, { signal: open })),
       forwardData: forward('data'),
       forwardControl: forward('control'),
       signControl: (payload) => signer.sign('qiao.control.v1', payload),
@@ -354,7 +420,10 @@ function compose({
     }),
     routeControlPart({
       ...verifyPorts,
-      consume: (signal) => bus.consume(streams.upControl(platform.code), consumers.routerControl, { signal }),
+      consume: (signal) =>
+        hold.gate(signal, (open) =>
+          bus.consume(streams.upControl(platform.code), consumers.routerControl, { signal: open }),
+        ),
       forwardControl: forward('control'),
       reported: (nodeId, state) =>
         recordActualState(store, nodeId, {
@@ -391,6 +460,7 @@ function compose({
         ask: (node, operator, command) => askNode(commandPorts, node, operator, command),
       },
       bus: () => bus,
+      hold,
       cut: (code) => grpc?.cut((caller) => caller.code === code),
       seen,
     }),
@@ -440,6 +510,15 @@ function countersPart(ports: {
       }
     },
   };
+}
+
+/** A restore leaves a marker beside the store: what starts on it knows less than its nodes. */
+async function noticeRestore(config: HubConfig, hold: Hold): Promise<void> {
+  const marker = join(config.directory, RESTORED_MARKER);
+  if (!existsSync(marker)) return;
+  await hold.begin('restored with `qiao hub restore`');
+  crashPoint('restore.noticed');
+  rmSync(marker);
 }
 
 async function requireOwnDatabase(store: HubDatabase, config: HubConfig, identity: NodeIdentity): Promise<void> {

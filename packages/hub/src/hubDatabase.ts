@@ -12,7 +12,27 @@ export type BridgeStateName = 'created' | 'deployed' | 'running' | 'stopped' | '
 /** Identities are 32 lower-case hexadecimal characters everywhere in this file; times are milliseconds since 1970 UTC. */
 export interface HubTables {
   /** One row. `number` is the newest version given to any snapshot or directory inside `generation`. */
-  hub_state: { id: number; platform_id: string; hub_node_id: string; generation: number; number: number };
+  hub_state: {
+    id: number;
+    platform_id: string;
+    hub_node_id: string;
+    generation: number;
+    number: number;
+    /** Since when this hub, restored from a backup, waits for a person; 0 when it does not. */
+    held_since_ms: Generated<number>;
+    held_reason: Generated<string>;
+    /** `number` as it stood in the backup. */
+    backup_number: Generated<number>;
+    /** The newest snapshot that a node showed while this hub waits. */
+    highest_generation: Generated<number>;
+    highest_number: Generated<number>;
+  };
+  /** While a restored hub waits: which nodes have told what they know. */
+  restore_report: { node_id: string; at_ms: number; joined_after: number };
+  /** … out of which snapshot each bridge was last learned. */
+  restore_bridge: { bridge_id: string; generation: number; number: number };
+  /** … and what was new in it, one sentence each. */
+  restore_learned: { sentence: string; at_ms: number };
   departments: { code: string; title: string };
   nodes: {
     id: string;
@@ -30,6 +50,8 @@ export interface HubTables {
     reads_format: number;
     nats_user: string | null;
     fencing_token: number;
+    /** Added to the next token that is given, then 0: how many may have been given out since a backup. */
+    fencing_leap: Generated<number>;
     joined_at_ms: number | null;
     last_seen_at_ms: number;
     version: string;
@@ -307,6 +329,22 @@ DROP TABLE audit_of_one;
 CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
 CREATE TRIGGER audit_is_never_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit rows are never deleted'); END;
 CREATE INDEX audit_seals ON audit (replica, subject, number) WHERE action = 'audit.seal';
+`,
+  },
+  {
+    id: '0003-restore',
+    // An older program would route before a person has confirmed.
+    breaking: true,
+    sql: `
+ALTER TABLE hub_state ADD COLUMN held_since_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hub_state ADD COLUMN held_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE hub_state ADD COLUMN backup_number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hub_state ADD COLUMN highest_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hub_state ADD COLUMN highest_number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN fencing_leap INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE restore_report (node_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, joined_after INTEGER NOT NULL) STRICT;
+CREATE TABLE restore_bridge (bridge_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, number INTEGER NOT NULL) STRICT;
+CREATE TABLE restore_learned (sentence TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
 `,
   },
 ];

@@ -27,7 +27,7 @@ export async function joinMonitor(options: JoinMonitorOptions): Promise<NodeIden
     directory: identityDirectory(options.directory),
     readsFormat: 0,
     callHub: callJoin,
-    createBusUser: createBusUserKey,
+    createBusUser: () => createBusUserKey(),
     nowMs: () => options.clock.nowMs(),
   });
   const file = join(options.directory, 'monitor.yaml');

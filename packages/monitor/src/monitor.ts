@@ -2,7 +2,8 @@
 // connections or reads the clock.
 
 import { readFileSync } from 'node:fs';
-import { connectBus, inboxPrefix } from '@qiao/bus';
+import { join } from 'node:path';
+import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { databaseTarget, joinReplicas, lockDirectory, type Replicas, whileLeading } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
@@ -12,10 +13,12 @@ import { findConditions } from './alerts/conditions.ts';
 import { type BoardPorts, readBoard } from './api/board.ts';
 import { boardService, monitorService } from './api/service.ts';
 import { identityDirectory, type MonitorConfig } from './config.ts';
+import { readPosition } from './ingest/entries.ts';
 import { createIngestParts } from './ingest/ingest.ts';
 import { Nodes } from './ingest/nodes.ts';
 import { openMonitorDatabase } from './monitorDatabase.ts';
 import { createBooksDay } from './reconciliation/day.ts';
+import { renewalPart } from './renewal.ts';
 
 export interface StartMonitorOptions {
   readonly config: MonitorConfig;
@@ -106,7 +109,11 @@ export async function startMonitor({
           isKeyRevoked: (fingerprint) => nodes.isKeyRevoked(fingerprint),
           ...trust,
         },
-        takeHeartbeat: (bytes, code) => nodes.takeHeartbeat(bytes, code),
+        takeHeartbeat: async (bytes, code) => {
+          await nodes.takeHeartbeat(bytes, code);
+          return nodes.booksOf(code);
+        },
+        positionOf: (nodeId, databaseId) => readPosition(database, nodeId, databaseId),
         takeDirectory: async (bytes) => {
           await nodes.takeDirectory(bytes);
           cutRevoked();
@@ -118,6 +125,14 @@ export async function startMonitor({
         changed,
       }),
       alertsPart(config, board, clock, log),
+      renewalPart({
+        identity,
+        directory: identityDirectory(config.directory),
+        ask: (bytes, timeoutMs) =>
+          bus.request(subjects.hello(identity.platformCode, identity.nodeCode), bytes, timeoutMs),
+        clock,
+        log,
+      }),
     ];
     const parts = [replicas.part, ...leading.map((part) => whileLeading(replicas, part))];
     if (replicas.areSeveral) parts.push(followPart(replicas, nodes, { clock, cutRevoked, changed }));
@@ -248,11 +263,12 @@ function alertsPart(config: MonitorConfig, board: BoardPorts, clock: Clock, log:
   };
 }
 
-async function countBrokenEntries({ database, nodes }: BoardPorts): Promise<Map<string, number>> {
+async function countBrokenEntries({ database, nodes }: BoardPorts) {
   const rows = await database
     .selectFrom('broken_entry')
     .select(({ fn }) => ['node_id', fn.countAll<number>().as('count')])
+    .where('resolved_at_ms', '=', 0)
     .groupBy('node_id')
     .execute();
-  return new Map(rows.map(({ node_id, count }) => [nodes.node(node_id)?.code ?? node_id, count]));
+  return rows.map(({ node_id, count }) => ({ nodeId: node_id, code: nodes.node(node_id)?.code ?? node_id, count }));
 }

@@ -3,14 +3,22 @@
 // in the same transaction.
 
 import { type DatabaseTarget, type Migration, openDatabase } from '@qiao/database';
-import type { Kysely } from 'kysely';
+import type { Generated, Kysely, Selectable } from 'kysely';
 
 /** Where a delivery stands in the books, without regard to the clock (lateness is asked at reading). */
 export type DeliveryState = 'unstated' | 'inFlight' | 'balanced' | 'explained' | 'open' | 'deviation';
 
 export interface MonitorSchema {
   /** Per node and exchange database: its entries up to `through` are here without a hole. */
-  book_position: { node_id: string; database_id: string; through: number };
+  book_position: {
+    node_id: string;
+    database_id: string;
+    through: number;
+    /** Mark of entry `through`, hexadecimal; empty when it has none. */
+    mark: Generated<string>;
+    /** From when on the node still had its entries when they were asked for; 0 when none were missing. */
+    begins_at_ms: Generated<number>;
+  };
   delivery: DeliveryRow;
   /** Sums per owner (lane, or bridge for capture) and day; see tallies.ts for the measures. */
   tally: {
@@ -46,6 +54,8 @@ export interface MonitorSchema {
     lane_id: string;
     reason: string;
     at_ms: number;
+    /** A person looked into it: it raises no alert any more. */
+    resolved_at_ms: Generated<number>;
   };
   /** Refusals as nodes report them. */
   refusal: {
@@ -59,7 +69,11 @@ export interface MonitorSchema {
   };
   node_state: { node_id: string; code: string; heartbeat: Uint8Array; received_at_ms: number };
   directory: { id: number; generation: number; number: number; bytes: Uint8Array };
-  alert: AlertRow;
+  /** Heads of the hub's audit as its directories named them; the newest is kept for every number. */
+  audit_head: { replica: string; number: number; hash: string; at_ms: number };
+  /** Deviations of a lane that a person looked into: the newest statement or receipt it covers. */
+  resolved_deviation: { condition_key: string; message: string; at_ms: number };
+  alert: AlertTable;
 }
 
 export interface DeliveryRow {
@@ -97,7 +111,9 @@ export interface DeliveryRow {
   receipt: Uint8Array | null;
 }
 
-export interface AlertRow {
+export type AlertRow = Selectable<AlertTable>;
+
+interface AlertTable {
   id: number;
   /** What makes two sightings the same alert: code and subject's identity. */
   condition_key: string;
@@ -112,6 +128,9 @@ export interface AlertRow {
   acknowledged_by: string;
   resolved_at_ms: number;
   times: number;
+  /** Who ended it by hand, and why; empty otherwise. */
+  resolved_by: Generated<string>;
+  resolve_reason: Generated<string>;
 }
 
 const migrations: readonly Migration[] = [
@@ -168,6 +187,20 @@ CREATE TABLE amendment (
   lane_id TEXT NOT NULL, epoch INTEGER NOT NULL, nonce TEXT NOT NULL, sequence INTEGER NOT NULL, revision INTEGER NOT NULL,
   outcomes TEXT NOT NULL, state TEXT NOT NULL, amended_at_ms INTEGER NOT NULL, receipt BLOB,
   PRIMARY KEY (lane_id, epoch, nonce, sequence, revision)) STRICT, WITHOUT ROWID;
+`,
+  },
+  {
+    id: '0004-continuity',
+    sql: `
+ALTER TABLE book_position ADD COLUMN mark TEXT NOT NULL DEFAULT '';
+ALTER TABLE book_position ADD COLUMN begins_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE broken_entry ADD COLUMN resolved_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE alert ADD COLUMN resolved_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE alert ADD COLUMN resolve_reason TEXT NOT NULL DEFAULT '';
+CREATE TABLE audit_head (
+  replica TEXT NOT NULL, number INTEGER NOT NULL, hash TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (replica, number)) STRICT;
+CREATE TABLE resolved_deviation (condition_key TEXT PRIMARY KEY, message TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
 `,
   },
 ];

@@ -365,6 +365,33 @@ export const CRASH_POINTS = {
     between: 'bus: user cut → bus: streams of the node removed',
     restart: 'the streams stay until the node is revoked again or joins anew; nobody may read them',
   },
+  'renewal.stored': {
+    step: 'identity',
+    between: 'hub.db: another certificate for the node’s key → the node’s hello answered',
+    restart: 'the node asks again and gets one more; the one before ends by itself, and both name the same key',
+  },
+  'agent.becameAnother': {
+    step: 'identity',
+    between:
+      'exchange.db: a restored copy has another identity, its books other numbers → marker of the restore removed',
+    restart: 'it takes one more identity; the books are numbered once more and nobody had seen the numbers',
+  },
+  'restore.noticed': {
+    step: 'identity',
+    between: 'hub.db: this hub was restored and waits → marker of the restore removed',
+    restart: 'the marker is read again; the hub waits already',
+  },
+  'restore.learned': {
+    step: 'identity',
+    between:
+      'hub.db: nodes, bridges and lanes that a node told of → hub.db: epochs and tokens, that the node has reported',
+    restart: 'the node has not reported and is asked again; what is known is no news',
+  },
+  'restore.confirmed': {
+    step: 'identity',
+    between: 'hub.db: new generation, no longer waiting → routing and snapshots',
+    restart: 'the hub starts as one that was confirmed',
+  },
   'init.keysWritten': {
     step: 'identity',
     between: 'files: authority, identity, bus keys → hub.db',

@@ -8,7 +8,7 @@ import { createHash, webcrypto, X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 import { CODE, idText, parseId, QiaoError } from '@qiao/exchange';
 import { p256Sha256 } from './cryptoSuite.ts';
-import { toPem } from './pem.ts';
+import { fromPem, toPem } from './pem.ts';
 
 /** What a process or person is to the platform; the words of NodeRole in lower case. */
 export type Role = 'agent' | 'monitor' | 'hub' | 'operator';
@@ -46,28 +46,25 @@ x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoPro
 export async function createKeyAndCsr(subject: string): Promise<{ keyPem: string; csrDer: Uint8Array }> {
   requireCode(subject);
   const pair = p256Sha256.generateKey();
-  const keys = {
-    privateKey: await webcrypto.subtle.importKey(
-      'pkcs8',
-      pair.privateKey as Uint8Array<ArrayBuffer>,
-      KEY_ALGORITHM,
-      false,
-      ['sign'],
-    ),
-    publicKey: await webcrypto.subtle.importKey(
-      'spki',
-      pair.publicKey as Uint8Array<ArrayBuffer>,
-      KEY_ALGORITHM,
-      true,
-      ['verify'],
-    ),
+  const keys = await importPair(pair.privateKey, pair.publicKey);
+  return { keyPem: toPem(pair.privateKey, 'PRIVATE KEY'), csrDer: await requestFor(subject, keys) };
+}
+
+async function importPair(pkcs8: Uint8Array, spki: Uint8Array): Promise<webcrypto.CryptoKeyPair> {
+  const { subtle } = webcrypto;
+  return {
+    privateKey: await subtle.importKey('pkcs8', pkcs8 as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, false, ['sign']),
+    publicKey: await subtle.importKey('spki', spki as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, true, ['verify']),
   };
+}
+
+async function requestFor(subject: string, keys: webcrypto.CryptoKeyPair): Promise<Uint8Array> {
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: `CN=${subject}`,
     keys,
     signingAlgorithm: KEY_ALGORITHM,
   });
-  return { keyPem: toPem(pair.privateKey, 'PRIVATE KEY'), csrDer: new Uint8Array(request.rawData) };
+  return new Uint8Array(request.rawData);
 }
 
 // Facts are read at every call and message; parsing ASN.1 each time would dominate. Immutable, so the cache is safe to share.
@@ -137,6 +134,27 @@ export function fingerprintOf(certificateDer: Uint8Array): string {
 export function identityUri(identity: Identity): string {
   requireCode(identity.code);
   return `qiao://${idText(identity.platformId)}/${identity.role}/${idText(identity.nodeId)}/${identity.code}`;
+}
+
+/** Whether two certificates (DER) are for one public key. Throws CERTIFICATE_INVALID. */
+export function sameKey(a: Uint8Array, b: Uint8Array): boolean {
+  const keyOf = (der: Uint8Array) => parse(der).publicKey.export({ format: 'der', type: 'spki' });
+  return Buffer.compare(keyOf(a), keyOf(b)) === 0;
+}
+
+/** Host names and addresses in a certificate's subject alternative name. */
+export function hostsOfCertificate(der: Uint8Array): string[] {
+  const names =
+    new x509.X509Certificate(Buffer.from(der)).getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
+  return names.filter(({ type }) => type === 'dns' || type === 'ip').map(({ value }) => value);
+}
+
+/** A signing request (DER) for a key that is there already, to renew its certificate. Throws CODE_INVALID, PEM_INVALID. */
+export async function createCsr(subject: string, keyPem: string): Promise<Uint8Array> {
+  requireCode(subject);
+  const pkcs8 = fromPem(keyPem, 'PRIVATE KEY');
+  const keys = await importPair(pkcs8, p256Sha256.publicKeyOf(pkcs8));
+  return await requestFor(subject, keys);
 }
 
 export function requireCode(code: string): void {

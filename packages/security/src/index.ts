@@ -1,11 +1,30 @@
 export { Authority, type IssueOptions } from './authority.ts';
 export {
+  type BackupContents,
+  listBackup,
+  RESTORED_MARKER,
+  readFromBackup,
+  restoreBackup,
+  writeBackup,
+} from './backup/archive.ts';
+export {
+  type BackupOpener,
+  type BackupRecipient,
+  createBackupKey,
+  readBackupKeyFile,
+  readBackupRecipient,
+  requirePassphrase,
+} from './backup/backupKey.ts';
+export {
   type CertificateFacts,
+  createCsr,
   createKeyAndCsr,
   fingerprintOf,
+  hostsOfCertificate,
   type Identity,
   type Role,
   readCertificate,
+  sameKey,
   verifyIssued,
 } from './certificate.ts';
 export { COMPARISON_KEY_BYTES, ComparisonKey, type ComparisonSide } from './comparisonKey.ts';
@@ -14,6 +33,7 @@ export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './i
 export { type JoiningOptions, joinPlatform } from './joining.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
+export { isRenewalDue, renewalRequest, takeRenewal } from './renewal.ts';
 export { labelledContext, type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
 export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
 export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';

@@ -7,8 +7,8 @@ import { JoinRequest, type JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
-import { createKeyAndCsr, fingerprintOf, verifyIssued } from './certificate.ts';
-import { hasIdentity, type NodeIdentity, writeIdentity } from './identityFiles.ts';
+import { createCsr, createKeyAndCsr, fingerprintOf, verifyIssued } from './certificate.ts';
+import { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
 import { sealing } from './sealing.ts';
 import { type JoinToken, readToken } from './token.ts';
 
@@ -23,9 +23,14 @@ export interface JoiningOptions {
   /** Highest delivery format that it reads; 0 where none is read. */
   readonly readsFormat: number;
   readonly callHub: (token: JoinToken, request: JoinRequest) => Promise<JoinResponse>;
-  /** Makes the key for the bus; not given where the bus is not used. */
-  readonly createBusUser?: () => { readonly natsUser: string; readonly seed: string };
+  /** Makes the key for the bus, or tells the one of this seed; not given where the bus is not used. */
+  readonly createBusUser?: (seed?: string) => { readonly natsUser: string; readonly seed: string };
   readonly nowMs: () => number;
+  /**
+   * Joins again over the identity that lies there, for one whose certificate ended: the same node, and, unless `newKeys`, the same keys,
+   * so that what was sealed for it or signed by it stays good.
+   */
+  readonly again?: { readonly newKeys: boolean };
   /** Called once the hub's answer is believed, before the identity is written: what must not meet a new identity goes first. */
   readonly beforeWrite?: (identity: NodeIdentity) => void;
 }
@@ -46,14 +51,19 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
       { hint: `configure the code ${token.nodeCode}, or ask for a token: qiao node invite ${options.nodeCode}` },
     );
   }
-  if (hasIdentity(directory)) {
+  const former = options.again === undefined ? undefined : readIdentity(directory);
+  if (former === undefined && hasIdentity(directory)) {
     throw new QiaoError('ALREADY_JOINED', `${directory} holds an identity already`, {
-      hint: `to join again, move it away first: mv ${directory} ${directory}.old`,
+      hint: `the same node again: qiao ${role} join --again --token TOKEN; another one: mv ${directory} ${directory}.old`,
     });
   }
-  const { keyPem, csrDer } = await createKeyAndCsr(token.nodeCode);
-  const sealingKey = role === 'agent' ? await sealing.generateKey() : undefined;
-  const busUser = options.createBusUser?.();
+  const kept = former !== undefined && options.again?.newKeys === false ? former : undefined;
+  const { keyPem, csrDer } =
+    kept === undefined
+      ? await createKeyAndCsr(token.nodeCode)
+      : { keyPem: kept.keyPem, csrDer: await createCsr(token.nodeCode, kept.keyPem) };
+  const sealingKey = role === 'agent' ? (kept?.sealingKey ?? (await sealing.generateKey())) : undefined;
+  const busUser = options.createBusUser?.(kept?.nats?.seed);
   const request = JoinRequest.fromPartial({
     secret: token.secret,
     csr: csrDer,
@@ -63,6 +73,7 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
   });
   const response = await options.callHub(token, request);
   checkResponse(response, token, options);
+  if (former !== undefined) requireSameNode(former, response);
   crashPoint('join.answered');
   const identity: NodeIdentity = {
     role,
@@ -86,6 +97,18 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
   options.beforeWrite?.(identity);
   writeIdentity(directory, identity);
   return identity;
+}
+
+/** Joining again is for the node that was: an identity of another one is never replaced by this. */
+function requireSameNode(former: NodeIdentity, response: JoinResponse): void {
+  if (sameBytes(former.nodeId, response.nodeId) && sameBytes(former.platformId, response.platformId)) return;
+  throw new QiaoError(
+    'IDENTITY_FOREIGN',
+    `the token is for another node than the identity of ${former.nodeCode} here`,
+    {
+      hint: `ask for a token of this node: qiao node invite ${former.nodeCode}`,
+    },
+  );
 }
 
 function checkResponse(response: JoinResponse, token: JoinToken, { role, createBusUser, nowMs }: JoiningOptions): void {

@@ -27,6 +27,8 @@ export interface NodePlan {
 export interface PlatformPlan {
   readonly nodes: readonly NodePlan[];
   readonly timeZone?: string;
+  /** Keys of hub.yaml that differ from what founding writes. */
+  readonly hubConfig?: Readonly<Record<string, unknown>>;
   /** Keys of monitor.yaml that differ from what joining writes. */
   readonly monitorConfig?: Readonly<Record<string, unknown>>;
   /** Where everything lies; a temporary directory, removed at the end, when not given. */
@@ -110,6 +112,7 @@ export class Platform implements AsyncDisposable {
         ],
         ...(plan.hubInit ?? []),
       );
+      if (plan.hubConfig !== undefined) change(join(platform.hubDirectory, 'hub.yaml'), plan.hubConfig);
       step('start the hub and its nats-server');
       await platform.hub.start();
       await plan.beforeJoining?.(platform);
@@ -130,7 +133,7 @@ export class Platform implements AsyncDisposable {
         ],
       );
       await platform.#putBehindProxy('monitor', platform.monitorDirectory);
-      if (plan.monitorConfig !== undefined) platform.#changeMonitorConfig(plan.monitorConfig);
+      if (plan.monitorConfig !== undefined) change(join(platform.monitorDirectory, 'monitor.yaml'), plan.monitorConfig);
       await platform.monitor.start();
       await Promise.all(
         plan.nodes.map(async (node) => {
@@ -295,14 +298,13 @@ export class Platform implements AsyncDisposable {
     writeFileSync(file, JSON.stringify({ ...facts, natsUrls: [`tls://127.0.0.1:${link.port}`] }));
   }
 
-  #changeMonitorConfig(changes: Readonly<Record<string, unknown>>): void {
-    const file = join(this.monitorDirectory, 'monitor.yaml');
-    writeFileSync(file, stringify({ ...(parse(readFileSync(file, 'utf8')) as object), ...changes }));
-  }
-
   #program(name: string, words: readonly string[], readyWhen: string): Program {
     const logFile = join(this.directory, `${name}.log`);
     const environment = this.#plan.environment?.(name) ?? {};
     return new Program({ name, arguments: words, readyWhen, logFile, environment });
   }
+}
+
+function change(file: string, changes: Readonly<Record<string, unknown>>): void {
+  writeFileSync(file, stringify({ ...(parse(readFileSync(file, 'utf8')) as object), ...changes }));
 }

@@ -101,7 +101,10 @@ export async function controlDecoders(): Promise<Decoder[]> {
       },
     },
     { $case: 'resend', value: { laneId: ids.laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'gap' } },
-    { $case: 'booksThrough', value: { number: 5n, sendAgain: true } },
+    {
+      $case: 'booksThrough',
+      value: { number: 5n, sendAgain: true, mark: bytes(8), exchangeDatabaseId: bytes(16) },
+    },
     { $case: 'actualState', value: { nodeId: civil.id, generation: 1n, number: 1n, refused: [] } },
     { $case: 'snapshot', value: sign(new Uint8Array(8)) },
   ];
@@ -223,6 +226,13 @@ export async function controlDecoders(): Promise<Decoder[]> {
               log,
               snapshotOf: async () => ({ payload: input, suite: '', keyId: input, signature: input }),
               fenced: async () => undefined,
+              restore: {
+                isHeld: () => false,
+                begin: async () => undefined,
+                proven: () => NodeSnapshot.fromPartial({}),
+                collect: async () => [],
+              },
+              renew: async () => ({ certificate: input, natsJwt: '', hubCertificate: input }),
               learnEpoch: async (_lane, _sender, { ordinal, nonce }) => {
                 holds(ordinal < 2n ** 53n && nonce.length === 16, 'an epoch past its limits');
               },
@@ -266,6 +276,7 @@ async function monitorDecoders(
     number,
     exchangeDatabaseId: NONCE,
     entry,
+    mark: NONCE.subarray(0, 8),
   });
   let taken = 0;
   return [

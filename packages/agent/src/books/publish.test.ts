@@ -20,11 +20,17 @@ class BooksWorld implements Disposable {
   /** Waits until a run is stopped; each lasts 61 s. */
   waits = 1;
   #stop = new AbortController();
+  /** The monitor's word about this exchange database, or about the one of `id`. */
+  hear(number: bigint, sendAgain: boolean, mark: Uint8Array = new Uint8Array(), id = this.database.id): void {
+    this.part.through({ number, sendAgain, mark, exchangeDatabaseId: id });
+  }
+
   readonly part = booksPart({
     database: this.database,
     fence: given(),
-    certificate: new Uint8Array([1]),
     renew: (_context, signed) => ({ ...signed, keyId: PRESENT_KEY }),
+    certificate: () => new Uint8Array([1]),
+    keptEntries: 100,
     publish: async (bytes) => {
       if (this.fails) throw new Error('bus away');
       const { entries } = BookEntries.decode(bytes);
@@ -97,10 +103,10 @@ test('the monitor’s word moves the cursor, and asks again for what it misses',
   using world = new BooksWorld();
   world.write(5);
   await world.run();
-  world.part.through({ number: 3n, sendAgain: false });
+  world.hear(3n, false);
   expect(world.database.books.cursor().through).toBe(3n);
   expect(await world.run()).toEqual([]);
-  world.part.through({ number: 3n, sendAgain: true });
+  world.hear(3n, true);
   expect(await world.run()).toEqual([4n, 5n]);
 });
 
@@ -108,16 +114,48 @@ test('a monitor that lost its books gets everything that is still kept', async (
   using world = new BooksWorld();
   world.write(3);
   await world.run();
-  world.part.through({ number: 3n, sendAgain: false });
-  world.part.through({ number: 0n, sendAgain: true });
+  world.hear(3n, false);
+  world.hear(0n, true);
   expect(await world.run()).toEqual([1n, 2n, 3n]);
 });
 
-test('a number past the books of this exchange database moves nothing', async () => {
+test('what the monitor says of another exchange database moves nothing', async () => {
   using world = new BooksWorld();
   world.write(1);
-  world.part.through({ number: 9n, sendAgain: false });
-  expect(world.database.books.cursor().through).toBe(0n);
+  world.hear(9n, false, new Uint8Array(), new Uint8Array(16).fill(9));
+  expect(world.database.books.cursor()).toEqual({ last: 1n, published: 0n, through: 0n });
+});
+
+test('a file that was put back is known by a number it never gave: its books begin anew under another identity', async () => {
+  using world = new BooksWorld();
+  world.write(3);
+  await world.run();
+  const before = world.database.id;
+  world.hear(9n, false);
+  expect(world.database.id).not.toEqual(before);
+  expect(await world.run()).toEqual([1n, 2n, 3n]);
+});
+
+test('a file that was put back and went on is known by the mark under the same number', async () => {
+  using world = new BooksWorld();
+  world.write(5);
+  const own = world.database.books.markOf(4n) ?? new Uint8Array();
+  const before = world.database.id;
+  world.hear(4n, false, own);
+  expect(world.database.id).toEqual(before);
+  world.hear(4n, false, new Uint8Array(8).fill(1));
+  expect(world.database.id).not.toEqual(before);
+  expect(world.database.books.cursor()).toEqual({ last: 5n, published: 0n, through: 0n });
+});
+
+test('entries that are kept no longer are named, so that a monitor from zero knows from when its books are whole', async () => {
+  using world = new BooksWorld();
+  world.write(150);
+  await world.run();
+  world.hear(150n, false);
+  world.hear(0n, true);
+  const numbers = await world.run();
+  expect([numbers[0], numbers[1], numbers.length]).toEqual([50n, 51n, 101]);
 });
 
 test('entries that were never confirmed are published again after a while', async () => {
@@ -133,7 +171,7 @@ test('while the monitor is away its entries are published again more and more se
   world.waits = 8;
   expect((await world.run()).length).toBe(4);
   world.write(1);
-  world.part.through({ number: 1n, sendAgain: false });
+  world.hear(1n, false);
   world.waits = 2;
   expect(await world.run()).toEqual([2n, 2n]);
 });

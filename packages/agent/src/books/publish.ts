@@ -3,22 +3,25 @@
 
 import { BookEntries, BookEntry, type BooksThrough } from '@qiao/contract/control';
 import type { Signed } from '@qiao/contract/signed';
+import { sameBytes } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { Fence } from '../control/fence.ts';
-import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, StoredBookEntry } from '../exchange-database/index.ts';
 
 export interface BooksPorts {
-  readonly database: Pick<ExchangeDatabase, 'books' | 'transaction'>;
+  readonly database: Pick<ExchangeDatabase, 'id' | 'books' | 'transaction' | 'becomeAnother'>;
   readonly fence: Fence;
   /** This node's certificate (DER), so that the monitor checks every signature itself. */
-  readonly certificate: Uint8Array;
   /** The same entry under the key of that certificate, when it was signed before this node got it. */
   readonly renew: (context: EntryContext, signed: Signed) => Signed;
+  readonly certificate: () => Uint8Array;
   readonly publish: (bytes: Uint8Array) => Promise<void>;
   /** Woken when an entry was written or the monitor spoke. */
   readonly wakeup: Wakeup;
   readonly clock: Clock;
   readonly log: Log;
+  /** Entries that the monitor holds stay this many numbers longer, for a monitor that is restored or lost. */
+  readonly keptEntries: number;
 }
 
 type EntryContext = 'qiao.statement.v1' | 'qiao.receipt.v1' | 'qiao.settlement.v1';
@@ -32,14 +35,14 @@ const BATCH_ENTRIES = 1_000;
 /** Well under the bus's largest message (8 MiB); a single entry is at most 1 MiB. */
 const BATCH_BYTES = 3 * 1024 * 1024;
 const POLL_MS = 2_000;
-/** Entries that the monitor holds stay this many numbers longer, for a monitor restored from its backup. */
-const KEPT_ENTRIES = 100_000n;
 /** Published and not confirmed for this long: published again, because the telemetry stream may have lost its disk. */
 const CONFIRM_WITHIN_MS = 60_000;
 /** … then after twice as long each time, up to this: while the monitor is away for weeks, every copy waits on the bus. */
 const CONFIRM_MOST_MS = 60 * 60_000;
 
-export function booksPart({ database, fence, certificate, renew, publish, wakeup, clock, log }: BooksPorts): Books {
+export function booksPart(ports: BooksPorts): Books {
+  const { database, fence, certificate, renew, publish, wakeup, clock, log } = ports;
+  const keptEntries = BigInt(ports.keptEntries);
   const { books } = database;
   let lastMoveMs = clock.nowMs();
   let confirmWithinMs = CONFIRM_WITHIN_MS;
@@ -48,7 +51,8 @@ export function booksPart({ database, fence, certificate, renew, publish, wakeup
     const entries: BookEntry[] = [];
     let bytes = 0;
     let last = number;
-    for (const stored of books.after(number, BATCH_ENTRIES)) {
+    for (const stored of books.after(number, BATCH_ENTRIES - 1)) {
+      if (last === number && stored.number > number + 1n) entries.push(forgotten(database.id, stored));
       if (entries.length > 0 && bytes + stored.entry.length > BATCH_BYTES) break;
       entries.push(underPresentKey(BookEntry.decode(stored.entry)));
       bytes += stored.entry.length;
@@ -67,6 +71,7 @@ export function booksPart({ database, fence, certificate, renew, publish, wakeup
         return { ...numbered, entry: { ...entry, value: renew('qiao.settlement.v1', entry.value) } };
       case 'refusal':
       case 'unpacked':
+      case 'forgotten':
       case undefined:
         return { ...numbered, entry };
       default:
@@ -86,7 +91,7 @@ export function booksPart({ database, fence, certificate, renew, publish, wakeup
         const { published, through } = books.cursor();
         const { entries, last } = batchAfter(published);
         if (entries.length > 0) {
-          await publish(BookEntries.encode({ entries, certificate }).finish());
+          await publish(BookEntries.encode({ entries, certificate: certificate() }).finish());
           crashPoint('books.published');
           // Bus first, then the cursor: a crash between publishes a batch twice, and numbers tell them apart. The cursor may
           // have been set back meanwhile by the monitor: then that stands.
@@ -104,24 +109,38 @@ export function booksPart({ database, fence, certificate, renew, publish, wakeup
         await wakeup.wait(POLL_MS, signal);
       }
     },
-    through({ number, sendAgain }) {
+    through({ number, sendAgain, mark, exchangeDatabaseId }) {
       const before = books.cursor();
-      // A number past our own is about another exchange database of this node's past: it says nothing about these entries.
-      if (number > before.last) {
+      // About another exchange database of this node's past: it says nothing about these entries.
+      if (exchangeDatabaseId.length > 0 && !sameBytes(exchangeDatabaseId, database.id)) return;
+      const own = books.markOf(number);
+      const isOther = own !== undefined && own.length > 0 && mark.length > 0 && !sameBytes(own, mark);
+      if (number > before.last || isOther) {
         log.warn(
           { number: String(number), last: String(before.last) },
-          'the monitor names books this node never wrote',
+          'the monitor holds books that this exchange database never wrote: it is an older copy; its books are numbered anew and its lanes begin new epochs',
         );
+        database.becomeAnother(clock.nowMs());
+        wakeup.wake();
         return;
       }
       database.transaction(() => {
         books.setThrough(number);
         if (sendAgain && number < before.published) books.setPublished(number);
-        if (number > KEPT_ENTRIES) books.removeThrough(number - KEPT_ENTRIES);
+        if (number > keptEntries) books.removeThrough(number - keptEntries);
       });
       lastMoveMs = clock.nowMs();
       confirmWithinMs = CONFIRM_WITHIN_MS;
       wakeup.wake();
     },
   };
+}
+
+/** Stands for every entry before the first that is kept: a monitor that lost its books hears from when on they are whole. */
+function forgotten(exchangeDatabaseId: Uint8Array, first: StoredBookEntry): BookEntry {
+  return BookEntry.fromPartial({
+    number: first.number - 1n,
+    exchangeDatabaseId,
+    entry: { $case: 'forgotten', value: { booksBeginAtMs: BigInt(first.atMs) } },
+  });
 }

@@ -1,4 +1,4 @@
-import { HelloReply, HelloRequest } from '@qiao/contract/control';
+import { HelloReply, HelloRequest, NodeKnowledge } from '@qiao/contract/control';
 import { createWakeup, silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { createFence } from './fence.ts';
@@ -27,7 +27,10 @@ async function hellos(
     fence,
     door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
     nodeId: 'a'.repeat(32),
-    exchangeDatabaseId: new Uint8Array(16),
+    exchangeDatabaseId: () => new Uint8Array(16),
+    knows: () => NodeKnowledge.fromPartial({}),
+    renewalCsr: async () => undefined,
+    takeRenewal: () => {},
     lastToken: () => lastToken,
     heardToken,
     keepToken: () => {},

@@ -1,7 +1,7 @@
 // The first word to the hub after each start: it gives the fencing token and the newest snapshot. Afterwards the part asks
 // for the snapshot again now and then, in case the control stream lost one with its disk.
 
-import { HelloReply, HelloRequest, type LaneEpoch } from '@qiao/contract/control';
+import { HelloReply, HelloRequest, type LaneEpoch, type NodeKnowledge, type Renewal } from '@qiao/contract/control';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { FenceHolder } from './fence.ts';
@@ -13,7 +13,12 @@ export interface HelloPorts {
   readonly fence: FenceHolder;
   readonly door: SnapshotDoor;
   readonly nodeId: string;
-  readonly exchangeDatabaseId: Uint8Array;
+  readonly exchangeDatabaseId: () => Uint8Array;
+  /** What this node knows of the hub's past; all of it when the hub asks. */
+  knows(everything: boolean): NodeKnowledge;
+  /** The signing request for the next certificate, when one is due. */
+  renewalCsr(): Promise<Uint8Array | undefined>;
+  takeRenewal(renewal: Renewal): void;
   /** The newest token this exchange database worked under; 0n for none. */
   lastToken(): bigint;
   keepToken(token: bigint): void;
@@ -57,14 +62,14 @@ export function helloPart(ports: HelloPorts): Part {
  * One question. True when the hub knows no newer start than this one, and yet a receiver has seen a newer token: the hub was
  * restored from a backup, and a token past that one is to be asked for. Only the hub's word tells this from a copy of the node.
  */
-async function hello(ports: HelloPorts, isOutbid: boolean): Promise<boolean> {
+async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): Promise<boolean> {
   const token = ports.fence.token();
   const heard = ports.heardToken();
   // A clone that asked again would take the token back, and the two would take turns for ever.
   const isStart = !ports.fence.isLost && (token === undefined || isOutbid);
   const request = HelloRequest.fromPartial({
     nodeId: parseId(ports.nodeId),
-    exchangeDatabaseId: ports.exchangeDatabaseId,
+    exchangeDatabaseId: ports.exchangeDatabaseId(),
     readsFormat: READS_FORMAT,
     version: ports.version.slice(0, 32),
     sending: ports.sending(),
@@ -72,11 +77,15 @@ async function hello(ports: HelloPorts, isOutbid: boolean): Promise<boolean> {
     // At a start: past what receivers have seen. Otherwise: whose word this is.
     fencingToken: isStart ? max(heard, ports.lastToken()) : (token ?? ports.lastToken()),
     clockMs: BigInt(ports.clock.nowMs()),
+    knows: ports.knows(everything),
+    renewalCsr: (await ports.renewalCsr()) ?? new Uint8Array(),
   });
   const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish(), HELLO_TIMEOUT_MS));
+  if (reply.tellEverything && !everything) return await hello(ports, isOutbid, true);
   if (reply.problem !== undefined) {
     throw new QiaoError(reply.problem.code, reply.problem.message, { hint: reply.problem.hint, fate: 'transient' });
   }
+  if (reply.renewal !== undefined) ports.takeRenewal(reply.renewal);
   // Snapshot before token: with the token sending starts, and it shall start on the newest state.
   if (reply.snapshot !== undefined) ports.door.take(reply.snapshot);
   if (!isStart) {

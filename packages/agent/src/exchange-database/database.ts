@@ -36,7 +36,7 @@ const LOG_LIMIT_BYTES = 64 * 1024 * 1024;
 const CHECKPOINT_PAGES = 2_048;
 
 export interface ExchangeDatabase {
-  /** Identity of the file: 16 random bytes made when it was created. */
+  /** Identity of the file: 16 random bytes made when it was created, and again when it turns out to be a copy. */
   readonly id: Uint8Array;
   readonly file: string;
   readonly meta: MetaStore;
@@ -56,6 +56,11 @@ export interface ExchangeDatabase {
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
+  /**
+   * This file is an older copy of itself (restored from a backup, or put back): it takes another identity, numbers its books anew, and
+   * every lane that begins here opens a new epoch before it sends again. One transaction.
+   */
+  becomeAnother(nowMs: number): void;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
@@ -79,8 +84,9 @@ export function openExchangeDatabase(
     prepareFile(sqlite, file);
     migrate(sqlite, file, MIGRATIONS, options.nowMs ?? Date.now);
     const meta = new MetaStore(sqlite);
-    const id = meta.databaseId(options.newId ?? (() => randomBytes(16)));
-    return new OpenExchangeDatabase(sqlite, file, id, meta);
+    const newId = options.newId ?? (() => randomBytes(16));
+    const id = meta.databaseId(newId);
+    return new OpenExchangeDatabase(sqlite, file, id, meta, newId);
   } catch (error) {
     sqlite.close();
     if (
@@ -104,7 +110,8 @@ export function openExchangeDatabase(
 }
 
 class OpenExchangeDatabase implements ExchangeDatabase {
-  readonly id: Uint8Array;
+  #id: Uint8Array;
+  readonly #newId: () => Uint8Array;
   readonly file: string;
   readonly sqlite: Sqlite;
   readonly meta: MetaStore;
@@ -125,10 +132,11 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
 
-  constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore) {
+  constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore, newId: () => Uint8Array) {
     this.sqlite = sqlite;
     this.file = file;
-    this.id = id;
+    this.#id = id;
+    this.#newId = newId;
     this.meta = meta;
     this.captures = new CaptureStore(sqlite);
     this.digests = new DigestStore(sqlite);
@@ -149,6 +157,33 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.commands = new CommandSeenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
     this.jobs = new JobStore(sqlite);
+  }
+
+  get id(): Uint8Array {
+    return this.#id;
+  }
+
+  becomeAnother(nowMs: number): void {
+    const id = this.#newId();
+    this.transaction(() => {
+      this.meta.setDatabaseId(id);
+      this.books.beginAnew(id);
+      for (const { lane, phase } of this.lanesOut.all()) {
+        if (phase === 'ended') continue;
+        // Under version 0: whatever version of the bridge there is, it is a newer one, and a new epoch frees the lane.
+        this.lanesOut.stick(
+          lane,
+          0,
+          {
+            code: 'EXCHANGE_DATABASE_RESTORED',
+            message: 'the exchange database was restored from an older copy; the lane begins a new epoch',
+            hint: 'nothing to do; the lane goes on by itself',
+          },
+          nowMs,
+        );
+      }
+    });
+    this.#id = id;
   }
 
   transaction<T>(work: () => T): T {

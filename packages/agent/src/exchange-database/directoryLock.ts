@@ -13,9 +13,9 @@ export interface DirectoryLock {
 /** A killed process may take this long to leave. */
 const LEAVING_MS = 1_000;
 
-/** Throws ALREADY_RUNNING when another process holds the directory. */
-export function lockDirectory(directory: string): DirectoryLock {
-  const sqlite = new Database(join(directory, 'agent.lock'), { timeout: LEAVING_MS });
+/** Throws ALREADY_RUNNING when another process holds the directory; a backup, which may run beside the agent, has a lock of its own. */
+export function lockDirectory(directory: string, name: 'agent' | 'backup' = 'agent'): DirectoryLock {
+  const sqlite = new Database(join(directory, `${name}.lock`), { timeout: LEAVING_MS });
   try {
     sqlite.pragma('locking_mode = EXCLUSIVE');
     // Nothing is ever written: no journal may stay behind a killed process.
@@ -24,10 +24,14 @@ export function lockDirectory(directory: string): DirectoryLock {
   } catch (error) {
     sqlite.close();
     if (!(error instanceof Database.SqliteError) || !error.code.startsWith('SQLITE_BUSY')) throw error;
-    throw new QiaoError('ALREADY_RUNNING', `An agent runs already in ${directory}.`, {
-      hint: 'stop it first, or give this agent a directory of its own in agent.yaml; qiao agent status shows how it stands',
-      cause: error,
-    });
+    throw new QiaoError(
+      'ALREADY_RUNNING',
+      `${name === 'agent' ? 'An agent' : 'A backup'} runs already in ${directory}.`,
+      {
+        hint: 'stop it first, or give this agent a directory of its own in agent.yaml; qiao agent status shows how it stands',
+        cause: error,
+      },
+    );
   }
   return { release: () => sqlite.close() };
 }

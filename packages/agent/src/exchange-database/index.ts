@@ -1,6 +1,7 @@
 export * from './books.ts';
 export * from './captures.ts';
 export * from './controlOut.ts';
+export { copyExchangeDatabase } from './copy.ts';
 export { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
 export {
   type Answer,

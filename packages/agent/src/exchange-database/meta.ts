@@ -34,6 +34,10 @@ export class MetaStore {
     return made;
   }
 
+  setDatabaseId(id: Uint8Array): void {
+    this.#put.run('databaseId', id);
+  }
+
   /**
    * The newest fencing token this file ever worked under; 0n for none. A start does not run on it: it takes its own from
    * the hub. It is kept to notice a hub that gives out a smaller one.

@@ -24,7 +24,7 @@ async function beat(beats: number, publish: (bytes: Uint8Array) => Promise<void>
   await heartbeatPart({
     node: { nodeId: 'a'.repeat(32), code: 'health', departmentCode: 'health', departmentTitle: '卫健委' },
     version: '0.1.0',
-    exchangeDatabaseId: new Uint8Array(16),
+    exchangeDatabaseId: () => new Uint8Array(16),
     dataSources: () => [],
     services: () => [],
     host: () => host,

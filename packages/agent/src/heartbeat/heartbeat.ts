@@ -9,7 +9,7 @@ import type { Clock, Log, Part } from '@qiao/runtime';
 export interface HeartbeatPorts {
   readonly node: { nodeId: string; code: string; departmentCode: string; departmentTitle: string };
   readonly version: string;
-  readonly exchangeDatabaseId: Uint8Array;
+  readonly exchangeDatabaseId: () => Uint8Array;
   dataSources(): DataSourceState[];
   services(): ServiceState[];
   host(): HostState;
@@ -52,7 +52,7 @@ async function beat(ports: HeartbeatPorts, startedAtMs: number): Promise<void> {
     services: ports.services(),
     host: ports.host(),
     booksNumber: ports.booksNumber(),
-    exchangeDatabaseId: ports.exchangeDatabaseId,
+    exchangeDatabaseId: ports.exchangeDatabaseId(),
     startedAtMs: BigInt(startedAtMs),
   });
   try {

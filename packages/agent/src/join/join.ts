@@ -3,16 +3,17 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, renameSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
-import { createBusUserKey } from '@qiao/bus';
+import { busUserKeyOf, createBusUserKey } from '@qiao/bus';
 import type { JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { sameBytes } from '@qiao/exchange';
 import { callJoin } from '@qiao/rpc';
+import { systemClock } from '@qiao/runtime';
 import { fingerprintOf, type JoinToken, joinPlatform, type NodeIdentity } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
-import { openExchangeDatabase } from '../exchange-database/index.ts';
+import { lockDirectory, openExchangeDatabase } from '../exchange-database/index.ts';
 
 export interface JoinAgentOptions {
   readonly config: AgentConfig;
@@ -21,6 +22,8 @@ export interface JoinAgentOptions {
   /** The call to the hub; tests give one of their own. */
   readonly callHub?: (token: JoinToken, request: JoinRequest) => Promise<JoinResponse>;
   readonly nowMs?: () => number;
+  /** Over the identity that is there; see `joinPlatform`. The agent must be stopped. */
+  readonly again?: { readonly newKeys: boolean };
 }
 
 export interface Joined {
@@ -40,8 +43,9 @@ export function identityDirectory(config: Pick<AgentConfig, 'directory'>): strin
  * SERVER_UNREACHABLE, JOIN_INVALID or what the hub answered.
  */
 export async function joinAgent(options: JoinAgentOptions): Promise<Joined> {
-  const { config, token, callHub = callJoin, nowMs = Date.now } = options;
+  const { config, token, callHub = callJoin, nowMs = () => systemClock.nowMs() } = options;
   const directory = identityDirectory(config);
+  const lock = options.again === undefined ? undefined : lockDirectory(config.directory);
   const identity = await joinPlatform({
     token,
     role: 'agent',
@@ -49,10 +53,11 @@ export async function joinAgent(options: JoinAgentOptions): Promise<Joined> {
     directory,
     readsFormat: READS_FORMAT,
     callHub,
-    createBusUser: createBusUserKey,
+    createBusUser: (seed) => (seed === undefined ? createBusUserKey() : busUserKeyOf(seed)),
+    ...(options.again === undefined ? {} : { again: options.again }),
     nowMs,
     beforeWrite: ({ nodeId }) => moveForeignExchangeDatabase(config.directory, nodeId),
-  });
+  }).finally(() => lock?.release());
   return { identityDirectory: directory, identity, fingerprint: fingerprintOf(identity.certificate) };
 }
 

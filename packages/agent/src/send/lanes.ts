@@ -51,7 +51,8 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
         });
       }
     } else if (held.stuck !== undefined && held.stuckVersion < bridge.version) {
-      database.lanesOut.unstick(held.lane);
+      if (held.stuck.code !== 'EXCHANGE_DATABASE_RESTORED') database.lanesOut.unstick(held.lane);
+      else if (hasToken) openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
     }
   }
 }

@@ -11,9 +11,11 @@ import { bridgeJobs, startJobs } from '../bridges/jobs.ts';
 import { getBridge, isBlocking } from '../bridges/versions.ts';
 import type { IdentityPorts } from '../identity/identity.ts';
 import { invite } from '../identity/invite.ts';
+import { renew } from '../identity/renew.ts';
 import { revoke } from '../identity/revoke.ts';
 import { listOpenRows, type OpenRowPorts, settleRows, showOpenRow } from '../quarantine/openRows.ts';
 import { getNode, listNodes } from '../registry/nodes.ts';
+import { confirmRestore, readRestore } from '../restore/confirm.ts';
 import { bridgeView, nodeView, refusalViews } from './views.ts';
 
 export interface HubServicePorts {
@@ -25,9 +27,13 @@ export interface HubServicePorts {
   readonly cut: (code: string) => void;
   /** An operator called. */
   readonly seen: (nodeId: string, atMs: number) => void;
+  /** A hub restored from a backup, until a person has confirmed. */
+  readonly hold: { readonly isHeld: boolean; release(): void };
 }
 
 const MAX_REFUSALS = 1_000;
+/** Rights may be ended at any time; all else waits until this hub knows again what it knew. */
+const WHILE_HELD = new Set(['node.revoke', 'hub.confirm', 'node.renew']);
 
 export function hubService(ports: HubServicePorts): HubServiceImplementation<CallerContext> {
   const { store, clock, platform } = ports.identity;
@@ -41,6 +47,7 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
   ): Promise<T> {
     ports.seen(Buffer.from(caller.nodeId).toString('hex'), clock.nowMs());
     try {
+      if (ports.hold.isHeld && !WHILE_HELD.has(action)) throw restored();
       return await act(caller.name);
     } catch (error) {
       await writeRefused(caller.name, action, subject, [error instanceof QiaoError ? error.code : 'INTERNAL']);
@@ -70,6 +77,7 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
         natsVersion: bus.serverVersion,
         natsUrls: [...ports.identity.busUrls()],
         busConnected: bus.isConnected,
+        restoreWaits: ports.hold.isHeld,
       };
     },
     async invite(request, context) {
@@ -192,10 +200,35 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
       const subject = request.settle?.rows?.refs[0] ?? request.settle?.rows?.bridge ?? request.node;
       return await change(context, 'rows.settle', subject, (operator) => settleRows(ports.openRows, request, operator));
     },
+    async renewCertificate({ csr }, context) {
+      const { name } = context.caller;
+      return await change(context, 'node.renew', name, async () => {
+        const { certificate } = await renew(ports.identity, await getNode(store, name), csr);
+        return { certificate };
+      });
+    },
+    async getRestore() {
+      return await readRestore(store);
+    },
+    async confirmRestore({ withoutMissing }, context) {
+      return await change(context, 'hub.confirm', 'hub', async (operator) => {
+        const before = await readRestore(store);
+        await confirmRestore(store, { actor: `operator:${operator}`, withoutMissing, nowMs: clock.nowMs() });
+        ports.hold.release();
+        await ports.identity.changed();
+        return { ...before, ...(await readRestore(store)) };
+      });
+    },
     async *listAudit({ from, limit, replica }) {
       const bounded = (value: bigint) =>
         Number(value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : value);
       yield* readAudit(store, { from: bounded(from), limit: bounded(limit), replica });
     },
   };
+}
+
+function restored(): QiaoError {
+  return new QiaoError('HUB_RESTORED', 'this hub was restored from a backup and waits until a person has confirmed', {
+    hint: 'qiao hub confirm',
+  });
 }

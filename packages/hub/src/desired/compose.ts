@@ -8,6 +8,7 @@ import {
   type LaneAssignment,
   type NodeSnapshot,
   type Peer,
+  type Revocation,
 } from '@qiao/contract/node';
 import { type BridgeDefinition, parseBridgeJson, parseId } from '@qiao/exchange';
 import type { BridgeRow, BridgeStateName, HubDatabase, LaneRow } from '../hubDatabase.ts';
@@ -20,6 +21,9 @@ export interface World {
   readonly bridges: readonly DeployedBridge[];
   /** SHA-256 of certificates whose rights were ended, hexadecimal, newest first. */
   readonly revokedKeys: readonly string[];
+  /** Newest first. */
+  readonly revocations: readonly Revocation[];
+  readonly audit: { readonly replica: string; readonly number: number; readonly hash: Uint8Array };
 }
 
 interface DeployedBridge {
@@ -35,6 +39,8 @@ export interface Platform {
   readonly timeZone: string;
 }
 
+/** Certificates named as ended in every snapshot: what a hub restored from a backup must end again. */
+const MOST_REVOCATIONS = 1_024;
 /** Ended lanes and retired bridges stay in the snapshots this long, so that a sender that was away still closes what is left. */
 const FAREWELL_MS = 30 * 86_400_000;
 
@@ -81,9 +87,31 @@ export async function readWorldIn(view: HubDatabase, nowMs: number, cache: Defin
     cache.set(json, definition);
     return definition;
   };
+  const revocations = await view
+    .selectFrom('certificates')
+    .select(['fingerprint', 'node_id', 'nats_user', 'revoked_at_ms'])
+    .where('revoked_at_ms', 'is not', null)
+    .orderBy('revoked_at_ms', 'desc')
+    .orderBy('fingerprint')
+    .limit(MOST_REVOCATIONS)
+    .execute();
+  const head = await view
+    .selectFrom('audit')
+    .select(['replica', 'number', 'hash'])
+    .orderBy('at_ms', 'desc')
+    .orderBy('number', 'desc')
+    .limit(1)
+    .executeTakeFirst();
   return {
     nodes,
     revokedKeys,
+    revocations: revocations.map(({ fingerprint, node_id, nats_user, revoked_at_ms }) => ({
+      fingerprint: Buffer.from(fingerprint, 'hex'),
+      nodeId: parseId(node_id),
+      natsUser: nats_user ?? '',
+      revokedAtMs: BigInt(revoked_at_ms ?? 0),
+    })),
+    audit: { replica: head?.replica ?? '', number: head?.number ?? 0, hash: head?.hash ?? new Uint8Array(32) },
     bridges: rows.map(({ definition_json, ...row }) => ({
       row,
       definitionJson: definition_json,
@@ -126,6 +154,7 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
       .filter(({ role, status, certificate }) => role === 'monitor' && status === 'joined' && certificate !== null)
       .slice(0, MOST_MONITORS)
       .map(({ certificate }) => certificate as Uint8Array),
+    revocations: [...world.revocations],
   };
 }
 
@@ -142,6 +171,9 @@ export function composeDirectory(world: World, platform: Platform): DirectoryBod
   return {
     timeZone: platform.timeZone,
     revokedKeys: world.revokedKeys.map((fingerprint) => Buffer.from(fingerprint, 'hex')),
+    auditReplica: world.audit.replica,
+    auditNumber: BigInt(world.audit.number),
+    auditHead: world.audit.hash,
     nodes: world.nodes
       .filter((node) => (node.role === 'operator' ? node.certificate !== null : node.status !== 'invited'))
       .map((node) => ({

@@ -1,4 +1,5 @@
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
+import { NodeSnapshot } from '@qiao/contract/node';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
@@ -16,6 +17,13 @@ async function hubWithNode() {
     log: silentLog(),
     snapshotOf: async () => world.hub.signer.sign('qiao.snapshot.v1', new Uint8Array()),
     fenced: async () => {},
+    restore: {
+      isHeld: () => false,
+      begin: async () => {},
+      proven: () => NodeSnapshot.fromPartial({}),
+      collect: async () => [],
+    },
+    renew: async () => ({ certificate: new Uint8Array(), natsJwt: '', hubCertificate: new Uint8Array() }),
     learnEpoch: async (_lane, _sender, { ordinal }) => void learnt.push(ordinal),
   };
   const say = async (change: Partial<HelloRequest>) => {

@@ -31,6 +31,8 @@ export interface DesiredPorts {
   readonly toNode: (code: string, bytes: Uint8Array) => Promise<void>;
   /** Whether this replica repeats the directory for all; every one brings out what is not brought out yet. */
   readonly isLeader: () => boolean;
+  /** A restored hub that waits for a person hands nothing out. */
+  readonly isHeld?: () => boolean;
   /** To the monitor, on telemetry. */
   readonly toMonitor: (bytes: Uint8Array) => Promise<void>;
 }
@@ -56,7 +58,10 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   const definitions: DefinitionCache = new Map();
   let refreshing: Promise<void> = Promise.resolve();
 
+  const isHeld = ports.isHeld ?? (() => false);
+
   async function refreshNow(): Promise<void> {
+    if (isHeld()) return;
     // Looked at without the store's write lock first: most often nothing changed.
     const seen = await readWorld(ports.store, ports.clock.nowMs(), definitions);
     if ((await changesOf(ports, seen, ports.store)).length === 0) return;
@@ -81,6 +86,7 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   }
 
   async function bringOut(): Promise<void> {
+    if (isHeld()) return;
     isOwed = false;
     // The monitor first: whose rights were ended is cut there, too, before anything else is told.
     if (isDirectoryOwed) await bringOutDirectory();

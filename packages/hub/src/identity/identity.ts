@@ -39,6 +39,8 @@ export interface IdentityPorts {
     issue(request: CertificateRequest): Promise<Uint8Array>;
   };
   readonly hubCertificate: Uint8Array;
+  /** Host names and addresses that a server's certificate (DER) names. */
+  readonly hostsOf: (certificate: Uint8Array) => readonly string[];
   readonly busRights: {
     userJwt(natsUser: string, role: 'agent' | 'monitor', code: string): Promise<string>;
     /** Cuts live connections; may fail while the bus is away (the hub repeats it at the next connect). */

@@ -41,7 +41,7 @@ export async function invite(ports: IdentityPorts, request: InviteRequest, actor
     if (known === undefined) {
       await insertNode(store, { id, code: nodeCode, title: request.nodeTitle, departmentCode, departmentTitle, role });
     } else {
-      requireInvitable(known, role);
+      requireInvitable(known, role, nowMs);
       await ensureDepartment(store, departmentCode, departmentTitle);
       await reinvite(store, known, request.nodeTitle, departmentCode);
     }
@@ -144,14 +144,15 @@ function invitationProblems(request: InviteRequest, role: NodeRoleName | undefin
   return problems;
 }
 
-/** A node that works keeps its keys: only one that never spoke, or was revoked, may be invited again. */
-function requireInvitable(node: NodeRow, role: NodeRoleName): void {
+/** A node that works keeps its keys: only one that never spoke, was revoked, or let its certificate end may be invited again. */
+function requireInvitable(node: NodeRow, role: NodeRoleName, nowMs: number): void {
   if (node.role !== role) {
     throw new QiaoError('ROLE_CHANGED', `"${node.code}" was invited as ${node.role}, not as ${role}`, {
       hint: 'choose another code',
     });
   }
-  if (node.status === 'joined' && node.last_seen_at_ms > 0) {
+  const hasEnded = node.certificate_ends_at_ms !== null && node.certificate_ends_at_ms < nowMs;
+  if (node.status === 'joined' && node.last_seen_at_ms > 0 && !hasEnded) {
     throw new QiaoError('NODE_EXISTS', `"${node.code}" has joined and is in use`, {
       hint: `qiao node revoke ${node.code}  # first, when its keys are lost or stolen; then invite it again`,
     });

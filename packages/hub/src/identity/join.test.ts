@@ -42,6 +42,7 @@ function identityOf(world: TestWorld): { ports: IdentityPorts; bus: BusCalls } {
         world.authority.issue(csr, { ...request, platformId: world.platform.id, days: 30 }),
     },
     hubCertificate: world.hub.certificate,
+    hostsOf: () => [],
     busRights: {
       userJwt: async (user, role, code) => `jwt of ${role} ${code} for ${user.slice(0, 4)}`,
       revoke: (user) => call(bus.revoked, user),

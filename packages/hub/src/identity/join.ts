@@ -5,7 +5,7 @@ import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint, describeError } from '@qiao/runtime';
-import { readCertificate } from '@qiao/security';
+import { readCertificate, sameKey } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase } from '../hubDatabase.ts';
 import { recordCertificate, revokeCertificates } from '../registry/certificates.ts';
@@ -17,6 +17,7 @@ import type { IdentityPorts } from './identity.ts';
 /** Public NATS user keys: a base32 text that begins with U. */
 const NATS_USER = /^U[A-Z2-7]{55}$/;
 const MAX_CSR_BYTES = 4_096;
+const JOINED_AGAIN = 'joined again';
 const MAX_SEALING_KEY_BYTES = 256;
 
 /**
@@ -78,6 +79,7 @@ async function takeAndJoin(
   if (node === undefined) return { kind: 'unknown' };
   // From here an error rolls the token back: a request that could never work must not cost the invitation.
   requireKeys(node, request);
+  const wereRevoked = await wereKeysRevoked(store, node);
   const certificate = await ports.authority.issue({
     csr: request.csr,
     role: node.role,
@@ -86,9 +88,16 @@ async function takeAndJoin(
     hosts: node.role === 'monitor' ? ['localhost', '127.0.0.1', address] : [],
     nowMs,
   });
+  const isSameKey = node.certificate !== null && sameKey(certificate, node.certificate);
+  if (wereRevoked && isSameKey) {
+    throw new QiaoError('JOIN_INVALID', `the keys of "${node.code}" were revoked and may not come back`, {
+      hint: 'make new ones: qiao agent join --again --new-keys --token TOKEN',
+    });
+  }
   const facts = readCertificate(certificate);
   const natsUser = node.role === 'operator' ? null : request.natsUser;
-  const replacedBusUsers = await revokeCertificates(store, node.id, 'joined again', nowMs);
+  // What was signed with a key that stays, stays good; a key that is replaced ends.
+  const replacedBusUsers = isSameKey ? [] : await revokeCertificates(store, node.id, JOINED_AGAIN, nowMs);
   await recordCertificate(store, { fingerprint: facts.fingerprint, nodeId: node.id, natsUser, issuedAtMs: nowMs });
   await store
     .updateTable('nodes')
@@ -115,6 +124,17 @@ async function takeAndJoin(
   });
   const response = await responseFor(ports, node, certificate, natsUser);
   return { kind: 'joined', node, response, replacedBusUsers };
+}
+
+/** Whether a person ended the rights of the keys this node had last, rather than the node joining again. */
+async function wereKeysRevoked(store: HubDatabase, node: NodeWithDepartment): Promise<boolean> {
+  if (node.fingerprint === null) return false;
+  const row = await store
+    .selectFrom('certificates')
+    .select(['revoked_at_ms', 'reason'])
+    .where('fingerprint', '=', node.fingerprint)
+    .executeTakeFirst();
+  return row !== undefined && row.revoked_at_ms !== null && row.reason !== JOINED_AGAIN;
 }
 
 function requireKeys(node: NodeWithDepartment, request: JoinRequest): void {

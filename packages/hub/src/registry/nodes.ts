@@ -3,6 +3,7 @@
 
 import type { BridgeProblem } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
+import { sql } from 'kysely';
 import type { HubDatabase, NodeRoleName, NodeRow } from '../hubDatabase.ts';
 
 export interface NewNode {
@@ -99,7 +100,7 @@ export async function giveFencingToken(store: HubDatabase, nodeId: string, past 
   }
   const row = await store
     .updateTable('nodes')
-    .set((column) => ({ fencing_token: column('fencing_token', '+', 1) }))
+    .set((column) => ({ fencing_token: sql<number>`fencing_token + fencing_leap + 1`, fencing_leap: column.lit(0) }))
     .where('id', '=', nodeId)
     .returning('fencing_token')
     .executeTakeFirstOrThrow();

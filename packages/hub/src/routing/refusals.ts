@@ -13,7 +13,7 @@ import type { DeliveryHeader } from '@qiao/contract/delivery';
  * - HEADER_INVALID: signed, but outside the contract's limits.
  * - PLATFORM_UNKNOWN: signed for another platform.
  * - FENCED: a newer start of the sender exists.
- * - BRIDGE_UNKNOWN: this hub never had the bridge.
+ * - BRIDGE_UNKNOWN: this hub does not know the bridge; senders know only what it signed, so it may have been restored.
  * - VERSION_UNKNOWN: the bridge never had that version deployed.
  * - NOT_THE_SOURCE: the sender is not the bridge's source.
  * - DESTINATION_NOT_BOUND: the lane is not one of this bridge to this receiver.
@@ -33,7 +33,7 @@ const REFUSALS = {
   HEADER_INVALID: { fate: RefusalFate.STOP, hint: 'compare the versions of hub and agent' },
   PLATFORM_UNKNOWN: { fate: RefusalFate.STOP, hint: 'join the agent to this platform' },
   FENCED: { fate: RefusalFate.STOP, hint: 'stop the other process that runs under this node’s identity' },
-  BRIDGE_UNKNOWN: { fate: RefusalFate.STOP, hint: 'qiao bridge list --all' },
+  BRIDGE_UNKNOWN: { fate: RefusalFate.RESEND, hint: 'qiao bridge list --all' },
   VERSION_UNKNOWN: { fate: RefusalFate.VOID, hint: 'qiao bridge show NAME' },
   NOT_THE_SOURCE: { fate: RefusalFate.STOP, hint: 'qiao bridge show NAME' },
   DESTINATION_NOT_BOUND: { fate: RefusalFate.VOID, hint: 'qiao bridge bind NAME -f DESTINATION' },

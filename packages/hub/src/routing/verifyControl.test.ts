@@ -1,4 +1,4 @@
-import type { ControlMessage } from '@qiao/contract/control';
+import { BooksThrough, type ControlMessage } from '@qiao/contract/control';
 import { Receipt } from '@qiao/contract/receipt';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
@@ -110,7 +110,7 @@ test('a receipt is the receiver’s own: forged, borrowed or foreign ones are re
 
 test('the monitor tells an agent how far its books are durable, and nobody else does', async () => {
   await using it = await road();
-  const books: Body = { $case: 'booksThrough', value: { number: 7n, sendAgain: false } };
+  const books: Body = { $case: 'booksThrough', value: BooksThrough.fromPartial({ number: 7n }) };
   expect(wordOf(it.judge(it.monitor, control(it.monitor, it.health.id, books)))).toBe('to health');
   expect(wordOf(it.judge(it.city, control(it.city, it.health.id, books)))).toBe('CONTROL_NOT_ALLOWED');
   expect(wordOf(it.judge(it.monitor, control(it.monitor, it.health.id, it.resend)))).toBe('CONTROL_NOT_ALLOWED');

@@ -117,7 +117,11 @@ function verifyLane(
   // A void closes what may not go on, so what closed the road for rows does not close it for voids.
   if (!bridge.versions.has(header.bridgeVersion) && !isVoid) {
     const message = `version ${header.bridgeVersion} of "${bridge.name}" was never deployed`;
-    return { ...refused({ code: 'VERSION_UNKNOWN', message, header }), bridge };
+    // Senders run only what this hub signed: a version above all of them says that it was restored from a backup. Nothing is
+    // closed on the word of a hub that forgot.
+    const isAhead = [...bridge.versions].every((version) => version < header.bridgeVersion);
+    const fate = isAhead ? { fate: RefusalFate.RESEND } : {};
+    return { ...refused({ code: 'VERSION_UNKNOWN', message, header, ...fate }), bridge };
   }
   if (bridge.sourceNodeId !== sender.id) {
     const message = `"${sender.code}" is not the source of "${bridge.name}"`;
@@ -129,7 +133,8 @@ function verifyLane(
     lane?.bridgeId === bridge.id && lane.senderId === sender.id && lane.receiverId === hex(header.receiverId);
   if (lane === undefined || receiver === undefined || !isBound) {
     const message = `the lane is not one of "${bridge.name}" to that receiver`;
-    return { ...refused({ code: 'DESTINATION_NOT_BOUND', message, header }), bridge };
+    const fate = lane === undefined ? { fate: RefusalFate.RESEND } : {};
+    return { ...refused({ code: 'DESTINATION_NOT_BOUND', message, header, ...fate }), bridge };
   }
   const refuse = (facts: Omit<RefusalFacts, 'header'>): Verified => ({
     kind: 'refused',

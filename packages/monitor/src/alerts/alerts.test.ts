@@ -35,7 +35,7 @@ function factsOf(heartbeat: Partial<Heartbeat>, nowMs: number, before?: Conditio
       state: () => ({ heartbeat: Heartbeat.fromPartial(heartbeat), receivedAtMs: nowMs }),
     },
     board: { lanes: [] },
-    brokenEntries: new Map(),
+    brokenEntries: [],
     nowMs,
     nodeSilentAfterMs: 20_000,
     serviceDownAfterMs: 10_000,

@@ -11,6 +11,7 @@ import {
   type ServiceState,
 } from '@qiao/contract/node';
 import { idText, intended, isFinal, kindOf, outcomeOf } from '@qiao/exchange';
+import { type CertificateFacts, readCertificate } from '@qiao/security';
 import type { Nodes } from '../ingest/nodes.ts';
 
 export interface Condition {
@@ -26,8 +27,8 @@ export interface Condition {
 export interface ConditionFacts {
   readonly nodes: Pick<Nodes, 'directory' | 'agents' | 'state'>;
   readonly board: Pick<Board, 'lanes'>;
-  /** Broken book entries per node code. */
-  readonly brokenEntries: ReadonlyMap<string, number>;
+  /** Broken book entries that nobody looked into, per node. */
+  readonly brokenEntries: readonly { readonly nodeId: string; readonly code: string; readonly count: number }[];
   readonly nowMs: number;
   readonly nodeSilentAfterMs: number;
   readonly serviceDownAfterMs: number;
@@ -51,6 +52,7 @@ export function findConditions(facts: ConditionFacts): Condition[] {
     ...facts.board.lanes.flatMap((lane) => booksConditions(facts, lane)),
     ...entryConditions(facts),
     ...nodeConditions(facts),
+    ...certificateConditions(facts),
   ];
   return [...new Map(found.map((condition) => [condition.key, condition])).values()];
 }
@@ -120,14 +122,53 @@ function explainedRows(outcomes: readonly OutcomeCount[]): number {
 }
 
 function entryConditions({ brokenEntries }: ConditionFacts): Condition[] {
-  return [...brokenEntries].map(([code, count]) => ({
-    key: `DEVIATION entries ${code}`,
+  return brokenEntries.map(({ nodeId, code, count }) => ({
+    key: `DEVIATION entries ${nodeId}`,
     level: 'warning',
     code: 'DEVIATION',
     subject: `node ${code}`,
     message: `${count} entries of its books carry a signature or a shape that fails`,
-    hint: `qiao node show ${code}; revoke it if its key may have been taken`,
+    hint: `qiao node show ${code}; revoke it if its key may have been taken, else qiao alert resolve ID --reason TEXT`,
   }));
+}
+
+const DAY_MS = 86_400_000;
+/** A certificate that nothing renewed is told of so long before its end, or in the last sixth of a shorter life. */
+const ENDS_SOON_MS = 30 * DAY_MS;
+
+/** Renewal is automatic in the last third: one that still ends soon belongs to a machine that is off, or to a person. */
+function certificateConditions({ nodes, nowMs }: ConditionFacts): Condition[] {
+  return (nodes.directory?.nodes ?? []).flatMap((node) => {
+    if (node.revoked || node.certificate.length === 0) return [];
+    const facts = factsOf(node.certificate);
+    if (facts === undefined) return [];
+    const leftMs = facts.notAfterMs - nowMs;
+    if (leftMs > Math.min(ENDS_SOON_MS, (facts.notAfterMs - facts.notBeforeMs) / 6)) return [];
+    const hasEnded = leftMs < 0;
+    return [
+      {
+        key: `CERTIFICATE_ENDS ${idText(node.nodeId)}`,
+        level: hasEnded ? 'fault' : 'warning',
+        code: 'CERTIFICATE_ENDS',
+        subject: `${facts.role} ${node.code}`,
+        message: `its certificate ${hasEnded ? 'ended' : 'ends'} at ${new Date(facts.notAfterMs).toISOString()}`,
+        hint: hintFor(facts.role, node.code, hasEnded),
+      },
+    ];
+  });
+}
+
+function hintFor(role: string, code: string, hasEnded: boolean): string {
+  if (hasEnded) return `qiao node invite ${code}, then join again on that machine`;
+  return role === 'operator' ? 'qiao operator renew' : 'it renews itself as soon as it runs and reaches the hub';
+}
+
+function factsOf(certificate: Uint8Array): CertificateFacts | undefined {
+  try {
+    return readCertificate(certificate);
+  } catch {
+    return undefined;
+  }
 }
 
 function nodeConditions(facts: ConditionFacts): Condition[] {

@@ -118,7 +118,12 @@ function receipt(sequence: number, inserted: number, revision = 1, open = 0): Bo
 function batch(party: Party, first: number, entries: BookEntry['entry'][]): Uint8Array {
   return BookEntries.encode({
     certificate: party.certificate,
-    entries: entries.map((entry, index) => ({ number: BigInt(first + index), exchangeDatabaseId: databaseId, entry })),
+    entries: entries.map((entry, index) => ({
+      number: BigInt(first + index),
+      exchangeDatabaseId: databaseId,
+      entry,
+      mark: Uint8Array.of(first + index),
+    })),
   }).finish();
 }
 

@@ -1,7 +1,8 @@
 // Book entries into the books: each is verified against the authority, counted once, and moves the tallies, all in the one
 // transaction that also moves the node's position. A crash leaves either all of a batch or nothing of it.
 
-import { BookEntries, type BookEntry } from '@qiao/contract/control';
+import { createHash } from 'node:crypto';
+import { BookEntries, type BookEntry, UnpackedCounts } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { isStoreFault } from '@qiao/database';
@@ -36,8 +37,28 @@ export interface LaneEnds {
 /** How far a node's books are here, and whether a hole shows. */
 export interface BooksPosition {
   readonly nodeId: string;
+  readonly databaseId: string;
   readonly through: number;
+  /** Mark of entry `through`, hexadecimal; empty when it has none. */
+  readonly mark: string;
   readonly hasHole: boolean;
+  /** Entries came that are here already: the node is told again where its books stand, and by which mark. */
+  readonly repeats: boolean;
+}
+
+/** How far the books of a node and exchange database are here. */
+export async function readPosition(
+  database: MonitorDatabase,
+  nodeId: string,
+  databaseId: string,
+): Promise<BooksPosition> {
+  const row = await database
+    .selectFrom('book_position')
+    .select(['through', 'mark'])
+    .where('node_id', '=', nodeId)
+    .where('database_id', '=', databaseId)
+    .executeTakeFirst();
+  return { nodeId, databaseId, through: row?.through ?? 0, mark: row?.mark ?? '', hasHole: false, repeats: false };
 }
 
 /** Entries that one bus message may carry (control.proto). */
@@ -81,28 +102,44 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
   return ports.database.transaction().execute(async (transaction) => {
     const before = await transaction
       .selectFrom('book_position')
-      .select('through')
+      .select(['through', 'mark', 'begins_at_ms'])
       .where('node_id', '=', nodeId)
       .where('database_id', '=', databaseId)
       .executeTakeFirst();
     let through = before?.through ?? 0;
+    let mark = before?.mark ?? '';
+    let beginsAtMs = before?.begins_at_ms ?? 0;
     let hasHole = false;
+    let repeats = false;
     for (const entry of entries) {
       const number = safeCount(entry.number);
-      if (number <= through) continue;
+      if (number <= through) {
+        repeats = true;
+        continue;
+      }
+      if (entry.entry?.$case === 'forgotten' && idText(entry.exchangeDatabaseId) === databaseId) {
+        // The node keeps them no longer: a monitor before this one held them. The books begin there, and say so.
+        beginsAtMs = Math.max(beginsAtMs, safeCount(entry.entry.value.booksBeginAtMs));
+        through = number;
+        mark = '';
+        continue;
+      }
       if (number !== through + 1 || idText(entry.exchangeDatabaseId) !== databaseId) {
         hasHole = true;
         break;
       }
       await takeEntry({ ...ports, transaction, signer, certificate, nodeId, databaseId }, entry, number);
       through = number;
+      mark = hexOf(entry.mark);
     }
     await transaction
       .insertInto('book_position')
-      .values({ node_id: nodeId, database_id: databaseId, through })
-      .onConflict((conflict) => conflict.columns(['node_id', 'database_id']).doUpdateSet({ through }))
+      .values({ node_id: nodeId, database_id: databaseId, through, mark, begins_at_ms: beginsAtMs })
+      .onConflict((conflict) =>
+        conflict.columns(['node_id', 'database_id']).doUpdateSet({ through, mark, begins_at_ms: beginsAtMs }),
+      )
       .execute();
-    return { nodeId, through, hasHole };
+    return { nodeId, databaseId, through, mark, hasHole, repeats };
   });
 }
 
@@ -190,8 +227,11 @@ async function bookEntry(taking: Taking, { entry }: BookEntry, number: number): 
     case 'unpacked': {
       const { bridgeId, atMs, capture } = entry.value;
       requireSource(taking, bridgeId);
+      if (!(await isFirst(taking, `unpacked ${unpackedName(taking.nodeId, entry.value)}`))) return;
       return await addCapture(taking.transaction, idText(bridgeId), taking.booksDay(momentOf(atMs)), capture);
     }
+    case 'forgotten':
+      throw new QiaoError('ENTRY_INVALID', 'it stands for entries that were not missing');
     case undefined:
       throw new QiaoError('ENTRY_UNKNOWN', 'a kind of entry that this monitor does not know; upgrade the monitor');
     default:
@@ -211,14 +251,24 @@ async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
   await writeLine(taking.transaction, before, after);
   const parcelId = hexOf(statement.parcelId);
   if (parcelId === '') return;
-  const { numInsertedOrUpdatedRows = 0n } = await taking.transaction
-    .insertInto('counted_parcel')
-    .values({ parcel_id: parcelId, counted_at_ms: taking.nowMs() })
-    .onConflict((conflict) => conflict.doNothing())
-    .executeTakeFirst();
-  if (numInsertedOrUpdatedRows > 0n) {
+  if (await isFirst(taking, parcelId)) {
     await addCapture(taking.transaction, idText(statement.bridgeId), day, statement.capture);
   }
+}
+
+/** Whether these capture counts come for the first time: lanes repeat them, and so does a node whose books are numbered anew. */
+async function isFirst(taking: Taking, name: string): Promise<boolean> {
+  const { numInsertedOrUpdatedRows = 0n } = await taking.transaction
+    .insertInto('counted_parcel')
+    .values({ parcel_id: name, counted_at_ms: taking.nowMs() })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return numInsertedOrUpdatedRows > 0n;
+}
+
+/** What says which round it was: who, which bridge, when, and every count. */
+function unpackedName(nodeId: string, counts: UnpackedCounts): string {
+  return createHash('sha256').update(nodeId).update(UnpackedCounts.encode(counts).finish()).digest('hex').slice(0, 32);
 }
 
 async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {

@@ -16,7 +16,13 @@ export interface IngestPorts {
   /** The monitor's own code, for its subjects. */
   readonly monitorCode: string;
   readonly entries: EntriesPorts;
-  takeHeartbeat(bytes: Uint8Array, nodeCode: string): Promise<void>;
+  /** Takes a heartbeat and answers how far that node says its books go. */
+  takeHeartbeat(
+    bytes: Uint8Array,
+    nodeCode: string,
+  ): Promise<{ nodeId: string; databaseId: string; number: number } | undefined>;
+  /** How far the books of a node and exchange database are here. */
+  positionOf(nodeId: string, databaseId: string): Promise<BooksPosition>;
   takeDirectory(bytes: Uint8Array): Promise<void>;
   /** Before the first message: another monitor may have listened until now. */
   begin?(): Promise<void>;
@@ -73,7 +79,7 @@ async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, m
         break;
       }
       case 'heartbeat':
-        await ports.takeHeartbeat(message.data, nodeCode);
+        await compareBooks(ports, positions, await ports.takeHeartbeat(message.data, nodeCode));
         break;
       case 'directory':
         // The bus lets each node publish below its own name alone; the directory is the hub's.
@@ -101,27 +107,66 @@ async function take(ports: IngestPorts, positions: Map<string, BooksPosition>, m
   return true;
 }
 
+/** Entries that a heartbeat names and that do not come within this are asked for: a lost monitor has told nobody where it stands. */
+const BEHIND_AFTER_MS = 10_000;
+const behind = new WeakMap<BooksPosition, number>();
+
+/** A quiet node publishes nothing by itself: what its heartbeat says of its books is compared with what is here. */
+async function compareBooks(
+  ports: IngestPorts,
+  positions: Map<string, BooksPosition>,
+  books: { nodeId: string; databaseId: string; number: number } | undefined,
+): Promise<void> {
+  if (books === undefined) return;
+  let known = positions.get(books.nodeId);
+  if (known?.databaseId !== books.databaseId) {
+    known = await ports.positionOf(books.nodeId, books.databaseId);
+    positions.set(books.nodeId, known);
+  }
+  if (known.through === books.number) return;
+  const sinceMs = behind.get(known) ?? ports.clock.nowMs();
+  behind.set(known, sinceMs);
+  // Fewer entries than are here: an older copy of the exchange database. It notices when it is told.
+  const isOlder = books.number < known.through;
+  if (isOlder || ports.clock.nowMs() - sinceMs < BEHIND_AFTER_MS) {
+    if (isOlder) positions.set(books.nodeId, { ...known, repeats: true });
+    return;
+  }
+  positions.set(books.nodeId, { ...known, hasHole: true });
+}
+
 async function tell(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
-  const told = new Map<string, number>();
+  const told = new Map<string, string>();
   const askedAtMs = new Map<string, number>();
   while (!signal.aborted) {
     await ports.clock.sleep(TELL_EVERY_MS, signal);
-    for (const { nodeId, through, hasHole } of positions.values()) {
+    for (const position of positions.values()) {
+      const { nodeId, databaseId, through, hasHole, repeats } = position;
       const nowMs = ports.clock.nowMs();
-      const asks = hasHole && nowMs - (askedAtMs.get(nodeId) ?? 0) >= ASK_AGAIN_AFTER_MS;
-      if (told.get(nodeId) === through && !asks) continue;
-      await publishPosition(ports, nodeId, through, asks);
-      told.set(nodeId, through);
+      const asks = (hasHole || repeats) && nowMs - (askedAtMs.get(nodeId) ?? 0) >= ASK_AGAIN_AFTER_MS;
+      const place = `${databaseId} ${through}`;
+      if (told.get(nodeId) === place && !asks) continue;
+      await publishPosition(ports, position, asks && hasHole);
+      told.set(nodeId, place);
       if (asks) askedAtMs.set(nodeId, nowMs);
     }
   }
 }
 
-async function publishPosition(ports: IngestPorts, nodeId: string, through: number, sendAgain: boolean): Promise<void> {
+async function publishPosition(ports: IngestPorts, position: BooksPosition, sendAgain: boolean): Promise<void> {
+  const { nodeId, databaseId, through, mark } = position;
   const message = ControlMessage.encode(
     ControlMessage.fromPartial({
       toNodeId: parseId(nodeId),
-      body: { $case: 'booksThrough', value: { number: BigInt(through), sendAgain } },
+      body: {
+        $case: 'booksThrough',
+        value: {
+          number: BigInt(through),
+          sendAgain,
+          mark: Buffer.from(mark, 'hex'),
+          exchangeDatabaseId: parseId(databaseId),
+        },
+      },
     }),
   ).finish();
   const signed = Signed.encode(ports.signer.sign('qiao.control.v1', message)).finish();

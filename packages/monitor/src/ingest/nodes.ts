@@ -78,6 +78,18 @@ export class Nodes {
     return this.#states.get(nodeId);
   }
 
+  /** How far a node says its books go, out of its last heartbeat. */
+  booksOf(nodeCode: string): { nodeId: string; databaseId: string; number: number } | undefined {
+    const node = this.#directory?.nodes.find(({ code }) => code === nodeCode);
+    const heartbeat = node === undefined ? undefined : this.#states.get(idText(node.nodeId))?.heartbeat;
+    if (heartbeat === undefined || heartbeat.exchangeDatabaseId.length !== 16) return undefined;
+    return {
+      nodeId: idText(heartbeat.nodeId),
+      databaseId: idText(heartbeat.exchangeDatabaseId),
+      number: safeCount(heartbeat.booksNumber),
+    };
+  }
+
   /** Takes the hub's directory; an older one changes nothing. Throws MESSAGE_UNREADABLE, SIGNATURE_INVALID. */
   async takeDirectory(bytes: Uint8Array): Promise<void> {
     const signed = readMessage(Signed, bytes, 'signed directory');
@@ -105,6 +117,7 @@ export class Nodes {
           ),
       )
       .execute();
+    await keepAuditHead(this.#ports.database, directory, this.#ports.nowMs());
     this.#take(directory);
   }
 
@@ -180,6 +193,26 @@ export class Nodes {
     }
     return undefined;
   }
+}
+
+/** Heads are kept for as long as the books: each is a witness of the hub's audit up to its number. */
+async function keepAuditHead(
+  database: MonitorDatabase,
+  { auditReplica, auditNumber, auditHead }: Directory,
+  nowMs: number,
+): Promise<void> {
+  if (auditNumber === 0n || auditHead.length !== 32) return;
+  await database
+    .insertInto('audit_head')
+    .values({
+      replica: auditReplica,
+      number: safeCount(auditNumber),
+      hash: Buffer.from(auditHead).toString('hex'),
+      at_ms: nowMs,
+    })
+    // The first word stands: another hash for the same number is what an audit would be checked against.
+    .onConflict((conflict) => conflict.columns(['replica', 'number']).doNothing())
+    .execute();
 }
 
 /** A heartbeat that the bus brought again is this much older at the most; one still older comes from a clock that was set back. */

@@ -128,7 +128,8 @@ async function readLine(
   const destination = ports.nodes.node(idText(lane.receiverId));
   const deliveries = byState(rows, 'deliveries');
   const rowsByState = byState(rows, 'rows');
-  const late = await readLate(ports, bridge, laneId, day, request);
+  const begins = await readBegins(ports, lane);
+  const late = await readLate(ports, bridge, laneId, day, request, begins);
   const openRows = sum(rows, (row) => row.measure === 'outcome' && OPEN.has(row.detail));
   const total = [...deliveries.values()].reduce((all, count) => all + count, 0);
   const inFlight = deliveries.get('inFlight') ?? 0;
@@ -171,7 +172,34 @@ async function readLine(
     amendments: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'revisions')),
     amendedRows: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'rows')),
   };
-  return { ...line, remarks: remarks(line, late, broken) };
+  return { ...line, remarks: [...remarks(line, late, broken), ...beginRemarks(line, begins)] };
+}
+
+/** From when on the books of a lane's ends are whole, milliseconds since 1970 UTC; 0 when nothing was lost with a former monitor. */
+interface Begins {
+  readonly senderMs: number;
+  readonly receiverMs: number;
+}
+
+async function readBegins(ports: BooksPorts, lane: LaneAssignment): Promise<Begins> {
+  const rows = await ports.database
+    .selectFrom('book_position')
+    .select(['node_id', 'begins_at_ms'])
+    .where('begins_at_ms', '>', 0)
+    .where('node_id', 'in', [idText(lane.senderId), idText(lane.receiverId)])
+    .execute();
+  const of = (id: Uint8Array) =>
+    Math.max(0, ...rows.filter(({ node_id }) => node_id === idText(id)).map(({ begins_at_ms }) => begins_at_ms));
+  return { senderMs: of(lane.senderId), receiverMs: of(lane.receiverId) };
+}
+
+function beginRemarks(line: BooksLine, { senderMs, receiverMs }: Begins): string[] {
+  const remark = (node: string, atMs: number) =>
+    `the books of ${node} begin at ${new Date(atMs).toISOString()}: what was before is in a former monitor's backup alone`;
+  return [
+    ...(senderMs > 0 ? [remark(line.sourceNode, senderMs)] : []),
+    ...(receiverMs > 0 ? [remark(line.destinationNode, receiverMs)] : []),
+  ];
 }
 
 /** Deliveries whose receipt is missing past the bridge's lateAfter, and receipts whose statement is. */
@@ -181,6 +209,7 @@ async function readLate(
   laneId: string,
   day: string,
   request: ReconcileRequest,
+  begins: Begins,
 ): Promise<Late> {
   const before = ports.nowMs() - Number(bridge.lateAfterMs);
   let query = ports.database
@@ -193,8 +222,16 @@ async function readLate(
     .where('lane_id', '=', laneId)
     .where((where) =>
       where.or([
-        where.and([where('state', '=', 'inFlight'), where('sealed_at_ms', '<', before)]),
-        where.and([where('state', '=', 'unstated'), where('received_at_ms', '<', before)]),
+        where.and([
+          where('state', '=', 'inFlight'),
+          where('sealed_at_ms', '<', before),
+          where('sealed_at_ms', '>=', begins.receiverMs),
+        ]),
+        where.and([
+          where('state', '=', 'unstated'),
+          where('received_at_ms', '<', before),
+          where('applied_at_ms', '>=', begins.senderMs),
+        ]),
       ]),
     );
   if (day !== '') query = query.where('day', '=', day);

@@ -221,6 +221,13 @@ export interface BooksThrough {
   number: bigint;
   /** The node shall publish again everything after `number`. */
   sendAgain: boolean;
+  /**
+   * The mark of entry `number` as the monitor holds it; empty when it has none. A node that holds another mark under that
+   * number was restored from an older copy: it numbers its books anew.
+   */
+  mark: Uint8Array;
+  /** Identity of the exchange database that the number belongs to: 16 bytes; empty from an older monitor. */
+  exchangeDatabaseId: Uint8Array;
 }
 
 /** A message one node asks the hub over request and reply, before and beside the streams. */
@@ -244,6 +251,45 @@ export interface HelloRequest {
    * gives a larger one at a start, and learns nothing about lanes from a process that works under an older one.
    */
   fencingToken: bigint;
+  /** What the node knows of the hub's own past, so that a hub that was restored from a backup notices and learns it again. */
+  knows?:
+    | NodeKnowledge
+    | undefined;
+  /** A certificate is wanted in place of one that ends soon: a signing request (DER) for the same key. Empty otherwise. */
+  renewalCsr: Uint8Array;
+}
+
+/** What a node can tell a hub about the hub's own past. */
+export interface NodeKnowledge {
+  /** The newest snapshot it holds; 0 and 0 for none. */
+  generation: bigint;
+  number: bigint;
+  /** The newest fencing token that its exchange database worked under; 0 for none. */
+  fencingToken: bigint;
+  /** Only after a HelloReply that asked for everything: the snapshot itself, as the hub signed it. */
+  snapshot?:
+    | Signed
+    | undefined;
+  /** With it: the node's certificate (DER), its sealing key and its public NATS user key, for a hub that never heard of it. */
+  certificate: Uint8Array;
+  sealingKey: Uint8Array;
+  natsUser: string;
+  nodeTitle: string;
+  departmentCode: string;
+  departmentTitle: string;
+  /** With it: lanes that end at this node, with what it last applied or received of each. */
+  receiving: ReceivedLane[];
+}
+
+/** A lane as its receiver knows it. */
+export interface ReceivedLane {
+  laneId: Uint8Array;
+  /** Highest epoch seen in a verified header, and its nonce. */
+  epoch?:
+    | Epoch
+    | undefined;
+  /** Newest fencing token of the sender seen in a verified header. */
+  senderFencingToken: bigint;
 }
 
 /** A lane's epoch as a node knows it. */
@@ -265,7 +311,25 @@ export interface HelloReply {
   /** Fencing token of this start: larger than every token this node was given before. */
   fencingToken: bigint;
   /** Set instead when the hub refuses. */
-  problem?: Problem | undefined;
+  problem?:
+    | Problem
+    | undefined;
+  /** The answer to a renewal_csr. */
+  renewal?:
+    | Renewal
+    | undefined;
+  /** The hub was restored, or seems to have been: the node says hello again at once with all that it knows. */
+  tellEverything: boolean;
+}
+
+/** A certificate in place of the one that ends soon, for the same key. */
+export interface Renewal {
+  /** DER. */
+  certificate: Uint8Array;
+  /** A fresh user JWT for the bus. Empty when the old one goes on. */
+  natsJwt: string;
+  /** The hub's present signing certificate (DER). */
+  hubCertificate: Uint8Array;
 }
 
 /** An error that a person can act on. */
@@ -300,7 +364,18 @@ export interface BookEntry {
     | //
     /** Capture counts that led to no parcel (everything filtered or refused). */
     { $case: "unpacked"; value: UnpackedCounts }
+    | //
+    /** Entries up to this number are kept no longer: a monitor held them once. */
+    { $case: "forgotten"; value: ForgottenEntries }
     | undefined;
+  /** Random, made with the entry: 8 bytes. Two entries with one number and different marks are of two histories. */
+  mark: Uint8Array;
+}
+
+/** What stands in the place of entries that a node keeps no longer. */
+export interface ForgottenEntries {
+  /** When the first entry that is still kept was written, milliseconds since 1970 UTC: the books begin there. */
+  booksBeginAtMs: bigint;
 }
 
 /** Capture counts of a round that made no parcel. */
@@ -1376,7 +1451,7 @@ export const RowsWanted: MessageFns<RowsWanted> = {
 };
 
 function createBaseBooksThrough(): BooksThrough {
-  return { number: 0n, sendAgain: false };
+  return { number: 0n, sendAgain: false, mark: new Uint8Array(0), exchangeDatabaseId: new Uint8Array(0) };
 }
 
 export const BooksThrough: MessageFns<BooksThrough> = {
@@ -1389,6 +1464,12 @@ export const BooksThrough: MessageFns<BooksThrough> = {
     }
     if (message.sendAgain !== false) {
       writer.uint32(16).bool(message.sendAgain);
+    }
+    if (message.mark.length !== 0) {
+      writer.uint32(26).bytes(message.mark);
+    }
+    if (message.exchangeDatabaseId.length !== 0) {
+      writer.uint32(34).bytes(message.exchangeDatabaseId);
     }
     return writer;
   },
@@ -1422,6 +1503,22 @@ export const BooksThrough: MessageFns<BooksThrough> = {
             message.sendAgain = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mark = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.exchangeDatabaseId = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1442,6 +1539,12 @@ export const BooksThrough: MessageFns<BooksThrough> = {
         : isSet(object.send_again)
         ? globalThis.Boolean(object.send_again)
         : false,
+      mark: isSet(object.mark) ? bytesFromBase64(object.mark) : new Uint8Array(0),
+      exchangeDatabaseId: isSet(object.exchangeDatabaseId)
+        ? bytesFromBase64(object.exchangeDatabaseId)
+        : isSet(object.exchange_database_id)
+        ? bytesFromBase64(object.exchange_database_id)
+        : new Uint8Array(0),
     };
   },
 
@@ -1453,6 +1556,12 @@ export const BooksThrough: MessageFns<BooksThrough> = {
     if (message.sendAgain !== false) {
       obj.sendAgain = message.sendAgain;
     }
+    if (message.mark.length !== 0) {
+      obj.mark = base64FromBytes(message.mark);
+    }
+    if (message.exchangeDatabaseId.length !== 0) {
+      obj.exchangeDatabaseId = base64FromBytes(message.exchangeDatabaseId);
+    }
     return obj;
   },
 
@@ -1463,6 +1572,8 @@ export const BooksThrough: MessageFns<BooksThrough> = {
     const message = createBaseBooksThrough();
     message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
     message.sendAgain = object.sendAgain ?? false;
+    message.mark = object.mark ?? new Uint8Array(0);
+    message.exchangeDatabaseId = object.exchangeDatabaseId ?? new Uint8Array(0);
     return message;
   },
 };
@@ -1477,6 +1588,8 @@ function createBaseHelloRequest(): HelloRequest {
     isStart: false,
     clockMs: 0n,
     fencingToken: 0n,
+    knows: undefined,
+    renewalCsr: new Uint8Array(0),
   };
 }
 
@@ -1511,6 +1624,12 @@ export const HelloRequest: MessageFns<HelloRequest> = {
         throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
       }
       writer.uint32(80).uint64(message.fencingToken);
+    }
+    if (message.knows !== undefined) {
+      NodeKnowledge.encode(message.knows, writer.uint32(66).fork()).join();
+    }
+    if (message.renewalCsr.length !== 0) {
+      writer.uint32(74).bytes(message.renewalCsr);
     }
     return writer;
   },
@@ -1592,6 +1711,22 @@ export const HelloRequest: MessageFns<HelloRequest> = {
             message.fencingToken = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.knows = NodeKnowledge.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.renewalCsr = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1634,6 +1769,12 @@ export const HelloRequest: MessageFns<HelloRequest> = {
         : isSet(object.fencing_token)
         ? BigInt(object.fencing_token)
         : 0n,
+      knows: isSet(object.knows) ? NodeKnowledge.fromJSON(object.knows) : undefined,
+      renewalCsr: isSet(object.renewalCsr)
+        ? bytesFromBase64(object.renewalCsr)
+        : isSet(object.renewal_csr)
+        ? bytesFromBase64(object.renewal_csr)
+        : new Uint8Array(0),
     };
   },
 
@@ -1663,6 +1804,12 @@ export const HelloRequest: MessageFns<HelloRequest> = {
     if (message.fencingToken !== 0n) {
       obj.fencingToken = message.fencingToken.toString();
     }
+    if (message.knows !== undefined) {
+      obj.knows = NodeKnowledge.toJSON(message.knows);
+    }
+    if (message.renewalCsr.length !== 0) {
+      obj.renewalCsr = base64FromBytes(message.renewalCsr);
+    }
     return obj;
   },
 
@@ -1680,6 +1827,406 @@ export const HelloRequest: MessageFns<HelloRequest> = {
     message.clockMs = (object.clockMs !== undefined && object.clockMs !== null) ? BigInt(object.clockMs) : 0n;
     message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
       ? BigInt(object.fencingToken)
+      : 0n;
+    message.knows = (object.knows !== undefined && object.knows !== null)
+      ? NodeKnowledge.fromPartial(object.knows)
+      : undefined;
+    message.renewalCsr = object.renewalCsr ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseNodeKnowledge(): NodeKnowledge {
+  return {
+    generation: 0n,
+    number: 0n,
+    fencingToken: 0n,
+    snapshot: undefined,
+    certificate: new Uint8Array(0),
+    sealingKey: new Uint8Array(0),
+    natsUser: "",
+    nodeTitle: "",
+    departmentCode: "",
+    departmentTitle: "",
+    receiving: [],
+  };
+}
+
+export const NodeKnowledge: MessageFns<NodeKnowledge> = {
+  encode(message: NodeKnowledge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.generation);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.number);
+    }
+    if (message.fencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.fencingToken) !== message.fencingToken) {
+        throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.fencingToken);
+    }
+    if (message.snapshot !== undefined) {
+      Signed.encode(message.snapshot, writer.uint32(34).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(42).bytes(message.certificate);
+    }
+    if (message.sealingKey.length !== 0) {
+      writer.uint32(50).bytes(message.sealingKey);
+    }
+    if (message.natsUser !== "") {
+      writer.uint32(58).string(message.natsUser);
+    }
+    if (message.nodeTitle !== "") {
+      writer.uint32(66).string(message.nodeTitle);
+    }
+    if (message.departmentCode !== "") {
+      writer.uint32(74).string(message.departmentCode);
+    }
+    if (message.departmentTitle !== "") {
+      writer.uint32(82).string(message.departmentTitle);
+    }
+    for (const v of message.receiving) {
+      ReceivedLane.encode(v!, writer.uint32(90).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeKnowledge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeKnowledge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fencingToken = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.snapshot = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.sealingKey = reader.bytes();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.natsUser = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.nodeTitle = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.departmentCode = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.departmentTitle = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.receiving.push(ReceivedLane.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NodeKnowledge {
+    return {
+      generation: isSet(object.generation) ? BigInt(object.generation) : 0n,
+      number: isSet(object.number) ? BigInt(object.number) : 0n,
+      fencingToken: isSet(object.fencingToken)
+        ? BigInt(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? BigInt(object.fencing_token)
+        : 0n,
+      snapshot: isSet(object.snapshot) ? Signed.fromJSON(object.snapshot) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+      sealingKey: isSet(object.sealingKey)
+        ? bytesFromBase64(object.sealingKey)
+        : isSet(object.sealing_key)
+        ? bytesFromBase64(object.sealing_key)
+        : new Uint8Array(0),
+      natsUser: isSet(object.natsUser)
+        ? globalThis.String(object.natsUser)
+        : isSet(object.nats_user)
+        ? globalThis.String(object.nats_user)
+        : "",
+      nodeTitle: isSet(object.nodeTitle)
+        ? globalThis.String(object.nodeTitle)
+        : isSet(object.node_title)
+        ? globalThis.String(object.node_title)
+        : "",
+      departmentCode: isSet(object.departmentCode)
+        ? globalThis.String(object.departmentCode)
+        : isSet(object.department_code)
+        ? globalThis.String(object.department_code)
+        : "",
+      departmentTitle: isSet(object.departmentTitle)
+        ? globalThis.String(object.departmentTitle)
+        : isSet(object.department_title)
+        ? globalThis.String(object.department_title)
+        : "",
+      receiving: globalThis.Array.isArray(object?.receiving)
+        ? object.receiving.map((e: any) => ReceivedLane.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: NodeKnowledge): unknown {
+    const obj: any = {};
+    if (message.generation !== 0n) {
+      obj.generation = message.generation.toString();
+    }
+    if (message.number !== 0n) {
+      obj.number = message.number.toString();
+    }
+    if (message.fencingToken !== 0n) {
+      obj.fencingToken = message.fencingToken.toString();
+    }
+    if (message.snapshot !== undefined) {
+      obj.snapshot = Signed.toJSON(message.snapshot);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    if (message.sealingKey.length !== 0) {
+      obj.sealingKey = base64FromBytes(message.sealingKey);
+    }
+    if (message.natsUser !== "") {
+      obj.natsUser = message.natsUser;
+    }
+    if (message.nodeTitle !== "") {
+      obj.nodeTitle = message.nodeTitle;
+    }
+    if (message.departmentCode !== "") {
+      obj.departmentCode = message.departmentCode;
+    }
+    if (message.departmentTitle !== "") {
+      obj.departmentTitle = message.departmentTitle;
+    }
+    if (message.receiving?.length) {
+      obj.receiving = message.receiving.map((e) => ReceivedLane.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<NodeKnowledge>): NodeKnowledge {
+    return NodeKnowledge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeKnowledge>): NodeKnowledge {
+    const message = createBaseNodeKnowledge();
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
+      ? BigInt(object.fencingToken)
+      : 0n;
+    message.snapshot = (object.snapshot !== undefined && object.snapshot !== null)
+      ? Signed.fromPartial(object.snapshot)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    message.sealingKey = object.sealingKey ?? new Uint8Array(0);
+    message.natsUser = object.natsUser ?? "";
+    message.nodeTitle = object.nodeTitle ?? "";
+    message.departmentCode = object.departmentCode ?? "";
+    message.departmentTitle = object.departmentTitle ?? "";
+    message.receiving = object.receiving?.map((e) => ReceivedLane.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReceivedLane(): ReceivedLane {
+  return { laneId: new Uint8Array(0), epoch: undefined, senderFencingToken: 0n };
+}
+
+export const ReceivedLane: MessageFns<ReceivedLane> = {
+  encode(message: ReceivedLane, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.laneId.length !== 0) {
+      writer.uint32(10).bytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      Epoch.encode(message.epoch, writer.uint32(18).fork()).join();
+    }
+    if (message.senderFencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.senderFencingToken) !== message.senderFencingToken) {
+        throw new globalThis.Error("value provided for field message.senderFencingToken of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.senderFencingToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceivedLane {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceivedLane();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.laneId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.epoch = Epoch.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.senderFencingToken = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReceivedLane {
+    return {
+      laneId: isSet(object.laneId)
+        ? bytesFromBase64(object.laneId)
+        : isSet(object.lane_id)
+        ? bytesFromBase64(object.lane_id)
+        : new Uint8Array(0),
+      epoch: isSet(object.epoch) ? Epoch.fromJSON(object.epoch) : undefined,
+      senderFencingToken: isSet(object.senderFencingToken)
+        ? BigInt(object.senderFencingToken)
+        : isSet(object.sender_fencing_token)
+        ? BigInt(object.sender_fencing_token)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ReceivedLane): unknown {
+    const obj: any = {};
+    if (message.laneId.length !== 0) {
+      obj.laneId = base64FromBytes(message.laneId);
+    }
+    if (message.epoch !== undefined) {
+      obj.epoch = Epoch.toJSON(message.epoch);
+    }
+    if (message.senderFencingToken !== 0n) {
+      obj.senderFencingToken = message.senderFencingToken.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReceivedLane>): ReceivedLane {
+    return ReceivedLane.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReceivedLane>): ReceivedLane {
+    const message = createBaseReceivedLane();
+    message.laneId = object.laneId ?? new Uint8Array(0);
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? Epoch.fromPartial(object.epoch) : undefined;
+    message.senderFencingToken = (object.senderFencingToken !== undefined && object.senderFencingToken !== null)
+      ? BigInt(object.senderFencingToken)
       : 0n;
     return message;
   },
@@ -1800,7 +2347,7 @@ export const LaneEpoch: MessageFns<LaneEpoch> = {
 };
 
 function createBaseHelloReply(): HelloReply {
-  return { snapshot: undefined, fencingToken: 0n, problem: undefined };
+  return { snapshot: undefined, fencingToken: 0n, problem: undefined, renewal: undefined, tellEverything: false };
 }
 
 export const HelloReply: MessageFns<HelloReply> = {
@@ -1816,6 +2363,12 @@ export const HelloReply: MessageFns<HelloReply> = {
     }
     if (message.problem !== undefined) {
       Problem.encode(message.problem, writer.uint32(26).fork()).join();
+    }
+    if (message.renewal !== undefined) {
+      Renewal.encode(message.renewal, writer.uint32(34).fork()).join();
+    }
+    if (message.tellEverything !== false) {
+      writer.uint32(40).bool(message.tellEverything);
     }
     return writer;
   },
@@ -1857,6 +2410,22 @@ export const HelloReply: MessageFns<HelloReply> = {
             message.problem = Problem.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.renewal = Renewal.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.tellEverything = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1878,6 +2447,12 @@ export const HelloReply: MessageFns<HelloReply> = {
         ? BigInt(object.fencing_token)
         : 0n,
       problem: isSet(object.problem) ? Problem.fromJSON(object.problem) : undefined,
+      renewal: isSet(object.renewal) ? Renewal.fromJSON(object.renewal) : undefined,
+      tellEverything: isSet(object.tellEverything)
+        ? globalThis.Boolean(object.tellEverything)
+        : isSet(object.tell_everything)
+        ? globalThis.Boolean(object.tell_everything)
+        : false,
     };
   },
 
@@ -1891,6 +2466,12 @@ export const HelloReply: MessageFns<HelloReply> = {
     }
     if (message.problem !== undefined) {
       obj.problem = Problem.toJSON(message.problem);
+    }
+    if (message.renewal !== undefined) {
+      obj.renewal = Renewal.toJSON(message.renewal);
+    }
+    if (message.tellEverything !== false) {
+      obj.tellEverything = message.tellEverything;
     }
     return obj;
   },
@@ -1909,6 +2490,119 @@ export const HelloReply: MessageFns<HelloReply> = {
     message.problem = (object.problem !== undefined && object.problem !== null)
       ? Problem.fromPartial(object.problem)
       : undefined;
+    message.renewal = (object.renewal !== undefined && object.renewal !== null)
+      ? Renewal.fromPartial(object.renewal)
+      : undefined;
+    message.tellEverything = object.tellEverything ?? false;
+    return message;
+  },
+};
+
+function createBaseRenewal(): Renewal {
+  return { certificate: new Uint8Array(0), natsJwt: "", hubCertificate: new Uint8Array(0) };
+}
+
+export const Renewal: MessageFns<Renewal> = {
+  encode(message: Renewal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate.length !== 0) {
+      writer.uint32(10).bytes(message.certificate);
+    }
+    if (message.natsJwt !== "") {
+      writer.uint32(18).string(message.natsJwt);
+    }
+    if (message.hubCertificate.length !== 0) {
+      writer.uint32(26).bytes(message.hubCertificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Renewal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.natsJwt = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.hubCertificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Renewal {
+    return {
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+      natsJwt: isSet(object.natsJwt)
+        ? globalThis.String(object.natsJwt)
+        : isSet(object.nats_jwt)
+        ? globalThis.String(object.nats_jwt)
+        : "",
+      hubCertificate: isSet(object.hubCertificate)
+        ? bytesFromBase64(object.hubCertificate)
+        : isSet(object.hub_certificate)
+        ? bytesFromBase64(object.hub_certificate)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: Renewal): unknown {
+    const obj: any = {};
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    if (message.natsJwt !== "") {
+      obj.natsJwt = message.natsJwt;
+    }
+    if (message.hubCertificate.length !== 0) {
+      obj.hubCertificate = base64FromBytes(message.hubCertificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Renewal>): Renewal {
+    return Renewal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Renewal>): Renewal {
+    const message = createBaseRenewal();
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    message.natsJwt = object.natsJwt ?? "";
+    message.hubCertificate = object.hubCertificate ?? new Uint8Array(0);
     return message;
   },
 };
@@ -2015,7 +2709,7 @@ export const Problem: MessageFns<Problem> = {
 };
 
 function createBaseBookEntry(): BookEntry {
-  return { number: 0n, exchangeDatabaseId: new Uint8Array(0), entry: undefined };
+  return { number: 0n, exchangeDatabaseId: new Uint8Array(0), entry: undefined, mark: new Uint8Array(0) };
 }
 
 export const BookEntry: MessageFns<BookEntry> = {
@@ -2045,6 +2739,12 @@ export const BookEntry: MessageFns<BookEntry> = {
       case "unpacked":
         UnpackedCounts.encode(message.entry.value, writer.uint32(58).fork()).join();
         break;
+      case "forgotten":
+        ForgottenEntries.encode(message.entry.value, writer.uint32(74).fork()).join();
+        break;
+    }
+    if (message.mark.length !== 0) {
+      writer.uint32(122).bytes(message.mark);
     }
     return writer;
   },
@@ -2118,6 +2818,22 @@ export const BookEntry: MessageFns<BookEntry> = {
             message.entry = { $case: "unpacked", value: UnpackedCounts.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.entry = { $case: "forgotten", value: ForgottenEntries.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.mark = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2148,7 +2864,10 @@ export const BookEntry: MessageFns<BookEntry> = {
         ? { $case: "refusal", value: Refusal.fromJSON(object.refusal) }
         : isSet(object.unpacked)
         ? { $case: "unpacked", value: UnpackedCounts.fromJSON(object.unpacked) }
+        : isSet(object.forgotten)
+        ? { $case: "forgotten", value: ForgottenEntries.fromJSON(object.forgotten) }
         : undefined,
+      mark: isSet(object.mark) ? bytesFromBase64(object.mark) : new Uint8Array(0),
     };
   },
 
@@ -2170,6 +2889,11 @@ export const BookEntry: MessageFns<BookEntry> = {
       obj.refusal = Refusal.toJSON(message.entry.value);
     } else if (message.entry?.$case === "unpacked") {
       obj.unpacked = UnpackedCounts.toJSON(message.entry.value);
+    } else if (message.entry?.$case === "forgotten") {
+      obj.forgotten = ForgottenEntries.toJSON(message.entry.value);
+    }
+    if (message.mark.length !== 0) {
+      obj.mark = base64FromBytes(message.mark);
     }
     return obj;
   },
@@ -2212,7 +2936,92 @@ export const BookEntry: MessageFns<BookEntry> = {
         }
         break;
       }
+      case "forgotten": {
+        if (object.entry?.value !== undefined && object.entry?.value !== null) {
+          message.entry = { $case: "forgotten", value: ForgottenEntries.fromPartial(object.entry.value) };
+        }
+        break;
+      }
     }
+    message.mark = object.mark ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseForgottenEntries(): ForgottenEntries {
+  return { booksBeginAtMs: 0n };
+}
+
+export const ForgottenEntries: MessageFns<ForgottenEntries> = {
+  encode(message: ForgottenEntries, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.booksBeginAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.booksBeginAtMs) !== message.booksBeginAtMs) {
+        throw new globalThis.Error("value provided for field message.booksBeginAtMs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.booksBeginAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgottenEntries {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgottenEntries();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.booksBeginAtMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForgottenEntries {
+    return {
+      booksBeginAtMs: isSet(object.booksBeginAtMs)
+        ? BigInt(object.booksBeginAtMs)
+        : isSet(object.books_begin_at_ms)
+        ? BigInt(object.books_begin_at_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ForgottenEntries): unknown {
+    const obj: any = {};
+    if (message.booksBeginAtMs !== 0n) {
+      obj.booksBeginAtMs = message.booksBeginAtMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForgottenEntries>): ForgottenEntries {
+    return ForgottenEntries.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgottenEntries>): ForgottenEntries {
+    const message = createBaseForgottenEntries();
+    message.booksBeginAtMs = (object.booksBeginAtMs !== undefined && object.booksBeginAtMs !== null)
+      ? BigInt(object.booksBeginAtMs)
+      : 0n;
     return message;
   },
 };

@@ -135,6 +135,50 @@ export interface JoinResponse {
   hubAddress: string;
 }
 
+export interface RenewCertificateRequest {
+  /** Signing request (DER) for the key of the certificate shown. */
+  csr: Uint8Array;
+}
+
+export interface RenewCertificateResponse {
+  /** DER. */
+  certificate: Uint8Array;
+}
+
+export interface GetRestoreRequest {
+}
+
+export interface ConfirmRestoreRequest {
+  /** Confirm although nodes have not reported; what only they know is learned when they come. */
+  withoutMissing: boolean;
+}
+
+/** A hub that was restored from a backup, until a person confirms. */
+export interface Restore {
+  /** Routing waits. */
+  waiting: boolean;
+  /** How it was noticed: by the restore command, or by what a node knew. */
+  reason: string;
+  noticedAtMs: bigint;
+  /** Generation and number that this hub stood at, and the highest that a node was given. */
+  generation: bigint;
+  number: bigint;
+  highestGeneration: bigint;
+  highestNumber: bigint;
+  nodes: RestoreNode[];
+  /** What was learned that the backup did not know, one sentence each. */
+  learned: string[];
+}
+
+export interface RestoreNode {
+  code: string;
+  role: NodeRole;
+  /** 0 while it has not reported. */
+  reportedAtMs: bigint;
+  /** It joined after the backup. */
+  joinedAfterBackup: boolean;
+}
+
 export interface GetPlatformRequest {
 }
 
@@ -149,6 +193,8 @@ export interface Platform {
   natsVersion: string;
   natsUrls: string[];
   busConnected: boolean;
+  /** Restored from a backup and not confirmed: nothing is routed. */
+  restoreWaits: boolean;
 }
 
 export interface InviteRequest {
@@ -961,6 +1007,641 @@ export const JoinResponse: MessageFns<JoinResponse> = {
   },
 };
 
+function createBaseRenewCertificateRequest(): RenewCertificateRequest {
+  return { csr: new Uint8Array(0) };
+}
+
+export const RenewCertificateRequest: MessageFns<RenewCertificateRequest> = {
+  encode(message: RenewCertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.csr.length !== 0) {
+      writer.uint32(10).bytes(message.csr);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewCertificateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewCertificateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.csr = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RenewCertificateRequest {
+    return { csr: isSet(object.csr) ? bytesFromBase64(object.csr) : new Uint8Array(0) };
+  },
+
+  toJSON(message: RenewCertificateRequest): unknown {
+    const obj: any = {};
+    if (message.csr.length !== 0) {
+      obj.csr = base64FromBytes(message.csr);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RenewCertificateRequest>): RenewCertificateRequest {
+    return RenewCertificateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewCertificateRequest>): RenewCertificateRequest {
+    const message = createBaseRenewCertificateRequest();
+    message.csr = object.csr ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseRenewCertificateResponse(): RenewCertificateResponse {
+  return { certificate: new Uint8Array(0) };
+}
+
+export const RenewCertificateResponse: MessageFns<RenewCertificateResponse> = {
+  encode(message: RenewCertificateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate.length !== 0) {
+      writer.uint32(10).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewCertificateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewCertificateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RenewCertificateResponse {
+    return { certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0) };
+  },
+
+  toJSON(message: RenewCertificateResponse): unknown {
+    const obj: any = {};
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RenewCertificateResponse>): RenewCertificateResponse {
+    return RenewCertificateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewCertificateResponse>): RenewCertificateResponse {
+    const message = createBaseRenewCertificateResponse();
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseGetRestoreRequest(): GetRestoreRequest {
+  return {};
+}
+
+export const GetRestoreRequest: MessageFns<GetRestoreRequest> = {
+  encode(_: GetRestoreRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetRestoreRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetRestoreRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetRestoreRequest {
+    return {};
+  },
+
+  toJSON(_: GetRestoreRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetRestoreRequest>): GetRestoreRequest {
+    return GetRestoreRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetRestoreRequest>): GetRestoreRequest {
+    const message = createBaseGetRestoreRequest();
+    return message;
+  },
+};
+
+function createBaseConfirmRestoreRequest(): ConfirmRestoreRequest {
+  return { withoutMissing: false };
+}
+
+export const ConfirmRestoreRequest: MessageFns<ConfirmRestoreRequest> = {
+  encode(message: ConfirmRestoreRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.withoutMissing !== false) {
+      writer.uint32(8).bool(message.withoutMissing);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmRestoreRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmRestoreRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.withoutMissing = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfirmRestoreRequest {
+    return {
+      withoutMissing: isSet(object.withoutMissing)
+        ? globalThis.Boolean(object.withoutMissing)
+        : isSet(object.without_missing)
+        ? globalThis.Boolean(object.without_missing)
+        : false,
+    };
+  },
+
+  toJSON(message: ConfirmRestoreRequest): unknown {
+    const obj: any = {};
+    if (message.withoutMissing !== false) {
+      obj.withoutMissing = message.withoutMissing;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfirmRestoreRequest>): ConfirmRestoreRequest {
+    return ConfirmRestoreRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmRestoreRequest>): ConfirmRestoreRequest {
+    const message = createBaseConfirmRestoreRequest();
+    message.withoutMissing = object.withoutMissing ?? false;
+    return message;
+  },
+};
+
+function createBaseRestore(): Restore {
+  return {
+    waiting: false,
+    reason: "",
+    noticedAtMs: 0n,
+    generation: 0n,
+    number: 0n,
+    highestGeneration: 0n,
+    highestNumber: 0n,
+    nodes: [],
+    learned: [],
+  };
+}
+
+export const Restore: MessageFns<Restore> = {
+  encode(message: Restore, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.waiting !== false) {
+      writer.uint32(8).bool(message.waiting);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.noticedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.noticedAtMs) !== message.noticedAtMs) {
+        throw new globalThis.Error("value provided for field message.noticedAtMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.noticedAtMs);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.generation);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.number);
+    }
+    if (message.highestGeneration !== 0n) {
+      if (BigInt.asUintN(64, message.highestGeneration) !== message.highestGeneration) {
+        throw new globalThis.Error("value provided for field message.highestGeneration of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.highestGeneration);
+    }
+    if (message.highestNumber !== 0n) {
+      if (BigInt.asUintN(64, message.highestNumber) !== message.highestNumber) {
+        throw new globalThis.Error("value provided for field message.highestNumber of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.highestNumber);
+    }
+    for (const v of message.nodes) {
+      RestoreNode.encode(v!, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.learned) {
+      writer.uint32(74).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Restore {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestore();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.waiting = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.noticedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.highestGeneration = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.highestNumber = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.nodes.push(RestoreNode.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.learned.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Restore {
+    return {
+      waiting: isSet(object.waiting) ? globalThis.Boolean(object.waiting) : false,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      noticedAtMs: isSet(object.noticedAtMs)
+        ? BigInt(object.noticedAtMs)
+        : isSet(object.noticed_at_ms)
+        ? BigInt(object.noticed_at_ms)
+        : 0n,
+      generation: isSet(object.generation) ? BigInt(object.generation) : 0n,
+      number: isSet(object.number) ? BigInt(object.number) : 0n,
+      highestGeneration: isSet(object.highestGeneration)
+        ? BigInt(object.highestGeneration)
+        : isSet(object.highest_generation)
+        ? BigInt(object.highest_generation)
+        : 0n,
+      highestNumber: isSet(object.highestNumber)
+        ? BigInt(object.highestNumber)
+        : isSet(object.highest_number)
+        ? BigInt(object.highest_number)
+        : 0n,
+      nodes: globalThis.Array.isArray(object?.nodes)
+        ? object.nodes.map((e: any) => RestoreNode.fromJSON(e))
+        : [],
+      learned: globalThis.Array.isArray(object?.learned)
+        ? object.learned.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: Restore): unknown {
+    const obj: any = {};
+    if (message.waiting !== false) {
+      obj.waiting = message.waiting;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.noticedAtMs !== 0n) {
+      obj.noticedAtMs = message.noticedAtMs.toString();
+    }
+    if (message.generation !== 0n) {
+      obj.generation = message.generation.toString();
+    }
+    if (message.number !== 0n) {
+      obj.number = message.number.toString();
+    }
+    if (message.highestGeneration !== 0n) {
+      obj.highestGeneration = message.highestGeneration.toString();
+    }
+    if (message.highestNumber !== 0n) {
+      obj.highestNumber = message.highestNumber.toString();
+    }
+    if (message.nodes?.length) {
+      obj.nodes = message.nodes.map((e) => RestoreNode.toJSON(e));
+    }
+    if (message.learned?.length) {
+      obj.learned = message.learned;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Restore>): Restore {
+    return Restore.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Restore>): Restore {
+    const message = createBaseRestore();
+    message.waiting = object.waiting ?? false;
+    message.reason = object.reason ?? "";
+    message.noticedAtMs = (object.noticedAtMs !== undefined && object.noticedAtMs !== null)
+      ? BigInt(object.noticedAtMs)
+      : 0n;
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.highestGeneration = (object.highestGeneration !== undefined && object.highestGeneration !== null)
+      ? BigInt(object.highestGeneration)
+      : 0n;
+    message.highestNumber = (object.highestNumber !== undefined && object.highestNumber !== null)
+      ? BigInt(object.highestNumber)
+      : 0n;
+    message.nodes = object.nodes?.map((e) => RestoreNode.fromPartial(e)) || [];
+    message.learned = object.learned?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRestoreNode(): RestoreNode {
+  return { code: "", role: NodeRole.UNSPECIFIED, reportedAtMs: 0n, joinedAfterBackup: false };
+}
+
+export const RestoreNode: MessageFns<RestoreNode> = {
+  encode(message: RestoreNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.role !== NodeRole.UNSPECIFIED) {
+      writer.uint32(16).int32(nodeRoleToNumber(message.role));
+    }
+    if (message.reportedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.reportedAtMs) !== message.reportedAtMs) {
+        throw new globalThis.Error("value provided for field message.reportedAtMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.reportedAtMs);
+    }
+    if (message.joinedAfterBackup !== false) {
+      writer.uint32(32).bool(message.joinedAfterBackup);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.role = nodeRoleFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.reportedAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.joinedAfterBackup = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreNode {
+    return {
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      role: isSet(object.role) ? nodeRoleFromJSON(object.role) : NodeRole.UNSPECIFIED,
+      reportedAtMs: isSet(object.reportedAtMs)
+        ? BigInt(object.reportedAtMs)
+        : isSet(object.reported_at_ms)
+        ? BigInt(object.reported_at_ms)
+        : 0n,
+      joinedAfterBackup: isSet(object.joinedAfterBackup)
+        ? globalThis.Boolean(object.joinedAfterBackup)
+        : isSet(object.joined_after_backup)
+        ? globalThis.Boolean(object.joined_after_backup)
+        : false,
+    };
+  },
+
+  toJSON(message: RestoreNode): unknown {
+    const obj: any = {};
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.role !== NodeRole.UNSPECIFIED) {
+      obj.role = nodeRoleToJSON(message.role);
+    }
+    if (message.reportedAtMs !== 0n) {
+      obj.reportedAtMs = message.reportedAtMs.toString();
+    }
+    if (message.joinedAfterBackup !== false) {
+      obj.joinedAfterBackup = message.joinedAfterBackup;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreNode>): RestoreNode {
+    return RestoreNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreNode>): RestoreNode {
+    const message = createBaseRestoreNode();
+    message.code = object.code ?? "";
+    message.role = object.role ?? NodeRole.UNSPECIFIED;
+    message.reportedAtMs = (object.reportedAtMs !== undefined && object.reportedAtMs !== null)
+      ? BigInt(object.reportedAtMs)
+      : 0n;
+    message.joinedAfterBackup = object.joinedAfterBackup ?? false;
+    return message;
+  },
+};
+
 function createBaseGetPlatformRequest(): GetPlatformRequest {
   return {};
 }
@@ -1024,6 +1705,7 @@ function createBasePlatform(): Platform {
     natsVersion: "",
     natsUrls: [],
     busConnected: false,
+    restoreWaits: false,
   };
 }
 
@@ -1058,6 +1740,9 @@ export const Platform: MessageFns<Platform> = {
     }
     if (message.busConnected !== false) {
       writer.uint32(72).bool(message.busConnected);
+    }
+    if (message.restoreWaits !== false) {
+      writer.uint32(80).bool(message.restoreWaits);
     }
     return writer;
   },
@@ -1147,6 +1832,14 @@ export const Platform: MessageFns<Platform> = {
             message.busConnected = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.restoreWaits = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1190,6 +1883,11 @@ export const Platform: MessageFns<Platform> = {
         : isSet(object.bus_connected)
         ? globalThis.Boolean(object.bus_connected)
         : false,
+      restoreWaits: isSet(object.restoreWaits)
+        ? globalThis.Boolean(object.restoreWaits)
+        : isSet(object.restore_waits)
+        ? globalThis.Boolean(object.restore_waits)
+        : false,
     };
   },
 
@@ -1222,6 +1920,9 @@ export const Platform: MessageFns<Platform> = {
     if (message.busConnected !== false) {
       obj.busConnected = message.busConnected;
     }
+    if (message.restoreWaits !== false) {
+      obj.restoreWaits = message.restoreWaits;
+    }
     return obj;
   },
 
@@ -1241,6 +1942,7 @@ export const Platform: MessageFns<Platform> = {
     message.natsVersion = object.natsVersion ?? "";
     message.natsUrls = object.natsUrls?.map((e) => e) || [];
     message.busConnected = object.busConnected ?? false;
+    message.restoreWaits = object.restoreWaits ?? false;
     return message;
   },
 };
@@ -5932,6 +6634,33 @@ export const HubServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** Gives the calling operator a certificate in place of the one that ends soon, for the same key. */
+    renewCertificate: {
+      name: "RenewCertificate",
+      requestType: RenewCertificateRequest as typeof RenewCertificateRequest,
+      requestStream: false,
+      responseType: RenewCertificateResponse as typeof RenewCertificateResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** What a hub restored from a backup has collected, and what is missing. */
+    getRestore: {
+      name: "GetRestore",
+      requestType: GetRestoreRequest as typeof GetRestoreRequest,
+      requestStream: false,
+      responseType: Restore as typeof Restore,
+      responseStream: false,
+      options: {},
+    },
+    /** A person has looked at it: a new generation begins, routing starts. Fails with HUB_NOT_RESTORED when there is nothing to confirm. */
+    confirmRestore: {
+      name: "ConfirmRestore",
+      requestType: ConfirmRestoreRequest as typeof ConfirmRestoreRequest,
+      requestStream: false,
+      responseType: Restore as typeof Restore,
+      responseStream: false,
+      options: {},
+    },
   },
 } as const;
 
@@ -6002,6 +6731,15 @@ export interface HubServiceImplementation<CallContextExt = {}> {
     request: ListAuditRequest,
     context: CallContext & CallContextExt,
   ): ServerStreamingMethodResult<DeepPartial<AuditEntry>>;
+  /** Gives the calling operator a certificate in place of the one that ends soon, for the same key. */
+  renewCertificate(
+    request: RenewCertificateRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<RenewCertificateResponse>>;
+  /** What a hub restored from a backup has collected, and what is missing. */
+  getRestore(request: GetRestoreRequest, context: CallContext & CallContextExt): Promise<DeepPartial<Restore>>;
+  /** A person has looked at it: a new generation begins, routing starts. Fails with HUB_NOT_RESTORED when there is nothing to confirm. */
+  confirmRestore(request: ConfirmRestoreRequest, context: CallContext & CallContextExt): Promise<DeepPartial<Restore>>;
 }
 
 export interface HubServiceClient<CallOptionsExt = {}> {
@@ -6074,6 +6812,15 @@ export interface HubServiceClient<CallOptionsExt = {}> {
   ): Promise<SettleRowsResponse>;
   /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(request: DeepPartial<ListAuditRequest>, options?: CallOptions & CallOptionsExt): AsyncIterable<AuditEntry>;
+  /** Gives the calling operator a certificate in place of the one that ends soon, for the same key. */
+  renewCertificate(
+    request: DeepPartial<RenewCertificateRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<RenewCertificateResponse>;
+  /** What a hub restored from a backup has collected, and what is missing. */
+  getRestore(request: DeepPartial<GetRestoreRequest>, options?: CallOptions & CallOptionsExt): Promise<Restore>;
+  /** A person has looked at it: a new generation begins, routing starts. Fails with HUB_NOT_RESTORED when there is nothing to confirm. */
+  confirmRestore(request: DeepPartial<ConfirmRestoreRequest>, options?: CallOptions & CallOptionsExt): Promise<Restore>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {

@@ -427,6 +427,25 @@ export interface AlertRef {
   id: bigint;
 }
 
+export interface ResolveAlertRequest {
+  id: bigint;
+  /** Why it is over; kept with the alert. 1 to 500 characters. */
+  reason: string;
+}
+
+export interface GetAuditHeadRequest {
+}
+
+export interface AuditHead {
+  /** 0 while none was given. */
+  number: bigint;
+  /** 32 bytes. */
+  hash: Uint8Array;
+  atMs: bigint;
+  /** The replica of the hub whose chain that is. */
+  replica: string;
+}
+
 /** What a person is told. */
 export interface Alert {
   id: bigint;
@@ -444,6 +463,9 @@ export interface Alert {
   resolvedAtMs: bigint;
   /** How often the condition was seen while open. */
   times: bigint;
+  /** Who ended it by hand, and why. Empty when its cause went away by itself. */
+  resolvedBy: string;
+  resolveReason: string;
 }
 
 function createBaseReconcileRequest(): ReconcileRequest {
@@ -3165,6 +3187,269 @@ export const AlertRef: MessageFns<AlertRef> = {
   },
 };
 
+function createBaseResolveAlertRequest(): ResolveAlertRequest {
+  return { id: 0n, reason: "" };
+}
+
+export const ResolveAlertRequest: MessageFns<ResolveAlertRequest> = {
+  encode(message: ResolveAlertRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0n) {
+      if (BigInt.asUintN(64, message.id) !== message.id) {
+        throw new globalThis.Error("value provided for field message.id of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.id);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveAlertRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveAlertRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResolveAlertRequest {
+    return {
+      id: isSet(object.id) ? BigInt(object.id) : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: ResolveAlertRequest): unknown {
+    const obj: any = {};
+    if (message.id !== 0n) {
+      obj.id = message.id.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResolveAlertRequest>): ResolveAlertRequest {
+    return ResolveAlertRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveAlertRequest>): ResolveAlertRequest {
+    const message = createBaseResolveAlertRequest();
+    message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseGetAuditHeadRequest(): GetAuditHeadRequest {
+  return {};
+}
+
+export const GetAuditHeadRequest: MessageFns<GetAuditHeadRequest> = {
+  encode(_: GetAuditHeadRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetAuditHeadRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetAuditHeadRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetAuditHeadRequest {
+    return {};
+  },
+
+  toJSON(_: GetAuditHeadRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetAuditHeadRequest>): GetAuditHeadRequest {
+    return GetAuditHeadRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetAuditHeadRequest>): GetAuditHeadRequest {
+    const message = createBaseGetAuditHeadRequest();
+    return message;
+  },
+};
+
+function createBaseAuditHead(): AuditHead {
+  return { number: 0n, hash: new Uint8Array(0), atMs: 0n, replica: "" };
+}
+
+export const AuditHead: MessageFns<AuditHead> = {
+  encode(message: AuditHead, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message.hash.length !== 0) {
+      writer.uint32(18).bytes(message.hash);
+    }
+    if (message.atMs !== 0n) {
+      if (BigInt.asIntN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.atMs);
+    }
+    if (message.replica !== "") {
+      writer.uint32(34).string(message.replica);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuditHead {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuditHead();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.hash = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.atMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.replica = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AuditHead {
+    return {
+      number: isSet(object.number) ? BigInt(object.number) : 0n,
+      hash: isSet(object.hash) ? bytesFromBase64(object.hash) : new Uint8Array(0),
+      atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+      replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
+    };
+  },
+
+  toJSON(message: AuditHead): unknown {
+    const obj: any = {};
+    if (message.number !== 0n) {
+      obj.number = message.number.toString();
+    }
+    if (message.hash.length !== 0) {
+      obj.hash = base64FromBytes(message.hash);
+    }
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    if (message.replica !== "") {
+      obj.replica = message.replica;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<AuditHead>): AuditHead {
+    return AuditHead.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AuditHead>): AuditHead {
+    const message = createBaseAuditHead();
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.hash = object.hash ?? new Uint8Array(0);
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
+    message.replica = object.replica ?? "";
+    return message;
+  },
+};
+
 function createBaseAlert(): Alert {
   return {
     id: 0n,
@@ -3179,6 +3464,8 @@ function createBaseAlert(): Alert {
     acknowledgedBy: "",
     resolvedAtMs: 0n,
     times: 0n,
+    resolvedBy: "",
+    resolveReason: "",
   };
 }
 
@@ -3234,6 +3521,12 @@ export const Alert: MessageFns<Alert> = {
         throw new globalThis.Error("value provided for field message.times of type uint64 too large");
       }
       writer.uint32(96).uint64(message.times);
+    }
+    if (message.resolvedBy !== "") {
+      writer.uint32(106).string(message.resolvedBy);
+    }
+    if (message.resolveReason !== "") {
+      writer.uint32(114).string(message.resolveReason);
     }
     return writer;
   },
@@ -3347,6 +3640,22 @@ export const Alert: MessageFns<Alert> = {
             message.times = reader.uint64() as bigint;
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.resolvedBy = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.resolveReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3389,6 +3698,16 @@ export const Alert: MessageFns<Alert> = {
         ? BigInt(object.resolved_at_ms)
         : 0n,
       times: isSet(object.times) ? BigInt(object.times) : 0n,
+      resolvedBy: isSet(object.resolvedBy)
+        ? globalThis.String(object.resolvedBy)
+        : isSet(object.resolved_by)
+        ? globalThis.String(object.resolved_by)
+        : "",
+      resolveReason: isSet(object.resolveReason)
+        ? globalThis.String(object.resolveReason)
+        : isSet(object.resolve_reason)
+        ? globalThis.String(object.resolve_reason)
+        : "",
     };
   },
 
@@ -3430,6 +3749,12 @@ export const Alert: MessageFns<Alert> = {
     if (message.times !== 0n) {
       obj.times = message.times.toString();
     }
+    if (message.resolvedBy !== "") {
+      obj.resolvedBy = message.resolvedBy;
+    }
+    if (message.resolveReason !== "") {
+      obj.resolveReason = message.resolveReason;
+    }
     return obj;
   },
 
@@ -3456,6 +3781,8 @@ export const Alert: MessageFns<Alert> = {
       ? BigInt(object.resolvedAtMs)
       : 0n;
     message.times = (object.times !== undefined && object.times !== null) ? BigInt(object.times) : 0n;
+    message.resolvedBy = object.resolvedBy ?? "";
+    message.resolveReason = object.resolveReason ?? "";
     return message;
   },
 };
@@ -3518,6 +3845,27 @@ export const MonitorServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /**
+     * Ends an alert whose condition cannot end by itself (a broken entry, a deviation that was looked into), with a reason. It opens
+     * again when something new of the same kind is found.
+     */
+    resolveAlert: {
+      name: "ResolveAlert",
+      requestType: ResolveAlertRequest as typeof ResolveAlertRequest,
+      requestStream: false,
+      responseType: Alert as typeof Alert,
+      responseStream: false,
+      options: {},
+    },
+    /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
+    getAuditHead: {
+      name: "GetAuditHead",
+      requestType: GetAuditHeadRequest as typeof GetAuditHeadRequest,
+      requestStream: false,
+      responseType: AuditHead as typeof AuditHead,
+      responseStream: false,
+      options: {},
+    },
     /** Makes a link with a one-time ticket that opens the health board in a browser. */
     openBoard: {
       name: "OpenBoard",
@@ -3558,6 +3906,13 @@ export interface MonitorServiceImplementation<CallContextExt = {}> {
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<ListAlertsResponse>>;
   acknowledgeAlert(request: AlertRef, context: CallContext & CallContextExt): Promise<DeepPartial<Alert>>;
+  /**
+   * Ends an alert whose condition cannot end by itself (a broken entry, a deviation that was looked into), with a reason. It opens
+   * again when something new of the same kind is found.
+   */
+  resolveAlert(request: ResolveAlertRequest, context: CallContext & CallContextExt): Promise<DeepPartial<Alert>>;
+  /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
+  getAuditHead(request: GetAuditHeadRequest, context: CallContext & CallContextExt): Promise<DeepPartial<AuditHead>>;
   /** Makes a link with a one-time ticket that opens the health board in a browser. */
   openBoard(request: OpenBoardRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BoardLink>>;
   listNodeStates(
@@ -3583,6 +3938,13 @@ export interface MonitorServiceClient<CallOptionsExt = {}> {
     options?: CallOptions & CallOptionsExt,
   ): Promise<ListAlertsResponse>;
   acknowledgeAlert(request: DeepPartial<AlertRef>, options?: CallOptions & CallOptionsExt): Promise<Alert>;
+  /**
+   * Ends an alert whose condition cannot end by itself (a broken entry, a deviation that was looked into), with a reason. It opens
+   * again when something new of the same kind is found.
+   */
+  resolveAlert(request: DeepPartial<ResolveAlertRequest>, options?: CallOptions & CallOptionsExt): Promise<Alert>;
+  /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
+  getAuditHead(request: DeepPartial<GetAuditHeadRequest>, options?: CallOptions & CallOptionsExt): Promise<AuditHead>;
   /** Makes a link with a one-time ticket that opens the health board in a browser. */
   openBoard(request: DeepPartial<OpenBoardRequest>, options?: CallOptions & CallOptionsExt): Promise<BoardLink>;
   listNodeStates(

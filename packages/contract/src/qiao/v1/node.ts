@@ -528,6 +528,21 @@ export interface NodeSnapshot {
   writtenAtMs: bigint;
   /** Certificates (DER) of the monitors that may tell this node how far its books are durable. At most 16. */
   monitors: Uint8Array[];
+  /**
+   * Certificates whose rights were ended and whose own end has not come: at most 1,024, newest first. Kept by every node, so
+   * that a hub restored from an older backup ends them again.
+   */
+  revocations: Revocation[];
+}
+
+/** A certificate whose rights were ended. */
+export interface Revocation {
+  /** SHA-256 of the certificate (DER): 32 bytes. */
+  fingerprint: Uint8Array;
+  nodeId: Uint8Array;
+  /** Public NATS user key that ended with it. Empty for operators. */
+  natsUser: string;
+  revokedAtMs: bigint;
 }
 
 /** One bridge as a node sees it. */
@@ -694,6 +709,14 @@ export interface Directory {
    * one of them is refused, whoever brings it.
    */
   revokedKeys: Uint8Array[];
+  /**
+   * Number and hash (32 bytes) of the newest entry of the hub's audit when this was written: the monitor keeps them, so that a
+   * hub cannot rewrite its past alone.
+   */
+  auditNumber: bigint;
+  auditHead: Uint8Array;
+  /** The replica of the hub whose chain that is. */
+  auditReplica: string;
 }
 
 /** A node for the board. */
@@ -1043,6 +1066,7 @@ function createBaseNodeSnapshot(): NodeSnapshot {
     timeZone: "",
     writtenAtMs: 0n,
     monitors: [],
+    revocations: [],
   };
 }
 
@@ -1086,6 +1110,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     }
     for (const v of message.monitors) {
       writer.uint32(98).bytes(v!);
+    }
+    for (const v of message.revocations) {
+      Revocation.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1183,6 +1210,14 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
             message.monitors.push(reader.bytes());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.revocations.push(Revocation.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1231,6 +1266,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
       monitors: globalThis.Array.isArray(object?.monitors)
         ? object.monitors.map((e: any) => bytesFromBase64(e))
         : [],
+      revocations: globalThis.Array.isArray(object?.revocations)
+        ? object.revocations.map((e: any) => Revocation.fromJSON(e))
+        : [],
     };
   },
 
@@ -1266,6 +1304,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     if (message.monitors?.length) {
       obj.monitors = message.monitors.map((e) => base64FromBytes(e));
     }
+    if (message.revocations?.length) {
+      obj.revocations = message.revocations.map((e) => Revocation.toJSON(e));
+    }
     return obj;
   },
 
@@ -1288,6 +1329,141 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
       ? BigInt(object.writtenAtMs)
       : 0n;
     message.monitors = object.monitors?.map((e) => e) || [];
+    message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevocation(): Revocation {
+  return { fingerprint: new Uint8Array(0), nodeId: new Uint8Array(0), natsUser: "", revokedAtMs: 0n };
+}
+
+export const Revocation: MessageFns<Revocation> = {
+  encode(message: Revocation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fingerprint.length !== 0) {
+      writer.uint32(10).bytes(message.fingerprint);
+    }
+    if (message.nodeId.length !== 0) {
+      writer.uint32(18).bytes(message.nodeId);
+    }
+    if (message.natsUser !== "") {
+      writer.uint32(26).string(message.natsUser);
+    }
+    if (message.revokedAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.revokedAtMs) !== message.revokedAtMs) {
+        throw new globalThis.Error("value provided for field message.revokedAtMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.revokedAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Revocation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.fingerprint = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodeId = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.natsUser = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.revokedAtMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Revocation {
+    return {
+      fingerprint: isSet(object.fingerprint) ? bytesFromBase64(object.fingerprint) : new Uint8Array(0),
+      nodeId: isSet(object.nodeId)
+        ? bytesFromBase64(object.nodeId)
+        : isSet(object.node_id)
+        ? bytesFromBase64(object.node_id)
+        : new Uint8Array(0),
+      natsUser: isSet(object.natsUser)
+        ? globalThis.String(object.natsUser)
+        : isSet(object.nats_user)
+        ? globalThis.String(object.nats_user)
+        : "",
+      revokedAtMs: isSet(object.revokedAtMs)
+        ? BigInt(object.revokedAtMs)
+        : isSet(object.revoked_at_ms)
+        ? BigInt(object.revoked_at_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: Revocation): unknown {
+    const obj: any = {};
+    if (message.fingerprint.length !== 0) {
+      obj.fingerprint = base64FromBytes(message.fingerprint);
+    }
+    if (message.nodeId.length !== 0) {
+      obj.nodeId = base64FromBytes(message.nodeId);
+    }
+    if (message.natsUser !== "") {
+      obj.natsUser = message.natsUser;
+    }
+    if (message.revokedAtMs !== 0n) {
+      obj.revokedAtMs = message.revokedAtMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Revocation>): Revocation {
+    return Revocation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Revocation>): Revocation {
+    const message = createBaseRevocation();
+    message.fingerprint = object.fingerprint ?? new Uint8Array(0);
+    message.nodeId = object.nodeId ?? new Uint8Array(0);
+    message.natsUser = object.natsUser ?? "";
+    message.revokedAtMs = (object.revokedAtMs !== undefined && object.revokedAtMs !== null)
+      ? BigInt(object.revokedAtMs)
+      : 0n;
     return message;
   },
 };
@@ -3327,7 +3503,18 @@ export const HostState: MessageFns<HostState> = {
 };
 
 function createBaseDirectory(): Directory {
-  return { generation: 0n, number: 0n, timeZone: "", nodes: [], bridges: [], writtenAtMs: 0n, revokedKeys: [] };
+  return {
+    generation: 0n,
+    number: 0n,
+    timeZone: "",
+    nodes: [],
+    bridges: [],
+    writtenAtMs: 0n,
+    revokedKeys: [],
+    auditNumber: 0n,
+    auditHead: new Uint8Array(0),
+    auditReplica: "",
+  };
 }
 
 export const Directory: MessageFns<Directory> = {
@@ -3361,6 +3548,18 @@ export const Directory: MessageFns<Directory> = {
     }
     for (const v of message.revokedKeys) {
       writer.uint32(58).bytes(v!);
+    }
+    if (message.auditNumber !== 0n) {
+      if (BigInt.asUintN(64, message.auditNumber) !== message.auditNumber) {
+        throw new globalThis.Error("value provided for field message.auditNumber of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.auditNumber);
+    }
+    if (message.auditHead.length !== 0) {
+      writer.uint32(90).bytes(message.auditHead);
+    }
+    if (message.auditReplica !== "") {
+      writer.uint32(98).string(message.auditReplica);
     }
     return writer;
   },
@@ -3434,6 +3633,30 @@ export const Directory: MessageFns<Directory> = {
             message.revokedKeys.push(reader.bytes());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.auditNumber = reader.uint64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.auditHead = reader.bytes();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.auditReplica = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3469,6 +3692,21 @@ export const Directory: MessageFns<Directory> = {
         : globalThis.Array.isArray(object?.revoked_keys)
         ? object.revoked_keys.map((e: any) => bytesFromBase64(e))
         : [],
+      auditNumber: isSet(object.auditNumber)
+        ? BigInt(object.auditNumber)
+        : isSet(object.audit_number)
+        ? BigInt(object.audit_number)
+        : 0n,
+      auditHead: isSet(object.auditHead)
+        ? bytesFromBase64(object.auditHead)
+        : isSet(object.audit_head)
+        ? bytesFromBase64(object.audit_head)
+        : new Uint8Array(0),
+      auditReplica: isSet(object.auditReplica)
+        ? globalThis.String(object.auditReplica)
+        : isSet(object.audit_replica)
+        ? globalThis.String(object.audit_replica)
+        : "",
     };
   },
 
@@ -3495,6 +3733,15 @@ export const Directory: MessageFns<Directory> = {
     if (message.revokedKeys?.length) {
       obj.revokedKeys = message.revokedKeys.map((e) => base64FromBytes(e));
     }
+    if (message.auditNumber !== 0n) {
+      obj.auditNumber = message.auditNumber.toString();
+    }
+    if (message.auditHead.length !== 0) {
+      obj.auditHead = base64FromBytes(message.auditHead);
+    }
+    if (message.auditReplica !== "") {
+      obj.auditReplica = message.auditReplica;
+    }
     return obj;
   },
 
@@ -3514,6 +3761,11 @@ export const Directory: MessageFns<Directory> = {
       ? BigInt(object.writtenAtMs)
       : 0n;
     message.revokedKeys = object.revokedKeys?.map((e) => e) || [];
+    message.auditNumber = (object.auditNumber !== undefined && object.auditNumber !== null)
+      ? BigInt(object.auditNumber)
+      : 0n;
+    message.auditHead = object.auditHead ?? new Uint8Array(0);
+    message.auditReplica = object.auditReplica ?? "";
     return message;
   },
 };
