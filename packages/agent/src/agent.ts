@@ -359,6 +359,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
         capture.wake();
       },
       onBooksThrough: (through) => books.through(through),
+      onOlderSnapshot: () => wakeups.hello.wake(),
       onVerifyRequest: (request) => verify.takeRequest(request),
       onVerifyAnswer: (answer) => verify.takeAnswer(answer),
       keyIdOf,

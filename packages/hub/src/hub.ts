@@ -326,7 +326,10 @@ function compose({
   const helloPorts = {
     restore: {
       isHeld: () => hold.isHeld,
-      begin: (reason: string) => hold.begin(reason),
+      begin: async (reason: string) => {
+        await hold.begin(reason);
+        desired.look();
+      },
       proven: (signed: Signed, nodeId: Uint8Array) => provenSnapshot(collectPorts, signed, nodeId),
       collect: (code: string, request: HelloRequest) => collect(collectPorts, code, request),
     },

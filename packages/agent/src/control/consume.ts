@@ -33,6 +33,8 @@ export interface ControlPorts {
   onRefusal(refusal: Refusal): void;
   onRowsWanted(wanted: RowsWanted): Promise<void>;
   onBooksThrough(through: BooksThrough): void;
+  /** The hub brought a snapshot older than the present one. */
+  onOlderSnapshot?(): void;
   /** A question of a lane that ends here, and an answer about one that begins here: neither is durable, both are asked for again. */
   onVerifyRequest(request: VerifyRequest): void;
   onVerifyAnswer(answer: VerifyAnswer): void;
@@ -86,7 +88,8 @@ async function handle({ message, signed }: DecodedControl, ports: ControlPorts):
   }
   switch (body?.$case) {
     case 'snapshot':
-      ports.door.take(body.value);
+      // Older than what this node holds: the hub may have been restored from a backup, and wants to hear of it.
+      if (ports.door.take(body.value) === 'older') ports.onOlderSnapshot?.();
       crashPoint('snapshot.taken');
       return;
     case 'receipt':

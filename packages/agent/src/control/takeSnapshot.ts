@@ -25,8 +25,8 @@ export interface TakeSnapshotPorts {
 }
 
 export interface SnapshotDoor {
-  /** Takes a snapshot from the hub. Throws when its signature or addressee is wrong; an older one is `older`. */
-  take(signed: Signed): 'taken' | 'older';
+  /** Takes a snapshot from the hub. Throws when its signature or addressee is wrong; one that is not newer changes nothing. */
+  take(signed: Signed): 'taken' | 'same' | 'older';
   /** At start, while the hub may be away: runs on what was cached. False when there is no usable cache. */
   loadCached(): boolean;
   /** Reports again what runs, for example after a reconnect. */
@@ -52,7 +52,8 @@ export function createSnapshotDoor({ reader, desired, cache, report, onRead, log
   return {
     take(signed) {
       const snapshot = openSnapshot(signed, reader);
-      if (!isNewer(snapshot, desired.current())) return 'older';
+      const now = desired.current();
+      if (!isNewer(snapshot, now)) return now !== undefined && isNewer(now, snapshot) ? 'older' : 'same';
       // Cache first: a crash between leaves a snapshot that the next start plans again.
       cache.save(Signed.encode(signed).finish(), snapshot.generation, snapshot.number);
       crashPoint('snapshot.cached');

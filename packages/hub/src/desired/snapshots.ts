@@ -59,6 +59,7 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   let refreshing: Promise<void> = Promise.resolve();
 
   const isHeld = ports.isHeld ?? (() => false);
+  let isReminded = false;
 
   async function refreshNow(): Promise<void> {
     if (isHeld()) return;
@@ -86,7 +87,8 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
   }
 
   async function bringOut(): Promise<void> {
-    if (isHeld()) return;
+    if (isHeld()) return await remind();
+    isReminded = false;
     isOwed = false;
     // The monitor first: whose rights were ended is cut there, too, before anything else is told.
     if (isDirectoryOwed) await bringOutDirectory();
@@ -101,6 +103,22 @@ export function createDesiredState(ports: DesiredPorts): DesiredState {
         isOwed = true;
         ports.log.debug({ node: code, err: describeError(error) }, 'a snapshot waits for the bus');
       }
+    }
+  }
+
+  /** While this hub waits for a person: the snapshots of its backup, once. A node that holds a newer one comes and says so. */
+  async function remind(): Promise<void> {
+    if (isReminded) return;
+    isReminded = true;
+    const rows = await ports.store
+      .selectFrom('snapshots')
+      .innerJoin('nodes', 'nodes.id', 'snapshots.node_id')
+      .select(['nodes.code', 'nodes.id', 'snapshots.signed'])
+      .where('nodes.status', '=', 'joined')
+      .execute();
+    for (const { code, id, signed } of rows) {
+      // Only a hint: a node that does not get it says hello within a minute.
+      await ports.toNode(code, snapshotMessage(ports, id, signed)).catch(() => undefined);
     }
   }
 
