@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { zstdCompressSync } from 'node:zlib';
 import { HelloReply } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import { NodeSnapshot } from '@qiao/contract/node';
 import {
   CONTENT_MAX_BYTES,
   decodeContent,
@@ -112,6 +113,8 @@ async function hello(bytes: Uint8Array): Promise<void> {
       snapshotOf: never,
       fenced: never,
       learnEpoch: never,
+      restore: { isHeld: () => false, begin: never, proven: () => NodeSnapshot.fromPartial({}), collect: never },
+      renew: never,
     },
     'health',
     bytes,

@@ -52,7 +52,8 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       }
     } else if (held.stuck !== undefined && held.stuckVersion < bridge.version) {
       if (held.stuck.code !== 'EXCHANGE_DATABASE_RESTORED') database.lanesOut.unstick(held.lane);
-      else if (hasToken) openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
+      // At once, also without a token: nothing may be packed at places that were given out before. It leaves only under one.
+      else openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
     }
   }
 }
