@@ -28,12 +28,13 @@ export function markContract(make: () => Promise<Fixture>): void {
       await fixture.sql(DDL);
       const { target, lane } = await openLane(fixture, [TABLE]);
       await applied(target, lane.next([section('t', 'insert', COLUMNS, [['1', 'a']])]));
-      const other = await openLane(fixture, [TABLE]);
-      await applied(other.target, other.lane.next([section('t', 'insert', COLUMNS, [['2', 'b']])]));
+      const other = new Lane([TABLE], 'b'.repeat(32));
+      await applied(target, other.opening());
+      await applied(target, other.next([section('t', 'insert', COLUMNS, [['2', 'b']])]));
       const { targetId } = await target.prepare();
       await target.forgetLane(lane.id);
       expect(await target.points(lane.id)).toEqual([]);
-      expect(await target.points(other.lane.id)).not.toEqual([]);
+      expect(await target.points(other.id)).not.toEqual([]);
       expect(await target.prepare()).toEqual({ targetId, created: false });
       expect(await fixture.query('SELECT count(*) FROM t')).toEqual([['2']]);
     });

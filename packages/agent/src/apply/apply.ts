@@ -43,6 +43,8 @@ const POLL_MS = 1_000;
 const GAP_PATIENCE_MS = 1_000;
 /** How often lanes that are over are looked for. */
 const FORGET_EVERY_MS = 60_000;
+/** An idle lane's mark is looked at this often: a target restored from a backup meanwhile says nothing by itself. */
+const LOOK_AT_MARK_MS = 60_000;
 
 interface LaneClaim {
   readonly bridge: DesiredBridge;
@@ -89,6 +91,7 @@ class Worker {
   readonly #ports: ApplyPorts;
   /** Lanes whose mark was looked at on this connection; false: the lane stopped there. */
   readonly #recovered = new Map<string, boolean>();
+  readonly #lookedAtMs = new Map<string, number>();
   readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
   /** The one body opened ahead. */
@@ -163,6 +166,7 @@ class Worker {
         bridgeVersion: bridge.version,
       };
       this.#recovered.set(lane.laneId, await recoverLane(this.#target, this.#targetId, end, this.#ports));
+      this.#lookedAtMs.set(lane.laneId, clock.nowMs());
     }
     const state = database.lanesIn.get(laneId);
     const isHere = this.#recovered.get(lane.laneId) === true && state !== undefined && !conditions.isStopped(state);
@@ -189,6 +193,9 @@ class Worker {
       case 'wait':
         // The target answers, and nothing is left that could fail: what stopped the lane is over.
         if (!onlyNewEpoch && database.inbox.waiting(laneId).deliveries === 0) conditions.clear(state);
+        if (Math.abs(clock.nowMs() - (this.#lookedAtMs.get(lane.laneId) ?? 0)) > LOOK_AT_MARK_MS) {
+          this.#recovered.delete(lane.laneId);
+        }
         return undefined;
       default:
         return step satisfies never;

@@ -241,8 +241,10 @@ class Run implements Disposable {
   async settle(): Promise<number> {
     this.#say('peace');
     this.#crashAt = undefined;
+    let calmRounds = 0;
     for (let round = 1; round <= MOST_ROUNDS; round += 1) {
-      this.#world.clock.atMs += 11_000;
+      // Calm for longer than anybody's slowest look: what was silently restored is noticed in it.
+      this.#world.clock.atMs += calmRounds > 0 ? 70_000 : 11_000;
       for (const node of this.#nodes) node.learn();
       await this.#work(this.#sender, () => this.#sender.capture());
       await this.#work(this.#sender, () => this.#sender.send());
@@ -254,7 +256,9 @@ class Run implements Disposable {
       for (const node of this.#nodes) await this.#work(node, () => node.sendControl());
       while (this.#world.upControl.length > 0) this.#hub.route();
       for (const node of this.#nodes) await this.#work(node, () => node.takeControl());
-      if (restless(this.#standing).length === 0) return round;
+      calmRounds = restless(this.#standing).length === 0 ? calmRounds + 1 : 0;
+      // One round finds that its look is due, the next one looks.
+      if (calmRounds === 3) return round;
     }
     for (const line of standing(this.#standing)) this.#say(line);
     throw new InvariantBroken(`not at rest after ${MOST_ROUNDS} rounds: ${restless(this.#standing).join('; ')}`);
