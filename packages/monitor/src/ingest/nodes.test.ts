@@ -40,9 +40,12 @@ async function openNodes() {
     nowMs: () => Date.now(),
   });
   let number = 0n;
-  const tell = async (named: Parameters<typeof Directory.fromPartial>[0]['nodes'] & object) => {
+  const tell = async (
+    named: Parameters<typeof Directory.fromPartial>[0]['nodes'] & object,
+    revokedKeys: Uint8Array[] = [],
+  ) => {
     number += 1n;
-    const directory = Directory.encode(Directory.fromPartial({ number, nodes: [...named] })).finish();
+    const directory = Directory.encode(Directory.fromPartial({ number, nodes: [...named], revokedKeys })).finish();
     await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.directory.v1', directory)).finish());
   };
   return { nodes, tell, [Symbol.asyncDispose]: () => database.destroy() };
@@ -73,8 +76,11 @@ test('an operator whose rights were ended is known, and so is the certificate fr
   expect(it.nodes.isRevoked(old)).toBe(false);
   await it.tell([{ ...old, revoked: true }]);
   expect(it.nodes.isRevoked(old)).toBe(true);
-  await it.tell([next]);
+  await it.tell([next], [Buffer.from(old.fingerprint, 'hex')]);
   expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([true, false]);
+  // Renewed, not replaced: nobody ended the one before.
+  await it.tell([next]);
+  expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([false, false]);
 });
 
 test('of those in the directory only agents are expected to beat', async () => {

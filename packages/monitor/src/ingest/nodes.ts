@@ -9,7 +9,7 @@ import {
 } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
-import { fingerprintOf, readCertificate, type Verifier, verifyIssued } from '@qiao/security';
+import { readCertificate, type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { readMessage } from './readMessage.ts';
 
@@ -167,12 +167,12 @@ export class Nodes {
   }
 
   /**
-   * Whether the hub ended this caller's rights, or gave others in their place: a certificate from before joining again may be
-   * the stolen one. Whom the directory does not name joined after it was written.
+   * Whether the hub ended this caller's rights, or those of this certificate: one from before joining again may be the stolen one.
+   * One that was renewed is not ended, and holds until its own end. Whom the directory does not name joined after it was written.
    */
   isRevoked(caller: { readonly nodeId: Uint8Array; readonly fingerprint: string }): boolean {
     const known = this.#directory?.nodes.find(({ nodeId }) => sameBytes(nodeId, caller.nodeId));
-    return known !== undefined && (known.revoked || fingerprintOf(known.certificate) !== caller.fingerprint);
+    return known !== undefined && (known.revoked || this.#revokedKeys.has(caller.fingerprint));
   }
 
   /** The directory's node, by identity. */
