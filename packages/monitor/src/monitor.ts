@@ -2,7 +2,6 @@
 // connections or reads the clock.
 
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { databaseTarget, joinReplicas, lockDirectory, type Replicas, whileLeading } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
