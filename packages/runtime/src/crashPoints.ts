@@ -72,8 +72,8 @@ export const CRASH_POINTS = {
   },
   'route.refusalRecorded': {
     step: 'route',
-    between: 'hub.db: refusal written down → bus: sender told',
-    restart: 'the delivery is judged and refused again; the second count stands in the same row',
+    between: 'hub.db: refusal written down → bus: sender told, message acknowledged',
+    restart: 'the message is judged and refused again; the second count stands in the same row',
   },
   'route.refusalTold': {
     step: 'route',
@@ -345,6 +345,11 @@ export const CRASH_POINTS = {
     between: 'hub.db: fencing token given, audit → bus: answer, peers told',
     restart: 'the agent asks again and gets the next token',
   },
+  'hello.answered': {
+    step: 'identity',
+    between: 'hub.db: fencing token given → exchange.db of the agent: snapshot, token',
+    restart: 'the agent asks again and gets the next token; one that nobody uses fences nobody who lives',
+  },
   'hello.kept': {
     step: 'identity',
     between: 'exchange.db of the agent: fencing token → sending begins',
@@ -352,8 +357,13 @@ export const CRASH_POINTS = {
   },
   'revoke.stored': {
     step: 'identity',
-    between: 'hub.db: node revoked, audit → routing and bus',
+    between: 'hub.db: node revoked, audit → hub.db: snapshots, routing',
     restart: 'routing reads hub.db at the start; the bus is told at the connect',
+  },
+  'revoke.routed': {
+    step: 'identity',
+    between: 'hub.db: snapshots without the node → file of revocations',
+    restart: 'the hub compares hub.db with the file at the connect and voids who is missing',
   },
   'revocation.written': {
     step: 'identity',

@@ -83,6 +83,29 @@ export class Program {
     });
   }
 
+  /**
+   * Starts the process to die by itself at a crash point (`name` or `name:pass`). Resolves as soon as it is ready or dead;
+   * `died` resolves when it killed itself there, and rejects when it ended in any other way.
+   */
+  async startToDieAt(crashAt: string): Promise<{ readonly died: Promise<void> }> {
+    const ready = this.start({ QIAO_CRASH_AT: crashAt });
+    const died = this.ended().then(({ code, signal }) => {
+      if (signal !== 'SIGKILL') throw new Error(`${this.name} ended with ${code ?? signal}\n${this.log}`);
+    });
+    died.catch(() => undefined);
+    // Dead before it was ready is no failure: some points lie on the way there.
+    await Promise.race([ready.catch(() => died), died]);
+    return { died };
+  }
+
+  /** Resolves with how the process ended; at once when it has ended already. */
+  async ended(): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    const child = this.#child;
+    if (child === undefined) throw new Error(`${this.name} was never started`);
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    return { code: child.exitCode, signal: child.signalCode };
+  }
+
   /** kill -9; resolves when the kernel has reaped it. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');

@@ -82,6 +82,7 @@ async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): 
   });
   const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish(), HELLO_TIMEOUT_MS));
   if (reply.tellEverything && !everything) return await hello(ports, isOutbid, true);
+  crashPoint('hello.answered');
   if (reply.problem !== undefined) {
     throw new QiaoError(reply.problem.code, reply.problem.message, { hint: reply.problem.hint, fate: 'transient' });
   }

@@ -57,6 +57,7 @@ export async function revoke(
   crashPoint('revoke.stored');
   // Routing first: from here nothing of this node goes on, even where the bus is slow to cut it.
   await ports.changed();
+  crashPoint('revoke.routed');
   for (const user of busUsers) {
     try {
       await ports.busRights.revoke(user);

@@ -77,6 +77,7 @@ async function end(ports: RouteControlPorts, waiting: Waiting, message: BusMessa
       if (mayWait || !(hasNoRoom(error) || isFinal(error))) throw error;
       ports.log.warn({ from: message.subject, err: describeError(error) }, 'a control message is dropped');
       await ports.refusals.record(noteOf(ports, fromCode, error));
+      crashPoint('route.refusalRecorded');
     }
     waiting.leave(message.sequence);
     message.ack();
@@ -126,7 +127,9 @@ async function carryOut(
       crashPoint('route.reported');
       return;
     case 'refused':
-      return await ports.refusals.record(noteOf(ports, fromCode, verified));
+      await ports.refusals.record(noteOf(ports, fromCode, verified));
+      crashPoint('route.refusalRecorded');
+      return;
     default:
       return verified satisfies never;
   }

@@ -122,12 +122,15 @@ class DataRouter {
     const { header, lane, receiver } = genuine;
     const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
     try {
-      if (genuine.isNewEpoch) await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
+      if (genuine.isNewEpoch) {
+        await books.openEpoch(lane.id, epoch.ordinal, epoch.nonce);
+        crashPoint('route.learned');
+      }
       const { table } = this.#ports;
       if (header.fencingToken > table.fencing(genuine.sender.id).token) {
         await this.#ports.learnFencingToken(genuine.sender.id, header.fencingToken);
+        crashPoint('route.learned');
       }
-      if (genuine.isNewEpoch) crashPoint('route.learned');
     } catch (error) {
       return { done: this.#fail(message, error, 'an epoch could not be written down', genuine) };
     }
@@ -225,6 +228,7 @@ class DataRouter {
     log.warn({ from: message.subject, err: describeError(error), isLast }, sentence);
     if (!isLast) return message.retryLater(RETRY_MS);
     await this.#record(nodeOfSubject(message.subject), { ...of, code: error.code, message: error.message }, of?.bridge);
+    crashPoint('route.refusalRecorded');
     message.ack();
   }
 
