@@ -4,10 +4,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CRASH_POINTS } from '@qiao/runtime';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '../packages/cli/src/exitCodes.ts';
 import { createProgram } from '../packages/cli/src/program.ts';
 import { bridgeSchema } from '../packages/exchange/src/bridgeSchema.ts';
+import { SCENES } from './crash-points/scenes.ts';
 
 type Command = ReturnType<typeof createProgram>;
 
@@ -85,6 +87,19 @@ describe('the documents', () => {
         missing: [],
       });
     }
+  });
+
+  test('list every crash point as the registry has it, and those that nobody dies at yet', () => {
+    const lines = new Set(read('docs/crash-points.md').replaceAll(/ +/g, ' ').split('\n'));
+    const registry = Object.entries(CRASH_POINTS).map(
+      ([name, { between, restart }]) => `| \`${name}\` | ${between} | ${restart} |`,
+    );
+    const notYet = Object.entries(SCENES).flatMap(([name, scene]) =>
+      'notYet' in scene ? [`- \`${name}\` ${scene.notYet}`] : [],
+    );
+    expect([...registry, ...notYet].filter((line) => !lines.has(line))).toEqual([]);
+    const listed = [...lines].filter((line) => line.startsWith('| `') || line.startsWith('- `'));
+    expect(listed.length).toBe(registry.length + notYet.length);
   });
 
   test('list every decision', () => {

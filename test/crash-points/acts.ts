@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { silentLog } from '@qiao/runtime';
 import { readIdentity, toPem } from '@qiao/security';
-import { readBooks, runQiao, until } from '@qiao/testkit';
+import { runQiao, until } from '@qiao/testkit';
 import { expect } from 'vitest';
 import { byOutcome, PERSON_ROWS, TARGET_ROWS, untilAtRest, untilSame } from '../world.ts';
 import type { CrashWorld } from './world.ts';
@@ -17,7 +17,6 @@ export const ACTS = {
   theTargetRefusesRows,
   anInboxIsLost,
   aBridgeBegins,
-  aDeliveryIsVoided,
   aBridgeEnds,
   nodesJoinAndGo,
   platformsAreFounded,
@@ -37,6 +36,7 @@ async function theHubRefuses(world: CrashWorld): Promise<void> {
   for (const point of ['route.refusalRecorded', 'route.refusalTold'] as const) {
     await world.dieAt('hub', point, () => publishNonsense(world));
   }
+  await world.dieAt('health', 'refusal.recorded', () => publishNonsense(world));
   await until(world.platform, 'the refusals are written down', async () => {
     const { stdout } = await world.platform.qiao('bridge', 'refusals', '--json');
     return stdout.includes('MESSAGE_UNREADABLE');
@@ -126,28 +126,6 @@ async function aBridgeBegins(world: CrashWorld): Promise<void> {
   for (const bridge of ['soon', 'late']) {
     expect(byOutcome(await untilAtRest(world.platform, bridge, 20))).toEqual({ inserted: 20 });
   }
-}
-
-/** Rows of a table that the next version of their bridge does not carry any more, while the bridge is stopped. */
-async function aDeliveryIsVoided(world: CrashWorld): Promise<void> {
-  const { platform, source } = world;
-  await platform.qiao('bridge', 'stop', 'late');
-  await source.run("INSERT INTO extra VALUES (1, '王', '3702', NULL), (2, '王', '3702', NULL)");
-  await until(platform, 'the rows of the stopped bridge are captured', async () => {
-    const { lines } = await readBooks(platform, 'late');
-    return lines[0]?.sent.total === 22;
-  });
-  await platform.qiaoWith(lateYaml('late', ['late']), 'bridge', 'deploy', 'late', '-f', '-', '--backfill');
-  await world.dieTogether(
-    [
-      ['health', 'refusal.recorded'],
-      ['archive', 'void.applied'],
-    ],
-    (signal) => world.command(signal, ['bridge', 'start', 'late']),
-  );
-  const line = await untilAtRest(platform, 'late', 22);
-  expect(byOutcome(line)).toEqual({ inserted: 20, cancelled: 2 });
-  await sameLate(world, 'late');
 }
 
 async function aBridgeEnds(world: CrashWorld): Promise<void> {

@@ -41,7 +41,7 @@ type Callable = ts.FunctionLikeDeclaration & { readonly body: ts.Node };
 const STORE_MEMBERS: Readonly<Record<string, Readonly<Record<string, Store>>>> = {
   Bus: { publish: 'bus', request: 'bus' },
   BusMessage: { ack: 'acknowledgement' },
-  Target: { prepare: 'target', apply: 'target', amend: 'target' },
+  Target: { prepare: 'target', apply: 'target', amend: 'target', forgetLane: 'target' },
   DataSource: { createTable: 'target' },
 };
 const FILE_WRITES = /^(write|rename|link|rm|unlink|truncate|copyFile)/;
@@ -56,6 +56,7 @@ export class BoundaryFinder {
   readonly #behind = new Map<ts.Node, Callable[]>();
   /** A member of a smaller interface → the members of what was given for it. */
   readonly #same = new Map<ts.Node, ts.Declaration[]>();
+  readonly #looking = new Set<ts.Node>();
   readonly #flows = new Map<Callable, Flow>();
   #boundaries: Boundary[] = [];
   #ignored = (_name: string): boolean => false;
@@ -87,8 +88,8 @@ export class BoundaryFinder {
 
   #learnPoints(source: ts.SourceFile): void {
     const visit = (node: ts.Node): void => {
-      const name = ts.isCallExpression(node) ? pointOf(node) : undefined;
-      if (name !== undefined) this.points.push({ name, at: this.#placeOf(node) });
+      const names = ts.isCallExpression(node) ? pointsOf(node) : [];
+      for (const name of names) this.points.push({ name, at: this.#placeOf(node) });
       ts.forEachChild(node, visit);
     };
     visit(source);
@@ -105,6 +106,10 @@ export class BoundaryFinder {
           for (const declaration of member?.declarations ?? []) this.#putBehind(declaration, property);
           if (member !== undefined) this.#standFor(member, property);
         }
+      }
+      for (const argument of ts.isCallExpression(node) || ts.isNewExpression(node) ? (node.arguments ?? []) : []) {
+        // `sendCommand(ports, …)`: an object made elsewhere stands for the ports expected here.
+        if (ts.isIdentifier(argument)) this.#stand(this.#checker.getContextualType(argument), argument);
       }
       if (ts.isClassDeclaration(node)) {
         for (const clause of node.heritageClauses ?? []) {
@@ -126,9 +131,12 @@ export class BoundaryFinder {
   #standFor(member: ts.Symbol, property: ts.ObjectLiteralElementLike): void {
     if (ts.isSpreadAssignment(property) || ts.isMethodDeclaration(property)) return;
     const expected = this.#checker.getTypeOfSymbolAtLocation(member, property);
-    const value = ts.isPropertyAssignment(property) ? property.initializer : property.name;
+    this.#stand(expected, ts.isPropertyAssignment(property) ? property.initializer : property.name);
+  }
+
+  #stand(expected: ts.Type | undefined, value: ts.Node | undefined): void {
     const given = value === undefined ? undefined : this.#checker.getTypeAtLocation(value);
-    for (const part of expected.getNonNullableType().getProperties()) {
+    for (const part of expected?.getNonNullableType().getProperties() ?? []) {
       const [small] = part.declarations ?? [];
       const large = given?.getProperty(part.name)?.declarations ?? [];
       if (small === undefined || small.getSourceFile().isDeclarationFile || large.includes(small)) continue;
@@ -155,6 +163,17 @@ export class BoundaryFinder {
 
   /** Functions that an expression may be: written there, named there, or made by the call there. */
   #callablesOf(expression: ts.Expression): Callable[] {
+    // One that names itself, through whatever way, adds nothing to itself.
+    if (this.#looking.has(expression)) return [];
+    this.#looking.add(expression);
+    try {
+      return this.#callablesAt(expression);
+    } finally {
+      this.#looking.delete(expression);
+    }
+  }
+
+  #callablesAt(expression: ts.Expression): Callable[] {
     if (isCallable(expression)) return [expression];
     if (ts.isParenthesizedExpression(expression)) return this.#callablesOf(expression.expression);
     if (ts.isCallExpression(expression)) {
@@ -180,7 +199,11 @@ export class BoundaryFinder {
       return this.#callablesOf(declaration.initializer);
     }
     if (ts.isPropertyAssignment(declaration)) return this.#callablesOf(declaration.initializer);
-    return this.#alike(declaration).flatMap((one) => (isCallable(one) ? [one] : (this.#behind.get(one) ?? [])));
+    if (isRunOfPart(declaration)) return [];
+    return this.#alike(declaration).flatMap((one) => {
+      if (isCallable(one)) return [one];
+      return ts.isPropertyAssignment(one) ? this.#callablesOf(one.initializer) : (this.#behind.get(one) ?? []);
+    });
   }
 
   /** The declaration, the port's member that a parameter like `{ publish }` takes out, and what was given for a smaller port. */
@@ -261,7 +284,7 @@ export class BoundaryFinder {
   #effectOf(node: ts.CallExpression): Flow {
     const callee = node.expression;
     const name = lastName(node);
-    if (name === 'crashPoint') return this.#ignored(pointOf(node) ?? '') ? NOTHING : step('point');
+    if (name === 'crashPoint') return pointsOf(node).every((point) => this.#ignored(point)) ? NOTHING : step('point');
     const symbol = this.#checker.getSymbolAtLocation(ts.isPropertyAccessExpression(callee) ? callee.name : callee);
     const resolved =
       symbol !== undefined && symbol.flags & ts.SymbolFlags.Alias ? this.#checker.getAliasedSymbol(symbol) : symbol;
@@ -327,7 +350,7 @@ function storeOf(declaration: ts.Declaration, name: string, node: ts.CallExpress
   if (file.includes('/better-sqlite3/') && from.includes('/exchange-database/')) {
     return name === 'run' || name === 'exec' ? 'exchange.db' : undefined;
   }
-  if (file.includes('/kysely/') && /^execute/.test(name)) {
+  if (file.includes('/kysely/') && name.startsWith('execute')) {
     if (!/\.(insertInto|updateTable|deleteFrom|replaceInto|transaction)\(/.test(node.expression.getText()))
       return undefined;
     return from.includes('/monitor/') ? 'monitor.db' : 'hub.db';
@@ -337,10 +360,18 @@ function storeOf(declaration: ts.Declaration, name: string, node: ts.CallExpress
   return undefined;
 }
 
-function pointOf(node: ts.CallExpression): string | undefined {
-  const [name] = node.arguments;
-  const isPoint = node.expression.getText() === 'crashPoint' && name !== undefined && ts.isStringLiteral(name);
-  return isPoint ? name.text : undefined;
+/** Parts run side by side: what one does comes neither before nor after another. */
+function isRunOfPart(declaration: ts.Declaration): boolean {
+  const owner = declaration.parent;
+  return ts.isInterfaceDeclaration(owner) && owner.name.text === 'Part';
+}
+
+/** The names a call of crashPoint may have: one, or one of two by a condition. */
+function pointsOf(node: ts.CallExpression): string[] {
+  const [name] = node.expression.getText() === 'crashPoint' ? node.arguments : [];
+  if (name === undefined) return [];
+  const names = ts.isConditionalExpression(name) ? [name.whenTrue, name.whenFalse] : [name];
+  return names.filter(ts.isStringLiteral).map(({ text }) => text);
 }
 
 function lastName(node: ts.CallExpression): string {

@@ -273,8 +273,6 @@ export class CrashWorld implements AsyncDisposable {
   }
 
   #note(point: CrashPointName, victim: Victim): void {
-    if (process.env.QIAO_CRASH_TELL !== undefined)
-      process.stderr.write(`${new Date().toISOString()} ${victim} died at ${point}\n`);
     this.deaths.set(point, (this.deaths.get(point) ?? new Set()).add(victim));
   }
 

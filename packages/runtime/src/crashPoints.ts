@@ -107,8 +107,14 @@ export const CRASH_POINTS = {
   },
   'lane.recovered': {
     step: 'apply',
-    between: 'exchange.db: the lane’s point taken from the mark → exchange.db: the missing asked for',
+    between:
+      'exchange.db: the lane’s point taken from the mark, the missing asked for → target: rows that wait compared',
     restart: 'the gap shows again, or the sender publishes what has no receipt',
+  },
+  'mark.lifted': {
+    step: 'apply',
+    between: 'target: revision of the mark lifted above the one its sender holds → exchange.db: receipt',
+    restart: 'the mark has the higher revision; the receipt is made from it',
   },
   'quarantine.held': {
     step: 'apply',
@@ -195,6 +201,11 @@ export const CRASH_POINTS = {
     between: 'exchange.db: digests of wanted rows forgotten → bus acknowledged',
     restart: 'the bus brings the request again; a digest that is forgotten stays so',
   },
+  'question.recorded': {
+    step: 'receipt',
+    between: 'exchange.db: a question of the other end, or its answer → bus acknowledged',
+    restart: 'the bus brings it again; it is answered again, or known',
+  },
   'epoch.opened': {
     step: 'epoch',
     between: 'exchange.db of the sender: epoch and opening → bus',
@@ -250,6 +261,17 @@ export const CRASH_POINTS = {
     between: 'bus acknowledged → bus: the node told how far its books are held',
     restart: 'a node that is not told publishes its entries again after a minute, and then it is told',
   },
+  'rows.asked': {
+    step: 'configuration',
+    between: 'node: rows shown or decided, with the operator’s name kept there → hub.db: audit',
+    restart:
+      'the command failed at the operator; given again it stands in the audit, and what was decided stays decided',
+  },
+  'job.asked': {
+    step: 'jobs',
+    between: 'exchange.db of the source: job under way → hub.db: audit',
+    restart: 'the command failed at the operator; given again, the job under way is given back and the audit written',
+  },
   'job.stored': {
     step: 'jobs',
     between: 'exchange.db: comparison or resend wanted → the hub’s command answered',
@@ -274,6 +296,11 @@ export const CRASH_POINTS = {
     step: 'configuration',
     between: 'nodes: commands done, exchange tables made → hub.db: version, lanes, audit',
     restart: 'nothing is deployed; the operator’s command failed and is given again',
+  },
+  'command.seen': {
+    step: 'configuration',
+    between: 'exchange.db: the command’s id kept → the command carried out',
+    restart: 'the command was not done and is not done twice; its operator gives it again',
   },
   'table.created': {
     step: 'configuration',

@@ -1,4 +1,5 @@
 export { type BoardState, type BooksLine, readBoard, readBooks, type SideCounts, until } from './books.ts';
+export { type Death, dieAt } from './crashDrill.ts';
 export {
   type BusinessDatabase,
   type PostgresConfig,
@@ -7,8 +8,6 @@ export {
   postgresSession,
   sqliteDatabase,
 } from './ends.ts';
-export { type Death, dieAt } from './crashDrill.ts';
-export { type BusinessDatabase, type PostgresConfig, postgresDatabase, sqliteDatabase } from './ends.ts';
 export { type NodePlan, Platform, type PlatformPlan } from './platform.ts';
 export { freePorts } from './ports.ts';
 export { Program, type ProgramOptions } from './program.ts';

@@ -216,6 +216,7 @@ async function lifted(
   const nothing = { sections: [], givenUp: [], placeOf: (section: number, index: number) => ({ section, index }) };
   const result = await target.amend({ ...place, ...nothing, revisionAbove, beforeCommit: () => undefined });
   ports.log.warn({ lane: laneId, sequence: String(sequence), revisionAbove }, 'revision lifted above the sender’s');
+  crashPoint('mark.lifted');
   return result.kind === 'amended' ? result.answer : marked;
 }
 

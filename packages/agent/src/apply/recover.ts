@@ -79,7 +79,6 @@ export async function recoverLane(
       );
     }
   });
-  crashPoint('lane.recovered');
   if (isBehind) {
     log.warn(
       { lane: idText(end.lane), remembered: String(state.appliedSequence), mark: String(newest?.sequence ?? -1n) },
@@ -108,6 +107,7 @@ export async function recoverLane(
     });
   }
   if (newest !== undefined) cancelEarlierEpochs(end.lane, newest.epoch, nowMs, database);
+  crashPoint('lane.recovered');
   for (const point of points) await recoverRows(target, point, end, ports);
   return true;
 }
@@ -144,6 +144,7 @@ async function recoverRows(
       appliedAtMs: clock.nowMs(),
       beforeCommit: () => undefined,
     });
+    crashPoint('mark.lifted');
     if (result.kind === 'amended') answer = result.answer;
   }
   const { unknown } = database.transaction(() => followMark(place, answer, ports));

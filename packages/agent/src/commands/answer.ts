@@ -4,7 +4,7 @@
 import { Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
-import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
+import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
 export interface CommandPorts {
@@ -47,6 +47,7 @@ export function commandsPart(ports: CommandPorts): Part {
         hint: 'give the command again',
       });
     }
+    crashPoint('command.seen');
     const executed = execute(command, ports);
     answers.set(id, { expiresAtMs: Number(command.expiresAtMs), answer: executed });
     return executed;

@@ -109,6 +109,7 @@ async function handle({ message, signed }: DecodedControl, ports: ControlPorts):
       return;
     case 'receiptsWanted':
       handleReceiptsWanted(signed, body.value, ports);
+      crashPoint('question.recorded');
       return;
     case 'rowsWanted':
       requireAuthor(signed, body.value.laneId, ports);
@@ -124,10 +125,12 @@ async function handle({ message, signed }: DecodedControl, ports: ControlPorts):
     case 'verifyRequest':
       requireEnd(signed, body.value.laneId, 'sender', ports);
       ports.onVerifyRequest(body.value);
+      crashPoint('question.recorded');
       return;
     case 'verifyAnswer':
       requireEnd(signed, body.value.laneId, 'receiver', ports);
       ports.onVerifyAnswer(body.value);
+      crashPoint('question.recorded');
       return;
     case 'actualState':
     case undefined:

@@ -118,6 +118,7 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
   if (!isRoomFor(delivery, state, ports)) {
     const why = 'the inbox has no room for deliveries of this lane that cannot be applied yet';
     refuse(header, lane.senderId, 'DESTINATION_BUSY', why, RefusalFate.RESEND, ports);
+    crashPoint('receive.answered');
     message.ack();
     return;
   }

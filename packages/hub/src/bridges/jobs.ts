@@ -4,7 +4,7 @@
 import type { BridgeJob } from '@qiao/contract/job';
 import type { Command, CommandResult, JobScope } from '@qiao/contract/node';
 import { parseId, QiaoError } from '@qiao/exchange';
-import type { Clock } from '@qiao/runtime';
+import { type Clock, crashPoint } from '@qiao/runtime';
 import { type AuditEvent, appendAudit } from '../audit/audit.ts';
 import type { BridgeRow, HubDatabase, LaneRow, NodeRow } from '../hubDatabase.ts';
 import type { CheckPorts } from './check.ts';
@@ -75,6 +75,7 @@ export async function startJobs(
     tables: [...wanted.tables],
   };
   const result = await ask(ports, source, operator, commandOf(work, scope));
+  crashPoint('job.asked');
   const event: AuditEvent = {
     atMs: ports.clock.nowMs(),
     actor: `operator:${operator}`,

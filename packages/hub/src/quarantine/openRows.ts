@@ -12,7 +12,7 @@ import type {
 import { type CheckProblem, type Command, type CommandResult, RowAction, type RowSelector } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
 import { QiaoError } from '@qiao/exchange';
-import type { Clock } from '@qiao/runtime';
+import { type Clock, crashPoint } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { getNode } from '../registry/nodes.ts';
@@ -60,6 +60,7 @@ export async function showOpenRow(
   const node = await getNode(ports.store, nodeOfRef(ref));
   const { result, signed } = await ports.ask(node, operator, { $case: 'showOpenRow', value: show as never });
   throwProblem(result);
+  crashPoint('rows.asked');
   await written(ports, operator, 'rows.show', ref, {});
   return { result: signed, certificate: node.certificate ?? new Uint8Array(0) };
 }
@@ -92,6 +93,7 @@ export async function settleRows(
   const { refs = [], bridge = '', table = '', code = '' } = settle.rows ?? {};
   const { refusedRows: _rows, ...counts } = settled;
   const subject = refs.length === 1 ? (refs[0] as string) : bridge || node || nodes.map((one) => one.code).join(',');
+  crashPoint('rows.asked');
   await written(ports, operator, `rows.${actionWord(settle.action)}`, subject, {
     ...counts,
     reason: settle.reason,
