@@ -18,6 +18,7 @@ export const ACTS = {
   anInboxIsLost,
   aBridgeBegins,
   aBridgeEnds,
+  whatIsSettledIsPurged,
   nodesJoinAndGo,
   platformsAreFounded,
 } as const satisfies Record<string, (world: CrashWorld) => Promise<void>>;
@@ -95,17 +96,25 @@ async function anInboxIsLost(world: CrashWorld): Promise<void> {
 
 /** Bridges out of files into tables that do not exist yet, with a death at each step until their first load. */
 async function aBridgeBegins(world: CrashWorld): Promise<void> {
-  // The hub learns this epoch from the first delivery: nobody connects anew, and so says hello, before it is routed.
-  const soon = lateYaml('soon', ['late']);
+  // The hub learns an epoch from its first delivery, unless a sender that connected anew says hello in between: then the next will do.
+  const begun: string[] = [];
   await world.dieTogether(
     [
       ['hub', 'route.learned'],
       ['archive', 'epoch.applied'],
     ],
-    (signal) => world.command(signal, ['apply', '-f', '-'], soon),
+    async (signal) => {
+      while (!signal.aborted) {
+        begun.push(`soon-${begun.length + 1}`);
+        await world.command(signal, ['apply', '-f', '-'], lateYaml(begun.at(-1) as string, ['late']));
+        await sameLate(world, begun.at(-1) as string);
+      }
+    },
   );
-  await world.platform.qiaoWith(soon, 'apply', '-f', '-');
-  await sameLate(world, 'soon');
+  for (const name of begun) {
+    await world.platform.qiaoWith(lateYaml(name, ['late']), 'apply', '-f', '-');
+    await sameLate(world, name);
+  }
 
   const yaml = lateYaml('late', ['late', 'extra']);
   const apply = (signal: AbortSignal) => world.command(signal, ['apply', '-f', '-'], yaml);
@@ -123,7 +132,7 @@ async function aBridgeBegins(world: CrashWorld): Promise<void> {
   await world.commandDiesAt('bridgeFile.deployed', ['apply', '-f', '-'], yaml);
   await apply(new AbortController().signal);
   await sameLate(world, 'late');
-  for (const bridge of ['soon', 'late']) {
+  for (const bridge of [...begun, 'late']) {
     expect(byOutcome(await untilAtRest(world.platform, bridge, 20))).toEqual({ inserted: 20 });
   }
 }
@@ -148,13 +157,30 @@ destinations:
   - node: archive
     dataSource: exchange
     tables:
-${tables.map((table) => `      ${table}: { to: ${bridge}_${table}, ownership: whole }\n`).join('')}`;
+${tables.map((table) => `      ${table}: { to: ${tableOf(bridge, table)}, ownership: whole }\n`).join('')}`;
+}
+
+function tableOf(bridge: string, table: string): string {
+  return `${bridge.replace('-', '_')}_${table}`;
 }
 
 async function sameLate(world: CrashWorld, bridge: string): Promise<void> {
   const { platform, source } = world;
   await using archive = world.exchangeTables();
-  await untilSame(platform, source, PERSON_ROWS.replace('person', 'late'), archive, TARGET_ROWS(`${bridge}_late`));
+  await untilSame(
+    platform,
+    source,
+    PERSON_ROWS.replace('person', 'late'),
+    archive,
+    TARGET_ROWS(tableOf(bridge, 'late')),
+  );
+}
+
+/** A start purges what was settled; at rest everything is. */
+async function whatIsSettledIsPurged(world: CrashWorld): Promise<void> {
+  await world.batch();
+  await world.books();
+  await world.dieAt('health', 'purge.removed', async () => undefined);
 }
 
 /** Invitations, joins and revocations of nodes that exchange nothing: nobody may be half a member. */

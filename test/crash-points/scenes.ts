@@ -29,8 +29,7 @@ const RECEIVERS = ['civil-affairs', 'archive'] as const;
 export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'capture.read': { traffic: ['health'] },
   'capture.packed': { traffic: ['health'] },
-  // At rest everything is settled, and a start purges what is.
-  'purge.removed': { who: ['health'], drive: async () => undefined },
+  'purge.removed': { act: 'whatIsSettledIsPurged', who: ['health'] },
   'send.sealed': { traffic: ['health'] },
   'send.published': { traffic: ['health'] },
   'route.learned': { act: 'aBridgeBegins', who: ['hub'] },
