@@ -111,8 +111,8 @@ async function isHealed(): Promise<void> {
     if (others.length > 0) throw new Error(JSON.stringify(others));
     return true;
   });
-  const { alerts } = await readBoard(platform);
-  for (const { id } of alerts) await platform.qiao('alert', 'resolve', String(id), '--reason', 'the copy was stopped');
+  const open = JSON.parse((await platform.qiao('alert', 'list', '--json')).stdout) as { id: number | string }[];
+  for (const { id } of open) await platform.qiao('alert', 'resolve', String(id), '--reason', 'the copy was stopped');
   await until(platform, 'no alert open', async () => (await readBoard(platform)).alerts.length === 0);
 }
 
