@@ -9,7 +9,7 @@ import { Signed } from '@qiao/contract/signed';
 import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import { isPast } from '../cleaning/cleaning.ts';
-import type { DesiredBridge, DesiredLane, DesiredState } from '../control/desired.ts';
+import { type DesiredBridge, type DesiredLane, type DesiredState, isOver } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
@@ -164,6 +164,7 @@ class Worker {
         senderId: lane.senderId,
         sender: parseId(lane.senderId),
         bridgeVersion: bridge.version,
+        isOver: isOver(bridge, lane),
       };
       this.#recovered.set(lane.laneId, await recoverLane(this.#target, this.#targetId, end, this.#ports));
       this.#lookedAtMs.set(lane.laneId, clock.nowMs());

@@ -30,6 +30,8 @@ export interface LaneEnd {
   readonly senderId: string;
   readonly sender: Uint8Array;
   readonly bridgeVersion: number;
+  /** It has ended for good: what left no mark is not taken up again. */
+  readonly isOver: boolean;
 }
 
 /** Compares memory and mark and mends the memory. False when the lane stops here (TARGET_REPLACED). */
@@ -40,6 +42,8 @@ export async function recoverLane(
   ports: RecoverPorts,
 ): Promise<boolean> {
   const { database, ask, conditions, clock, log } = ports;
+  const isForgotten = end.isOver && database.lanesIn.get(end.lane) === undefined;
+  if (isForgotten && (await target.points(idText(end.lane))).length === 0) return false;
   database.lanesIn.ensure(end.lane, end.bridge, end.sender);
   const state = database.lanesIn.get(end.lane);
   if (state === undefined) return false;

@@ -1,7 +1,7 @@
 // What this node shall do, as the newest snapshot says it: bridges, lanes and the nodes at their other ends. This file owns
 // the shape and the one place where the present value stands; snapshot.ts decides what gets in, hello.ts and consume.ts bring it.
 
-import type { BridgeState, NodeSnapshot } from '@qiao/contract/node';
+import { BridgeState, type NodeSnapshot } from '@qiao/contract/node';
 import type { BridgeDefinition, Destination } from '@qiao/exchange';
 
 /** A node at the other end of a lane. */
@@ -91,6 +91,11 @@ export function isNewer(
 ): boolean {
   if (b === undefined) return true;
   return a.generation === b.generation ? a.number > b.number : a.generation > b.generation;
+}
+
+/** Whether the lane has ended for good: its destination was unbound, or the whole bridge retired. */
+export function isOver(bridge: Pick<DesiredBridge, 'state'>, lane: Pick<DesiredLane, 'ended'>): boolean {
+  return lane.ended || bridge.state === BridgeState.RETIRED;
 }
 
 /** A lane with its bridge, by the lane's id. */

@@ -158,3 +158,38 @@ test('a process whose node was started elsewhere takes nothing off the bus', asy
   expect(world.acknowledged).toEqual([]);
   expect(world.database.inbox.total().deliveries).toBe(0);
 });
+
+test('late copies of a lane that ended and was forgotten are let go: nothing waits, nothing is applied again', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  const past = [sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])])];
+  endLanes(world);
+  await world.receive(...past);
+  await world.apply();
+  expect(world.acknowledged.length).toBe(2);
+  expect(world.database.inbox.total().deliveries).toBe(0);
+  expect(world.database.lanesIn.all()).toEqual([]);
+  expect(world.targetRows()).toEqual([]);
+  expect(world.said()).toEqual([]);
+});
+
+test('what was under way when the lane ended is taken while the lane is remembered', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  await world.apply();
+  endLanes(world);
+  await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  expect(world.targetRows()).toEqual([[1, 'Anna']]);
+});
+
+function endLanes({ desired }: ReceiverWorld): void {
+  const current = desired.current();
+  if (current === undefined) throw new Error('the world has no snapshot');
+  const bridges = [...current.bridges].map(([id, bridge]) => {
+    const lanes = bridge.lanes.map((lane) => ({ ...lane, ended: true }));
+    return [id, { ...bridge, lanes }] as const;
+  });
+  desired.replace({ ...current, bridges: new Map(bridges) });
+}

@@ -7,6 +7,7 @@ import { RefusalFate } from '@qiao/contract/control';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
 import { parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
+import { isOver } from '../control/desired.ts';
 import type { ExchangeDatabase, LaneIn, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from './answer.ts';
 import type { Asker } from './ask.ts';
@@ -104,6 +105,16 @@ function takeDelivery(message: BusMessage, delivery: VerifiedDelivery, ports: Re
   const { header, bridge, lane } = delivery;
   const place = placeOf(header);
   const { database } = ports;
+  if (isOver(bridge, lane) && (database.lanesIn.get(place.lane)?.epoch ?? 0n) === 0n) {
+    // A late copy for a lane that ended and was forgotten, or that ended before it began: its sender has closed it in the books.
+    // Begun anew it would wait for ever for what nobody sends again, or put the past into the target once more.
+    ports.log.info(
+      { lane: lane.laneId, sequence: String(place.sequence) },
+      'a delivery of a lane that ended is let go',
+    );
+    message.ack();
+    return;
+  }
   database.lanesIn.ensure(place.lane, parseId(bridge.bridgeId), parseId(lane.senderId));
   const state = database.lanesIn.get(place.lane);
   if (state === undefined) throw new QiaoError('LANE_UNKNOWN', 'the lane’s row went away', { fate: 'transient' });

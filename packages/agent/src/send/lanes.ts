@@ -3,10 +3,9 @@
  * snapshot. What travels on them is packed by pack.ts and published by sendLane.ts.
  */
 import { Opening } from '@qiao/contract/delivery';
-import { BridgeState } from '@qiao/contract/node';
 import { chainOf, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
-import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
+import { type Desired, type DesiredBridge, type DesiredLane, isOver } from '../control/desired.ts';
 import type { LaneOut, LanePhase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
 import { closeEpoch } from './settle.ts';
@@ -29,7 +28,7 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
   for (const lane of bridge.lanes) {
     if (lane.senderId !== desired.nodeId) continue;
     const held = database.lanesOut.get(parseId(lane.laneId));
-    if (lane.ended || bridge.state === BridgeState.RETIRED) {
+    if (isOver(bridge, lane)) {
       if (held !== undefined && held.phase !== 'ended') {
         endLane(ports, lane);
         crashPoint('lane.ended');
