@@ -52,7 +52,7 @@ export function verdictOfDelivery(facts: DeliveryFacts): DeliveryVerdict {
     if (rows === 0) return { verdict: 'balanced', reason: '' };
     return {
       verdict: 'explained',
-      reason: `${rowsText(rows)} cancelled: the sender closed the delivery with ${facts.settlement.code}.`,
+      reason: `${rowsText(rows)} cancelled: the delivery was closed with ${facts.settlement.code}.`,
       leg: 'transport',
     };
   }

@@ -18,7 +18,11 @@ export interface MonitorSchema {
     mark: Generated<string>;
     /** From when on the node still had its entries when they were asked for; 0 when none were missing. */
     begins_at_ms: Generated<number>;
+    /** When the first entry of this exchange database came; 0 for a node's first exchange database. */
+    first_at_ms: Generated<number>;
   };
+  /** Per lane: the newest epoch of which sender and receiver agree about a delivery. */
+  lane_epoch: { lane_id: string; epoch: number };
   delivery: DeliveryRow;
   /** Sums per owner (lane, or bridge for capture) and day; see tallies.ts for the measures. */
   tally: {
@@ -201,6 +205,15 @@ CREATE TABLE audit_head (
   replica TEXT NOT NULL, number INTEGER NOT NULL, hash TEXT NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (replica, number)) STRICT;
 CREATE TABLE resolved_deviation (condition_key TEXT PRIMARY KEY, message TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+`,
+  },
+  {
+    id: '0005-superseded-epochs',
+    sql: `
+ALTER TABLE book_position ADD COLUMN first_at_ms INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE lane_epoch (lane_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO lane_epoch SELECT lane_id, max(epoch) FROM delivery
+ WHERE day <> '' AND revision > 0 AND sent_hash = received_hash GROUP BY lane_id;
 `,
   },
 ];

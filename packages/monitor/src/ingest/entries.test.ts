@@ -95,7 +95,7 @@ function statement(sequence: number, inserts: number, signer = sender.signer): B
   return { $case: 'statement', value: signer.sign('qiao.statement.v1', payload) };
 }
 
-function receipt(sequence: number, inserted: number, revision = 1, open = 0): BookEntry['entry'] {
+function receipt(sequence: number, inserted: number, revision = 1, open = 0, epoch = 1n): BookEntry['entry'] {
   const outcomes = [
     { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.INSERTED, rows: BigInt(inserted) },
     { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.QUARANTINED, rows: BigInt(open) },
@@ -104,7 +104,7 @@ function receipt(sequence: number, inserted: number, revision = 1, open = 0): Bo
     Receipt.fromPartial({
       ...place(),
       format: 1,
-      epoch: { ordinal: 1n, nonce },
+      epoch: { ordinal: epoch, nonce },
       sequence: BigInt(sequence),
       contentHash,
       revision,
@@ -321,4 +321,45 @@ test('a statement whose own capture does not add up is a deviation of the 抽取
   await takeEntries(ports, batch(sender, 1, [{ $case: 'statement', value: signed }]), 'health');
   await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
   expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries deviation': 1 });
+});
+
+const inEpoch = (ordinal: bigint, sequence: bigint) => oddStatement({ epoch: { ordinal, nonce }, sequence }, sender);
+
+test('a delivery that nobody answered is closed once the lane’s next epoch is agreed, whether its statement came before or after', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5)]), 'civil-affairs');
+  await takeEntries(ports, batch(sender, 1, [inEpoch(1n, 1n), inEpoch(1n, 2n)]), 'health');
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1 });
+  await takeEntries(ports, batch(sender, 3, [inEpoch(2n, 1n)]), 'health');
+  // One signature is no epoch: a sender alone closes nothing.
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 2 });
+  await takeEntries(ports, batch(receiver, 2, [receipt(1, 5, 1, 0, 2n)]), 'civil-affairs');
+  await takeEntries(ports, batch(sender, 4, [inEpoch(1n, 3n)]), 'health');
+  expect(await tally(ports)).toMatchObject({
+    '2026-11-21 deliveries balanced': 2,
+    '2026-11-21 deliveries explained': 2,
+    '2026-11-21 outcome insert cancelled': 10,
+  });
+  const [line] = await ports.database.selectFrom('delivery').selectAll().where('sequence', '=', 3).execute();
+  expect(line?.reason).toContain('EPOCH_SUPERSEDED');
+});
+
+test('a receiver alone closes nothing: an epoch that its sender never stated ends no delivery', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(sender, 1, [statement(1, 5)]), 'health');
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5, 1, 0, 2n)]), 'civil-affairs');
+  expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1 });
+});
+
+test('where a receiver lost its books after the delivery was sealed, its answer may be lost: it stays for a person', async () => {
+  await using ports = await newPorts();
+  await takeEntries(ports, batch(sender, 1, [inEpoch(1n, 1n), inEpoch(2n, 1n)]), 'health');
+  const lost = BookEntries.decode(batch(receiver, 1, [receipt(9, 5)]));
+  for (const entry of lost.entries) entry.exchangeDatabaseId = new Uint8Array(16).fill(99);
+  await takeEntries(ports, BookEntries.encode(lost).finish(), 'civil-affairs');
+  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5, 1, 0, 2n)]), 'civil-affairs');
+  expect(await tally(ports)).toMatchObject({
+    '2026-11-21 deliveries balanced': 1,
+    '2026-11-21 deliveries inFlight': 1,
+  });
 });

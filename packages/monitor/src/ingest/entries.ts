@@ -10,6 +10,14 @@ import { hasAtMost, idText, MAX_TABLES, QiaoError, repeatedField, safeCount, sam
 import { type CertificateFacts, type Context, type Verifier, verifyIssued } from '@qiao/security';
 import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
+import {
+  coversDelivery,
+  EPOCH_SUPERSEDED,
+  isAgreed,
+  newestEpoch,
+  noteEpoch,
+  unanswered,
+} from '../reconciliation/epochs.ts';
 import { emptyLine, lineKey, momentOf, withReceipt, withSettlement, withStatement } from '../reconciliation/line.ts';
 import { addAmendment, addCapture, moveTallies } from '../reconciliation/tallies.ts';
 import { readMessage } from './readMessage.ts';
@@ -106,6 +114,7 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       .where('node_id', '=', nodeId)
       .where('database_id', '=', databaseId)
       .executeTakeFirst();
+    if (before === undefined) await beginBooks(transaction, nodeId, databaseId, ports.nowMs());
     let through = before?.through ?? 0;
     let mark = before?.mark ?? '';
     let beginsAtMs = before?.begins_at_ms ?? 0;
@@ -133,14 +142,31 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       mark = hexOf(entry.mark);
     }
     await transaction
-      .insertInto('book_position')
-      .values({ node_id: nodeId, database_id: databaseId, through, mark, begins_at_ms: beginsAtMs })
-      .onConflict((conflict) =>
-        conflict.columns(['node_id', 'database_id']).doUpdateSet({ through, mark, begins_at_ms: beginsAtMs }),
-      )
+      .updateTable('book_position')
+      .set({ through, mark, begins_at_ms: beginsAtMs })
+      .where('node_id', '=', nodeId)
+      .where('database_id', '=', databaseId)
       .execute();
     return { nodeId, databaseId, through, mark, hasHole, repeats };
   });
+}
+
+/** The place of a node's books here. Those of its first exchange database hold all that it ever answered; later ones begin now. */
+async function beginBooks(
+  transaction: Transaction<MonitorSchema>,
+  nodeId: string,
+  databaseId: string,
+  nowMs: number,
+): Promise<void> {
+  const other = await transaction
+    .selectFrom('book_position')
+    .select('database_id')
+    .where('node_id', '=', nodeId)
+    .executeTakeFirst();
+  await transaction
+    .insertInto('book_position')
+    .values({ node_id: nodeId, database_id: databaseId, through: 0, first_at_ms: other === undefined ? 0 : nowMs })
+    .execute();
 }
 
 function decode(bytes: Uint8Array): BookEntries {
@@ -249,6 +275,7 @@ async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
   requireSameEnds(before, statement);
   const after = withStatement(before ?? emptyLine(key, statement), statement, Signed.encode(signed).finish(), day);
   await writeLine(taking.transaction, before, after);
+  await closeSuperseded(taking, after);
   const parcelId = hexOf(statement.parcelId);
   if (parcelId === '') return;
   if (await isFirst(taking, parcelId)) {
@@ -282,6 +309,21 @@ async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
   const after = withReceipt(base, receipt, Signed.encode(signed).finish(), taking.nowMs());
   if (before !== undefined && before.revision > 0 && after !== before) await keepAmended(taking, before, after);
   await writeLine(taking.transaction, before, after);
+  await closeSuperseded(taking, after);
+}
+
+/** What was never answered of earlier epochs is closed, when the first delivery of a newer one is agreed or its statement comes late. */
+async function closeSuperseded({ transaction }: Taking, line: DeliveryRow): Promise<void> {
+  let left: readonly DeliveryRow[] = [];
+  if (isAgreed(line)) {
+    if (await noteEpoch(transaction, line)) left = await unanswered(transaction, line);
+  } else if (line.state === 'inFlight' && (await newestEpoch(transaction, line.lane_id)) > line.epoch) {
+    left = [line];
+  }
+  for (const before of left) {
+    if (!(await coversDelivery(transaction, before))) continue;
+    await writeLine(transaction, before, withSettlement(before, { code: EPOCH_SUPERSEDED }));
+  }
 }
 
 /** The revision that a later one amends stays in the books beside it, and how many rows moved is counted in the line's day. */

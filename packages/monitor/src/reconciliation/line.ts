@@ -112,8 +112,8 @@ export function withReceipt(
   });
 }
 
-/** The line once the sender closed it without a receipt: every row is cancelled. A receipt that did come stands. */
-export function withSettlement(line: DeliveryRow, settlement: Settlement): DeliveryRow {
+/** The line once it was closed without a receipt: every row is cancelled. A receipt that did come stands. */
+export function withSettlement(line: DeliveryRow, { code }: Pick<Settlement, 'code'>): DeliveryRow {
   if (line.revision > 0) return line;
   const outcomes = Matrix.from(
     (JSON.parse(line.counts) as KindCount[]).flatMap(({ table, inserts, updates, deletes }) => [
@@ -122,7 +122,7 @@ export function withSettlement(line: DeliveryRow, settlement: Settlement): Deliv
       { table, sent: 'delete', outcome: 'cancelled', rows: deletes } as const,
     ]),
   ).cells();
-  return judged({ ...line, settlement_code: settlement.code, outcomes: JSON.stringify(outcomes) });
+  return judged({ ...line, settlement_code: code, outcomes: JSON.stringify(outcomes) });
 }
 
 /** State and reason from what is in the line; the clock is left out, lateness is asked when the books are read. */

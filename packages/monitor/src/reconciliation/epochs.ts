@@ -1,0 +1,59 @@
+// What a newer epoch of a lane ends. A receiver applies one epoch after another and enters its receipts into its books in that order, so
+// once it has answered rows of an epoch, with the very content that the sender stated, it will answer no delivery of an earlier one
+// that it has not answered yet. Such a delivery is closed here: mostly its own sender closes it, but a copy of a sender that lost the lane,
+// or an exchange database that is gone, cannot.
+
+import type { Transaction } from 'kysely';
+import type { DeliveryRow, MonitorSchema } from '../monitorDatabase.ts';
+
+/** Code of the closing, where a settlement would name its own. */
+export const EPOCH_SUPERSEDED = 'EPOCH_SUPERSEDED';
+
+type Books = Transaction<MonitorSchema>;
+
+/** Sender and receiver agree about this delivery: its epoch was opened at the receiver. */
+export function isAgreed(line: DeliveryRow): boolean {
+  return line.day !== '' && line.revision > 0 && line.sent_hash === line.received_hash;
+}
+
+/** Notes the epoch of an agreed delivery; true when it is newer than every one before. */
+export async function noteEpoch(books: Books, { lane_id, epoch }: DeliveryRow): Promise<boolean> {
+  const newest = await newestEpoch(books, lane_id);
+  if (newest >= epoch) return false;
+  await books
+    .insertInto('lane_epoch')
+    .values({ lane_id, epoch })
+    .onConflict((conflict) => conflict.column('lane_id').doUpdateSet({ epoch }))
+    .execute();
+  return true;
+}
+
+/** The newest epoch of which a delivery was agreed; 0 for none. */
+export async function newestEpoch(books: Books, laneId: string): Promise<number> {
+  const row = await books.selectFrom('lane_epoch').select('epoch').where('lane_id', '=', laneId).executeTakeFirst();
+  return row?.epoch ?? 0;
+}
+
+/** Deliveries of earlier epochs of the lane that nobody answered. */
+export function unanswered(books: Books, { lane_id, epoch }: DeliveryRow): Promise<DeliveryRow[]> {
+  return books
+    .selectFrom('delivery')
+    .selectAll()
+    .where('state', '=', 'inFlight')
+    .where('lane_id', '=', lane_id)
+    .where('epoch', '<', epoch)
+    .execute();
+}
+
+/**
+ * Whether the receiver's present books reach back to when the delivery was sealed. Where they do not, an answer may be lost with the
+ * exchange database that held it: that stays for a person to look into.
+ */
+export async function coversDelivery(books: Books, line: DeliveryRow): Promise<boolean> {
+  const row = await books
+    .selectFrom('book_position')
+    .select((expression) => expression.fn.max('first_at_ms').as('first'))
+    .where('node_id', '=', line.receiver_id)
+    .executeTakeFirst();
+  return Number(row?.first ?? 0) <= line.sealed_at_ms;
+}
