@@ -282,6 +282,9 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
   ];
 
   desired.onChange((now) => {
+    // A newer start of this node: only the hub’s own word tells whether it was another process.
+    const token = fence.token();
+    if (token !== undefined && token < now.fencingToken) wakeups.hello.wake();
     closeEndedLanes(now, database);
     send.wake();
     wakeApply();

@@ -22,7 +22,7 @@ export interface MonitorSchema {
     first_at_ms: Generated<number>;
   };
   /** Per lane: the newest epoch of which sender and receiver agree about a delivery. */
-  lane_epoch: { lane_id: string; epoch: number };
+  lane_epoch: { lane_id: string; epoch: number; nonce: string };
   delivery: DeliveryRow;
   /** Sums per owner (lane, or bridge for capture) and day; see tallies.ts for the measures. */
   tally: {
@@ -211,9 +211,13 @@ CREATE TABLE resolved_deviation (condition_key TEXT PRIMARY KEY, message TEXT NO
     id: '0005-superseded-epochs',
     sql: `
 ALTER TABLE book_position ADD COLUMN first_at_ms INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE lane_epoch (lane_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO lane_epoch SELECT lane_id, max(epoch) FROM delivery
- WHERE day <> '' AND revision > 0 AND sent_hash = received_hash GROUP BY lane_id;
+CREATE TABLE lane_epoch (lane_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, nonce TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO lane_epoch
+ SELECT lane_id, epoch, max(nonce) FROM delivery AS agreed
+ WHERE day <> '' AND revision > 0 AND sent_hash = received_hash
+  AND NOT EXISTS (SELECT 1 FROM delivery AS newer WHERE newer.lane_id = agreed.lane_id AND newer.epoch > agreed.epoch
+   AND newer.day <> '' AND newer.revision > 0 AND newer.sent_hash = newer.received_hash)
+ GROUP BY lane_id, epoch;
 `,
   },
 ];

@@ -132,6 +132,8 @@ export class CaptureWorld implements Disposable {
   onSnapshot: () => void = () => {};
   /** Run that a person asked for last. */
   captureRun = 1n;
+  /** The newest fencing token that the hub gave, as the snapshot says. */
+  newestToken = 0n;
   allowedDeletes = 0n;
   deleteGuard = { rows: 1_000, share: 0.05 };
   bridgeTables: BridgeTable[] = [];
@@ -196,6 +198,7 @@ export class CaptureWorld implements Disposable {
       generation: 1n,
       number: 1n,
       timeZone: 'Asia/Shanghai',
+      fencingToken: this.newestToken,
       bridges: new Map([[BRIDGE_ID, bridge]]),
       peers: new Map(),
       monitors: [],

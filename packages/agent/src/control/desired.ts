@@ -52,6 +52,8 @@ export interface Desired {
   readonly generation: bigint;
   readonly number: bigint;
   readonly timeZone: string;
+  /** The newest token that the hub gave to a start of this node; 0n for none. */
+  readonly fencingToken: bigint;
   readonly bridges: ReadonlyMap<string, DesiredBridge>;
   readonly peers: ReadonlyMap<string, DesiredPeer>;
   /** Certificates (DER) of monitors, checked against the authority when the snapshot was read. */

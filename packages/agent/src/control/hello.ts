@@ -87,19 +87,16 @@ async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): 
     throw new QiaoError(reply.problem.code, reply.problem.message, { hint: reply.problem.hint, fate: 'transient' });
   }
   if (reply.renewal !== undefined) ports.takeRenewal(reply.renewal);
+  const isLost = !isStart && token !== undefined && reply.fencingToken > token;
+  // Before the snapshot: what the other process did to the lanes is nothing for this one to answer.
+  if (isLost) ports.fence.lose();
   // Snapshot before token: with the token sending starts, and it shall start on the newest state.
   if (reply.snapshot !== undefined) ports.door.take(reply.snapshot);
-  if (!isStart) {
-    if (token !== undefined && reply.fencingToken > token) {
-      ports.fence.lose();
-      ports.log.error(
-        { code: 'FENCED' },
-        'another process runs under this node’s identity: this one sends nothing more',
-      );
-      return false;
-    }
-    return token !== undefined && reply.fencingToken === token && heard > token;
+  if (isLost) {
+    ports.log.error({ code: 'FENCED' }, 'another process runs under this node’s identity: this one sends nothing more');
+    return false;
   }
+  if (!isStart) return token !== undefined && reply.fencingToken === token && heard > token;
   if (reply.fencingToken === 0n) {
     throw new QiaoError('FENCING_TOKEN_MISSING', 'the hub answered the hello without a fencing token', {
       hint: 'compare the versions of hub and agent',

@@ -79,6 +79,7 @@ export function planSnapshot(snapshot: NodeSnapshot, reader: SnapshotReader): Sn
       generation: snapshot.generation,
       number: snapshot.number,
       timeZone: snapshot.timeZone,
+      fencingToken: snapshot.fencingToken,
       bridges,
       peers,
       monitors: snapshot.monitors.filter((certificate) => isMonitor(certificate, reader)),

@@ -248,6 +248,7 @@ export class ReceiverWorld implements Disposable {
       generation: 1n,
       number: BigInt(version),
       timeZone: 'Asia/Shanghai',
+      fencingToken: 0n,
       bridges: new Map([
         [
           BRIDGE,

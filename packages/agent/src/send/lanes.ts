@@ -20,11 +20,11 @@ export const FORK_SHOWN_MS = 20_000;
  * what stuck under an older version, opens a new epoch where two histories met. Safe to call at any time, by sending and by
  * capture before each scan.
  *
- * Two copies of a node would otherwise outbid each other's epochs for ever: a process that lost its fence opens none, and what
- * only a copy or an old backup could see is answered with an epoch only under a token of this start.
+ * What only a copy or an old backup could see is answered with an epoch only under a token of this start.
  */
 export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBridge): void {
   const { database } = ports;
+  const mayOpen = mayOpenEpochs(ports);
   for (const lane of bridge.lanes) {
     if (lane.senderId !== desired.nodeId) continue;
     const held = database.lanesOut.get(parseId(lane.laneId));
@@ -35,7 +35,7 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       }
       continue;
     }
-    if (held?.phase === 'ended' || ports.fence.isLost) continue;
+    if (held?.phase === 'ended' || !mayOpen) continue;
     const hasToken = ports.fence.token() !== undefined;
     if (held === undefined) {
       openEpoch(ports, bridge, lane, lane.highestEpoch + 1n, 'loading');
@@ -55,6 +55,15 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       else openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
     }
   }
+}
+
+/**
+ * Two copies of a node would outbid each other's epochs for ever: a process that lost its fence opens none, nor does one that the
+ * snapshot shows a newer start, before the hub has told it so itself.
+ */
+export function mayOpenEpochs({ fence, desired }: Pick<LanePorts, 'fence' | 'desired'>): boolean {
+  const token = fence.token();
+  return !fence.isLost && (token === undefined || token >= (desired.current()?.fencingToken ?? 0n));
 }
 
 /** Long enough for an alert to open, or since a time that a clock set back has not reached yet. */

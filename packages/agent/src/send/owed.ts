@@ -6,7 +6,7 @@
  */
 import { crashPoint } from '@qiao/runtime';
 import type { LaneOut } from '../exchange-database/index.ts';
-import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 
 /** The first try waits this long, for what is under way to be answered; each further one twice as long. */
 const FIRST_TRY_MS = 1_000;
@@ -42,7 +42,13 @@ export function payOwed(ports: LanePorts, lane: LaneOut): boolean {
   const known = laneOfSnapshot(ports.desired.current(), lane.lane);
   const nowMs = ports.clock.nowMs();
   // Due further off than the longest pause: the clock was set back since.
-  if (dueMs === undefined || known === undefined || (dueMs > nowMs && dueMs - nowMs <= MOST_TRY_MS)) return false;
+  if (
+    dueMs === undefined ||
+    known === undefined ||
+    !mayOpenEpochs(ports) ||
+    (dueMs > nowMs && dueMs - nowMs <= MOST_TRY_MS)
+  )
+    return false;
   ports.database.transaction(() => {
     ports.database.lanesOut.countTry(lane.lane);
     openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'suspended', {

@@ -5,7 +5,7 @@
 import { type Refusal, RefusalFate } from '@qiao/contract/control';
 import { sameBytes } from '@qiao/exchange';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
-import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import { owe } from './owed.ts';
 import type { RefusalAnswer } from './ports.ts';
 import { advanceSettled, bookSettlement, contentHashOf, moveAnswer } from './settle.ts';
@@ -95,7 +95,7 @@ function closeByVoid(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, ref
 
 function beginNewEpoch(ports: LanePorts, lane: LaneOut, refusal: Refusal): RefusalAnswer {
   const known = laneOfSnapshot(ports.desired.current(), lane.lane);
-  if (known === undefined || ports.fence.isLost) return 'ignored';
+  if (known === undefined || !mayOpenEpochs(ports)) return 'ignored';
   const highest = refusal.highestEpoch > lane.epoch ? refusal.highestEpoch : lane.epoch;
   openEpoch(ports, known.bridge, known.lane, highest + 1n, 'loading');
   return 'reopened';

@@ -1,7 +1,7 @@
 /** A receiver asks for part of a lane again: what is kept is published again, what is not kept needs a new epoch and a load. */
 import type { ResendRequest } from '@qiao/contract/control';
 import { sameBytes } from '@qiao/exchange';
-import { type LanePorts, laneOfSnapshot, openEpoch } from './lanes.ts';
+import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import type { ResendAnswer } from './ports.ts';
 
 const PAGE = 500;
@@ -42,7 +42,7 @@ export function resendDeliveries(ports: LanePorts, request: ResendRequest): Rese
 function reopen(ports: LanePorts, request: ResendRequest): ResendAnswer {
   const known = laneOfSnapshot(ports.desired.current(), request.laneId);
   const lane = ports.database.lanesOut.get(request.laneId);
-  if (known === undefined || lane === undefined || ports.fence.isLost) return { kind: 'unknownLane' };
+  if (known === undefined || lane === undefined || !mayOpenEpochs(ports)) return { kind: 'unknownLane' };
   openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', {
     code: 'EPOCH_CLOSED',
     reason: 'the destination asked for deliveries that are past their retention',

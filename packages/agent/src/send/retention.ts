@@ -7,7 +7,7 @@ import { type BridgeDefinition, idText } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { LaneOut } from '../exchange-database/index.ts';
-import { openEpoch } from './lanes.ts';
+import { mayOpenEpochs, openEpoch } from './lanes.ts';
 import { owe } from './owed.ts';
 import type { SendLimits, SendPorts } from './ports.ts';
 
@@ -40,8 +40,8 @@ export function suspendOverBudget(
   lane: LaneOut,
   answeredAtMs: number,
 ): boolean {
-  // A process that lost its fence opens no epoch: the one that has it looks after the lane.
-  if (ports.fence.isLost || (lane.phase !== 'loading' && lane.phase !== 'streaming')) return false;
+  // The process that has the fence looks after the lane.
+  if (!mayOpenEpochs(ports) || (lane.phase !== 'loading' && lane.phase !== 'streaming')) return false;
   const budget = budgetOf(known.bridge.definition, ports.limits);
   const oldestMs = ports.database.deliveriesOut.oldestAwaitedMs(lane.lane, lane.epoch);
   const waitedMs = oldestMs === undefined ? 0 : ports.clock.nowMs() - oldestMs;

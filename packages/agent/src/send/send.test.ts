@@ -660,6 +660,21 @@ describe('two histories of a lane', () => {
       expect(world.lane.epoch).toBe(1n);
       expect(service.sending()).toEqual([]);
     }));
+
+  test('are not outbid by a process that the snapshot shows a newer start, before the hub has told it so', () =>
+    inWorld(async (world) => {
+      await world.pack(['1\ta']);
+      world.lanes = world.lanes.map((lane) => ({ ...lane, highestEpoch: 3n }));
+      world.newestToken = (world.token ?? 0n) + 1n;
+      const service = world.start();
+      service.wake();
+      await new Promise(setImmediate);
+      expect(world.lane.epoch).toBe(1n);
+      world.token = world.newestToken;
+      service.wake();
+      await new Promise(setImmediate);
+      expect(world.lane.epoch).toBe(4n);
+    }));
 });
 
 test('what is on the bus for a receiver’s old key goes out again for its new one, with the same content', () =>

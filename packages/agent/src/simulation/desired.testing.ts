@@ -21,6 +21,7 @@ export function desiredOf(nodeId: string, number: bigint, world: World): Desired
     generation: 1n,
     number,
     timeZone: 'Asia/Shanghai',
+    fencingToken: 0n,
     bridges: new Map([
       [
         BRIDGE,

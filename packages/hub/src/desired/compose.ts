@@ -150,6 +150,7 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
     bridges,
     peers: world.nodes.filter((node) => peerIds.has(node.id)).flatMap(contractPeer),
     timeZone: platform.timeZone,
+    fencingToken: BigInt(world.nodes.find(({ id }) => id === nodeId)?.fencing_token ?? 0),
     monitors: world.nodes
       .filter(({ role, status, certificate }) => role === 'monitor' && status === 'joined' && certificate !== null)
       .slice(0, MOST_MONITORS)

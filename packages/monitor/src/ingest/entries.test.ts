@@ -334,11 +334,13 @@ test('a delivery that nobody answered is closed once the lane’s next epoch is 
   // One signature is no epoch: a sender alone closes nothing.
   expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 2 });
   await takeEntries(ports, batch(receiver, 2, [receipt(1, 5, 1, 0, 2n)]), 'civil-affairs');
-  await takeEntries(ports, batch(sender, 4, [inEpoch(1n, 3n)]), 'health');
+  // The last is of another epoch that took the same number.
+  const outbid = oddStatement({ epoch: { ordinal: 2n, nonce: new Uint8Array(16).fill(9) }, sequence: 1n }, sender);
+  await takeEntries(ports, batch(sender, 4, [inEpoch(1n, 3n), outbid]), 'health');
   expect(await tally(ports)).toMatchObject({
     '2026-11-21 deliveries balanced': 2,
-    '2026-11-21 deliveries explained': 2,
-    '2026-11-21 outcome insert cancelled': 10,
+    '2026-11-21 deliveries explained': 3,
+    '2026-11-21 outcome insert cancelled': 15,
   });
   const [line] = await ports.database.selectFrom('delivery').selectAll().where('sequence', '=', 3).execute();
   expect(line?.reason).toContain('EPOCH_SUPERSEDED');

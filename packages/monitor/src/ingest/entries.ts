@@ -14,7 +14,7 @@ import {
   coversDelivery,
   EPOCH_SUPERSEDED,
   isAgreed,
-  newestEpoch,
+  isSuperseded,
   noteEpoch,
   unanswered,
 } from '../reconciliation/epochs.ts';
@@ -317,7 +317,7 @@ async function closeSuperseded({ transaction }: Taking, line: DeliveryRow): Prom
   let left: readonly DeliveryRow[] = [];
   if (isAgreed(line)) {
     if (await noteEpoch(transaction, line)) left = await unanswered(transaction, line);
-  } else if (line.state === 'inFlight' && (await newestEpoch(transaction, line.lane_id)) > line.epoch) {
+  } else if (line.state === 'inFlight' && (await isSuperseded(transaction, line))) {
     left = [line];
   }
   for (const before of left) {

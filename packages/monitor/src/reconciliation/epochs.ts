@@ -17,36 +17,41 @@ export function isAgreed(line: DeliveryRow): boolean {
 }
 
 /** Notes the epoch of an agreed delivery; true when it is newer than every one before. */
-export async function noteEpoch(books: Books, { lane_id, epoch }: DeliveryRow): Promise<boolean> {
+export async function noteEpoch(books: Books, { lane_id, epoch, nonce }: DeliveryRow): Promise<boolean> {
   const newest = await newestEpoch(books, lane_id);
-  if (newest >= epoch) return false;
+  if (newest !== undefined && newest.epoch >= epoch) return false;
   await books
     .insertInto('lane_epoch')
-    .values({ lane_id, epoch })
-    .onConflict((conflict) => conflict.column('lane_id').doUpdateSet({ epoch }))
+    .values({ lane_id, epoch, nonce })
+    .onConflict((conflict) => conflict.column('lane_id').doUpdateSet({ epoch, nonce }))
     .execute();
   return true;
 }
 
-/** The newest epoch of which a delivery was agreed; 0 for none. */
-export async function newestEpoch(books: Books, laneId: string): Promise<number> {
-  const row = await books.selectFrom('lane_epoch').select('epoch').where('lane_id', '=', laneId).executeTakeFirst();
-  return row?.epoch ?? 0;
+/** Whether a delivery of a newer epoch was agreed, or of another one that took the same number. */
+export async function isSuperseded(books: Books, { lane_id, epoch, nonce }: DeliveryRow): Promise<boolean> {
+  const newest = await newestEpoch(books, lane_id);
+  return newest !== undefined && (newest.epoch > epoch || (newest.epoch === epoch && newest.nonce !== nonce));
 }
 
-/** Deliveries of earlier epochs of the lane that nobody answered. */
-export function unanswered(books: Books, { lane_id, epoch }: DeliveryRow): Promise<DeliveryRow[]> {
+function newestEpoch(books: Books, laneId: string): Promise<{ epoch: number; nonce: string } | undefined> {
+  return books.selectFrom('lane_epoch').select(['epoch', 'nonce']).where('lane_id', '=', laneId).executeTakeFirst();
+}
+
+/** Deliveries of the lane that nobody answered, outside this epoch and not of a later one. */
+export function unanswered(books: Books, { lane_id, epoch, nonce }: DeliveryRow): Promise<DeliveryRow[]> {
   return books
     .selectFrom('delivery')
     .selectAll()
     .where('state', '=', 'inFlight')
     .where('lane_id', '=', lane_id)
-    .where('epoch', '<', epoch)
+    .where('epoch', '<=', epoch)
+    .where((is) => is.or([is('epoch', '<', epoch), is('nonce', '<>', nonce)]))
     .execute();
 }
 
 /**
- * Whether the receiver's present books reach back to when the delivery was sealed. Where they do not, an answer may be lost with the
+ * Whether the receiver’s present books reach back to when the delivery was sealed. Where they do not, an answer may be lost with the
  * exchange database that held it: that stays for a person to look into.
  */
 export async function coversDelivery(books: Books, line: DeliveryRow): Promise<boolean> {

@@ -529,6 +529,11 @@ export interface NodeSnapshot {
   /** Certificates (DER) of the monitors that may tell this node how far its books are durable. At most 16. */
   monitors: Uint8Array[];
   /**
+   * The newest fencing token given to a start of this node; 0 for none. A process that works under an older one has lost its
+   * lanes to a copy of the node, or to its own next start.
+   */
+  fencingToken: bigint;
+  /**
    * Certificates whose rights were ended and whose own end has not come: at most 1,024, newest first. Kept by every node, so
    * that a hub restored from an older backup ends them again.
    */
@@ -1066,6 +1071,7 @@ function createBaseNodeSnapshot(): NodeSnapshot {
     timeZone: "",
     writtenAtMs: 0n,
     monitors: [],
+    fencingToken: 0n,
     revocations: [],
   };
 }
@@ -1110,6 +1116,12 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     }
     for (const v of message.monitors) {
       writer.uint32(98).bytes(v!);
+    }
+    if (message.fencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.fencingToken) !== message.fencingToken) {
+        throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.fencingToken);
     }
     for (const v of message.revocations) {
       Revocation.encode(v!, writer.uint32(82).fork()).join();
@@ -1210,6 +1222,14 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
             message.monitors.push(reader.bytes());
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.fencingToken = reader.uint64() as bigint;
+            continue;
+          }
           case 10: {
             if (tag !== 82) {
               break;
@@ -1266,6 +1286,11 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
       monitors: globalThis.Array.isArray(object?.monitors)
         ? object.monitors.map((e: any) => bytesFromBase64(e))
         : [],
+      fencingToken: isSet(object.fencingToken)
+        ? BigInt(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? BigInt(object.fencing_token)
+        : 0n,
       revocations: globalThis.Array.isArray(object?.revocations)
         ? object.revocations.map((e: any) => Revocation.fromJSON(e))
         : [],
@@ -1304,6 +1329,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
     if (message.monitors?.length) {
       obj.monitors = message.monitors.map((e) => base64FromBytes(e));
     }
+    if (message.fencingToken !== 0n) {
+      obj.fencingToken = message.fencingToken.toString();
+    }
     if (message.revocations?.length) {
       obj.revocations = message.revocations.map((e) => Revocation.toJSON(e));
     }
@@ -1329,6 +1357,9 @@ export const NodeSnapshot: MessageFns<NodeSnapshot> = {
       ? BigInt(object.writtenAtMs)
       : 0n;
     message.monitors = object.monitors?.map((e) => e) || [];
+    message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
+      ? BigInt(object.fencingToken)
+      : 0n;
     message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
     return message;
   },
