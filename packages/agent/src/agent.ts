@@ -242,7 +242,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     wakeups.controlOut.wake();
     wakeups.books.wake();
   };
-  const ask = createAsker({ database, clock, log: child('ask'), onQueued });
+  const ask = createAsker({ database, clock, log: child('ask'), newId, onQueued });
   const askRows = createRowAsker({
     database,
     seal: (content, key, context) => sealing.seal(content, key, context),

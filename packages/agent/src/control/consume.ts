@@ -104,6 +104,7 @@ async function handle({ message, signed }: DecodedControl, ports: ControlPorts):
     case 'resend':
       requireAuthor(signed, body.value.laneId, ports);
       requireSmall(body.value.firstSequence, body.value.lastSequence, body.value.epoch?.ordinal);
+      requireId(body.value.requestId);
       ports.onResend(body.value);
       crashPoint('resend.recorded');
       return;
@@ -200,6 +201,12 @@ const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 function requireSmall(...places: readonly (bigint | undefined)[]): void {
   if (places.every((place) => place === undefined || place < MAX_SAFE)) return;
   throw new QiaoError('CONTROL_INVALID', 'found an epoch or sequence past 2^53');
+}
+
+/** Ids are kept on disk: one of any length would be a place to fill. */
+function requireId(id: Uint8Array): void {
+  if (id.length === 0 || id.length === 16) return;
+  throw new QiaoError('CONTROL_INVALID', `found a request id of ${id.length} bytes, expected 16`);
 }
 
 /** The outer signature is the hub's or that of the lane's receiver. Throws otherwise. */

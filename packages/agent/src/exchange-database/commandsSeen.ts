@@ -1,6 +1,6 @@
 /**
- * Commands of the hub that this node began to carry out: an id is good once, also across a restart. Kept until the command
- * expires, for an expired one is refused by its time.
+ * Commands of the hub that this node began to carry out, and resend requests that it took: an id is good once, also across a
+ * restart. A command is kept until it expires, for an expired one is refused by its time.
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
@@ -17,7 +17,7 @@ export class CommandSeenStore {
     this.#forget = sqlite.prepare(FORGET);
   }
 
-  /** Notes the command as begun; false when it was before. */
+  /** Notes the id as taken; false when it was before. */
   take(id: Uint8Array, expiresAtMs: number, nowMs: number): boolean {
     this.#forget.run(nowMs);
     return this.#take.run(id, expiresAtMs).changes === 1;

@@ -39,6 +39,8 @@ export interface AskPorts {
   readonly database: Pick<ExchangeDatabase, 'controlOut' | 'lanesIn'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** 16 random bytes. */
+  newId(): Uint8Array;
   readonly onQueued: () => void;
 }
 
@@ -57,7 +59,7 @@ const REFUSE_EVERY_MS = 10_000;
 /** Refusals remembered for pacing; the oldest goes first. */
 const REMEMBERED_REFUSALS = 1_000;
 
-export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker {
+export function createAsker({ database, clock, log, newId, onQueued }: AskPorts): Asker {
   const refusedAtMs = new Map<string, number>();
   /** What each lane was last asked for, and how often. */
   const askedFor = new Map<string, { readonly place: string; readonly times: number }>();
@@ -77,7 +79,14 @@ export function createAsker({ database, clock, log, onQueued }: AskPorts): Asker
         toNodeId: parseId(senderId),
         body: {
           $case: 'resend',
-          value: { laneId: lane, epoch: { ordinal: epoch, nonce }, firstSequence: first, lastSequence: last, reason },
+          value: {
+            laneId: lane,
+            epoch: { ordinal: epoch, nonce },
+            firstSequence: first,
+            lastSequence: last,
+            reason,
+            requestId: newId(),
+          },
         },
       });
       if (!isApart) database.lanesIn.setResendAsked(lane, nowMs);

@@ -1,7 +1,7 @@
 // For tests: a sender of one lane that packs, chains and "seals" deliveries as the contract asks, and a world around the
 // receiving end: a real exchange database, a real SQLite target, a clock that stands still, a bus that is an array.
 
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -450,7 +450,13 @@ export class ReceiverWorld implements Disposable {
   }
 
   ask() {
-    return createAsker({ database: this.database, clock: this.clock, log: silentLog(), onQueued: () => {} });
+    return createAsker({
+      database: this.database,
+      clock: this.clock,
+      log: silentLog(),
+      newId: () => randomBytes(16),
+      onQueued: () => {},
+    });
   }
 
   /** What was queued for the sender since the last call. */

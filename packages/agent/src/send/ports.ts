@@ -78,11 +78,15 @@ export interface SendPorts {
  */
 export type ReceiptRecord = 'recorded' | 'known' | 'unknownDelivery' | 'fork';
 
-/** resending: that many will be published again. reopened: the bodies are gone, the lane begins a new epoch with a load. */
+/**
+ * resending: that many will be published again. reopened: the bodies are gone, the lane begins a new epoch with a load. known: the
+ * bus brought a request again that was taken before.
+ */
 export type ResendAnswer =
   | { readonly kind: 'resending'; readonly deliveries: number }
   | { readonly kind: 'reopened' }
   | { readonly kind: 'otherEpoch' }
+  | { readonly kind: 'known' }
   | { readonly kind: 'unknownLane' };
 
 /** What was done about a refusal. ignored: it is about something that is over. */

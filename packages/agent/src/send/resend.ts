@@ -5,11 +5,18 @@ import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lane
 import type { ResendAnswer } from './ports.ts';
 
 const PAGE = 500;
+/** The bus brings again what was not acknowledged within seconds, or as soon as a node that was away is back. */
+const REMEMBERED_MS = 7 * 86_400_000;
 
 /** Marks deliveries to be published again, in order, whatever was answered before. One transaction. */
 export function resendDeliveries(ports: LanePorts, request: ResendRequest): ResendAnswer {
   const { database } = ports;
   return database.transaction((): ResendAnswer => {
+    const { requestId } = request;
+    const nowMs = ports.clock.nowMs();
+    // What it asked for may be settled and purged by now: taken again, it would cost a new epoch and a whole load.
+    const isKnown = requestId.length > 0 && !database.commands.take(requestId, nowMs + REMEMBERED_MS, nowMs);
+    if (isKnown) return { kind: 'known' };
     const lane = database.lanesOut.get(request.laneId);
     if (lane === undefined || lane.phase === 'ended') return { kind: 'unknownLane' };
     const { epoch } = request;

@@ -468,6 +468,8 @@ describe('a refusal', () => {
 });
 
 describe('a resend request', () => {
+  const requestId = randomBytes(16);
+
   test('publishes again what was asked for, settled or not', () =>
     inWorld(async (world) => {
       const service = world.start();
@@ -477,7 +479,7 @@ describe('a resend request', () => {
       world.answer(0);
       world.answer(1);
       const { laneId, epoch } = world.bus.header(0);
-      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'mark moved backwards' };
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'mark moved backwards', requestId };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 2 });
       await world.sent(5);
       expect(world.bus.sequences.slice(3)).toEqual([1n, 2n]);
@@ -493,9 +495,28 @@ describe('a resend request', () => {
       world.answer(1);
       purgeSettled(world.database, world.nowMs + 1);
       const { laneId, epoch } = world.bus.header(0);
-      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap' };
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap', requestId };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'reopened' });
       expect(world.lane).toMatchObject({ epoch: 2n, phase: 'loading' });
+    }));
+
+  test('that the bus brings again is no news, also when what it asked for was settled and purged meanwhile', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const { laneId, epoch } = world.bus.header(0);
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'inbox lost', requestId };
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 1 });
+      await world.sent(3);
+      world.answer(0);
+      world.answer(1);
+      purgeSettled(world.database, world.nowMs + 1);
+      // It died before the bus had the acknowledgement.
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'known' });
+      expect(world.lane).toMatchObject({ epoch: 1n, phase: 'streaming' });
+      // Asked for anew, it really is wanted.
+      expect(service.resendDeliveries({ ...request, requestId: randomBytes(16) })).toEqual({ kind: 'reopened' });
     }));
 });
 

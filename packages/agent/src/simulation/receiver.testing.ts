@@ -116,7 +116,13 @@ export class SimulatedReceiver extends SimulatedNode {
     const { world } = this;
     const { clock } = world;
     this.#conditions = createLaneConditions({ database: this.database, clock, log: world.log });
-    this.#ask = createAsker({ database: this.database, clock, log: world.log, onQueued: () => {} });
+    this.#ask = createAsker({
+      database: this.database,
+      clock,
+      log: world.log,
+      newId: () => world.newId(),
+      onQueued: () => {},
+    });
     this.#apply = this.#applyPart();
   }
 }

@@ -43,6 +43,7 @@ async function router() {
           firstSequence: 1n,
           lastSequence: 0n,
           reason: 'gap',
+          requestId: new Uint8Array(16),
         },
       }),
     );
@@ -109,7 +110,14 @@ test('bytes longer than any control message are refused before they are read', a
 
 test('an over-long lane is not written down', async () => {
   await using it = await router();
-  const value = { laneId: bytes(100_000), epoch: undefined, firstSequence: 1n, lastSequence: 0n, reason: 'gap' };
+  const value = {
+    laneId: bytes(100_000),
+    epoch: undefined,
+    firstSequence: 1n,
+    lastSequence: 0n,
+    reason: 'gap',
+    requestId: bytes(16),
+  };
   const message = control(it.civil, it.health.id, { $case: 'resend', value });
   await it.route([busMessage('qiao.up.demo.civil.control', message)]);
   expect(await it.rows()).toMatchObject([{ code: 'CONTROL_NOT_ALLOWED', lane_id: '' }]);

@@ -51,6 +51,7 @@ async function road() {
       firstSequence: 1n,
       lastSequence: 0n,
       reason: 'gap',
+      requestId: new Uint8Array(16),
     },
   };
   return {

@@ -194,6 +194,8 @@ export interface ResendRequest {
   lastSequence: bigint;
   /** Why, for the log: "gap", "mark moved backwards", "inbox lost". At most 100 characters. */
   reason: string;
+  /** 16 random bytes, another for each time the receiver asks: a message that the bus brings again is no news. Empty: it cannot be told. */
+  requestId: Uint8Array;
 }
 
 /**
@@ -1141,7 +1143,14 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
 };
 
 function createBaseResendRequest(): ResendRequest {
-  return { laneId: new Uint8Array(0), epoch: undefined, firstSequence: 0n, lastSequence: 0n, reason: "" };
+  return {
+    laneId: new Uint8Array(0),
+    epoch: undefined,
+    firstSequence: 0n,
+    lastSequence: 0n,
+    reason: "",
+    requestId: new Uint8Array(0),
+  };
 }
 
 export const ResendRequest: MessageFns<ResendRequest> = {
@@ -1166,6 +1175,9 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(42).string(message.reason);
+    }
+    if (message.requestId.length !== 0) {
+      writer.uint32(50).bytes(message.requestId);
     }
     return writer;
   },
@@ -1223,6 +1235,14 @@ export const ResendRequest: MessageFns<ResendRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.requestId = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1254,6 +1274,11 @@ export const ResendRequest: MessageFns<ResendRequest> = {
         ? BigInt(object.last_sequence)
         : 0n,
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      requestId: isSet(object.requestId)
+        ? bytesFromBase64(object.requestId)
+        : isSet(object.request_id)
+        ? bytesFromBase64(object.request_id)
+        : new Uint8Array(0),
     };
   },
 
@@ -1274,6 +1299,9 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     if (message.reason !== "") {
       obj.reason = message.reason;
     }
+    if (message.requestId.length !== 0) {
+      obj.requestId = base64FromBytes(message.requestId);
+    }
     return obj;
   },
 
@@ -1291,6 +1319,7 @@ export const ResendRequest: MessageFns<ResendRequest> = {
       ? BigInt(object.lastSequence)
       : 0n;
     message.reason = object.reason ?? "";
+    message.requestId = object.requestId ?? new Uint8Array(0);
     return message;
   },
 };
