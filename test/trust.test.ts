@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bus, connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
+import type { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { type NodeIdentity, readIdentity, Signer, toPem } from '@qiao/security';
 import { type BusinessDatabase, Platform, sqliteDatabase, until } from '@qiao/testkit';
@@ -237,6 +238,67 @@ test('after all of them the lane goes on and the books balance', async () => {
   await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
   const line = await untilAtRest(platform, 'births', 551);
   expect(line.verdict).toBe('VERDICT_BALANCED');
+});
+
+/** How long after `beganMs` it came, once it came. */
+const after = async (beganMs: number, event: Promise<unknown>): Promise<number> => {
+  await event;
+  return performance.now() - beganMs;
+};
+
+test('revoking cuts a live agent off the bus within a second, and nothing that it sends is taken', async () => {
+  const stranger = identityOf('stranger');
+  const bus = await busOf(stranger);
+  const isCut = new Promise<void>((resolve) => {
+    bus.onStatus(({ kind }) => kind === 'away' && resolve());
+  });
+  try {
+    const began = performance.now();
+    const [cutMs] = await Promise.all([
+      after(began, isCut),
+      platform.centre.revokeNode({ code: 'stranger', reason: 'its disk was stolen' }),
+    ]);
+    expect(cutMs).toBeLessThan(1_000);
+    const late = bus.publish(subjects.up(stranger.platformCode, 'stranger', 'data'), randomBytes(10));
+    await expect(late).rejects.toMatchObject({ code: expect.stringMatching(/^BUS_(DENIED|UNREACHABLE)$/) });
+    // The agent's own process as well, not this connection alone: it tries again, is not let in, and says so.
+    await until(platform, 'the agent says why it is cut off', () =>
+      platform.agent('stranger').log.includes('BUS_DENIED'),
+    );
+  } finally {
+    await bus.close();
+  }
+});
+
+test('revoking an operator ends a running call, the session of the board and the next call within a second', async () => {
+  const context = join(folder, 'wang');
+  const token = await platform.invite('wang', ['--role', 'operator']);
+  await platform.qiao('operator', 'join', '--token', token, '--context', context);
+  const { centre, books } = platform.callersOf(context);
+  await centre.getPlatform({});
+  const opened = await fetch((await books.openBoard({})).url);
+  const cookie = opened.headers.getSetCookie()[0]?.split(';')[0] ?? '';
+  const board = async () => (await fetch(`http://127.0.0.1:${platform.boardPort}/`, { headers: { cookie } })).status;
+  expect(await board()).toBe(200);
+  const boards = books.watchBoard({})[Symbol.asyncIterator]();
+  await boards.next();
+  const isCut = (async () => {
+    for (;;) await boards.next();
+  })().catch((error: unknown) => error as QiaoError);
+
+  const began = performance.now();
+  const revoked = platform.centre.revokeNode({ code: 'wang', reason: 'left the department' });
+  const sessionEnded = until(platform, 'the board knows the session no more', async () => (await board()) === 401);
+  const [, callMs, sessionMs] = await Promise.all([revoked, after(began, isCut), after(began, sessionEnded)]);
+  expect({ code: (await isCut).code, callMs, sessionMs }).toEqual({
+    code: 'CALLER_REVOKED',
+    callMs: expect.toSatisfy((ms: number) => ms < 1_000),
+    sessionMs: expect.toSatisfy((ms: number) => ms < 1_000),
+  });
+  await expect(centre.getPlatform({})).rejects.toMatchObject({ code: 'CALLER_REVOKED' });
+  await expect(books.getBoard({})).rejects.toMatchObject({ code: 'CALLER_REVOKED' });
+  centre.close();
+  books.close();
 });
 
 async function refusals(): Promise<{ at: number; code: string; times: number; fromNode: string }[]> {

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { BusAccounts, type BusStatus, createBusUserKey, subjects } from './index.ts';
+import { BusAccounts, type BusStatus, consumers, createBusUserKey, streams, subjects } from './index.ts';
 import { bytes, PLATFORM, TestBus, until } from './testBus.ts';
 
 test('a revoked node is cut off within a second, and the others go on', async () => {
@@ -21,6 +21,33 @@ test('a revoked node is cut off within a second, and the others go on', async ()
   });
   await civil.bus.publish(subjects.up(PLATFORM, 'civil-affairs', 'data'), bytes('x'));
   expect(world.accounts.revokedUsers).toEqual([health.natsUser]);
+});
+
+test('the others’ messages arrive at once after a revocation: what they wait for is not thrown away with it', async () => {
+  await using world = await TestBus.start();
+  const health = await world.node('health');
+  const civil = await world.node('civil-affairs');
+  const stop = new AbortController();
+  const messages = civil.bus
+    .consume(streams.downControl('civil-affairs'), consumers.node('civil-affairs'), { signal: stop.signal })
+    [Symbol.asyncIterator]();
+  const next = async (text: string) => {
+    await world.hub.publish(subjects.down(PLATFORM, 'civil-affairs', 'control'), bytes(text));
+    const { value } = await messages.next();
+    value?.ack();
+    return value;
+  };
+  // A first one, so that a pull is out and is known to be answered.
+  await next('before');
+  await world.accounts.revoke(health.natsUser, world.address);
+  const beganAt = performance.now();
+  const first = await next('after');
+  expect({ redelivered: first?.redelivered, ms: performance.now() - beganAt }).toEqual({
+    redelivered: false,
+    ms: expect.toSatisfy((ms: number) => ms < 1_000),
+  });
+  stop.abort();
+  await messages.return?.();
 });
 
 test('two nodes revoked within one second are both cut', async () => {

@@ -162,14 +162,19 @@ export class BusAccounts {
       this.#revocations = revocations;
     });
     crashPoint('revocation.written');
-    await this.push(at);
+    // The nodes' account alone: a push of the streams' account makes nats-server forget every pull that came over the border, and
+    // what it then answers to them is lost until the ack wait. Revoking one node would hold up all others for half a minute.
+    await this.#push(at, [this.#keys.nodes.getPublicKey()]);
   }
 
   /** Pushes the accounts' present claims, every revocation included, to a running server. Throws BUS_UNREACHABLE, CLAIMS_REFUSED. */
   async push(at: BusAddress): Promise<void> {
+    await this.#push(at, [this.#keys.nodes.getPublicKey(), this.#keys.account.getPublicKey()]);
+  }
+
+  async #push(at: BusAddress, accounts: readonly string[]): Promise<void> {
     await this.#change(async () => {
-      const { preload, systemAccount } = this.#auth;
-      const claims = Object.entries(preload).flatMap(([account, jwt]) => (account === systemAccount ? [] : [jwt]));
+      const claims = accounts.flatMap((account) => this.#auth.preload[account] ?? []);
       await pushClaims(claims, await this.#systemUser(), at);
     });
   }
@@ -233,7 +238,6 @@ async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerA
     operatorJwt,
     systemAccount,
     preload: {
-      // Nodes first, because `push` keeps this order: a revocation is nearly always a node's.
       [nodes]: await encodeAccount('NODES', keys.nodes, { limits: UNLIMITED, revocations, ...borders.nodes }, signed),
       [account]: await encodeAccount('QIAO', keys.account, { limits, revocations, ...borders.qiao }, signed),
       [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED }, signed),

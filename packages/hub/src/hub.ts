@@ -166,6 +166,7 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
       tls: { cert: toPem(identity.certificate, 'CERTIFICATE'), key: identity.keyPem, ca: authorityPem },
       services: [service(HubServiceDefinition, hub.hubService), openService(JoinServiceDefinition, hub.joinService)],
       identify: (der) => verifyIssued(der, authority.certificateDer, clock.nowMs()),
+      nowMs: () => clock.nowMs(),
       isRevoked: async (caller) => !(await isCertificateGood(store, caller.fingerprint)),
       log,
     });
@@ -292,6 +293,7 @@ function compose({
       prepare: (code, role) => administration.ensureNode({ code, role }),
       remove: (code) => administration.removeNode(code),
     },
+    cut: (code) => grpc?.cut((caller) => caller.code === code),
     changed,
   };
   const commandPorts = {
@@ -445,7 +447,7 @@ function compose({
         await load();
         desired.look();
         // Whom another replica revoked may have calls running here.
-        grpc?.cut((caller) => table.nodeByCode(caller.code)?.isJoined === false);
+        grpc?.cut((caller) => table.nodeById(idText(caller.nodeId))?.isJoined === false);
       }),
     );
   }
@@ -464,7 +466,6 @@ function compose({
       },
       bus: () => bus,
       hold,
-      cut: (code) => grpc?.cut((caller) => caller.code === code),
       seen,
     }),
     joinService: joinService(identityPorts, attempts),

@@ -116,6 +116,7 @@ export async function startMonitor({
         takeDirectory: async (bytes) => {
           await nodes.takeDirectory(bytes);
           cutRevoked();
+          replicas.announce();
         },
         begin: async () => void (await nodes.follow()),
         signer: new Signer(identity.keyPem, identity.certificate),
@@ -134,7 +135,7 @@ export async function startMonitor({
       }),
     ];
     const parts = [replicas.part, ...leading.map((part) => whileLeading(replicas, part))];
-    if (replicas.areSeveral) parts.push(followPart(replicas, nodes, { clock, cutRevoked, changed }));
+    if (replicas.areSeveral) parts.push(followPart(replicas, nodes, { cutRevoked, changed }));
     const closed = supervise(parts, { signal, clock, log }).then(takeDown);
     return { address: grpc.address, boardAddress: http.url, closed };
   } catch (error) {
@@ -150,8 +151,11 @@ const FOLLOW_EVERY_MS = 1_000;
 function followPart(
   replicas: Replicas,
   nodes: Nodes,
-  { clock, cutRevoked, changed }: { clock: Clock; cutRevoked: () => void; changed: ReturnType<typeof createWakeup> },
+  { cutRevoked, changed }: { cutRevoked: () => void; changed: ReturnType<typeof createWakeup> },
 ): Part {
+  const news = createWakeup();
+  // The leading monitor says so when the hub ended somebody's rights: his session at this one ends with it.
+  replicas.onNews(() => news.wake());
   return {
     name: 'follow',
     mostPauseMs: 2_000,
@@ -161,7 +165,7 @@ function followPart(
           if ((await nodes.follow()).isNewDirectory) cutRevoked();
           changed.wake();
         }
-        await clock.sleep(FOLLOW_EVERY_MS, signal);
+        await news.wait(FOLLOW_EVERY_MS, signal);
       }
     },
   };
@@ -199,6 +203,7 @@ async function startApi(config: MonitorConfig, identity: NodeIdentity, ports: Ap
       }),
     ],
     identify: (certificate) => verifyIssued(certificate, identity.authority, ports.nowMs()),
+    nowMs: ports.nowMs,
     isRevoked: ports.isRevoked,
     log: ports.log,
   });

@@ -16,6 +16,8 @@ export interface Caller {
   readonly nodeId: Uint8Array;
   /** SHA-256 of the certificate (DER), lower-case hexadecimal. */
   readonly fingerprint: string;
+  /** When the certificate ends: nothing that was opened with it outlives it. Milliseconds since 1970 UTC. */
+  readonly notAfterMs: number;
 }
 
 /** Added to nice-grpc's CallContext for every service that requires a certificate. */
@@ -27,6 +29,7 @@ export interface CallerContext {
 export type CallerFacts = Omit<Caller, 'name'>;
 
 export interface CallerPorts {
+  nowMs(): number;
   /** Proves the certificate (DER) at this moment and reads it. Throws CERTIFICATE_*. */
   identify(certificateDer: Uint8Array): CallerFacts;
   /** Asked at every call, so that a revoked certificate ends with the next call even on an open connection. */

@@ -12,7 +12,7 @@ import { fromPem } from '@qiao/security';
 import type { CallContext } from 'nice-grpc';
 import { Metadata, Status } from 'nice-grpc-common';
 import { expect, test, vi } from 'vitest';
-import type { CallerContext } from './caller.ts';
+import type { CallerContext, CallerPorts } from './caller.ts';
 import { createGrpcClient } from './grpcClient.ts';
 import { openService, service, startGrpcServer } from './grpcServer.ts';
 import { failureOf, type Member, type TestPlatform, testPlatform } from './platform.testing.ts';
@@ -49,6 +49,7 @@ async function world(
     monitor?: MonitorServiceImplementation<CallerContext>;
     join?: (request: JoinRequest, context: CallContext) => Promise<{ nodeCode?: string; hubAddress?: string }>;
     strangerCallMs?: number;
+    isRevoked?: CallerPorts['isRevoked'];
   } = {},
 ) {
   const platform = await testPlatform();
@@ -65,6 +66,7 @@ async function world(
       service(MonitorServiceDefinition, options.monitor ?? monitorThat({}), ['operator', 'hub']),
     ],
     ...platform.ports,
+    ...(options.isRevoked === undefined ? {} : { isRevoked: options.isRevoked }),
     log: platform.log,
     strangerCallMs: options.strangerCallMs,
   });
@@ -272,6 +274,53 @@ test('cutting a caller ends its running stream', async () => {
   const end = failureOf(stream.next());
   w.server.cut((caller) => caller.code === 'zhang');
   expect(await end).toEqual(code('CALLER_REVOKED'));
+});
+
+test('a stream ends with the certificate it was opened with', async () => {
+  const next = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  await using w = await world({
+    monitor: monitorThat({
+      async *watchBoard() {
+        for (const { promise } of next) {
+          yield { timeZone: 'Asia/Shanghai' };
+          await promise;
+        }
+        yield { timeZone: 'never seen' };
+      },
+    }),
+  });
+  const stream = w.monitorAs(w.platform.operator).watchBoard({})[Symbol.asyncIterator]();
+  await stream.next();
+  next[0]?.resolve();
+  expect((await stream.next()).value).toMatchObject({ timeZone: 'Asia/Shanghai' });
+  w.platform.clock.nowMs += 2 * 86_400_000;
+  next[1]?.resolve();
+  expect(await failureOf(stream.next())).toEqual(code('CERTIFICATE_EXPIRED'));
+});
+
+test('who is cut while it is being asked whether he still may is not let in', async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<boolean>();
+  let calls = 0;
+  await using w = await world({
+    hub: hubThat({
+      getPlatform: async () => {
+        calls += 1;
+        return {};
+      },
+    }),
+    isRevoked: () => {
+      asked.resolve();
+      return answer.promise;
+    },
+  });
+  const failure = failureOf(w.hubAs(w.platform.operator).getPlatform({}));
+  await asked.promise;
+  w.server.cut((caller) => caller.code === 'zhang');
+  // Read before the revocation was stored.
+  answer.resolve(false);
+  expect(await failure).toEqual(code('CALLER_REVOKED'));
+  expect(calls).toBe(0);
 });
 
 test('a QiaoError arrives as it was thrown: code, message, hint and fate', async () => {

@@ -215,18 +215,23 @@ function gate(
     const controller = new AbortController();
     let registered: RunningCall | undefined;
     try {
-      const caller = isOpen(entry) ? undefined : await admit(context, roles, ports, call.method.path);
+      const caller = isOpen(entry) ? undefined : callerOf(context, ports);
       if (caller) {
+        // Before it is asked for: a revocation that comes while the answer is on its way must find this call.
         registered = { caller, controller };
         running.add(registered);
+        await admit(caller, roles, ports, call.method.path);
       }
       // Streams have no end of their own, so closing ends them; a unary call is given its grace.
       const signals = [context.signal, controller.signal, ...(call.responseStream ? [closing] : [])];
       const signal = AbortSignal.any(signals);
+      signal.throwIfAborted();
       const next = { ...context, ...(caller ? { caller } : {}), signal } as typeof context & Partial<CallerContext>;
       if (!call.responseStream) return yield* call.next(call.request, next);
       for await (const message of call.next(call.request, next)) {
         signal.throwIfAborted();
+        // A stream may be older than its caller's last minute: proven again, as a new call would be.
+        if (caller && ports.nowMs() > caller.notAfterMs) callerOf(context, ports);
         yield message;
       }
       // An implementation that returns when told to stop has not finished: the caller must not take it for the end.
@@ -255,22 +260,21 @@ function gate(
   };
 }
 
-async function admit(
-  context: CallContext,
-  roles: readonly CallerRole[],
-  ports: CallerPorts & { log: RpcLog },
-  path: string,
-): Promise<Caller> {
+/** Who calls, by the certificate of the connection, proven at this moment. */
+function callerOf(context: CallContext, ports: CallerPorts): Caller {
   const certificate = context.metadata.get(CERTIFICATE_KEY);
   if (!certificate) throw certificateRequired();
   const facts = ports.identify(certificate);
-  const caller: Caller = {
-    role: facts.role,
-    code: facts.code,
-    name: facts.code,
-    nodeId: facts.nodeId,
-    fingerprint: facts.fingerprint,
-  };
+  const { role, code, nodeId, fingerprint, notAfterMs } = facts;
+  return { role, code, name: code, nodeId, fingerprint, notAfterMs };
+}
+
+async function admit(
+  caller: Caller,
+  roles: readonly CallerRole[],
+  ports: CallerPorts & { log: RpcLog },
+  path: string,
+): Promise<void> {
   if (await ports.isRevoked(caller)) {
     ports.log.warn({ role: caller.role, code: caller.code, method: path }, 'revoked caller refused');
     throw revoked(caller);
@@ -285,7 +289,6 @@ async function admit(
       },
     );
   }
-  return caller;
 }
 
 function revoked(caller: Caller): QiaoError {

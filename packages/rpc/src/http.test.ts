@@ -14,6 +14,7 @@ const zhang: Caller = {
   name: 'zhang',
   nodeId: new Uint8Array(16),
   fingerprint: 'ab'.repeat(32),
+  notAfterMs: Number.MAX_SAFE_INTEGER,
 };
 const JSON_TYPE = { 'content-type': 'application/json' };
 
@@ -162,6 +163,21 @@ test('a revoked caller’s session ends', async () => {
   w.state.revoked = false;
   w.server.cut((caller) => caller.code === 'zhang');
   expect((await ask(w.server, '/', { headers: { cookie } })).status).toBe(401);
+});
+
+test('neither a link nor a session outlives the certificate it was opened with', async () => {
+  await using w = await world();
+  const leaving = { ...zhang, notAfterMs: w.state.nowMs + 60_000 };
+  const [early, late] = [w.server.openLink(leaving), w.server.openLink(leaving)];
+  expect(early.expiresAtMs).toBe(leaving.notAfterMs);
+  const opened = await ask(w.server, `/${new URL(early.url).search}`);
+  const [cookie = '', ...attributes] = (opened.headers['set-cookie']?.[0] ?? '').split('; ');
+  expect(attributes).toContain('Max-Age=60');
+  w.state.nowMs += 59_999;
+  expect((await ask(w.server, '/', { headers: { cookie } })).status).toBe(200);
+  w.state.nowMs += 1;
+  expect((await ask(w.server, '/', { headers: { cookie } })).status).toBe(401);
+  expect((await ask(w.server, `/${new URL(late.url).search}`)).status).toBe(401);
 });
 
 test('every answer carries the security headers', async () => {

@@ -32,9 +32,9 @@ export class Sessions {
     this.#options = options;
   }
 
-  /** A ticket for this caller: good once, until `expiresAtMs`. */
+  /** A ticket for this caller: good once, until `expiresAtMs`. Neither it nor its session outlives the caller's certificate. */
   makeTicket(caller: Caller): { ticket: string; expiresAtMs: number } {
-    const expiresAtMs = this.#options.nowMs() + this.#options.ticketLifeMs;
+    const expiresAtMs = Math.min(this.#options.nowMs() + this.#options.ticketLifeMs, caller.notAfterMs);
     return { ticket: this.#keep(this.#tickets, MAX_TICKETS, { caller, expiresAtMs }), expiresAtMs };
   }
 
@@ -45,7 +45,7 @@ export class Sessions {
     this.#tickets.delete(name);
     const nowMs = this.#options.nowMs();
     if (!grant || grant.expiresAtMs <= nowMs) return undefined;
-    const lifeMs = this.#options.sessionLifeMs;
+    const lifeMs = Math.min(this.#options.sessionLifeMs, grant.caller.notAfterMs - nowMs);
     const secret = this.#keep(this.#sessions, MAX_SESSIONS, { caller: grant.caller, expiresAtMs: nowMs + lifeMs });
     const attributes = ['HttpOnly', 'SameSite=Strict', 'Path=/', `Max-Age=${Math.floor(lifeMs / 1000)}`];
     if (this.#options.isSecure) attributes.push('Secure');

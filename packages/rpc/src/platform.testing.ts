@@ -17,6 +17,8 @@ export interface TestPlatform extends Disposable {
   readonly operator: Member;
   readonly agent: Member;
   readonly revoked: Set<string>;
+  /** What the server takes for now: when the platform was made, until a test moves it. */
+  readonly clock: { nowMs: number };
   readonly lines: { level: string; fields: object; message: string }[];
   readonly log: RpcLog;
   readonly ports: CallerPorts;
@@ -39,6 +41,7 @@ export async function testPlatform(): Promise<TestPlatform> {
     return { cert: toPem(certificate, 'CERTIFICATE'), key: keyPem };
   };
   const revoked = new Set<string>();
+  const clock = { nowMs: Date.now() };
   const lines: TestPlatform['lines'] = [];
   const write = (level: string) => (fields: object, message: string) => void lines.push({ level, fields, message });
   return {
@@ -48,10 +51,12 @@ export async function testPlatform(): Promise<TestPlatform> {
     operator: await issue('operator', 'zhang'),
     agent: await issue('agent', 'health'),
     revoked,
+    clock,
     lines,
     log: { info: write('info'), warn: write('warn'), error: write('error') },
     ports: {
-      identify: (der) => verifyIssued(der, authority.certificateDer, Date.now()),
+      nowMs: () => clock.nowMs,
+      identify: (der) => verifyIssued(der, authority.certificateDer, clock.nowMs),
       isRevoked: (caller: Caller) => revoked.has(caller.code),
     },
     issue,

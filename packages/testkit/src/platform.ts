@@ -251,6 +251,15 @@ export class Platform implements AsyncDisposable {
     });
   }
 
+  /** Hub and monitor as called by another operator, whose context lies in this directory. The caller closes both. */
+  callersOf(context: string) {
+    const tls = tlsOf(context);
+    return {
+      centre: createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), tls, role: 'hub' }),
+      books: createGrpcClient(MonitorServiceDefinition, { ...this.#operator('monitorAddress'), tls, role: 'monitor' }),
+    };
+  }
+
   /** Another program of this platform, not started yet. */
   program(name: string, words: readonly string[], readyWhen: string): Program {
     const program = this.#program(name, words, readyWhen);
@@ -282,10 +291,9 @@ export class Platform implements AsyncDisposable {
   }
 
   #operator(address: 'hubAddress' | 'monitorAddress') {
-    const read = (name: string) => readFileSync(join(this.context, name), 'utf8');
-    const addresses = JSON.parse(read('context.json')) as Record<typeof address, string>;
-    const tls = { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
-    return { address: addresses[address], tls };
+    const text = readFileSync(join(this.context, 'context.json'), 'utf8');
+    const addresses = JSON.parse(text) as Record<typeof address, string>;
+    return { address: addresses[address], tls: tlsOf(this.context) };
   }
 
   /** What joining wrote names the bus itself; here the node is told of its proxy instead. */
@@ -307,4 +315,9 @@ export class Platform implements AsyncDisposable {
 
 function change(file: string, changes: Readonly<Record<string, unknown>>): void {
   writeFileSync(file, stringify({ ...(parse(readFileSync(file, 'utf8')) as object), ...changes }));
+}
+
+function tlsOf(context: string): { ca: string; cert: string; key: string } {
+  const read = (name: string) => readFileSync(join(context, name), 'utf8');
+  return { ca: read('authority.pem'), cert: read('certificate.pem'), key: read('key.pem') };
 }

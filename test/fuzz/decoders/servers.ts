@@ -25,6 +25,7 @@ export async function serverDecoders(): Promise<Decoder[]> {
     name: 'zhang',
     nodeId: new Uint8Array(16),
     fingerprint: 'ab',
+    notAfterMs: Number.MAX_SAFE_INTEGER,
   } as const;
   const board = await startHttp({
     listen: '127.0.0.1:0',

@@ -23,8 +23,6 @@ export interface HubServicePorts {
   readonly bridges: bridges.BridgePorts;
   readonly openRows: OpenRowPorts;
   readonly bus: () => { readonly isConnected: boolean; readonly serverVersion: string };
-  /** Cuts the running calls of a node or operator whose rights ended. */
-  readonly cut: (code: string) => void;
   /** An operator called. */
   readonly seen: (nodeId: string, atMs: number) => void;
   /** A hub restored from a backup, until a person has confirmed. */
@@ -93,9 +91,7 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
     },
     async revokeNode({ code, reason }, context) {
       return await change(context, 'node.revoke', code, async (operator) => {
-        const node = await revoke(ports.identity, code, reason, `operator:${operator}`);
-        ports.cut(code);
-        return nodeView(node);
+        return nodeView(await revoke(ports.identity, code, reason, `operator:${operator}`));
       });
     },
     async checkBridge({ yaml }, { caller }) {

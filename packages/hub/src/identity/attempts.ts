@@ -15,6 +15,30 @@ const MAX_ADDRESSES = 10_000;
 export class Attempts {
   readonly #wrong = new Map<string, number[]>();
   #all: number[] = [];
+  /** The token that is being looked at, and those that wait behind it. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Looks at tokens one after the other: of many wrong ones shown at the same moment only as many are looked at as the brake
+   * allows, and the rest is refused by what those turned out to be. `look` tells whether the token was wrong.
+   * Throws TOO_MANY_ATTEMPTS, and what `look` throws.
+   */
+  async inTurn<T extends { readonly isWrong: boolean }>(
+    address: string,
+    nowMs: number,
+    look: () => Promise<T>,
+  ): Promise<T> {
+    // At once, so that who is braked already waits for nobody and holds up nobody.
+    this.check(address, nowMs);
+    const mine = this.#last.then(async () => {
+      this.check(address, nowMs);
+      const seen = await look();
+      if (seen.isWrong) this.wrong(address, nowMs);
+      return seen;
+    });
+    this.#last = mine.catch(() => undefined);
+    return await mine;
+  }
 
   /** Throws TOO_MANY_ATTEMPTS when too many wrong tokens came within the last minute, from this address or from all. */
   check(address: string, nowMs: number): void {

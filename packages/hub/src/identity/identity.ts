@@ -49,6 +49,8 @@ export interface IdentityPorts {
     prepare(code: string, role: 'agent' | 'monitor'): Promise<void>;
     remove(code: string): Promise<void>;
   };
+  /** Ends the running calls of everybody under this code. */
+  readonly cut: (code: string) => void;
   /** Something about nodes changed: routing and desired state look again. */
   readonly changed: () => Promise<void>;
 }

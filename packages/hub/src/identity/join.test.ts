@@ -18,11 +18,12 @@ interface BusCalls {
   readonly revoked: string[];
   readonly prepared: string[];
   readonly removed: string[];
+  readonly cut: string[];
   isAway: boolean;
 }
 
 function identityOf(world: TestWorld): { ports: IdentityPorts; bus: BusCalls } {
-  const bus: BusCalls = { revoked: [], prepared: [], removed: [], isAway: false };
+  const bus: BusCalls = { revoked: [], prepared: [], removed: [], cut: [], isAway: false };
   const call = async (list: string[], what: string) => {
     if (bus.isAway) throw new QiaoError('BUS_UNREACHABLE', 'away', { fate: 'transient' });
     list.push(what);
@@ -49,6 +50,7 @@ function identityOf(world: TestWorld): { ports: IdentityPorts; bus: BusCalls } {
       prepare: (code) => call(bus.prepared, code),
       remove: (code) => call(bus.removed, code),
     },
+    cut: (code) => void bus.cut.push(code),
     changed: async () => undefined,
   };
   return { ports, bus };
@@ -146,6 +148,34 @@ test('guessing ends after ten wrong tokens a minute from one address, and others
   const failures = (await Array.fromAsync(readAudit(world.store))).filter(({ success }) => !success);
   expect(failures).toHaveLength(10);
   expect(failures[0]?.detailJson).toBe('{"address":"10.6.6.6","token":"unknown"}');
+});
+
+test('wrong tokens shown all at once are braked like those shown one after the other', async () => {
+  await using world = await TestWorld.create();
+  const { ports } = identityOf(world);
+  const { token } = await invite(ports, INVITATION, 'operator:li');
+  const attempts = new Attempts();
+  const genuine = await requestFor(token);
+  const guess = (address: string) => codeOf(join(ports, attempts, { ...genuine, secret: bytes(32) }, address));
+  const codes = await Promise.all(Array.from({ length: 60 }, () => guess('10.6.6.6')));
+  expect(codes.filter((code) => code === 'TOKEN_REFUSED')).toHaveLength(10);
+  expect(codes.filter((code) => code === 'TOO_MANY_ATTEMPTS')).toHaveLength(50);
+  const everywhere = await Promise.all(Array.from({ length: 300 }, (_none, at) => guess(`10.7.${at}.1`)));
+  expect(everywhere.filter((code) => code === 'TOKEN_REFUSED')).toHaveLength(190);
+  const failures = (await Array.fromAsync(readAudit(world.store))).filter(({ success }) => !success);
+  expect(failures).toHaveLength(200);
+});
+
+test('a request with a good token and bad keys is no guess', async () => {
+  await using world = await TestWorld.create();
+  const { ports } = identityOf(world);
+  const { token } = await invite(ports, INVITATION, 'operator:li');
+  const attempts = new Attempts();
+  const good = await requestFor(token);
+  for (let at = 0; at < 12; at += 1) {
+    expect(await codeOf(join(ports, attempts, { ...good, csr: bytes(40) }, '10.0.0.9'))).toBe('CSR_INVALID');
+  }
+  expect(await codeOf(join(ports, attempts, good, '10.0.0.9'))).toBe('nothing thrown');
 });
 
 test('a request that could never work does not cost the invitation', async () => {

@@ -31,12 +31,13 @@ export async function join(
   address: string,
 ): Promise<JoinResponse> {
   const nowMs = ports.clock.nowMs();
-  attempts.check(address, nowMs);
-  const outcome = await ports.store
-    .transaction()
-    .execute((store) => takeAndJoin(ports, store, request, address, nowMs));
+  const { outcome } = await attempts.inTurn(address, nowMs, async () => {
+    const looked = await ports.store
+      .transaction()
+      .execute((store) => takeAndJoin(ports, store, request, address, nowMs));
+    return { outcome: looked, isWrong: looked.kind !== 'joined' };
+  });
   if (outcome.kind !== 'joined') {
-    attempts.wrong(address, nowMs);
     await auditRefusedToken(ports, outcome, address, nowMs);
     throw new QiaoError('TOKEN_REFUSED', 'this token is unknown, was used before, or has expired', {
       hint: 'ask the hub for a new one: qiao node invite CODE',
@@ -45,6 +46,8 @@ export async function join(
   const { node, replacedBusUsers } = outcome;
   // The database first, then the bus: a crash between leaves a joined node without streams, which the next connect makes.
   crashPoint('join.stored');
+  // Whoever calls still did so with the keys that these replace.
+  ports.cut(node.code);
   // A node that shows the same bus key again keeps it: voiding it would void what was just given.
   for (const user of replacedBusUsers)
     if (user !== request.natsUser) await attempt(ports, 'revoke', () => ports.busRights.revoke(user));

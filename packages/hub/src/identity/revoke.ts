@@ -55,6 +55,8 @@ export async function revoke(
     return users;
   });
   crashPoint('revoke.stored');
+  // Everything that runs on the strength of the ended certificates goes at once; the bus may take seconds when it is unwell.
+  ports.cut(code);
   // Routing first: from here nothing of this node goes on, even where the bus is slow to cut it.
   await ports.changed();
   crashPoint('revoke.routed');
