@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bus, connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
+import { ServiceCondition } from '@qiao/contract/node';
 import type { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { type NodeIdentity, readIdentity, Signer, toPem } from '@qiao/security';
@@ -45,7 +46,10 @@ beforeAll(async () => {
       {
         code: 'health',
         dataSources: { his: source.config },
-        more: { limits: { compareEveryMs: 200, resendAfterMs: 1_000, compression: 'none' } },
+        more: {
+          confirmDestinations: 'all',
+          limits: { compareEveryMs: 200, resendAfterMs: 1_000, compression: 'none', heartbeatMs: 300 },
+        },
       },
       { code: 'civil-affairs', dataSources: { own: target.config } },
       { code: 'stranger', dataSources: {} },
@@ -60,13 +64,41 @@ beforeAll(async () => {
       to: [{ node: 'civil-affairs', dataSource: 'own', table: 'ex_person' }],
     }),
   );
-  await untilAtRest(platform, 'births', 501);
 });
 afterAll(async () => {
   await platform[Symbol.asyncDispose]();
   await source[Symbol.asyncDispose]();
   await target[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
+});
+
+test('nothing is sealed for a destination until a person at the source has confirmed its keys', async () => {
+  const lane = await until(platform, 'the lane says what it waits for', async () => {
+    const { nodes } = await platform.books.listNodeStates({});
+    const services = nodes.find(({ code }) => code === 'health')?.heartbeat?.services ?? [];
+    return services.find(({ code }) => code === 'DESTINATION_UNCONFIRMED');
+  });
+  expect(lane.condition).toBe(ServiceCondition.STUCK);
+  const peers = async (code: string) => {
+    const { stdout } = await platform.qiao('agent', 'peers', '--json', '--config', platform.agentConfig(code));
+    return JSON.parse(stdout) as {
+      own: string;
+      peers: { node: string; named: string; used?: string; state: string }[];
+    };
+  };
+  const { own } = await peers('civil-affairs');
+  expect(lane.hint).toContain(`qiao agent confirm civil-affairs ${own}`);
+  expect((await peers('health')).peers).toMatchObject([{ node: 'civil-affairs', named: own, state: 'waiting' }]);
+  expect(await target.rows(TARGET_ROWS('ex_person'))).toEqual([]);
+  const confirm = ['agent', 'confirm', '--config', platform.agentConfig('health'), 'civil-affairs'];
+  const wrong = await platform.tryQiao(
+    ...confirm,
+    own.replace(/^./, (digit) => (digit === '0' ? '1' : '0')),
+  );
+  expect(wrong.stderr).toContain('FINGERPRINT_DIFFERS');
+  await platform.qiao(...confirm, ...(own.match(/.{4}/g) ?? []));
+  await untilAtRest(platform, 'births', 501);
+  expect((await peers('health')).peers).toMatchObject([{ used: own, state: 'confirmed' }]);
 });
 
 test('neither the hub nor the bus ever wrote a row: a known one is searched on their disks, uncompressed, and not found', async () => {

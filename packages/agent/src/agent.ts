@@ -53,6 +53,7 @@ import { createFence } from './control/fence.ts';
 import { helloPart } from './control/hello.ts';
 import { knowledgeOf } from './control/knowledge.ts';
 import { outgoingControlPart } from './control/outgoing.ts';
+import { withPeerKeys } from './control/peerKeys.ts';
 import { createSnapshotDoor } from './control/takeSnapshot.ts';
 import { createTrust } from './control/trust.ts';
 import { makeExchangeTables } from './data-sources/exchangeTables.ts';
@@ -150,7 +151,12 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
   const renewing = { identity };
   const trust = createTrust({ authority: identity.authority, platformId, nowMs: () => clock.nowMs() });
   const permissions = permissionsOf(config, sources);
-  const desired = createDesiredState();
+  const { desired, part: peerKeysPart } = withPeerKeys(createDesiredState(), {
+    directory: identityDirectory(config),
+    confirm: config.confirmDestinations,
+    clock,
+    log: child('peer-keys'),
+  });
   const fence = createFence();
   const wakeups = {
     hello: createWakeup(),
@@ -505,6 +511,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       clock,
       log: child('cleaning'),
     }),
+    peerKeysPart,
     ...capture.parts,
     ...send.parts,
     ...verify.parts,

@@ -2,6 +2,7 @@ export { type StartAgentOptions, startAgent } from './agent.ts';
 export { backupAgent, restoreAgent } from './backup.ts';
 export { type AgentStatus, readAgentStatus } from './commands/status.ts';
 export { type AgentConfig, agentConfigSchema } from './config.ts';
+export { confirmPeer, type KnownPeer, readPeers, spokenFingerprint } from './control/peerKeys.ts';
 export {
   type AddDataSourceOptions,
   addDataSource,
@@ -11,5 +12,5 @@ export {
 } from './data-sources/manage.ts';
 export { readAgentConfig } from './data-sources/settings.ts';
 export type { ExchangeDatabaseStatus, LaneStatus } from './exchange-database/readStatus.ts';
-export { type JoinAgentOptions, type Joined, joinAgent } from './join/join.ts';
+export { identityDirectory, type JoinAgentOptions, type Joined, joinAgent } from './join/join.ts';
 export { type Finding, preflight } from './join/preflight.ts';

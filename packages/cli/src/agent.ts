@@ -1,7 +1,7 @@
 // `qiao agent`: a department's node — join, check the machine, run, look at it — from the machine itself.
 
 import type { AgentStatus } from '@qiao/agent';
-import { createLog, stopSignal } from '@qiao/runtime';
+import { createLog, stopSignal, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { registerDataSource } from './agentDataSource.ts';
 import { type BackupKind, registerBackup } from './backup.ts';
@@ -101,6 +101,42 @@ export function registerAgent(program: Command): void {
       const { preflight, readAgentConfig, readAgentStatus } = await import('@qiao/agent');
       const config = readAgentConfig(options.config);
       printJson({ status: readAgentStatus(config), preflight: await preflight(config) });
+    });
+
+  agent
+    .command('peers')
+    .description(
+      'fingerprints of this node’s own keys and of those it seals for, to be compared by another way than the hub',
+    )
+    .option(...CONFIG)
+    .action(async (options: { config: string }, command: Command) => {
+      const { identityDirectory, readAgentConfig, readPeers, spokenFingerprint } = await import('@qiao/agent');
+      const config = readAgentConfig(options.config);
+      const known = readPeers(identityDirectory(config));
+      if (wantsJson(command)) return printJson(known);
+      printFacts({ [`this node, ${config.node.code}`]: spokenFingerprint(known.own) });
+      say('');
+      printTable(
+        ['node', 'fingerprint', 'state'],
+        known.peers.map(({ node, named, state }) => [
+          node,
+          spokenFingerprint(named),
+          state === 'waiting' ? colour('yellow', `waiting: qiao agent confirm ${node} FINGERPRINT`) : state,
+        ]),
+        'no other node yet',
+      );
+    });
+
+  agent
+    .command('confirm <node> <fingerprint...>')
+    .description(
+      'say that you compared a destination’s fingerprint with the destination itself; see confirmDestinations',
+    )
+    .option(...CONFIG)
+    .action(async (node: string, fingerprint: string[], options: { config: string }) => {
+      const { confirmPeer, identityDirectory, readAgentConfig } = await import('@qiao/agent');
+      confirmPeer(identityDirectory(readAgentConfig(options.config)), node, fingerprint.join(''), systemClock.nowMs());
+      say(`The keys of ${node} are confirmed; a running agent takes it in within a second.`);
     });
 
   registerDataSource(agent);

@@ -142,6 +142,21 @@ export function sameKey(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(keyOf(a), keyOf(b)) === 0;
 }
 
+/**
+ * What two persons compare to know that a node's keys are the ones it has: SHA-256 over its signing and its sealing key,
+ * lower-case hexadecimal. A renewed certificate has the same. Throws CERTIFICATE_INVALID.
+ */
+export function keysFingerprint(certificate: Uint8Array, sealingKey: Uint8Array): string {
+  const signingKey = parse(certificate).publicKey.export({ format: 'der', type: 'spki' });
+  const hash = createHash('sha256').update('qiao.keys.v1');
+  for (const key of [signingKey, sealingKey]) {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(key.length);
+    hash.update(length).update(key);
+  }
+  return hash.digest('hex');
+}
+
 /** Host names and addresses in a certificate's subject alternative name. */
 export function hostsOfCertificate(der: Uint8Array): string[] {
   const names =

@@ -22,6 +22,7 @@ export {
   fingerprintOf,
   hostsOfCertificate,
   type Identity,
+  keysFingerprint,
   type Role,
   readCertificate,
   sameKey,

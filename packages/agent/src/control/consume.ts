@@ -168,6 +168,10 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
 
 function requireRights(peer: DesiredPeer): void {
   if (peer.revoked) throw new QiaoError('NODE_REVOKED', `the rights of ${peer.code} were ended`);
+  // Who has put keys of its own in the place of a destination's must not answer for it either; receipts are asked for again.
+  if (peer.unconfirmed !== undefined) {
+    throw new QiaoError('DESTINATION_UNCONFIRMED', `nobody has confirmed the keys of ${peer.code} here`);
+  }
 }
 
 /** Receipts one message may ask for, as the contract says. */

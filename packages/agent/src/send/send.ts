@@ -6,6 +6,7 @@ import { BridgeState, ServiceCondition, ServiceLeg, type ServiceState } from '@q
 import { idText, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, supervise, type Wakeup } from '@qiao/runtime';
 import type { DesiredPeer } from '../control/desired.ts';
+import { unconfirmedCause } from '../control/peerKeys.ts';
 import type { LaneOut } from '../exchange-database/index.ts';
 import { createReceiptAsker, type ReceiptAsker } from './askReceipts.ts';
 import { alignLanes, laneOfSnapshot } from './lanes.ts';
@@ -210,11 +211,13 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
       ? running.failure
       : undefined;
   const cause = lane.stuck ?? (isRunning ? (recent ?? waitingCause(ports, lane)) : undefined);
+  // Shown whether or not something waits: a person has to act before anything ever can go.
+  const isStuck = cause?.code === 'DESTINATION_UNCONFIRMED' || lane.stuck !== undefined;
   return {
     bridgeId: lane.bridge,
     laneId: lane.lane,
     leg: ServiceLeg.SEND,
-    condition: conditionOf(lane, isRunning, cause !== undefined),
+    condition: conditionOf(isStuck, isRunning, cause !== undefined),
     code: cause?.code ?? '',
     message: cause?.message ?? '',
     hint: cause?.hint ?? '',
@@ -231,8 +234,8 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
   };
 }
 
-function conditionOf(lane: LaneOut, isRunning: boolean, hasCause: boolean): ServiceCondition {
-  if (lane.stuck !== undefined) return ServiceCondition.STUCK;
+function conditionOf(isStuck: boolean, isRunning: boolean, hasCause: boolean): ServiceCondition {
+  if (isStuck) return ServiceCondition.STUCK;
   if (!isRunning) return ServiceCondition.STOPPED;
   return hasCause ? ServiceCondition.RETRYING : ServiceCondition.RUNNING;
 }
@@ -253,6 +256,9 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
       hint: 'stop the other process, then start this one again',
     };
   }
+  const peer = peerOf(ports, lane);
+  const unconfirmed = peer === undefined ? undefined : unconfirmedCause(peer);
+  if (unconfirmed !== undefined) return unconfirmed;
   if (lane.waitingCount === 0) return undefined;
   if (ports.fence.token() === undefined) {
     return {
@@ -268,7 +274,7 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
       hint: 'qiao node show CODE  # of the destination',
     };
   }
-  if (peerOf(ports, lane)?.sealingKey.length === 0) {
+  if (peer?.sealingKey.length === 0) {
     return {
       code: 'DESTINATION_REVOKED',
       message: 'the rights of the destination were ended: nothing is sealed for its old key',

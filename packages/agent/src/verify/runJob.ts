@@ -7,6 +7,7 @@ import { crashPoint } from '@qiao/runtime';
 import { type PlannedTable, planTables } from '../capture/plan.ts';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import { findLane } from '../control/desired.ts';
+import { unconfirmedCause } from '../control/peerKeys.ts';
 import { exposeProblems } from '../control/permissions.ts';
 import type { CaptureTable, Job, LaneOut, TableCounts } from '../exchange-database/index.ts';
 import { type Comparing, compareTable } from './compareTable.ts';
@@ -133,6 +134,10 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
       fate: 'transient',
       hint: 'qiao node list',
     });
+  }
+  const unconfirmed = unconfirmedCause(peer);
+  if (unconfirmed !== undefined) {
+    throw new QiaoError(unconfirmed.code, unconfirmed.message, { fate: 'transient', hint: unconfirmed.hint });
   }
   const laneAndJob = { laneId: job.lane, jobId: job.job };
   const conversation = await Conversation.begin(ports, laneAndJob, peer, job.createdAtMs + JOB_EXPIRES_MS);
