@@ -20,6 +20,8 @@ export async function postgresDatabase(config: PostgresConfig): Promise<Business
   const pool = new Pool({ host, port, database, user, password, max: 2 });
   // A server that a story kills ends idle connections; the next query opens a new one.
   pool.on('error', () => undefined);
+  // One that is ended while it is lent out says so twice: at its query, and here.
+  pool.on('connect', (client) => void client.on('error', () => undefined));
   return {
     adapter: 'postgres',
     config: { adapter: 'postgres', host, port, database, user, password },
@@ -30,11 +32,11 @@ export async function postgresDatabase(config: PostgresConfig): Promise<Business
         for (const statement of statements) await client.query(statement);
         await client.query('COMMIT');
       } catch (error) {
-        await client.query('ROLLBACK');
+        // Nobody knows how far it came: the connection goes, and its transaction with it.
+        client.release(true);
         throw error;
-      } finally {
-        client.release();
       }
+      client.release();
     },
     async rows(sql) {
       const types = { getTypeParser: () => (text: string) => text } as unknown as CustomTypesConfig;

@@ -135,7 +135,13 @@ class Worker {
       if (database.receiptsOut.openOf(lane.lane).length > 0) continue;
       await this.#target.forgetLane(idText(lane.lane));
       crashPoint('apply.laneForgotten');
-      database.lanesIn.remove(lane.lane);
+      // All of it at once: nobody looks for what a lane without a row has left.
+      database.transaction(() => {
+        database.inbox.removeLane(lane.lane);
+        database.quarantine.removeLane(lane.lane);
+        database.receiptsOut.removeLane(lane.lane);
+        database.lanesIn.remove(lane.lane);
+      });
     }
   }
 

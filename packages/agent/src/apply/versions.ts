@@ -3,10 +3,11 @@
 
 import type { NodeSnapshot } from '@qiao/contract/node';
 import { type BridgeDefinition, type Destination, parseBridgeJson, parseId, QiaoError } from '@qiao/exchange';
+import { landsAt } from '../cleaning/named.ts';
 import type { DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 
-/** Keeps the definition of every bridge with a lane that ends at this node. */
+/** Keeps the definition of every bridge with a lane that still ends at this node; the snapshot itself holds that of one that is over. */
 export function keepDefinitions(
   database: Pick<ExchangeDatabase, 'transaction' | 'bridgeVersions'>,
   snapshot: NodeSnapshot,
@@ -14,10 +15,9 @@ export function keepDefinitions(
   atMs: number,
 ): void {
   database.transaction(() => {
-    for (const { bridgeId, version, definitionJson, lanes } of snapshot.bridges) {
-      if (bridgeId.length !== 16 || !lanes.some(({ receiverId }) => Buffer.from(receiverId).toString('hex') === nodeId))
-        continue;
-      database.bridgeVersions.keep(bridgeId, version, definitionJson, atMs);
+    for (const bridge of snapshot.bridges) {
+      if (bridge.bridgeId.length !== 16 || !landsAt(bridge, nodeId)) continue;
+      database.bridgeVersions.keep(bridge.bridgeId, bridge.version, bridge.definitionJson, atMs);
     }
   });
 }

@@ -1,18 +1,20 @@
 import { BookEntry, ControlMessage } from '@qiao/contract/control';
 import { ChangeKind, Outcome } from '@qiao/contract/counts';
+import { BridgeState, NodeSnapshot } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { parseId } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
+import { keepDefinitions } from '../apply/versions.ts';
 import { CaptureWorld } from '../capture/captureWorld.testing.ts';
-import { LANE, personRows, ReceiverWorld, SENDER, TestSender } from '../receive/sender.testing.ts';
+import { BRIDGE, LANE, personRows, RECEIVER, ReceiverWorld, SENDER, TestSender } from '../receive/sender.testing.ts';
 import { purgeSettled } from '../send/purge.ts';
 import { type CleaningPorts, clean } from './cleaning.ts';
-import type { Named } from './named.ts';
+import { type Named, namedIn } from './named.ts';
 
 const DAY_MS = 86_400_000;
-const NOTHING: Named = { bridges: new Set(), lanes: new Set() };
+const NOTHING: Named = { bridges: new Set(), lanes: new Set(), landing: new Set() };
 const signed = (payload: Uint8Array): Signed => ({
   payload,
   suite: 'test',
@@ -61,10 +63,10 @@ test('a sender forgets a lane and its bridge a retention after they left the sna
   expect(world.database.lanesOut.all()).toEqual([]);
   await clean(ports);
   expect(world.database.captures.bridges()).toEqual([]);
-  const left = ['delivery_out', 'parcel', 'row_digest', 'receipt_in', 'lane_out'].map((table) =>
+  const left = ['delivery_out', 'parcel', 'row_digest', 'receipt_in', 'lane_out', 'lane_loss'].map((table) =>
     world.database.sqlite.prepare(`SELECT count(*) FROM ${table}`).pluck().get(),
   );
-  expect(left).toEqual([0, 0, 0, 0, 0]);
+  expect(left).toEqual([0, 0, 0, 0, 0, 0]);
 });
 
 test('a lane that comes back into the snapshot in time goes on as if nothing had been', async () => {
@@ -77,7 +79,7 @@ test('a lane that comes back into the snapshot in time goes on as if nothing had
   await clean(ports);
   world.nowMs += DAY_MS - 1;
   const [bridge] = world.desired.bridges.keys();
-  named = { bridges: new Set([bridge ?? '']), lanes: new Set(world.lanes.map(({ laneId }) => laneId)) };
+  named = { ...NOTHING, bridges: new Set([bridge ?? '']), lanes: new Set(world.lanes.map(({ laneId }) => laneId)) };
   await clean(ports);
   named = NOTHING;
   world.nowMs += DAY_MS - 1;
@@ -120,4 +122,51 @@ test('a receiver cancels the open rows of a lane that is over, in a last revisio
   expect(world.targetRows(`SELECT count(*) FROM qiao_mark WHERE lane = '${LANE}'`)).toEqual([[0]]);
   expect(world.targetRows('SELECT id FROM person')).toEqual([[1]]);
   expect(world.database.lanesIn.all()).toEqual([]);
+});
+
+test('a lane that apply forgets before the cleaning looks again leaves nothing behind', async () => {
+  using world = new ReceiverWorld();
+  const sender = new TestSender();
+  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
+  await world.apply();
+  await clean(cleaning(world, () => NOTHING));
+  world.clock.atMs += DAY_MS;
+  const desired = world.desired.current();
+  if (desired !== undefined) world.desired.replace({ ...desired, bridges: new Map() });
+  await world.apply();
+  expect(world.database.lanesIn.all()).toEqual([]);
+  expect(world.database.receiptsOut.get({ lane: parseId(LANE), epoch: 1n, sequence: 1n })).toBeUndefined();
+  expect(world.database.sqlite.prepare('SELECT count(*) FROM receipt_out').pluck().get()).toBe(0);
+});
+
+test('definitions go with the last lane of a bridge that ended here, though the hub names it for a while', async () => {
+  using world = new ReceiverWorld();
+  const { database } = world;
+  const snapshot = (state: BridgeState, ended: boolean) =>
+    NodeSnapshot.fromPartial({
+      nodeId: parseId(RECEIVER),
+      bridges: [
+        {
+          bridgeId: parseId(BRIDGE),
+          version: 1,
+          state,
+          definitionJson: '{}',
+          lanes: [{ laneId: parseId(LANE), receiverId: parseId(RECEIVER), ended }],
+        },
+      ],
+    });
+  const versions = () => database.bridgeVersions.bridges().length;
+  const cleanUnder = async (now: NodeSnapshot) => {
+    keepDefinitions(database, now, RECEIVER, world.clock.nowMs());
+    await clean(cleaning(world, () => namedIn(now)));
+    return versions();
+  };
+  expect(await cleanUnder(snapshot(BridgeState.RUNNING, false))).toBe(1);
+  database.lanesIn.ensure(parseId(LANE), parseId(BRIDGE), parseId(SENDER));
+  database.lanesIn.end(parseId(LANE));
+  // What is under way still lands under them.
+  expect(await cleanUnder(snapshot(BridgeState.RUNNING, true))).toBe(1);
+  database.lanesIn.remove(parseId(LANE));
+  expect(await cleanUnder(snapshot(BridgeState.RUNNING, true))).toBe(0);
+  expect(await cleanUnder(snapshot(BridgeState.RETIRED, false))).toBe(0);
 });

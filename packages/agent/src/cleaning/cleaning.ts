@@ -55,7 +55,7 @@ export async function clean(ports: CleaningPorts): Promise<void> {
   ports.database.bridgeVersions.forgetBefore(nowMs - VERSIONS_KEPT_MS);
   for (const bridge of ports.database.bridgeVersions.bridges()) {
     if (
-      !named.bridges.has(hex(bridge)) &&
+      !named.landing.has(hex(bridge)) &&
       !ports.database.lanesIn.all().some((lane) => hex(lane.bridge) === hex(bridge))
     ) {
       ports.database.bridgeVersions.remove(bridge);
@@ -82,6 +82,7 @@ function cleanLanesOut(ports: CleaningPorts, named: Named, nowMs: number): void 
     database.transaction(() => {
       database.deliveriesOut.removeOfLane(lane.lane);
       database.receiptsIn.removeLane(lane.lane);
+      database.jobs.forgetLosses(lane.lane);
       database.lanesOut.remove(lane.lane);
     });
     log.info({ lane: laneId }, 'a lane that ended here is forgotten');

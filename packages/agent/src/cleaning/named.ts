@@ -1,17 +1,32 @@
 // What the newest snapshot names, whether or not this node may run it: a bridge that is refused here for a moment is not gone.
 
-import type { NodeSnapshot } from '@qiao/contract/node';
+import type { BridgeAssignment, NodeSnapshot } from '@qiao/contract/node';
+import { BridgeState } from '@qiao/contract/node';
 
 export interface Named {
   /** Ids as hexadecimal text. */
   readonly bridges: ReadonlySet<string>;
   readonly lanes: ReadonlySet<string>;
+  /** Bridges with a lane that still ends here; the hub names the others for a while after they ended. */
+  readonly landing: ReadonlySet<string>;
 }
 
 export function namedIn(snapshot: NodeSnapshot): Named {
-  const hex = (id: Uint8Array) => Buffer.from(id).toString('hex');
   return {
     bridges: new Set(snapshot.bridges.map(({ bridgeId }) => hex(bridgeId))),
     lanes: new Set(snapshot.bridges.flatMap(({ lanes }) => lanes.map(({ laneId }) => hex(laneId)))),
+    landing: new Set(
+      snapshot.bridges.filter((bridge) => landsAt(bridge, hex(snapshot.nodeId))).map(({ bridgeId }) => hex(bridgeId)),
+    ),
   };
+}
+
+/** Whether a lane of the bridge still ends at this node. */
+export function landsAt({ state, lanes }: Pick<BridgeAssignment, 'state' | 'lanes'>, nodeId: string): boolean {
+  if (state === BridgeState.RETIRED) return false;
+  return lanes.some(({ receiverId, ended }) => !ended && hex(receiverId) === nodeId);
+}
+
+function hex(id: Uint8Array): string {
+  return Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('hex');
 }

@@ -137,6 +137,7 @@ const CLEAR_ROWS = `DELETE FROM job_row WHERE (job, table_name, row_key) IN
  (SELECT job, table_name, row_key FROM job_row WHERE job = ? LIMIT ?)`;
 const LOSE = 'INSERT INTO lane_loss (lane, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING';
 const FORGET_LOSSES = 'DELETE FROM lane_loss WHERE lane = ? AND epoch < ?';
+const FORGET_LANE = 'DELETE FROM lane_loss WHERE lane = ?';
 const HAS_LOST = 'SELECT count(*) FROM lane_loss WHERE lane = ? AND epoch = ?';
 
 export class JobStore {
@@ -159,6 +160,7 @@ export class JobStore {
   readonly #clearRows: Statement<[Uint8Array, number]>;
   readonly #lose: Statement;
   readonly #forgetLosses: Statement;
+  readonly #forgetLane: Statement;
   readonly #hasLost: Statement<[Uint8Array, bigint], number>;
 
   constructor(sqlite: Sqlite) {
@@ -181,6 +183,7 @@ export class JobStore {
     this.#clearRows = sqlite.prepare(CLEAR_ROWS);
     this.#lose = sqlite.prepare(LOSE);
     this.#forgetLosses = sqlite.prepare(FORGET_LOSSES);
+    this.#forgetLane = sqlite.prepare(FORGET_LANE);
     this.#hasLost = sqlite.prepare<[Uint8Array, bigint], number>(HAS_LOST).pluck();
   }
 
@@ -289,6 +292,11 @@ export class JobStore {
   noteLoss(lane: Uint8Array, epoch: bigint): void {
     this.#lose.run(lane, epoch);
     this.#forgetLosses.run(lane, epoch);
+  }
+
+  /** The lane is over: nothing asks any more what it gave up. */
+  forgetLosses(lane: Uint8Array): void {
+    this.#forgetLane.run(lane);
   }
 
   hasLost(lane: Uint8Array, epoch: bigint): boolean {

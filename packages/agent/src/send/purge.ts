@@ -4,12 +4,15 @@ import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { SendPorts } from './ports.ts';
 
 const EVERY_MS = 60_000;
+/** A retention shorter than that is looked after as often as it passes. */
+const LEAST_EVERY_MS = 1_000;
 /** Parcels removed in one transaction: purging never holds the file for long. */
 const PARCELS_PER_STEP = 20;
 const MOST_STEPS = 500;
 
-/** Purges at the start (what became old while the agent was away) and once a minute, and keeps the database's log and free pages in bounds. */
+/** Purges at the start (what became old while the agent was away) and then once a minute or, with a shorter retention, as often as it passes, and keeps the database's log and free pages in bounds. */
 export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'>): Part {
+  const everyMs = Math.min(EVERY_MS, Math.max(ports.limits.retentionMs, LEAST_EVERY_MS));
   return {
     name: 'purge',
     async run(signal) {
@@ -20,7 +23,7 @@ export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'
           await new Promise(setImmediate);
         }
         ports.database.checkpoint();
-        await ports.clock.sleep(EVERY_MS, signal);
+        await ports.clock.sleep(everyMs, signal);
       }
     },
   };
