@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeFault, type FaultKind } from './faultPlan.ts';
 import { whatStays } from './growth.ts';
-import { type BridgePlan, planSeed, type SeedPlan } from './plan.ts';
+import { planSeed, type SeedPlan } from './plan.ts';
 import { type Campaign, type Failure, report } from './report.ts';
 import { runSeed, type SeedResult } from './runner.ts';
 import { shrinkFaults } from './shrink.ts';
@@ -70,8 +70,11 @@ async function work(
   let served: number[] = [];
   const endStage = async () => {
     if (stage === undefined) return;
-    const lanes = served.flatMap((seed) => planSeed(seed, options.kinds).bridges).flatMap(lanesOf).length;
-    const stays = await whatStays(stage, lanes);
+    const endsMs = performance.now();
+    const stays = await whatStays(stage);
+    say(
+      `stage of ${served.length} seeds back at its floor after ${((performance.now() - endsMs) / 1000).toFixed(1)} s`,
+    );
     if (stays.length > 0) failures.push(stayed(stage, served, stays, options));
     await stage[Symbol.asyncDispose]();
     stage = undefined;
@@ -107,11 +110,6 @@ async function work(
   }
 }
 
-/** Every lane that a bridge may have had. */
-function lanesOf({ destinations, spare }: BridgePlan): readonly unknown[] {
-  return spare === undefined ? destinations : [...destinations, spare];
-}
-
 /** The failure with the fewest faults that were seen to be enough. */
 async function examined(
   plan: SeedPlan,
@@ -143,11 +141,11 @@ function numbersOf(faults: readonly { number: number }[]): string {
   return faults.map(({ number }) => number).join(', ') || 'none at all';
 }
 
-function lineOf({ seed, broken, rows, tookMs, restMs, injected }: SeedResult): string {
+function lineOf({ seed, broken, rows, tookMs, restMs, injected, steps }: SeedResult): string {
   const faults = [...injected].map(([kind, times]) => (times === 1 ? kind : `${kind}×${times}`)).join(' ');
   const verdict = broken.length === 0 ? 'ok  ' : 'FAIL';
   const rest = restMs === undefined ? 'never' : `${(restMs / 1000).toFixed(1)} s`;
-  return `${verdict} seed ${seed}: ${rows} rows, ${(tookMs / 1000).toFixed(1)} s, at rest after ${rest}; ${faults}`;
+  return `${verdict} seed ${seed}: ${rows} rows, ${(tookMs / 1000).toFixed(1)} s, at rest after ${rest}; ${faults}; ${[...steps].map(([step, ms]) => `${step} ${ms}`).join(' ')}`;
 }
 
 function momentsText({ moments }: SeedResult): string {

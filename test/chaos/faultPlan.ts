@@ -89,7 +89,7 @@ const ENVIRONMENT_ERRORS = ['40P01', '53100', '53200', '57014', '40001', '57P01'
 export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: ReadonlySet<FaultKind>): Fault {
   const wanted = FAULT_KINDS.filter((kind) => kinds?.has(kind) ?? true);
   const kind = dice.weighted(wanted.map((name) => [name, WEIGHTS[name]] as const));
-  const bridge = dice.pick(bridges);
+  const bridge = suited(kind, dice.pick(bridges), bridges);
   const link = dice.pick(LINKS);
   switch (kind) {
     case 'kill':
@@ -141,6 +141,22 @@ export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: Re
       return kind satisfies never;
   }
 }
+
+/** The bridge that was drawn, or the first one that has what the fault needs. */
+function suited(kind: FaultKind, drawn: BridgePlan, bridges: readonly BridgePlan[]): BridgePlan {
+  const needs = NEEDS[kind];
+  return needs === undefined || needs(drawn) ? drawn : (bridges.find(needs) ?? drawn);
+}
+
+const landsInPostgres = ({ destinations }: BridgePlan) => destinations.some(({ dataSource }) => dataSource === 'pg-in');
+
+/** What a fault of a bridge needs: a lock of PostgreSQL, a destination to add, one that can be ended. */
+const NEEDS: Readonly<Partial<Record<FaultKind, (bridge: BridgePlan) => boolean>>> = {
+  deadlock: landsInPostgres,
+  statementError: landsInPostgres,
+  bind: ({ spare }) => spare !== undefined,
+  unbind: ({ destinations }) => destinations.length > 1,
+};
 
 /** A stream that waits behind this link. */
 function streamOf(dice: Dice, link: LinkName): string {

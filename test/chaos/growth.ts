@@ -4,27 +4,27 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
-import { NODES } from './departments.ts';
+import { LANDINGS, NODES } from './departments.ts';
 import { waitingInStreams } from './quiet.ts';
 import type { Stage } from './stage.ts';
 
 /** The bus redelivers what a killed reader held after a minute at the most; settled parcels are purged once a minute. */
 const FLOOR_WITHIN_MS = 150_000;
 
-/** What is still there though nobody needs it, after so many lanes were retired; empty when everything is back to its floor. */
-export async function whatStays(stage: Stage, lanesServed: number): Promise<string[]> {
+/** What is still there though nobody needs it, after every bridge was retired; empty when everything is back to its floor. */
+export async function whatStays(stage: Stage): Promise<string[]> {
   const endsAtMs = performance.now() + FLOOR_WITHIN_MS;
   for (;;) {
-    const stays = [...(await waitingInStreams(stage)), ...rowsThatStay(stage, lanesServed)];
+    const stays = [...(await waitingInStreams(stage)), ...rowsThatStay(stage), ...(await marksThatStay(stage))];
     if (stays.length === 0 || performance.now() > endsAtMs) return stays;
     await pause(500);
   }
 }
 
-function rowsThatStay(stage: Stage, lanesServed: number): string[] {
+function rowsThatStay(stage: Stage): string[] {
   return NODES.flatMap((node) =>
     tableSizes(join(stage.platform.agentDirectory(node), 'exchange.db'))
-      .filter(([table, rows]) => rows > (FLOORS[table] ?? (PER_LANE[table] ?? 0) * lanesServed))
+      .filter(([table, rows]) => rows > (FLOORS[table] ?? 0))
       .map(([table, rows]) => `${rows} rows stay in ${table} of ${node}`),
   );
 }
@@ -41,18 +41,29 @@ const FLOORS: Readonly<Record<string, number>> = {
   command_seen: 10_000,
 };
 
-/** What an ended lane may leave: its place, so that a late delivery is known for what it is, and its last word. */
-const PER_LANE: Readonly<Record<string, number>> = {
-  lane_in: 1,
-  lane_out: 1,
-  delivery_out: 1,
-  receipt_in: 1,
-  receipt_out: 8,
-  // Rows in quarantine are kept for a person, also when their bridge has ended.
-  quarantine: 100,
-  bridge_version: 2,
-  lane_loss: 1,
-};
+/** Marks of lanes, and notes of loads, in the targets: the database's own id alone stays. */
+async function marksThatStay(stage: Stage): Promise<string[]> {
+  const found: string[] = [];
+  for (const node of NODES) {
+    for (const landing of LANDINGS) {
+      const database = stage.database(node, landing);
+      const names = await database.rows(OWN_TABLES[database.adapter]);
+      for (const name of names.map(([text]) => String(text))) {
+        const isMark = name === 'qiao_mark';
+        const [[rows] = []] = await database.rows(
+          `SELECT count(*) FROM ${name}${isMark ? " WHERE lane <> 'target'" : ''}`,
+        );
+        if (!isMark || Number(rows) > 0) found.push(`${name} with ${rows} rows stays in ${landing} of ${node}`);
+      }
+    }
+  }
+  return found;
+}
+
+const OWN_TABLES = {
+  postgres: "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'qiao\\_%'",
+  sqlite: "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'qiao\\_%' ESCAPE '\\'",
+} as const;
 
 function tableSizes(file: string): [string, number][] {
   const database = new Sqlite(file, { readonly: true });

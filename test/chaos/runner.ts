@@ -25,6 +25,8 @@ export interface SeedResult {
   readonly tookMs: number;
   /** From the last heal until everything was at rest; undefined when it never was. */
   readonly restMs: number | undefined;
+  /** Where its time went, milliseconds by step. */
+  readonly steps: ReadonlyMap<string, number>;
 }
 
 /** Faults are healed by then; what is not at rest after this long is stuck. */
@@ -35,22 +37,31 @@ const STAYS_AT_REST_MS = 250;
 
 export async function runSeed(stage: Stage, plan: SeedPlan): Promise<SeedResult> {
   const startedMs = performance.now();
+  const steps = new Map<string, number>();
+  const timed = async <T>(step: string, act: () => Promise<T>): Promise<T> => {
+    const beganMs = performance.now();
+    try {
+      return await act();
+    } finally {
+      steps.set(step, Math.round(performance.now() - beganMs));
+    }
+  };
   const marks = markLogs(stage);
   stage.tap.listen();
   const made = new Play(stage, plan, new Timeline(performance.now()));
   let running = made;
   const play = async () => {
-    await makeTables(made);
-    await startBridges(made);
+    await timed('tables', () => makeTables(made));
+    await timed('start', () => startBridges(made));
     // The moments of faults count from here.
     running = new Play(stage, plan, new Timeline(performance.now()));
-    return playOut(running, marks);
+    return playOut(running, marks, timed);
   };
   const broken = await play().catch((error: unknown) => [
     `the seed could not be played: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
   ]);
   const rows = broken.length > 0 ? 0 : await sentRows(running);
-  if (broken.length === 0) await retireBridges(running);
+  if (broken.length === 0) await timed('retire', () => retireBridges(running));
   return {
     seed: plan.seed,
     broken,
@@ -59,22 +70,27 @@ export async function runSeed(stage: Stage, plan: SeedPlan): Promise<SeedResult>
     rows,
     tookMs: performance.now() - startedMs,
     restMs: running.restMs,
+    steps,
   };
 }
 
-async function playOut(play: Play, marks: LogMarks): Promise<string[]> {
+type Timed = <T>(step: string, act: () => Promise<T>) => Promise<T>;
+
+async function playOut(play: Play, marks: LogMarks, timed: Timed): Promise<string[]> {
   const { plan, timeline } = play;
   timeline.add(`bridges started: ${plan.bridges.map((bridge) => describeBridge(bridge)).join('; ')}`);
-  await Promise.all([
-    ...plan.bridges.map((bridge) => playWorkload(play, bridge)),
-    ...plan.faults.map((fault) => playFault(play, fault)),
-  ]);
-  await healAll(play.stage);
+  await timed('faults', () =>
+    Promise.all([
+      ...plan.bridges.map((bridge) => playWorkload(play, bridge)),
+      ...plan.faults.map((fault) => playFault(play, fault)),
+    ]),
+  );
+  await timed('heal', () => healAll(play.stage));
   timeline.add('everything is healed');
-  const unresting = await waitForRest(play);
+  const unresting = await timed('rest', () => waitForRest(play));
   if (unresting.length > 0) return unresting;
   timeline.add('at rest');
-  const broken = await brokenInvariants(play, marks);
+  const broken = await timed('invariants', () => brokenInvariants(play, marks));
   for (const sentence of broken) timeline.add(sentence);
   return broken;
 }

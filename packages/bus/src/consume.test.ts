@@ -125,6 +125,23 @@ test('what a reader fetched and did not take goes to the next reader at once', a
   expect(performance.now() - startedAt).toBeLessThan(5_000);
 });
 
+test('what a reader had in hand when it failed comes again at once, not after the ack wait', async () => {
+  await using world = await TestBus.start();
+  const { bus } = await world.node('health');
+  await world.hub.publish(DOWN, bytes('in hand'));
+  const failing = async () => {
+    for await (const message of bus.consume(streams.downData('health'), 'health', { signal: AbortSignal.timeout(60_000) }))
+      throw new Error(`no room for ${text(message.data)}`);
+  };
+  await expect(failing()).rejects.toThrow('no room for in hand');
+  const startedAt = performance.now();
+  await using second = reading(bus, streams.downData('health'), 'health');
+  const again = await second.next();
+  expect([text(again.data), again.redelivered]).toEqual(['in hand', true]);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  again.ack();
+});
+
 test('two replicas share the router consumer and each message goes to one of them', async () => {
   await using world = await TestBus.start();
   const { bus } = await world.node('health');

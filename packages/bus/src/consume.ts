@@ -50,7 +50,15 @@ export async function* consumeStream(
           const message = held.take();
           if (message !== undefined) {
             pull.askWhenLow();
-            yield new PulledMessage(connection, message);
+            const pulled = new PulledMessage(connection, message);
+            let isLeft = true;
+            try {
+              yield pulled;
+              isLeft = false;
+            } finally {
+              // Its reader failed or stopped before it could say anything: the message goes back with the others.
+              if (isLeft && !pulled.isAnswered) held.giveBack(message);
+            }
           } else if (pull.isProven || (await pull.prove())) {
             pauses.reset();
             pull.askWhenLow();
@@ -92,6 +100,11 @@ class HeldMessages {
     this.#messages.push(message);
     this.#bytes += message.data.length;
     this.arrival.wake();
+  }
+
+  giveBack(message: Msg): void {
+    this.#messages.unshift(message);
+    this.#bytes += message.data.length;
   }
 
   take(): Msg | undefined {
@@ -263,6 +276,7 @@ class PulledMessage implements BusMessage {
   readonly data: Uint8Array;
   readonly sequence: bigint;
   readonly redelivered: boolean;
+  #isAnswered = false;
 
   constructor(connection: Connection, message: Msg) {
     this.#connection = connection;
@@ -274,11 +288,18 @@ class PulledMessage implements BusMessage {
     this.redelivered = place.deliveries > 1n;
   }
 
+  /** It was acknowledged or given back. */
+  get isAnswered(): boolean {
+    return this.#isAnswered;
+  }
+
   ack(): void {
+    this.#isAnswered = true;
     this.#say('+ACK');
   }
 
   retryLater(delayMs: number): void {
+    this.#isAnswered = true;
     this.#say(delayMs <= 0 ? '-NAK' : `-NAK {"delay": ${Math.round(delayMs) * NANOS_PER_MS}}`);
   }
 
