@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeFault, type FaultKind } from './faultPlan.ts';
 import { whatStays } from './growth.ts';
+import { whatLeaked } from './leaks.ts';
 import { planSeed, type SeedPlan } from './plan.ts';
 import { type Campaign, type Failure, report } from './report.ts';
 import { runSeed, type SeedResult } from './runner.ts';
@@ -68,6 +69,7 @@ async function work(
   const { say } = options;
   let stage: Stage | undefined;
   let served: number[] = [];
+  let said: string[] = [];
   const endStage = async () => {
     if (stage === undefined) return;
     const endsMs = performance.now();
@@ -75,7 +77,9 @@ async function work(
     say(
       `stage of ${served.length} seeds back at its floor after ${((performance.now() - endsMs) / 1000).toFixed(1)} s`,
     );
-    if (stays.length > 0) failures.push(stayed(stage, served, stays, options));
+    const leaked = await whatLeaked(stage, said);
+    const broken = [...stays, ...leaked];
+    if (broken.length > 0) failures.push(stayed(stage, served, broken, options));
     await stage[Symbol.asyncDispose]();
     stage = undefined;
   };
@@ -85,11 +89,13 @@ async function work(
       if (stage === undefined) {
         stage = await Stage.open();
         served = [];
+        said = [];
       }
       const plan = planSeed(seed, options.kinds);
       const result = await runSeed(stage, plan);
       served.push(seed);
       results.push(result);
+      said.push(momentsText(result), ...result.broken);
       say(lineOf(result));
       if (options.tellsAll && result.broken.length === 0) {
         say(momentsText(result));
@@ -98,6 +104,8 @@ async function work(
       }
       if (result.broken.length === 0) continue;
       const logs = keepLogs(stage, result, options.keep);
+      const leaked = await whatLeaked(stage, said);
+      if (leaked.length > 0) failures.push(stayed(stage, served, leaked, options));
       await stage[Symbol.asyncDispose]();
       stage = undefined;
       say(failureText(result, logs));
@@ -106,7 +114,7 @@ async function work(
     await endStage();
   } finally {
     // Only after an error of the harness itself.
-    await (stage as Stage | undefined)?.[Symbol.asyncDispose]();
+    await stage?.[Symbol.asyncDispose]();
   }
 }
 

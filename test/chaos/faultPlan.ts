@@ -67,15 +67,15 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   fullDisk: 2,
   clock: 2,
   terminate: 2,
-  restartPostgres: 1,
+  restartPostgres: 2,
   readOnly: 1,
-  lock: 1,
-  deadlock: 1,
+  lock: 2,
+  deadlock: 2,
   statementError: 2,
   stopStart: 2,
   deploy: 2,
-  bind: 1,
-  unbind: 1,
+  bind: 3,
+  unbind: 3,
 };
 
 export const FAULT_KINDS = Object.keys(WEIGHTS) as FaultKind[];
@@ -88,8 +88,11 @@ const ENVIRONMENT_ERRORS = ['40P01', '53100', '53200', '57014', '40001', '57P01'
 
 export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: ReadonlySet<FaultKind>): Fault {
   const wanted = FAULT_KINDS.filter((kind) => kinds?.has(kind) ?? true);
-  const kind = dice.weighted(wanted.map((name) => [name, WEIGHTS[name]] as const));
-  const bridge = suited(kind, dice.pick(bridges), bridges);
+  const suited = (kind: FaultKind) => bridges.filter(NEEDS[kind] ?? (() => true));
+  const possible = wanted.filter((kind) => suited(kind).length > 0);
+  // A hunt for one kind meets seeds that have nothing to do it to; their timelines say so.
+  const kind = dice.weighted((possible.length > 0 ? possible : wanted).map((name) => [name, WEIGHTS[name]] as const));
+  const bridge = dice.pick(possible.length > 0 ? suited(kind) : bridges);
   const link = dice.pick(LINKS);
   switch (kind) {
     case 'kill':
@@ -140,12 +143,6 @@ export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: Re
     default:
       return kind satisfies never;
   }
-}
-
-/** The bridge that was drawn, or the first one that has what the fault needs. */
-function suited(kind: FaultKind, drawn: BridgePlan, bridges: readonly BridgePlan[]): BridgePlan {
-  const needs = NEEDS[kind];
-  return needs === undefined || needs(drawn) ? drawn : (bridges.find(needs) ?? drawn);
 }
 
 const landsInPostgres = ({ destinations }: BridgePlan) => destinations.some(({ dataSource }) => dataSource === 'pg-in');

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BooksLine, readBooks } from '@qiao/testkit';
 import type { FaultKind } from './faultPlan.ts';
+import { brokenMarks } from './marks.ts';
 import type { BridgePlan, DestinationPlan } from './plan.ts';
 import type { Play } from './play.ts';
 import type { Stage } from './stage.ts';
@@ -26,7 +27,7 @@ export async function brokenInvariants(play: Play, marks: LogMarks): Promise<str
       if (bridge.shape === 'journal') found.push(...(await journalCounts(play.stage, bridge, lane, line)));
     }
   }
-  found.push(...(await brokenDeliveries(play)), ...unexpectedLogLines(play.stage, marks));
+  found.push(...(await brokenDeliveries(play)), ...(await brokenMarks(play)), ...unexpectedLogLines(play.stage, marks));
   return found;
 }
 

@@ -2,6 +2,7 @@
 // every line to the bus, small disks under the agents, a hand on the bus. It also is what systemd is to the programs: what ended is
 // started again.
 
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -76,6 +77,11 @@ export class Stage implements AsyncDisposable {
 
   postgresConfig(node: NodeCode, name: 'pg' | 'pg-in'): PostgresConfig {
     return found(this.#postgresConfigs.get(`${node} ${name}`));
+  }
+
+  /** Passwords of the business databases, by node. */
+  get passwords(): readonly (readonly [string, string])[] {
+    return [...this.#postgresConfigs].map(([end, { password }]) => [end.replace(/ .*/, ''), password] as const);
   }
 
   program(name: Exclude<ProcessName, 'nats'>): Program {
@@ -163,7 +169,8 @@ async function openEnds(directory: string, postgres: PostgresServer): Promise<En
   mkdirSync(files);
   for (const node of NODES) {
     for (const name of ['pg', 'pg-in'] as const) {
-      const config = await postgres.database();
+      // The server asks for none; what stands in the agent's file is a secret all the same.
+      const config = { ...(await postgres.database()), password: `pw-${randomBytes(16).toString('hex')}` };
       configs.set(`${node} ${name}`, config);
       databases.set(`${node} ${name}`, await postgresDatabase(config));
     }

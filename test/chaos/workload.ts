@@ -22,7 +22,12 @@ export interface WorkloadPlan {
 
 export const REFUSED = 'refused';
 
+/** A person's name and a note that stand nowhere but in rows: leaks.ts looks for them everywhere. */
+export const WITNESS_NAME = '欧阳证人靖';
+export const WITNESS_NOTE = 'Zeugnis-5b1d0e77a4';
+
 const TEXTS = [
+  WITNESS_NOTE,
   'plain',
   '山东省青岛市',
   "it''s quoted",
@@ -63,7 +68,7 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
   const put = (id: number): string => {
     live.add(id);
     const isRefused = mayRefuse && dice.chance(0.03);
-    const name = isRefused ? `${REFUSED} ${id}` : `${dice.pick(['王', '李', 'Ann', 'Ø'])}${id}`;
+    const name = isRefused ? `${REFUSED} ${id}` : `${dice.pick(['王', '李', 'Ann', 'Ø', WITNESS_NAME])}${id}`;
     return `(${id}, '${name}', '${cityOf()}', ${noteOf(dice)})`;
   };
   const insert = (ids: readonly number[]): string[] =>

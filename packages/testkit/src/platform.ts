@@ -55,6 +55,8 @@ export class Platform implements AsyncDisposable {
   readonly others = new Map<string, Program>();
   /** The lines to the bus by node code, `monitor` among them; empty unless the plan asks for proxies. */
   readonly links = new Map<string, TcpProxy>();
+  /** Join tokens that were given out, for a search that must not find them anywhere. */
+  readonly invited: string[] = [];
   readonly natsPort: number;
   readonly boardPort: number;
   readonly #isTemporary: boolean;
@@ -178,7 +180,9 @@ export class Platform implements AsyncDisposable {
 
   async invite(code: string, words: readonly string[] = []): Promise<string> {
     const answer = await this.qiao('node', 'invite', code, ...words, '--json');
-    return (JSON.parse(answer.stdout) as { token: string }).token;
+    const { token } = JSON.parse(answer.stdout) as { token: string };
+    this.invited.push(token);
+    return token;
   }
 
   /** Writes agent.yaml and joins; the agent is not started. */
