@@ -175,6 +175,7 @@ function desiredOf(self: TestNode, { revoked = false }: Circumstances): Desired 
     generation: 1n,
     number: 5n,
     timeZone: 'Asia/Shanghai',
+    fencingToken: 0n,
     bridges: new Map(bridges.map((one) => [one.bridgeId, one])),
     peers: new Map(peers.map((peer) => [peer.nodeId, peer])),
     monitors: [watch.certificate],

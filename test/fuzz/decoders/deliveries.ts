@@ -56,6 +56,7 @@ export async function deliveryDecoders(): Promise<Decoder[]> {
     generation: 1n,
     number: 1n,
     timeZone: 'Asia/Shanghai',
+    fencingToken: 0n,
     bridges: new Map([
       [
         idText(ids.bridgeId),
