@@ -1,8 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
+/** Stories that use the whole machine, or measure what it does: each has it alone. */
+const HEAVY = ['test/{chaos,million,replicas}.test.ts'];
+
+const story = { globalSetup: ['test/program.setup.ts'], testTimeout: 240_000, hookTimeout: 120_000 };
+
 /**
- * Three projects: unit tests beside the code; those of hub and monitor once more on PostgreSQL; and whole-system stories that
- * start real servers.
+ * Unit tests beside the code, those of hub and monitor once more on PostgreSQL, and whole-system stories that start real servers:
+ * two at a time, and after them those that need the machine for themselves.
  */
 export default defineConfig({
   test: {
@@ -24,12 +29,21 @@ export default defineConfig({
       },
       {
         test: {
+          ...story,
           name: 'stories',
           include: ['test/**/*.test.ts'],
-          globalSetup: ['test/program.setup.ts'],
-          testTimeout: 240_000,
-          hookTimeout: 120_000,
-          // One story at a time: each starts a whole platform, and the machine may have two cores.
+          exclude: HEAVY,
+          sequence: { groupOrder: 1 },
+          // A story mostly waits: two of them share two cores.
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          ...story,
+          name: 'heavy',
+          include: HEAVY,
+          sequence: { groupOrder: 2 },
           fileParallelism: false,
         },
       },

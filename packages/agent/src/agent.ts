@@ -335,6 +335,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
       version: VERSION,
       clock,
       log: child('hello'),
+      everyMs: config.limits.helloMs,
       wakeup: wakeups.hello,
     }),
     controlPart({

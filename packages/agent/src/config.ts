@@ -60,6 +60,8 @@ const limits = z.strictObject({
   laneBudgetDays: z.number().positive().max(3_650).default(DEFAULT_SEND_LIMITS.laneBudgetDays),
   /** Pause between two heartbeats; data sources are probed at every second one. */
   heartbeatMs: z.int().min(200).max(60_000).default(HEARTBEAT_EVERY_MS),
+  /** Pause between two questions to the hub: whether the snapshot is the newest, and whose the lanes are. */
+  helloMs: z.int().min(1_000).max(300_000).default(60_000),
   /** Book entries kept after the monitor held them, for a monitor that is restored from a backup or lost. */
   keptBookEntries: z.int().min(100).max(10_000_000).default(100_000),
   /** Deliveries of one agent's inbox, bytes: past it senders are told to wait. */

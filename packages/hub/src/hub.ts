@@ -351,6 +351,8 @@ function compose({
     if (status.kind !== 'connected') return;
     upkeepWakeup.wake();
   });
+  // Nodes that a restored hub learned from others have no streams yet.
+  hold.onReleased(() => upkeepWakeup.wake());
   let isFirstRound = true;
   const roundDone = () => {
     busReady.resolve();

@@ -20,9 +20,12 @@ export interface NodePlan {
   readonly dataSources: Readonly<Record<string, object>>;
   readonly exposes?: readonly object[];
   readonly accepts?: readonly object[];
-  /** Further keys of agent.yaml, for example limits. */
-  readonly more?: Readonly<Record<string, unknown>>;
+  /** Further keys of agent.yaml. Its limits stand above the impatient ones of a test. */
+  readonly more?: Readonly<Record<string, unknown>> & { readonly limits?: Readonly<Record<string, unknown>> };
 }
+
+/** What a department waits for in minutes, a test waits for in seconds. */
+const IMPATIENT = { heartbeatMs: 1_000, helloMs: 5_000 };
 
 export interface PlatformPlan {
   readonly nodes: readonly NodePlan[];
@@ -209,6 +212,7 @@ export class Platform implements AsyncDisposable {
         node.accepts ??
         [...Object.keys(node.dataSources), 'exchange'].map((dataSource) => ({ dataSource, table: '*' })),
       ...node.more,
+      limits: { ...IMPATIENT, ...node.more?.limits },
     };
     writeFileSync(this.agentConfig(node.code), stringify(config), { mode: 0o600 });
     if (!this.agents.has(node.code)) {

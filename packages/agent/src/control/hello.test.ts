@@ -38,6 +38,7 @@ async function hellos(
     version: '0.1.0',
     clock: { nowMs: () => 0, sleep: async () => {} },
     log: silentLog(),
+    everyMs: 60_000,
     wakeup,
   }).run(stop.signal);
   return { fence, asked };

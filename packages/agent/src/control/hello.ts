@@ -29,6 +29,8 @@ export interface HelloPorts {
   readonly version: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** Pause between two questions once the first was answered, milliseconds. */
+  readonly everyMs: number;
   /** Woken when the bus came back or somebody misses a lane: asks at once instead of at the next turn. */
   readonly wakeup: Wakeup;
 }
@@ -36,10 +38,9 @@ export interface HelloPorts {
 /** Highest delivery format this agent reads. */
 export const READS_FORMAT = 1;
 const HELLO_TIMEOUT_MS = 10_000;
-const ASK_AGAIN_MS = 60_000;
 const LEAST_PAUSE_MS = 1_000;
 
-/** Asks until the first answer (the supervisor sets the pace), then once a minute. */
+/** Asks until the first answer (the supervisor sets the pace), then now and then. */
 export function helloPart(ports: HelloPorts): Part {
   return {
     name: 'hello',
@@ -52,7 +53,7 @@ export function helloPart(ports: HelloPorts): Part {
         if (isOutbid) ports.wakeup.wake();
         // Many may miss the same snapshot at once; the hub is asked once.
         await ports.clock.sleep(LEAST_PAUSE_MS, signal);
-        await ports.wakeup.wait(ASK_AGAIN_MS, signal);
+        await ports.wakeup.wait(ports.everyMs, signal);
       }
     },
   };

@@ -21,6 +21,7 @@ export class Hold implements Part {
   #isHeld = false;
   #began = new AbortController();
   #released = Promise.withResolvers<void>();
+  #onReleased: () => void = () => {};
 
   constructor(ports: HoldPorts) {
     this.#ports = ports;
@@ -79,6 +80,11 @@ export class Hold implements Part {
     this.#set(false);
   }
 
+  /** Called whenever routing may go on again, here or by the word of another replica. */
+  onReleased(listener: () => void): void {
+    this.#onReleased = listener;
+  }
+
   /** Messages as `consume` gives them, but none while holding. */
   async *gate<T>(signal: AbortSignal, consume: (signal: AbortSignal) => AsyncIterable<T>): AsyncGenerator<T> {
     const stopped = new Promise<void>((resolve) => {
@@ -108,6 +114,7 @@ export class Hold implements Part {
     } else {
       this.#began = new AbortController();
       this.#released.resolve();
+      this.#onReleased();
     }
   }
 }
