@@ -154,6 +154,24 @@ export class BusAdministration {
     }
   }
 
+  /**
+   * What a dead process of the node had taken and not acknowledged waits again at once, for its successor, instead of until the ack
+   * wait: a consumer that is made anew holds nothing. What the living one has taken meanwhile comes to it twice.
+   */
+  async giveBackHeld(node: BusNode): Promise<void> {
+    for (const line of downLines(node.role)) {
+      const stream = downStream(node.code, line);
+      const name = consumers.node(node.code);
+      const found = await this.#call<{ num_ack_pending: number }>(`CONSUMER.INFO.${stream}.${name}`, undefined);
+      if (found.error !== undefined || found.num_ack_pending === 0) continue;
+      const removed = await this.#call(`CONSUMER.DELETE.${stream}.${name}`, undefined);
+      if (removed.error !== undefined && removed.error.err_code !== CONSUMER_NOT_FOUND)
+        throw refused(stream, removed.error);
+      this.#log.info({ stream, messages: found.num_ack_pending }, 'what a former process of the node held waits again');
+    }
+    await this.ensureNode(node);
+  }
+
   /** Removes a node's down streams with everything that waited there; the senders' outboxes still hold it. */
   async removeNode(code: string): Promise<void> {
     for (const line of ['data', 'control'] as const) {

@@ -130,7 +130,9 @@ test('what a reader had in hand when it failed comes again at once, not after th
   const { bus } = await world.node('health');
   await world.hub.publish(DOWN, bytes('in hand'));
   const failing = async () => {
-    for await (const message of bus.consume(streams.downData('health'), 'health', { signal: AbortSignal.timeout(60_000) }))
+    for await (const message of bus.consume(streams.downData('health'), 'health', {
+      signal: AbortSignal.timeout(60_000),
+    }))
       throw new Error(`no room for ${text(message.data)}`);
   };
   await expect(failing()).rejects.toThrow('no room for in hand');
@@ -140,6 +142,30 @@ test('what a reader had in hand when it failed comes again at once, not after th
   expect([text(again.data), again.redelivered]).toEqual(['in hand', true]);
   expect(performance.now() - startedAt).toBeLessThan(5_000);
   again.ack();
+});
+
+test('what a killed process held comes to its successor at once when the hub gives it back', async () => {
+  await using world = await TestBus.start();
+  const { bus } = await world.node('health');
+  await world.hub.publish(DOWN, bytes('held'));
+  await world.hub.publish(DOWN, bytes('held as well'));
+  await using killed = reading(bus, streams.downData('health'), 'health');
+  expect(text((await killed.next()).data)).toBe('held');
+  const startedAt = performance.now();
+  await world.administration.giveBackHeld({ code: 'health', role: 'agent' });
+  await using successor = reading(bus, streams.downData('health'), 'health');
+  const seen = new Set<string>();
+  while (seen.size < 2) {
+    const message = await successor.next();
+    seen.add(text(message.data));
+    message.ack();
+  }
+  expect([...seen].sort()).toEqual(['held', 'held as well']);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  // Nothing is held: nothing is made anew under a reader that is well.
+  await world.administration.giveBackHeld({ code: 'health', role: 'agent' });
+  await world.hub.publish(DOWN, bytes('next'));
+  expect(text((await successor.next()).data)).toBe('next');
 });
 
 test('two replicas share the router consumer and each message goes to one of them', async () => {

@@ -348,6 +348,22 @@ test('the monitor hears the directory, signed by the hub', async () => {
   }
 });
 
+test('what a killed process of a node had taken comes to the next one at its first word, not after the ack wait', async () => {
+  const east = await joinAgent('east');
+  await hello(east, true);
+  const signal = AbortSignal.timeout(60_000);
+  const control = () => {
+    const messages = east.bus.consume(streams.downControl('east'), consumers.node('east'), { signal });
+    return messages[Symbol.asyncIterator]();
+  };
+  const killed = await control().next();
+  const startedAt = performance.now();
+  await hello(east, true);
+  const successor = await control().next();
+  expect([successor.value?.redelivered, successor.value?.sequence]).toEqual([false, killed.value?.sequence]);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+});
+
 test('a revoked node is cut off the bus and refused a hello', async () => {
   const city = agents.find(({ code }) => code === 'city') as Agent;
   const away = new Promise<void>((resolve) => {

@@ -16,8 +16,8 @@ export interface HelloPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly snapshotOf: (nodeId: string) => Promise<Signed>;
-  /** A node started: its peers must hear of the new token, and routing refuse the old. */
-  readonly fenced: (nodeId: string, token: bigint) => Promise<void>;
+  /** A node started: its peers must hear of the new token, routing refuse the old, and what its former process held wait for it. */
+  readonly fenced: (node: Pick<NodeRow, 'id' | 'code'>, token: bigint) => Promise<void>;
   /** An epoch that a node knows; durable when it resolves. Lower ones are ignored. */
   readonly learnEpoch: (
     laneId: string,
@@ -195,7 +195,7 @@ async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, no
     return given;
   });
   crashPoint('hello.started');
-  await ports.fenced(node.id, BigInt(token));
+  await ports.fenced(node, BigInt(token));
   return BigInt(token);
 }
 
