@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type Bus, busUserKeyOf, connectBus, consumers, inboxPrefix, streams, subjects } from '@qiao/bus';
 import { ControlMessage } from '@qiao/contract/control';
 import type { ServiceState } from '@qiao/contract/node';
+import { lockDirectory } from '@qiao/database/files';
 import { decodeContent, idText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
 import {
   type Clock,
@@ -59,7 +60,7 @@ import { createTrust } from './control/trust.ts';
 import { makeExchangeTables } from './data-sources/exchangeTables.ts';
 import { createDataSources } from './data-sources/registry.ts';
 import { dataSourceConfigs, exchangeDatabaseFile, permissionsOf, settingsProblems } from './data-sources/settings.ts';
-import { lockDirectory, openExchangeDatabase } from './exchange-database/index.ts';
+import { openExchangeDatabase } from './exchange-database/index.ts';
 import { heartbeatPart } from './heartbeat/heartbeat.ts';
 import { dataSourceProbes } from './heartbeat/probes.ts';
 import { identityDirectory } from './join/join.ts';
@@ -95,7 +96,7 @@ export async function startAgent({ config, signal, log, clock = systemClock }: S
   const identity = readIdentity(identityDirectory(config));
   requireOwnIdentity(identity, config);
   mkdirSync(config.directory, { recursive: true, mode: 0o700 });
-  const lock = lockDirectory(config.directory);
+  const lock = lockDirectory(config.directory, 'agent');
   try {
     await runAgent({ config, identity, signal, log, clock });
   } finally {

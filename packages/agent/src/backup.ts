@@ -1,13 +1,15 @@
 // Owns which files are an agent: its configuration, identity, host key, exchange database and exchange tables. A restored
 // exchange database is an old copy, and is treated as one: its lanes begin new epochs and its books a new numbering.
 
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
+import { copyDatabase, lockDirectory } from '@qiao/database/files';
 import { parseConfig } from '@qiao/runtime';
 import {
   type BackupContents,
   type BackupOpener,
   type BackupRecipient,
+  filesIn,
   readFromBackup,
   readIdentity,
   restoreBackup,
@@ -15,7 +17,6 @@ import {
 } from '@qiao/security';
 import { agentConfigSchema } from './config.ts';
 import { exchangeDatabaseFile, exchangeTablesFile, hostKeyFile, readAgentConfig } from './data-sources/settings.ts';
-import { copyExchangeDatabase, lockDirectory } from './exchange-database/index.ts';
 import { identityDirectory } from './join/join.ts';
 
 export interface BackupAgentOptions {
@@ -46,16 +47,14 @@ export async function backupAgent(options: BackupAgentOptions): Promise<BackupCo
       files: [
         { name: 'agent.yaml', file: resolve(options.configFile) },
         ...present([{ name: 'host.key', file: hostKeyFile(config) }]),
-        ...readdirSync(identityDirectory(config), { withFileTypes: true })
-          .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
-          .map(({ name }) => ({ name: `identity/${name}`, file: join(identityDirectory(config), name) })),
+        ...filesIn(identityDirectory(config)),
       ],
       databases: present([
         { name: 'exchange.db', file: exchangeDatabaseFile(config) },
         { name: 'exchange-tables.db', file: exchangeTablesFile(config) },
       ]),
       workDirectory: join(config.directory, '.backup'),
-      copyDatabase: copyExchangeDatabase,
+      copyDatabase,
       to: options.to,
       recipient: options.recipient,
     });

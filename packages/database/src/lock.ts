@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 import Sqlite from 'better-sqlite3';
-import { openFile } from './open.ts';
+import { openFile } from './openFile.ts';
 
 export interface DirectoryLock {
   release(): void;
@@ -21,12 +21,14 @@ export function lockDirectory(directory: string, name: string): DirectoryLock {
   const database = openFile(join(directory, `${name}.lock`), PATIENCE_MS);
   try {
     database.pragma('locking_mode = EXCLUSIVE');
+    // Nothing is ever written: no journal may stay behind a killed process.
+    database.pragma('journal_mode = MEMORY');
     database.exec('BEGIN EXCLUSIVE');
   } catch (error) {
     database.close();
     if (!(error instanceof Sqlite.SqliteError) || !error.code.startsWith('SQLITE_BUSY')) throw error;
-    throw new QiaoError('ALREADY_RUNNING', `a ${name} runs in ${directory} already`, {
-      hint: `stop the ${name} that runs there, or choose another directory with --dir`,
+    throw new QiaoError('ALREADY_RUNNING', `another ${name} works in ${directory} already`, {
+      hint: `stop the ${name} that runs there, or give this one a directory of its own`,
       cause: error,
     });
   }

@@ -7,6 +7,7 @@ import { Kysely, SqliteDialect } from 'kysely';
 import { migratePostgres } from './migratePostgres.ts';
 import { migrateSqlite } from './migrateSqlite.ts';
 import type { Migration } from './migrations.ts';
+import { openFile } from './openFile.ts';
 import { connectionOptions, OneWriterDialect, openPool } from './postgres.ts';
 import { type DatabaseTarget, isUrl, readPostgresUrl } from './target.ts';
 
@@ -57,20 +58,4 @@ function openSqlite<Schema>(file: string, migrations: readonly Migration[], repl
     throw error;
   }
   return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
-}
-
-/** Throws DATABASE_UNREADABLE. */
-export function openFile(file: string, timeout: number): Sqlite.Database {
-  try {
-    return new Sqlite(file, { timeout });
-  } catch (error) {
-    throw new QiaoError(
-      'DATABASE_UNREADABLE',
-      `cannot open ${file}: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        hint: 'check that the folder exists and that this user may write to it',
-        cause: error,
-      },
-    );
-  }
 }

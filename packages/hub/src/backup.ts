@@ -1,7 +1,6 @@
 // Owns which files are a hub: configuration, authority and identity, bus keys with their revocations, and the store unless that is
 // on a database server. What is under way on the bus is not part of it: agents publish again what has no receipt.
 
-import { existsSync, readdirSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { copyDatabase, isUrl, lockDirectory } from '@qiao/database';
 import { QiaoError } from '@qiao/exchange';
@@ -9,6 +8,7 @@ import {
   type BackupContents,
   type BackupOpener,
   type BackupRecipient,
+  filesIn,
   readIdentity,
   restoreBackup,
   writeBackup,
@@ -42,9 +42,9 @@ export async function backupHub(options: BackupHubOptions): Promise<BackupConten
       },
       files: [
         { name: 'hub.yaml', file: join(directory, 'hub.yaml') },
-        ...filesOf(directory, 'identity', () => true),
+        ...filesIn(join(directory, 'identity')),
         // nats.conf is written anew at each start; what else the server keeps there is its own.
-        ...filesOf(directory, 'bus', (name) => name.endsWith('.seed') || name === 'revocations.json'),
+        ...filesIn(join(directory, 'bus'), (name) => name.endsWith('.seed') || name === 'revocations.json'),
       ],
       databases: onServer
         ? []
@@ -70,15 +70,6 @@ export interface RestoreHubOptions {
 /** Restores a hub; when it starts it collects, and routes only after `qiao hub confirm`. Throws what `restoreBackup` throws. */
 export async function restoreHub(options: RestoreHubOptions): Promise<BackupContents> {
   return await restoreBackup({ ...options, component: 'hub', last: 'hub.yaml' });
-}
-
-function filesOf(directory: string, folder: string, isWanted: (name: string) => boolean) {
-  const path = join(directory, folder);
-  if (!existsSync(path)) return [];
-  return readdirSync(path, { withFileTypes: true })
-    .filter((entry) => entry.isFile() && !entry.name.startsWith('.') && isWanted(entry.name))
-    .map(({ name }) => ({ name: `${folder}/${name}`, file: join(path, name) }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function nameInside(directory: string, database: string): string {

@@ -1,13 +1,13 @@
 // Owns which files are a monitor: configuration, identity and the books, unless those are on a database server. Books younger than
 // the backup come again from the nodes, which keep their entries.
 
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { copyDatabase, isUrl, lockDirectory } from '@qiao/database';
 import {
   type BackupContents,
   type BackupOpener,
   type BackupRecipient,
+  filesIn,
   readIdentity,
   restoreBackup,
   writeBackup,
@@ -41,9 +41,7 @@ export async function backupMonitor(options: BackupMonitorOptions): Promise<Back
       },
       files: [
         { name: 'monitor.yaml', file: join(directory, 'monitor.yaml') },
-        ...readdirSync(identityDirectory(directory), { withFileTypes: true })
-          .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
-          .map(({ name }) => ({ name: `identity/${name}`, file: join(identityDirectory(directory), name) })),
+        ...filesIn(identityDirectory(directory)),
       ],
       databases: onServer ? [] : [{ name: 'monitor.db', file: join(directory, database) }],
       workDirectory: join(directory, '.backup'),

@@ -15,6 +15,7 @@ export {
   readBackupRecipient,
   requirePassphrase,
 } from './backup/backupKey.ts';
+export { filesIn } from './backup/filesIn.ts';
 export {
   type CertificateFacts,
   createCsr,

@@ -1,7 +1,6 @@
 export * from './books.ts';
 export * from './captures.ts';
 export * from './controlOut.ts';
-export { copyExchangeDatabase } from './copy.ts';
 export { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
 export {
   type Answer,
@@ -11,7 +10,6 @@ export {
   type NewDelivery,
 } from './deliveriesOut.ts';
 export { type DigestChange, type DigestRow } from './digests.ts';
-export { type DirectoryLock, lockDirectory } from './directoryLock.ts';
 export { type InboxDelivery, type Received, type ReceivedPart } from './inbox.ts';
 export * from './jobs.ts';
 export type { LanePlace, StuckReason } from './lanePlace.ts';

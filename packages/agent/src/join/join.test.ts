@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
+import { lockDirectory } from '@qiao/database/files';
 import { silentLog } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, makeToken, newSecret, readIdentity } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { startAgent } from '../agent.ts';
 import { readAgentStatus } from '../commands/status.ts';
 import { agentConfigSchema } from '../config.ts';
-import { lockDirectory, openExchangeDatabase } from '../exchange-database/index.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
 import { joinAgent } from './join.ts';
 import { preflight } from './preflight.ts';
 
@@ -116,7 +117,7 @@ test('status is read from the files, before and after the first start', async ()
 test('a second start in the same directory is refused, and status can still be read', async () => {
   using hub = await Hub.create();
   await joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
-  const lock = lockDirectory(hub.config.directory);
+  const lock = lockDirectory(hub.config.directory, 'agent');
   await expect(startAgent({ config: hub.config, signal: AbortSignal.abort(), log: silentLog() })).rejects.toMatchObject(
     { code: 'ALREADY_RUNNING' },
   );

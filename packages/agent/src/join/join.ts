@@ -7,13 +7,14 @@ import { busUserKeyOf, createBusUserKey } from '@qiao/bus';
 import type { JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeSnapshot } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
+import { lockDirectory } from '@qiao/database/files';
 import { sameBytes } from '@qiao/exchange';
 import { callJoin } from '@qiao/rpc';
 import { systemClock } from '@qiao/runtime';
 import { fingerprintOf, type JoinToken, joinPlatform, type NodeIdentity } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
-import { lockDirectory, openExchangeDatabase } from '../exchange-database/index.ts';
+import { openExchangeDatabase } from '../exchange-database/index.ts';
 
 export interface JoinAgentOptions {
   readonly config: AgentConfig;
@@ -45,7 +46,7 @@ export function identityDirectory(config: Pick<AgentConfig, 'directory'>): strin
 export async function joinAgent(options: JoinAgentOptions): Promise<Joined> {
   const { config, token, callHub = callJoin, nowMs = () => systemClock.nowMs() } = options;
   const directory = identityDirectory(config);
-  const lock = options.again === undefined ? undefined : lockDirectory(config.directory);
+  const lock = options.again === undefined ? undefined : lockDirectory(config.directory, 'agent');
   const identity = await joinPlatform({
     token,
     role: 'agent',

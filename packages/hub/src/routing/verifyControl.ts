@@ -53,13 +53,11 @@ export function verifyControl(
     case 'refusal':
     case 'resend':
     case 'rowsWanted':
-      return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
-    case 'receiptsWanted':
-      return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);
-    case 'verifyRequest':
-      return judgeToReceiver(ports, sender, toNodeId, body.value.laneId);
     case 'verifyAnswer':
-      return judgeBetweenEnds(ports, sender, toNodeId, body.value.laneId);
+      return judgeAlongLane(ports, sender, toNodeId, body.value.laneId, 'receiver');
+    case 'receiptsWanted':
+    case 'verifyRequest':
+      return judgeAlongLane(ports, sender, toNodeId, body.value.laneId, 'sender');
     case 'booksThrough':
       return judgeBooks(ports, sender, toNodeId);
     case 'actualState':
@@ -95,34 +93,21 @@ function judgeReceipt(
   if (!sameBytes(receipt.receiverId, sender.idBytes) || !sameBytes(receipt.senderId, toNodeId)) {
     return refused('CONTROL_NOT_ALLOWED', 'the receipt is not of this receiver to that sender', receipt.laneId);
   }
-  return judgeBetweenEnds(ports, sender, toNodeId, receipt.laneId);
+  return judgeAlongLane(ports, sender, toNodeId, receipt.laneId, 'receiver');
 }
 
-/** From a lane's receiver to its sender. An ended lane still closes its books. */
-function judgeBetweenEnds(
+/** Between the two ends of a lane, from the end that `speaker` must be. An ended lane still closes its books. */
+function judgeAlongLane(
   { table }: VerifyControlPorts,
   sender: RoutingNode,
   toNodeId: Uint8Array,
   laneId: Uint8Array,
+  speaker: 'receiver' | 'sender',
 ): VerifiedControl {
   const receiver = table.nodeById(hex(toNodeId));
-  if (receiver === undefined || !table.isLaneBetween(hex(laneId), receiver.id, sender.id)) {
-    return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the receiver of that lane`, laneId);
-  }
-  if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`, laneId);
-  return { kind: 'forward', sender, receiver };
-}
-
-/** From a lane's sender to its receiver: the other way round. */
-function judgeToReceiver(
-  { table }: VerifyControlPorts,
-  sender: RoutingNode,
-  toNodeId: Uint8Array,
-  laneId: Uint8Array,
-): VerifiedControl {
-  const receiver = table.nodeById(hex(toNodeId));
-  if (receiver === undefined || !table.isLaneBetween(hex(laneId), sender.id, receiver.id)) {
-    return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the sender of that lane`, laneId);
+  const [from, to] = speaker === 'sender' ? [sender, receiver] : [receiver, sender];
+  if (receiver === undefined || !table.isLaneBetween(hex(laneId), from?.id ?? '', to?.id ?? '')) {
+    return refused('CONTROL_NOT_ALLOWED', `"${sender.code}" is not the ${speaker} of that lane`, laneId);
   }
   if (!receiver.isJoined) return refused('DESTINATION_REVOKED', `the rights of "${receiver.code}" were ended`, laneId);
   return { kind: 'forward', sender, receiver };
