@@ -300,6 +300,7 @@ function buildAgent({ config, identity, database, sources, bus, log, clock }: Bu
     if (status.kind !== 'connected') return;
     wakeups.hello.wake();
     wakeups.controlOut.wake();
+    books.lineIsBack();
     wakeups.books.wake();
     send.wake();
   });

@@ -16,6 +16,8 @@ import type { BusAddress, BusCredentials } from './bus.ts';
 /** Messages remembered for repeating; the oldest goes first. */
 const REMEMBERED = 2_000;
 const REMEMBERED_BYTES = 64 * 1024 * 1024;
+/** What goes into streams. Not questions: a listener is interest, and who asks while nobody answers would wait instead of being told. */
+const HEARD = ['qiao.up.*.*.data', 'qiao.up.*.*.control', 'qiao.down.>', 'qiao.telemetry.>'];
 
 export interface HeardMessage {
   readonly subject: string;
@@ -32,7 +34,7 @@ export class BusTap {
   readonly #nats: NatsConnection;
   readonly #heard: HeardMessage[] = [];
   #heardBytes = 0;
-  #subscription: Subscription | undefined;
+  #subscriptions: Subscription[] = [];
 
   private constructor(nats: NatsConnection) {
     this.#nats = nats;
@@ -55,15 +57,15 @@ export class BusTap {
 
   /** Hears what passes from now on. */
   listen(): void {
-    this.#subscription ??= this.#nats.subscribe('qiao.>', {
-      callback: (_error, message) => this.#hear(message.subject, message.data),
-    });
+    if (this.#subscriptions.length > 0) return;
+    this.#subscriptions = HEARD.map((subject) =>
+      this.#nats.subscribe(subject, { callback: (_error, message) => this.#hear(message.subject, message.data) }),
+    );
   }
 
   /** Stops hearing. A listener is interest: while a stream is missing, a publisher would wait for an answer instead of being told. */
   deafen(): void {
-    this.#subscription?.unsubscribe();
-    this.#subscription = undefined;
+    for (const subscription of this.#subscriptions.splice(0)) subscription.unsubscribe();
   }
 
   /** Messages of subjects that end so, oldest first, as far as they are remembered. */

@@ -99,6 +99,20 @@ test('a batch that the bus did not take is published by the next attempt', async
   expect(await world.run()).toEqual([1n, 2n]);
 });
 
+test('what is not confirmed goes out again when the bus is back, once until the monitor speaks', async () => {
+  using world = new BooksWorld();
+  world.write(3);
+  await world.run();
+  world.hear(1n, false);
+  world.part.lineIsBack();
+  expect(await world.run()).toEqual([2n, 3n]);
+  world.part.lineIsBack();
+  expect(await world.run()).toEqual([]);
+  world.hear(3n, false);
+  world.part.lineIsBack();
+  expect(await world.run()).toEqual([]);
+});
+
 test('the monitor’s word moves the cursor, and asks again for what it misses', async () => {
   using world = new BooksWorld();
   world.write(5);

@@ -29,6 +29,8 @@ type EntryContext = 'qiao.statement.v1' | 'qiao.receipt.v1' | 'qiao.settlement.v
 export interface Books extends Part {
   /** The monitor's word: moves the cursor, and publishes again from there when it asks. */
   through(message: BooksThrough): void;
+  /** The bus is there again, maybe without its disks: what the monitor has not confirmed is published once more, not after a minute. */
+  lineIsBack(): void;
 }
 
 const BATCH_ENTRIES = 1_000;
@@ -108,6 +110,14 @@ export function booksPart(ports: BooksPorts): Books {
         }
         await wakeup.wait(POLL_MS, signal);
       }
+    },
+    lineIsBack() {
+      const { published, through } = books.cursor();
+      // Once: while the monitor says nothing, each break of a bad line would put another copy on the bus.
+      if (through >= published || confirmWithinMs > CONFIRM_WITHIN_MS) return;
+      confirmWithinMs *= 2;
+      books.setPublished(through);
+      wakeup.wake();
     },
     through({ number, sendAgain, mark, exchangeDatabaseId }) {
       const before = books.cursor();
