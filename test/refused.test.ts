@@ -515,7 +515,14 @@ function controlMessage(signer: Signer, to: Uint8Array, body: NonNullable<Contro
 
 const resendOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => ({
   $case: 'resend',
-  value: { laneId, epoch: { ordinal: 1n, nonce: NONCE }, firstSequence: 1n, lastSequence: 0n, reason: 'gap' },
+  value: {
+    laneId,
+    epoch: { ordinal: 1n, nonce: NONCE },
+    firstSequence: 1n,
+    lastSequence: 0n,
+    reason: 'gap',
+    requestId: new Uint8Array(16),
+  },
 });
 
 const refusalOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => ({

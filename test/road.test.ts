@@ -1,5 +1,5 @@
 // The road, end to end, for every pair of database kinds: a first load into an empty and into a filled table, then mixed
-// changes. Tables are compared by queries that share no code with the product, and the counts with a model kept by the story.
+// changes. Tables are compared by queries that share no code with the product, and the counts with those that the story made.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,21 +66,46 @@ function insertInto(adapter: Adapter, table: string, people: readonly Person[]):
   return `INSERT INTO ${table} VALUES ${values.join(', ')}`;
 }
 
+const ADAPTERS = ['postgres', 'sqlite'] as const;
+
 let folder: string;
 let server: PostgresServer;
+let platform: Platform;
+let sources: Readonly<Record<Adapter, BusinessDatabase>>;
+let targets: Readonly<Record<Adapter, BusinessDatabase>>;
+
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'qiao-road-'));
   server = await startPostgres();
+  sources = await newDatabases('source');
+  targets = await newDatabases('target');
+  platform = await Platform.start({
+    nodes: [
+      { code: 'health', dataSources: configs(sources), more: { limits: { compareEveryMs: 500 } } },
+      { code: 'civil-affairs', dataSources: configs(targets) },
+    ],
+  });
 });
 afterAll(async () => {
-  await server[Symbol.asyncDispose]();
+  await platform?.[Symbol.asyncDispose]();
+  for (const adapter of ADAPTERS) {
+    await sources?.[adapter][Symbol.asyncDispose]();
+    await targets?.[adapter][Symbol.asyncDispose]();
+  }
+  await server?.[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function newDatabase(adapter: Adapter, name: string): Promise<BusinessDatabase> {
-  return adapter === 'postgres'
-    ? postgresDatabase(await server.database())
-    : sqliteDatabase(join(folder, `${name}.db`));
+async function newDatabases(name: string): Promise<Record<Adapter, BusinessDatabase>> {
+  return {
+    postgres: await postgresDatabase(await server.database()),
+    sqlite: sqliteDatabase(join(folder, `${name}.db`)),
+  };
+}
+
+/** Data sources as agent.yaml names them: each after its kind. */
+function configs(databases: Readonly<Record<Adapter, BusinessDatabase>>): Record<Adapter, object> {
+  return { postgres: databases.postgres.config, sqlite: databases.sqlite.config };
 }
 
 const PAIRS: readonly [Adapter, Adapter][] = [
@@ -90,41 +115,37 @@ const PAIRS: readonly [Adapter, Adapter][] = [
 ];
 
 describe.each(PAIRS)('%s → %s', (from, to) => {
-  test.each(['empty', 'filled'])(
-    'a load into an %s table and mixed changes after it end in identical tables and balanced books',
+  test.each(['an empty', 'a filled'])(
+    'a load into %s table and mixed changes after it end in identical tables and balanced books',
     async (start) => {
       const random = seededRandom(storySeed(`road ${from} ${to} ${start}`));
-      await using source = await newDatabase(from, `source-${from}-${to}-${start}`);
-      await using target = await newDatabase(to, `target-${from}-${to}-${start}`);
-      const model = new Map(Array.from({ length: ROWS }, (_none, index) => [index + 1, makePerson(random, index + 1)]));
-      await source.run(CREATE[from]('person'), insertInto(from, 'person', [...model.values()]));
-      await target.run(CREATE[to]('ex_person'));
+      const name = `${from}-${to}-${start.slice(-6).trim()}`;
+      const person = `person_${name.replaceAll('-', '_')}`;
+      const exPerson = `ex_${person}`;
+      const [source, target] = [sources[from], targets[to]];
+      const people = Array.from({ length: ROWS }, (_none, index) => makePerson(random, index + 1));
+      await source.run(CREATE[from](person), insertInto(from, person, people));
+      await target.run(CREATE[to](exPerson));
       let kept = 0;
-      if (start === 'filled') {
+      if (start === 'a filled') {
         // A third identical, a third different, and rows that the source does not have.
-        const filled = [...model.values()]
+        const filled = people
           .slice(0, 2_000)
           .map((person, index) => (index % 2 === 0 ? person : { ...person, name: '旧' }));
         kept = 100;
         const extra = Array.from({ length: kept }, (_none, index) => makePerson(random, 1_000_000 + index));
-        await target.run(insertInto(to, 'ex_person', [...filled, ...extra]));
+        await target.run(insertInto(to, exPerson, [...filled, ...extra]));
       }
 
-      await using platform = await Platform.start({
-        nodes: [
-          { code: 'health', dataSources: { his: source.config }, more: { limits: { compareEveryMs: 500 } } },
-          { code: 'civil-affairs', dataSources: { benefits: target.config } },
-        ],
-      });
-      const destinations = [{ node: 'civil-affairs', dataSource: 'benefits', table: 'ex_person' }];
-      await applyBridges(platform, bridgeYaml({ name: 'births', from: 'health', source: 'his', to: destinations }));
-      const same = () => untilSame(platform, source, READ[from]('person'), target, READ[to]('ex_person'));
+      const destinations = [{ node: 'civil-affairs', dataSource: to, table: exPerson }];
+      await applyBridges(platform, bridgeYaml({ name, from: 'health', source: from, table: person, to: destinations }));
+      const same = () => untilSame(platform, source, READ[from](person), target, READ[to](exPerson));
       await same();
-      const loaded = await untilAtRest(platform, 'births', ROWS);
+      const loaded = await untilAtRest(platform, name, ROWS);
       expect(loaded.sent).toEqual({ total: ROWS, inserts: ROWS, updates: 0, deletes: 0 });
-      if (start === 'filled') {
+      if (start === 'a filled') {
         expect(byOutcome(loaded)).toEqual({ inserted: 1_000, unchanged: 1_000, updatedInsteadOfInsert: 1_000 });
-        expect(loaded.extras).toEqual([{ table: 'person', deleted: kept, kept: 0 }]);
+        expect(loaded.extras).toEqual([{ table: person, deleted: kept, kept: 0 }]);
         expect(loaded.verdict).toBe('VERDICT_EXPLAINED');
       } else {
         expect(byOutcome(loaded)).toEqual({ inserted: ROWS });
@@ -135,12 +156,12 @@ describe.each(PAIRS)('%s → %s', (from, to) => {
       const statements: string[] = [];
       const [inserts, updates, deletes] = [200, 300, 50];
       const newcomers = Array.from({ length: inserts }, (_none, index) => makePerson(random, 10_000 + index));
-      statements.push(insertInto(from, 'person', newcomers));
+      statements.push(insertInto(from, person, newcomers));
       for (let id = 1; id <= updates; id += 1)
-        statements.push(`UPDATE person SET name = name || '改', note = 'changed' WHERE id = ${id * 3}`);
-      statements.push(`DELETE FROM person WHERE id > ${ROWS - deletes} AND id <= ${ROWS}`);
+        statements.push(`UPDATE ${person} SET name = name || '改', note = 'changed' WHERE id = ${id * 3}`);
+      statements.push(`DELETE FROM ${person} WHERE id > ${ROWS - deletes} AND id <= ${ROWS}`);
       await source.run(...statements);
-      const after = await untilAtRest(platform, 'births', ROWS + inserts + updates + deletes);
+      const after = await untilAtRest(platform, name, ROWS + inserts + updates + deletes);
       await same();
       expect(after.sent).toEqual({ total: ROWS + 550, inserts: ROWS + inserts, updates, deletes });
       expect(after.received).toEqual(after.sent);

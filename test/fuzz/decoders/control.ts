@@ -100,7 +100,10 @@ export async function controlDecoders(): Promise<Decoder[]> {
         contentHash: bytes(32),
       },
     },
-    { $case: 'resend', value: { laneId: ids.laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'gap' } },
+    {
+      $case: 'resend',
+      value: { laneId: ids.laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'gap', requestId: bytes(16) },
+    },
     {
       $case: 'booksThrough',
       value: { number: 5n, sendAgain: true, mark: bytes(8), exchangeDatabaseId: bytes(16) },
