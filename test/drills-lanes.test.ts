@@ -135,11 +135,21 @@ test('the sender loses its exchange database: a new epoch, and the tables are co
   await isWhole();
 });
 
-test('the receiver loses its exchange database: it stands where the target’s mark says', async () => {
+test('the receiver loses its exchange database with a row in quarantine: it stands where the target’s mark says, and the row is open again', async () => {
+  await target.run("CREATE UNIQUE INDEX once ON ex_person (note) WHERE note = 'once'");
+  await source.run("INSERT INTO person VALUES (40001, '王', '3702', 'once'), (40002, '李', '3702', 'once')");
+  await until(platform, 'a row is refused', async () => (await booksLine(platform, 'births')).openRows === 1);
   await platform.agent('civil-affairs').kill();
   removeDatabase('civil-affairs');
   await change();
   await platform.agent('civil-affairs').start();
+  await until(platform, 'the refused row is listed again', async () => {
+    const answer = await platform.qiao('--json', 'quarantine', 'list', '--bridge', 'births');
+    const { rows } = JSON.parse(answer.stdout) as { rows: { code: string; settled: boolean }[] };
+    return rows.length === 1 && rows[0]?.code === 'UNIQUE' && !rows[0].settled;
+  });
+  await target.run('DROP INDEX once');
+  await platform.qiao('quarantine', 'replay', '--bridge', 'births', '--yes');
   await isWhole();
 });
 
