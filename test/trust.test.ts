@@ -101,7 +101,7 @@ test('nothing is sealed for a destination until a person at the source has confi
   expect((await peers('health')).peers).toMatchObject([{ used: own, state: 'confirmed' }]);
 });
 
-test('neither the hub nor the bus ever wrote a row: a known one is searched on their disks, uncompressed, and not found', async () => {
+test('nobody but the two databases ever wrote a row: a known one is searched on every disk, uncompressed, and not found', async () => {
   await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
   const grep = (directory: string): string => {
     try {
@@ -113,8 +113,11 @@ test('neither the hub nor the bus ever wrote a row: a known one is searched on t
   };
   expect(grep(platform.hubDirectory)).toBe('');
   expect(grep(platform.monitorDirectory)).toBe('');
-  // The search finds what is there: the sender's own outbox holds the row.
-  expect(grep(platform.agentDirectory('health'))).not.toBe('');
+  // Nor do the agents show it on theirs: parcels lie sealed under a key that is not in the database.
+  expect(grep(platform.agentDirectory('health'))).toBe('');
+  expect(grep(platform.agentDirectory('civil-affairs'))).toBe('');
+  // The search finds what is there.
+  expect(grep(folder)).not.toBe('');
 });
 
 interface LaneFacts {

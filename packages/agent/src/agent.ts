@@ -21,9 +21,11 @@ import {
   VERSION,
 } from '@qiao/runtime';
 import {
+  createRowBox,
   isRenewalDue,
   keyIdOf,
   type NodeIdentity,
+  openHostKey,
   RESTORED_MARKER,
   readCertificate,
   readIdentity,
@@ -59,7 +61,13 @@ import { createSnapshotDoor } from './control/takeSnapshot.ts';
 import { createTrust } from './control/trust.ts';
 import { makeExchangeTables } from './data-sources/exchangeTables.ts';
 import { createDataSources } from './data-sources/registry.ts';
-import { dataSourceConfigs, exchangeDatabaseFile, permissionsOf, settingsProblems } from './data-sources/settings.ts';
+import {
+  dataSourceConfigs,
+  exchangeDatabaseFile,
+  permissionsOf,
+  rowKeyFile,
+  settingsProblems,
+} from './data-sources/settings.ts';
 import { openExchangeDatabase } from './exchange-database/index.ts';
 import { heartbeatPart } from './heartbeat/heartbeat.ts';
 import { dataSourceProbes } from './heartbeat/probes.ts';
@@ -112,7 +120,10 @@ async function runAgent({
   clock,
 }: Required<StartAgentOptions> & { readonly identity: NodeIdentity }): Promise<void> {
   if (config.exchange === undefined) makeExchangeTables(config);
-  const database = openExchangeDatabase(exchangeDatabaseFile(config), { nowMs: () => clock.nowMs() });
+  const database = openExchangeDatabase(exchangeDatabaseFile(config), {
+    nowMs: () => clock.nowMs(),
+    rowBox: createRowBox(openHostKey(rowKeyFile(config), { create: true })),
+  });
   noticeRestore(config, database, clock, log);
   const sources = createDataSources(dataSourceConfigs(config));
   let bus: Bus | undefined;

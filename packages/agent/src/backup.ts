@@ -16,7 +16,13 @@ import {
   writeBackup,
 } from '@qiao/security';
 import { agentConfigSchema } from './config.ts';
-import { exchangeDatabaseFile, exchangeTablesFile, hostKeyFile, readAgentConfig } from './data-sources/settings.ts';
+import {
+  exchangeDatabaseFile,
+  exchangeTablesFile,
+  hostKeyFile,
+  readAgentConfig,
+  rowKeyFile,
+} from './data-sources/settings.ts';
 import { identityDirectory } from './join/join.ts';
 
 export interface BackupAgentOptions {
@@ -46,7 +52,10 @@ export async function backupAgent(options: BackupAgentOptions): Promise<BackupCo
       },
       files: [
         { name: 'agent.yaml', file: resolve(options.configFile) },
-        ...present([{ name: 'host.key', file: hostKeyFile(config) }]),
+        ...present([
+          { name: 'host.key', file: hostKeyFile(config) },
+          { name: 'rows.key', file: rowKeyFile(config) },
+        ]),
         ...filesIn(identityDirectory(config)),
       ],
       databases: present([

@@ -36,6 +36,7 @@ export { type JoiningOptions, joinPlatform } from './joining.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
 export { isRenewalDue, renewalRequest, takeRenewal } from './renewal.ts';
+export { createRowBox, type RowBox } from './rowBox.ts';
 export { labelledContext, type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
 export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
 export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';

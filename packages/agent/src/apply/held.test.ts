@@ -1,7 +1,8 @@
 import type { Section } from '@qiao/exchange';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { keyTextOf, type OpenKeys, splitHeld } from './held.ts';
+import type { OpenKeys } from '../exchange-database/index.ts';
+import { keyTextOf, splitHeld } from './held.ts';
 
 const section = (rows: string, keyColumns = 1): Section => ({
   table: 'person',

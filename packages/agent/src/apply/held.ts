@@ -2,16 +2,10 @@
 // decide. This file owns the split of sections into what is applied now and what is held; storing held rows is quarantine's.
 
 import type { Kind, Section } from '@qiao/exchange';
-import type { KeyWaits } from '../exchange-database/index.ts';
+import type { OpenKeys } from '../exchange-database/index.ts';
 
 const TAB = 0x09;
 const LF = 0x0a;
-
-/**
- * Keys with an open row on one lane, by table: the key is the raw row text of the key fields, which is canonical. A key that waits
- * for its whole row only is no obstacle to a row that needs nothing before it.
- */
-export type OpenKeys = ReadonlyMap<string, ReadonlyMap<string, KeyWaits>>;
 
 export interface HeldRow {
   readonly table: string;
@@ -58,7 +52,7 @@ export function splitHeld(sections: readonly Section[], openKeys: OpenKeys): Hel
   const sentIndexes = new Map<number, readonly number[]>();
   const kept = sections.map((section, sectionIndex) => {
     const keys = openKeys.get(section.table);
-    if (keys === undefined || keys.size === 0) return section;
+    if (keys === undefined) return section;
     const before = held.length;
     const stays: Uint8Array[] = [];
     const indexes: number[] = [];

@@ -42,6 +42,11 @@ export function hostKeyFile(config: Pick<AgentConfig, 'directory'>): string {
   return join(config.directory, 'host.key');
 }
 
+/** What row contents in the exchange database are sealed with: beside it, never in it. */
+export function rowKeyFile(config: Pick<AgentConfig, 'directory'>): string {
+  return join(config.directory, 'rows.key');
+}
+
 /** Every data source with its secrets read. Throws SECRET_MISSING, SECRET_UNREADABLE, HOST_KEY_MISSING. */
 export function dataSourceConfigs(
   config: AgentConfig,

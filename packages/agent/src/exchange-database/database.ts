@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
+import type { RowBox } from '@qiao/security';
 import Database from 'better-sqlite3';
 import { BookStore } from './books.ts';
 import { BridgeVersionStore } from './bridgeVersions.ts';
@@ -25,6 +26,7 @@ import { QuarantineStore } from './quarantine.ts';
 import { ReceiptInStore } from './receiptsIn.ts';
 import { ReceiptOutStore } from './receiptsOut.ts';
 import { RowDecisionStore } from './rowDecisions.ts';
+import { RowsAtRest, requireRowKey, sealKeptRows } from './rowsAtRest.ts';
 
 export type Sqlite = Database.Database;
 
@@ -73,11 +75,16 @@ export interface ExchangeDatabase {
 /**
  * Opens (or creates) the exchange database. Throws EXCHANGE_DATABASE_BROKEN when the file fails its check,
  * EXCHANGE_DATABASE_NEWER when a newer program changed it in a way this one cannot live with, EXCHANGE_DATABASE_LOCKED
- * when another process holds it.
+ * when another process holds it, ROW_KEY_MISSING when its rows were sealed with another key.
  */
 export function openExchangeDatabase(
   file: string,
-  options: { nowMs?: () => number; newId?: () => Uint8Array } = {},
+  options: {
+    nowMs?: () => number;
+    newId?: () => Uint8Array;
+    /** Seals row contents; left out, they are kept as they are. */
+    rowBox?: RowBox;
+  } = {},
 ): ExchangeDatabase {
   const sqlite = new Database(file, { timeout: 10_000 });
   try {
@@ -86,7 +93,10 @@ export function openExchangeDatabase(
     const meta = new MetaStore(sqlite);
     const newId = options.newId ?? (() => randomBytes(16));
     const id = meta.databaseId(newId);
-    return new OpenExchangeDatabase(sqlite, file, id, meta, newId);
+    if (options.rowBox !== undefined) requireRowKey(meta, options.rowBox);
+    const rows = new RowsAtRest(options.rowBox);
+    sealKeptRows(sqlite, rows);
+    return new OpenExchangeDatabase(sqlite, file, id, { meta, newId, rows });
   } catch (error) {
     sqlite.close();
     if (
@@ -132,7 +142,12 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
 
-  constructor(sqlite: Sqlite, file: string, id: Uint8Array, meta: MetaStore, newId: () => Uint8Array) {
+  constructor(
+    sqlite: Sqlite,
+    file: string,
+    id: Uint8Array,
+    { meta, newId, rows }: { meta: MetaStore; newId: () => Uint8Array; rows: RowsAtRest },
+  ) {
     this.sqlite = sqlite;
     this.file = file;
     this.#id = id;
@@ -141,7 +156,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.captures = new CaptureStore(sqlite);
     this.digests = new DigestStore(sqlite);
     this.lanesOut = new LaneOutStore(sqlite);
-    this.parcels = new ParcelStore(sqlite);
+    this.parcels = new ParcelStore(sqlite, rows);
     this.deliveriesOut = new DeliveryOutStore(sqlite);
     this.receiptsIn = new ReceiptInStore(sqlite);
     this.lanesIn = new LaneInStore(sqlite);
@@ -152,8 +167,9 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.quarantine = new QuarantineStore(
       sqlite,
       meta.rowReferenceSecret(() => randomBytes(32)),
+      rows,
     );
-    this.rowDecisions = new RowDecisionStore(sqlite);
+    this.rowDecisions = new RowDecisionStore(sqlite, rows);
     this.commands = new CommandSeenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
     this.jobs = new JobStore(sqlite);

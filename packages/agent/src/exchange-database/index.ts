@@ -20,6 +20,7 @@ export {
   type Followed,
   type KeptRow,
   type KeyWaits,
+  type OpenKeys,
   type QuarantineRow,
   type RowDecision,
   type RowFate,

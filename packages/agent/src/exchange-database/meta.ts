@@ -61,6 +61,16 @@ export class MetaStore {
     this.#put.run('snapshot', signed);
   }
 
+  /** Which key rows are sealed with; undefined while none ever was. */
+  rowKeyName(): string | undefined {
+    const held = this.#get.get('rowKeyName');
+    return typeof held === 'string' ? held : undefined;
+  }
+
+  setRowKeyName(name: string): void {
+    this.#put.run('rowKeyName', name);
+  }
+
   /** The secret under which this node names rows to people who may not see them; made by `newSecret` at the first call. */
   referenceSecret(newSecret: () => Uint8Array): Uint8Array {
     const held = this.#get.get('referenceSecret');

@@ -395,4 +395,16 @@ CREATE TABLE quarantine_edit (
 ALTER TABLE delivery_out ADD COLUMN incomplete_tables TEXT NOT NULL DEFAULT '[]';
 `,
   },
+  {
+    id: '0008-rows-sealed',
+    // An older program would take sealed bytes for rows.
+    breaking: true,
+    sql: `
+-- Row contents under this host's key (1) or as they are (0): those of before, until they are settled and forgotten.
+ALTER TABLE parcel ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
+-- Where it is 1, line holds the key's text as well, and key_text a name for it under that key.
+ALTER TABLE quarantine ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine_edit ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

@@ -5,6 +5,7 @@
 import type { KindCount } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
+import type { RowsAtRest } from './rowsAtRest.ts';
 
 export type ParcelOrigin = 'change' | 'load' | 'resync' | 'resend';
 
@@ -66,10 +67,10 @@ interface Row {
 const FACTS = `number, parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
  open_deliveries, settled_at_ms, stored_bytes, compression`;
 const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
- open_deliveries, stored_bytes, compression, content) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @isResend, @contentHash, @contentBytes,
- @counts, @madeAtMs, @deliveries, @storedBytes, @compression, @content) RETURNING number`;
+ open_deliveries, stored_bytes, compression, content, sealed) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @isResend, @contentHash, @contentBytes,
+ @counts, @madeAtMs, @deliveries, @storedBytes, @compression, @content, @sealed) RETURNING number`;
 export const GET_PARCEL = `SELECT ${FACTS} FROM parcel WHERE number = ?`;
-const CONTENT = 'SELECT content FROM parcel WHERE number = ?';
+const CONTENT = 'SELECT content, sealed, parcel FROM parcel WHERE number = ?';
 const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @change,
  settled_at_ms = CASE WHEN open_deliveries + @change = 0 THEN @atMs ELSE NULL END WHERE number = @number`;
 export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
@@ -82,16 +83,18 @@ const REMOVE = 'DELETE FROM parcel WHERE number = ?';
 export class ParcelStore {
   readonly #add: Statement<[object], number>;
   readonly #get: Statement<[number], Row>;
-  readonly #content: Statement<[number], Buffer | null>;
+  readonly #content: Statement<[number], { content: Buffer | null; sealed: number; parcel: Buffer }>;
+  readonly #rows: RowsAtRest;
   readonly #countOpen: Statement;
   readonly #settled: Statement<[number, number], number>;
   readonly #letGo: Statement;
   readonly #remove: Statement;
 
-  constructor(sqlite: Sqlite) {
+  constructor(sqlite: Sqlite, rows: RowsAtRest) {
+    this.#rows = rows;
     this.#add = sqlite.prepare<[object], number>(ADD).pluck();
     this.#get = sqlite.prepare(GET_PARCEL);
-    this.#content = sqlite.prepare<[number], Buffer | null>(CONTENT).pluck();
+    this.#content = sqlite.prepare(CONTENT);
     this.#countOpen = sqlite.prepare(COUNT_OPEN);
     this.#settled = sqlite.prepare<[number, number], number>(SETTLED_PARCELS).pluck();
     this.#letGo = sqlite.prepare(LET_GO);
@@ -106,6 +109,7 @@ export class ParcelStore {
       isResend: parcel.origin === 'resend' ? 1 : 0,
       counts: JSON.stringify(parcel.counts),
       storedBytes: parcel.content.byteLength,
+      ...this.#sealed(parcel),
     }) as number;
   }
 
@@ -131,7 +135,14 @@ export class ParcelStore {
 
   /** The stored body, compressed as the parcel says, or undefined when it was purged. */
   content(number: number): Uint8Array | undefined {
-    return this.#content.get(number) ?? undefined;
+    const row = this.#content.get(number);
+    if (row === undefined || row.content === null) return undefined;
+    return this.#rows.open(row.content, row.sealed, placeOf(row.parcel));
+  }
+
+  #sealed({ content, parcel }: NewParcel): { content: Uint8Array; sealed: number } {
+    const { bytes, sealed } = this.#rows.seal(content, placeOf(parcel));
+    return { content: bytes, sealed };
   }
 
   /** One delivery of the parcel was settled (-1) or opened again (+1). */
@@ -153,4 +164,8 @@ export class ParcelStore {
   remove(number: number): void {
     this.#remove.run(number);
   }
+}
+
+function placeOf(parcel: Uint8Array): string {
+  return `parcel/${Buffer.from(parcel).toString('hex')}`;
 }

@@ -8,6 +8,7 @@ import type { Kind } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
 import type { LanePlace } from './lanePlace.ts';
+import { type PlaceOfRow, packRow, placeOfRow, type RowsAtRest, unpackRow } from './rowsAtRest.ts';
 
 export interface QuarantineRow {
   /** Section of the delivery's content and row in it, both from 0. */
@@ -59,6 +60,14 @@ export interface WaitingPlace {
 /** How rows of a key wait: behind a row for a person, or only for their whole row, which then takes their place. */
 export type KeyWaits = 'behind' | 'missingBase';
 
+/**
+ * Keys with an open row on one lane, by table: the key is the raw row text of the key fields, which is canonical. A key that waits
+ * for its whole row only is no obstacle to a row that needs nothing before it.
+ */
+export interface OpenKeys {
+  get(table: string): { get(keyText: string): KeyWaits | undefined } | undefined;
+}
+
 /** What `follow` changed. */
 export interface Followed {
   readonly settled: readonly KeptRow[];
@@ -92,6 +101,7 @@ export interface KeptRowColumns {
   decided_by: string;
   decided_at_ms: number;
   decision_reason: string;
+  sealed: number;
 }
 
 const DELIVERY = 'lane = @lane AND epoch = @epoch AND sequence = @sequence';
@@ -99,8 +109,8 @@ const ROW = `${DELIVERY} AND section = @section AND row_index = @index`;
 const CLEAR = `DELETE FROM quarantine WHERE ${DELIVERY} AND state = 'open'`;
 // A row settled before the target lost it (a backup was restored) keeps its decision, which is then carried out again.
 const ADD = `INSERT INTO quarantine (lane, epoch, sequence, section, row_index, table_name, kind, columns, key_columns,
- whole_rows, line, key_text, outcome, code, reason, at_ms, ref) VALUES (@lane, @epoch, @sequence, @section, @index, @table, @kind,
- @columns, @keyColumns, @wholeRows, @line, @keyText, @outcome, @code, @reason, @atMs, @ref)
+ whole_rows, line, key_text, sealed, outcome, code, reason, at_ms, ref) VALUES (@lane, @epoch, @sequence, @section, @index, @table, @kind,
+ @columns, @keyColumns, @wholeRows, @line, @keyText, @sealed, @outcome, @code, @reason, @atMs, @ref)
  ON CONFLICT (lane, epoch, sequence, section, row_index) DO UPDATE SET state = 'open', fate = NULL, settled_at_ms = NULL,
  outcome = excluded.outcome, code = excluded.code, reason = excluded.reason, at_ms = excluded.at_ms`;
 const OF_DELIVERY = `SELECT * FROM quarantine WHERE ${DELIVERY} ORDER BY section, row_index`;
@@ -127,6 +137,7 @@ const REMOVE_LANE = 'DELETE FROM quarantine WHERE lane = ?';
 export class QuarantineStore {
   readonly #sqlite: Sqlite;
   readonly #secret: Uint8Array;
+  readonly #rows: RowsAtRest;
   readonly #clear: Statement;
   readonly #add: Statement;
   readonly #ofDelivery: Statement<[object], KeptRowColumns>;
@@ -143,7 +154,8 @@ export class QuarantineStore {
   readonly #removeLane: Statement;
 
   /** `secret` makes references that say nothing of a row: 32 bytes that never leave this file. */
-  constructor(sqlite: Sqlite, secret: Uint8Array) {
+  constructor(sqlite: Sqlite, secret: Uint8Array, rows: RowsAtRest) {
+    this.#rows = rows;
     this.#sqlite = sqlite;
     this.#secret = secret;
     this.#clear = sqlite.prepare(CLEAR);
@@ -177,6 +189,7 @@ export class QuarantineStore {
           wholeRows: row.wholeRows ? 1 : 0,
           atMs,
           ref: this.#ref(place, row),
+          ...this.#atRest({ lane, epoch, sequence, section: row.section, index: row.index }, row),
         });
       }
     };
@@ -231,11 +244,11 @@ export class QuarantineStore {
 
   /** Every row kept of a delivery, in order. */
   ofDelivery({ lane, epoch, sequence }: LanePlace): KeptRow[] {
-    return this.#ofDelivery.all({ lane, epoch, sequence }).map(keptRow);
+    return this.#ofDelivery.all({ lane, epoch, sequence }).map((row) => keptRow(row, this.#rows));
   }
 
   openOfLane(lane: Uint8Array, limit: number): KeptRow[] {
-    return this.#openOfLane.all(lane, limit).map(keptRow);
+    return this.#openOfLane.all(lane, limit).map((row) => keptRow(row, this.#rows));
   }
 
   countOpen(lane: Uint8Array): number {
@@ -248,13 +261,19 @@ export class QuarantineStore {
   }
 
   /** Keys with an open row outside the delivery at `place`, by table. */
-  openKeys({ lane, epoch, sequence }: LanePlace): Map<string, Map<string, KeyWaits>> {
+  openKeys({ lane, epoch, sequence }: LanePlace): OpenKeys {
     const tables = new Map<string, Map<string, KeyWaits>>();
     for (const { table_name: table, key_text: key, code } of this.#openKeys.all({ lane, epoch, sequence })) {
       const keys = tables.get(table) ?? new Map<string, KeyWaits>();
       tables.set(table, keys.set(key, code === 'MISSING_BASE' ? 'missingBase' : 'behind'));
     }
-    return tables;
+    if (!this.#rows.areSealed) return tables;
+    return {
+      get: (table) => {
+        const keys = tables.get(table);
+        return keys && { get: (keyText) => keys.get(this.#rows.nameOf(keyText)) };
+      },
+    };
   }
 
   /** Forgets rows that were settled before `beforeMs`, with their edits; returns how many. */
@@ -262,6 +281,12 @@ export class QuarantineStore {
     const { changes } = this.#forgetSettled.run(beforeMs, limit);
     if (changes > 0) this.#forgetEdits.run();
     return changes;
+  }
+
+  #atRest(place: PlaceOfRow, { line, keyText }: QuarantineRow): { line: Uint8Array; keyText: string; sealed: 0 | 1 } {
+    if (!this.#rows.areSealed) return { line, keyText, sealed: 0 };
+    const { bytes, sealed } = this.#rows.seal(packRow(line, keyText), placeOfRow(place));
+    return { line: bytes, keyText: this.#rows.nameOf(keyText), sealed };
   }
 
   #ref({ lane, epoch, sequence }: LanePlace, { section, index }: QuarantineRow): string {
@@ -286,8 +311,10 @@ function fateOf(decision: RowDecision | undefined): RowFate {
   }
 }
 
-export function keptRow(row: KeptRowColumns): KeptRow {
+/** The row as it was received. Throws ROW_KEY_MISSING, ROW_UNREADABLE. */
+export function keptRow(row: KeptRowColumns, rows: RowsAtRest): KeptRow {
   return {
+    ...contentsOf(row, rows),
     lane: row.lane,
     epoch: BigInt(row.epoch),
     sequence: BigInt(row.sequence),
@@ -298,8 +325,6 @@ export function keptRow(row: KeptRowColumns): KeptRow {
     columns: JSON.parse(row.columns) as string[],
     keyColumns: row.key_columns,
     wholeRows: row.whole_rows === 1,
-    line: row.line,
-    keyText: row.key_text,
     outcome: row.outcome,
     code: row.code,
     reason: row.reason,
@@ -312,4 +337,16 @@ export function keptRow(row: KeptRowColumns): KeptRow {
     decidedAtMs: row.decided_at_ms,
     decisionReason: row.decision_reason,
   };
+}
+
+function contentsOf(row: KeptRowColumns, rows: RowsAtRest): { line: Uint8Array; keyText: string } {
+  if (row.sealed === 0) return { line: row.line, keyText: row.key_text };
+  const place = {
+    lane: row.lane,
+    epoch: BigInt(row.epoch),
+    sequence: BigInt(row.sequence),
+    section: row.section,
+    index: row.row_index,
+  };
+  return unpackRow(rows.open(row.line, row.sealed, placeOfRow(place)));
 }

@@ -7,6 +7,7 @@ import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
 import type { LanePlace } from './lanePlace.ts';
 import { type KeptRow, type KeptRowColumns, keptRow, type RowDecision } from './quarantine.ts';
+import { placeOfEdit, type RowsAtRest } from './rowsAtRest.ts';
 
 /** One row by its place. */
 export interface RowAt extends LanePlace {
@@ -39,6 +40,10 @@ export interface RowEdit {
   readonly atMs: number;
 }
 
+interface KeptEdit extends RowEdit {
+  readonly sealed: number;
+}
+
 const ROW = 'lane = @lane AND epoch = @epoch AND sequence = @sequence AND section = @section AND row_index = @index';
 const DECIDE = `UPDATE quarantine SET decision = @decision, decided_by = @by, decided_at_ms = @atMs, decision_reason = @reason
  WHERE ${ROW} AND state = 'open'`;
@@ -59,13 +64,14 @@ const SELECT_ALL = `FROM quarantine WHERE (@all = 1 OR state = 'open') AND (@tab
  AND (@lanes = '' OR hex(lane) IN (SELECT value FROM json_each(@lanes)))`;
 const SELECT = `SELECT * ${SELECT_ALL} ORDER BY lane, epoch, sequence, section, row_index LIMIT @limit`;
 const COUNT = `SELECT count(*) ${SELECT_ALL}`;
-const EDITS = `SELECT number, line, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW} ORDER BY number`;
-const NEWEST_EDIT = `SELECT number, line, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW}
+const EDITS = `SELECT number, line, sealed, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW} ORDER BY number`;
+const NEWEST_EDIT = `SELECT number, line, sealed, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW}
  ORDER BY number DESC LIMIT 1`;
-const ADD_EDIT = `INSERT INTO quarantine_edit (lane, epoch, sequence, section, row_index, number, line, edited_by, at_ms)
- VALUES (@lane, @epoch, @sequence, @section, @index, @number, @line, @by, @atMs)`;
+const ADD_EDIT = `INSERT INTO quarantine_edit (lane, epoch, sequence, section, row_index, number, line, sealed, edited_by, at_ms)
+ VALUES (@lane, @epoch, @sequence, @section, @index, @number, @line, @sealed, @by, @atMs)`;
 
 export class RowDecisionStore {
+  readonly #rows: RowsAtRest;
   readonly #decide: Statement;
   readonly #nextDecided: Statement<[Uint8Array, bigint, bigint], { epoch: number; sequence: number }>;
   readonly #countDecided: Statement<[Uint8Array], number>;
@@ -76,11 +82,12 @@ export class RowDecisionStore {
   readonly #beforeKey: Statement<[object], KeptRowColumns>;
   readonly #select: Statement<[object], KeptRowColumns>;
   readonly #count: Statement<[object], number>;
-  readonly #edits: Statement<[object], RowEdit>;
-  readonly #newestEdit: Statement<[object], RowEdit>;
+  readonly #edits: Statement<[object], KeptEdit>;
+  readonly #newestEdit: Statement<[object], KeptEdit>;
   readonly #addEdit: Statement;
 
-  constructor(sqlite: Sqlite) {
+  constructor(sqlite: Sqlite, rows: RowsAtRest) {
+    this.#rows = rows;
     this.#decide = sqlite.prepare(DECIDE);
     this.#nextDecided = sqlite.prepare(NEXT_DECIDED);
     this.#countDecided = sqlite.prepare<[Uint8Array], number>(COUNT_DECIDED).pluck();
@@ -113,33 +120,35 @@ export class RowDecisionStore {
 
   /** The row of this key that the others wait behind. */
   firstOfKey(lane: Uint8Array, table: string, keyText: string): KeptRow | undefined {
-    const row = this.#firstOfKey.get(lane, table, keyText);
-    return row && keptRow(row);
+    const row = this.#firstOfKey.get(lane, table, this.#rows.nameOf(keyText));
+    return row && keptRow(row, this.#rows);
   }
 
   /** Open rows of the same key before this place, in order. */
   beforeOfKey(row: RowAt, table: string, key: string): KeptRow[] {
-    return this.#beforeKey.all({ ...at(row), table, key }).map(keptRow);
+    return this.#beforeKey
+      .all({ ...at(row), table, key: this.#rows.nameOf(key) })
+      .map((row) => keptRow(row, this.#rows));
   }
 
   /** Open rows of epochs before `epoch`. */
   ofEarlierEpochs(lane: Uint8Array, epoch: bigint): KeptRow[] {
-    return this.#earlierEpochs.all(lane, epoch).map(keptRow);
+    return this.#earlierEpochs.all(lane, epoch).map((row) => keptRow(row, this.#rows));
   }
 
   /** Open rows with this code about which nothing is decided. */
   undecided(lane: Uint8Array, code: string, limit: number): KeptRow[] {
-    return this.#withCode.all(lane, code, limit).map(keptRow);
+    return this.#withCode.all(lane, code, limit).map((row) => keptRow(row, this.#rows));
   }
 
   byRef(ref: string): KeptRow | undefined {
     const row = this.#byRef.get(ref);
-    return row && keptRow(row);
+    return row && keptRow(row, this.#rows);
   }
 
   /** Selected rows in order of lane and place, at most `limit`. */
   select(selection: RowSelection, limit: number): KeptRow[] {
-    return this.#select.all({ ...bound(selection), limit }).map(keptRow);
+    return this.#select.all({ ...bound(selection), limit }).map((row) => keptRow(row, this.#rows));
   }
 
   count(selection: RowSelection): number {
@@ -147,17 +156,23 @@ export class RowDecisionStore {
   }
 
   edits(row: RowAt): RowEdit[] {
-    return this.#edits.all(at(row));
+    return this.#edits.all(at(row)).map((edit) => this.#opened(row, edit));
   }
 
   newestEdit(row: RowAt): RowEdit | undefined {
-    return this.#newestEdit.get(at(row));
+    const edit = this.#newestEdit.get(at(row));
+    return edit && this.#opened(row, edit);
   }
 
   /** Keeps a new version beside the row as received and its earlier versions. */
   addEdit(row: RowAt, line: Uint8Array, by: string, atMs: number): void {
-    const number = (this.newestEdit(row)?.number ?? 0) + 1;
-    this.#addEdit.run({ ...at(row), number, line, by, atMs });
+    const number = (this.#newestEdit.get(at(row))?.number ?? 0) + 1;
+    const { bytes, sealed } = this.#rows.seal(line, placeOfEdit(row, number));
+    this.#addEdit.run({ ...at(row), number, line: bytes, sealed, by, atMs });
+  }
+
+  #opened(row: RowAt, { sealed, ...edit }: KeptEdit): RowEdit {
+    return { ...edit, line: this.#rows.open(edit.line, sealed, placeOfEdit(row, edit.number)) };
   }
 }
 

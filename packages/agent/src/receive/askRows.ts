@@ -42,7 +42,7 @@ export function createRowAsker({ database, seal, newId, clock, log, onQueued }: 
       const nowMs = clock.nowMs();
       const isRecent = before !== undefined && before.atMs <= nowMs && nowMs - before.atMs < AGAIN_MS;
       // Nobody to seal for: its rights were ended, or its keys wait for a person.
-      if (sender.sealingKey.length === 0) return;
+      if (sender.revoked || sender.unconfirmed !== undefined) return;
       if (rows.length === 0 || (isRecent && rows.length <= before.rows)) return;
       asked.set(lane, { atMs: nowMs, rows: rows.length });
       const requestId = newId();
