@@ -28,9 +28,9 @@ test('the others’ messages arrive at once after a revocation: what they wait f
   const health = await world.node('health');
   const civil = await world.node('civil-affairs');
   const stop = new AbortController();
-  const messages = civil.bus
-    .consume(streams.downControl('civil-affairs'), consumers.node('civil-affairs'), { signal: stop.signal })
-    [Symbol.asyncIterator]();
+  const stream = streams.downControl('civil-affairs');
+  const consumed = civil.bus.consume(stream, consumers.node('civil-affairs'), { signal: stop.signal });
+  const messages = consumed[Symbol.asyncIterator]();
   const next = async (text: string) => {
     await world.hub.publish(subjects.down(PLATFORM, 'civil-affairs', 'control'), bytes(text));
     const { value } = await messages.next();
