@@ -1,10 +1,12 @@
 import { ServiceCondition } from '@qiao/contract/node';
 import { parseId } from '@qiao/exchange';
-import { systemClock } from '@qiao/runtime';
+import { createWakeup, systemClock } from '@qiao/runtime';
 import { expect, test } from 'vitest';
+import { alignLanes } from '../send/lanes.ts';
 import { bridgeCapturePart } from './bridgeCapture.ts';
 import { createCaptureParts } from './capture.ts';
 import { BRIDGE_ID, CaptureWorld, type MemoryTable } from './captureWorld.testing.ts';
+import { scanBridge } from './scan.ts';
 
 const text = { type: 'text' } as const;
 
@@ -89,4 +91,25 @@ test('no scan begins while every lane is over the budget, and one does for a des
   await part.run(stop.signal);
   expect(waits).toBe(3);
   expect(world.database.lanesOut.all().map(({ phase }) => phase)).toEqual(['streaming', 'streaming']);
+});
+
+test('a lane bound while a scan begins is left to the next: its destination does not know the version before', async () => {
+  using world = new CaptureWorld();
+  world.addTable('person', { columns: [{ name: 'id', type: { type: 'text' } }], key: ['id'], lines: ['1'] });
+  world.addLane();
+  const { desired, ports } = world;
+  const [former] = desired.bridges.values();
+  if (former === undefined) throw new Error('the world has no bridge');
+  const bridge = { ...former, lanes: [...former.lanes] };
+  alignLanes(ports, desired, bridge);
+  world.version += 1;
+  world.addLane();
+  const [newer] = world.desired.bridges.values();
+  if (newer !== undefined) alignLanes(ports, world.desired, newer);
+  const { signal } = new AbortController();
+  await scanBridge(ports, { desired, bridge, runNumber: 1n, allowedDeletes: 0n, signal, room: createWakeup() });
+  const phases = () => world.lanes.map(({ laneId }) => world.database.lanesOut.get(parseId(laneId))?.phase);
+  expect(phases()).toEqual(['streaming', 'loading']);
+  await world.scan();
+  expect(phases()).toEqual(['streaming', 'streaming']);
 });

@@ -3,7 +3,7 @@
  * first; then the end of loads. Only a scan that saw its last row calls anything deleted, and the deleteGuard may hold that.
  */
 import type { SourceSnapshot } from '@qiao/adapters';
-import { parseId, QiaoError } from '@qiao/exchange';
+import { idText, parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable } from '../exchange-database/index.ts';
@@ -54,7 +54,9 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const tables = await planTables(dataSource, bridge.definition);
   const held = await alignDigests(database, bridge, tables);
   const scan = database.captures.beginScan(bridgeId, bridge.version);
-  const lanes = database.lanesOut.ofBridge(bridgeId);
+  // A destination that a newer version binds meanwhile does not know the version that is captured here: its load is the next scan's.
+  const bound = new Set(bridge.lanes.map(({ laneId }) => laneId));
+  const lanes = database.lanesOut.ofBridge(bridgeId).filter(({ lane }) => bound.has(idText(lane)));
   const output = new ScanOutput(ports, work.desired, bridge, scan, lanes, work.allowedDeletes);
   const scanned = tables.map((table): ScannedTable => {
     const found = held.get(table.name) as CaptureTable;
