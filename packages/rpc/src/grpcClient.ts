@@ -68,6 +68,9 @@ export function createGrpcClient<D extends CompatServiceDefinition>(
     'grpc.max_send_message_length': MESSAGE_MAX_BYTES,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
+    // A hub or monitor that was away for half a minute would otherwise be called away for two more after it is back.
+    'grpc.initial_reconnect_backoff_ms': 200,
+    'grpc.max_reconnect_backoff_ms': 2_000,
   });
   const client = createClientFactory()
     .use(problems(address, options.deadlineMs ?? 30_000))

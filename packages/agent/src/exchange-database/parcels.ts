@@ -76,6 +76,8 @@ const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @chang
 export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
  ORDER BY settled_at_ms LIMIT ?`;
 /** Settled at the beginning of time: the next purge takes it, whatever the retention. */
+export const SETTLED_LATER = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms > ?
+ ORDER BY settled_at_ms LIMIT ?`;
 export const LET_GO = `UPDATE parcel SET settled_at_ms = 0 WHERE number = ? AND open_deliveries = 0
  AND NOT EXISTS (SELECT 1 FROM delivery_out WHERE delivery_out.parcel = parcel.number AND answer <> 'closed')`;
 const REMOVE = 'DELETE FROM parcel WHERE number = ?';
@@ -87,6 +89,7 @@ export class ParcelStore {
   readonly #rows: RowsAtRest;
   readonly #countOpen: Statement;
   readonly #settled: Statement<[number, number], number>;
+  readonly #settledLater: Statement<[number, number], number>;
   readonly #letGo: Statement;
   readonly #remove: Statement;
 
@@ -97,6 +100,7 @@ export class ParcelStore {
     this.#content = sqlite.prepare(CONTENT);
     this.#countOpen = sqlite.prepare(COUNT_OPEN);
     this.#settled = sqlite.prepare<[number, number], number>(SETTLED_PARCELS).pluck();
+    this.#settledLater = sqlite.prepare<[number, number], number>(SETTLED_LATER).pluck();
     this.#letGo = sqlite.prepare(LET_GO);
     this.#remove = sqlite.prepare(REMOVE);
   }
@@ -153,6 +157,11 @@ export class ParcelStore {
   /** Numbers of parcels that were wholly settled before `beforeMs`, oldest first. */
   settledBefore(beforeMs: number, limit: number): number[] {
     return this.#settled.all(beforeMs, limit);
+  }
+
+  /** Numbers of parcels that were settled later than this: no clock that stands now can have said so. */
+  settledAfter(afterMs: number, limit: number): number[] {
+    return this.#settledLater.all(afterMs, limit);
   }
 
   /** The next purge removes it, without the retention, when no other lane has it: its lane gave its bodies up. */

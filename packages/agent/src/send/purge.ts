@@ -18,7 +18,9 @@ export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'
     async run(signal) {
       while (!signal.aborted) {
         for (let step = 0; step < MOST_STEPS && !signal.aborted; step++) {
-          if (purgeSettled(ports.database, ports.clock.nowMs() - ports.limits.retentionMs) === 0) break;
+          const nowMs = ports.clock.nowMs();
+          const { retentionMs } = ports.limits;
+          if (purgeSettled(ports.database, nowMs - retentionMs, nowMs + retentionMs) === 0) break;
           crashPoint('purge.removed');
           await new Promise(setImmediate);
         }
@@ -29,10 +31,19 @@ export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits'
   };
 }
 
-/** Removes some parcels settled before `beforeMs`; returns how many. */
-export function purgeSettled(database: ExchangeDatabase, beforeMs: number): number {
+/**
+ * Removes some parcels settled before `beforeMs`, or after `afterMs`: a clock that stood far ahead when they were settled would keep
+ * them, and their lane, until it is that late again. Returns how many.
+ */
+export function purgeSettled(
+  database: ExchangeDatabase,
+  beforeMs: number,
+  afterMs: number = Number.MAX_SAFE_INTEGER,
+): number {
   return database.transaction(() => {
-    const parcels = database.parcels.settledBefore(beforeMs, PARCELS_PER_STEP);
+    const { parcels: store } = database;
+    const past = store.settledBefore(beforeMs, PARCELS_PER_STEP);
+    const parcels = past.length > 0 ? past : store.settledAfter(afterMs, PARCELS_PER_STEP);
     for (const parcel of parcels) {
       for (const place of database.deliveriesOut.ofParcel(parcel)) {
         database.receiptsIn.remove(place);
