@@ -51,6 +51,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   const stop = () => call('pg_ctl', ['-D', data, '-w', '-s', '-m', 'immediate', 'stop']);
   await start();
   let count = 0;
+  let restarting: Promise<void> = Promise.resolve();
   return {
     port,
     directory,
@@ -64,9 +65,14 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
       await admin.end();
       return { name, adapter: 'postgres', host: '127.0.0.1', port, database: name, user: SUPERUSER, password: '' };
     },
-    async restart() {
-      await stop();
-      await start();
+    restart() {
+      // Two who want it at once get it one after the other: a start over a start fails.
+      const restarted = restarting.then(async () => {
+        await stop();
+        await start();
+      });
+      restarting = restarted.catch(() => undefined);
+      return restarted;
     },
     async [Symbol.asyncDispose]() {
       await stop().catch(() => undefined);
