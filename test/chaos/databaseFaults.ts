@@ -40,10 +40,21 @@ export async function lockTable(play: Play, bridge: string): Promise<Heal> {
     owner.exec('BEGIN IMMEDIATE');
     return async () => void owner.close();
   }
-  const owner = await session(play, node, dataSource);
-  await owner.query('BEGIN');
-  await owner.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+  const owner = await persist(() => begun(play, node, dataSource, `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`));
   return async () => owner[Symbol.asyncDispose]();
+}
+
+/** The owner in the middle of a transaction that did this. */
+async function begun(play: Play, node: NodeCode, database: 'pg-in', statement: string): Promise<PostgresSession> {
+  const owner = await session(play, node, database);
+  try {
+    await owner.query('BEGIN');
+    await owner.query(statement);
+    return owner;
+  } catch (error) {
+    await owner[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /**
@@ -53,8 +64,11 @@ export async function lockTable(play: Play, bridge: string): Promise<Heal> {
 export async function deadlock(play: Play, bridge: string, forMs: number): Promise<Heal | undefined> {
   const target = postgresTarget(play, bridge);
   if (target === undefined) return undefined;
-  const owner = await session(play, target.node, 'pg-in');
-  await owner.query(`SET deadlock_timeout = '30s'`);
+  const owner = await persist(async () => {
+    const opened = await session(play, target.node, 'pg-in');
+    await opened.query(`SET deadlock_timeout = '30s'`);
+    return opened;
+  });
   const endsAtMs = performance.now() + forMs;
   const working = (async () => {
     while (performance.now() < endsAtMs) {
