@@ -1,8 +1,6 @@
 // Owns how the hub's and the monitor's store is opened: durability, locking and waiting are decided here, once. A file is SQLite,
 // a URL is PostgreSQL; whoever holds what is returned need not know which.
 
-import { QiaoError } from '@qiao/exchange';
-import Sqlite from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 import { migratePostgres } from './migratePostgres.ts';
 import { migrateSqlite } from './migrateSqlite.ts';

@@ -35,9 +35,8 @@ const ANSWER_MS = 45_000;
 
 /** Text of integers and sums as numbers: every count of ours is a safe integer, or it never came in. */
 const NUMBERS = new Set<number>([pg.types.builtins.INT8, pg.types.builtins.NUMERIC]);
-const types = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    NUMBERS.has(oid) ? Number : (pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown),
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid, format) => (NUMBERS.has(oid) ? Number : pg.types.getTypeParser(oid, format)),
 };
 
 /** What each connection is opened with. `replica` names whose audit it writes. */
@@ -71,7 +70,7 @@ export function connectionOptions(
     options: Object.entries(settings)
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' '),
-    types: types as unknown as pg.CustomTypesConfig,
+    types,
   };
 }
 

@@ -66,7 +66,7 @@ test('what is read, decided and written in one transaction is never lost to anot
   const url = await freshUrl();
   const stores = await Promise.all([1, 2].map(() => openDatabase<Schema>(url, STEPS)));
   await Promise.all(
-    Array.from({ length: 40 }, (_none, index) =>
+    Array.from({ length: 40 }, async (_none, index) =>
       stores[index % 2]?.transaction().execute(async (store) => {
         const { value } = await store.selectFrom('counter').select('value').executeTakeFirstOrThrow();
         await store

@@ -180,7 +180,10 @@ export async function controlDecoders(): Promise<Decoder[]> {
         const opened = openSnapshot({ payload: input, suite: '', keyId: input, signature: input }, reader);
         const { desired: planned, refused } = planSnapshot(opened, reader);
         for (const problem of refused) holds(problem.message.length <= 2_000, 'a problem past its limit');
-        return `planned ${planned.bridges.size} ${planned.peers.size} ${refused.map(({ code }) => code).slice(0, 2)}`;
+        return `planned ${planned.bridges.size} ${planned.peers.size} ${refused
+          .map(({ code }) => code)
+          .slice(0, 2)
+          .join()}`;
       },
     },
     {
@@ -353,7 +356,7 @@ async function monitorDecoders(
         );
         const broken = await database.selectFrom('broken_entry').select('reason').execute();
         await database.deleteFrom('broken_entry').execute();
-        return `through ${position.through} ${position.hasHole} ${broken.map(({ reason }) => reason.split(':')[0])}`;
+        return `through ${position.through} ${position.hasHole} ${broken.map(({ reason }) => reason.split(':')[0]).join()}`;
       },
       async close() {
         await database.destroy();

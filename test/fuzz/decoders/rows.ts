@@ -48,7 +48,10 @@ export function rowDecoders(): Decoder[] {
         }
         const again = decodeContent(encodeContent(sections));
         holds(same(sections, again), 'content that is not read as it was written');
-        return `sections ${Math.min(sections.length, 3)} ${sections.map(({ kind }) => kind).slice(0, 3)}`;
+        return `sections ${Math.min(sections.length, 3)} ${sections
+          .map(({ kind }) => kind)
+          .slice(0, 3)
+          .join()}`;
       },
     },
     {

@@ -63,7 +63,7 @@ export function pairsContract(make: () => Promise<Fixture>): void {
         expect({ sent, stored, rows: back.map((row) => joinRow(row as (string | null)[])).toSorted() }).toEqual({
           sent,
           stored,
-          rows: rows.map((row) => joinRow(row as (string | null)[])).toSorted(),
+          rows: rows.map((row) => joinRow(row)).toSorted(),
         });
       }
     });

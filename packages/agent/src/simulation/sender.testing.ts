@@ -60,7 +60,7 @@ export class SimulatedSender extends SimulatedNode {
     if (desired === undefined || bridge === undefined) return;
     alignLanes(ports, desired, bridge);
     const changes = await prepared(this.#changes());
-    const all = [...this.source].toSorted();
+    const all = [...this.source].toSorted(([a], [b]) => (a < b ? -1 : 1));
     // A load travels in two parcels, so that it can be cut in its middle.
     const half = Math.ceil(all.length / 2);
     const loads = [

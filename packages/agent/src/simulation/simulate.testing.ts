@@ -74,9 +74,10 @@ if (import.meta.main) {
   const schedules = Number(values.schedules ?? 10_000);
   const startedAtMs = Date.now();
   const untilMs = values.minutes === undefined ? undefined : startedAtMs + Number(values.minutes) * 60_000;
-  console.log(`seeds ${seed} to ${seed + schedules - 1}`);
+  const say = (line: string) => void process.stdout.write(`${line}\n`);
+  say(`seeds ${seed} to ${seed + schedules - 1}`);
   const { schedules: done, deliveries, faults } = await simulate(seed, schedules, untilMs);
   const seconds = (Date.now() - startedAtMs) / 1_000;
-  console.log(`${done} schedules, ${deliveries} deliveries in ${seconds.toFixed(0)} s; every promise held`);
-  for (const [kind, times] of [...faults].toSorted()) console.log(`  ${kind} ${times}`);
+  say(`${done} schedules, ${deliveries} deliveries in ${seconds.toFixed(0)} s; every promise held`);
+  for (const [kind, times] of [...faults].toSorted(([a], [b]) => (a < b ? -1 : 1))) say(`  ${kind} ${times}`);
 }

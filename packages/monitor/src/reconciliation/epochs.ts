@@ -60,5 +60,5 @@ export async function coversDelivery(books: Books, line: DeliveryRow): Promise<b
     .select((expression) => expression.fn.max('first_at_ms').as('first'))
     .where('node_id', '=', line.receiver_id)
     .executeTakeFirst();
-  return Number(row?.first ?? 0) <= line.sealed_at_ms;
+  return (row?.first ?? 0) <= line.sealed_at_ms;
 }
