@@ -125,6 +125,10 @@ function checkResponse(response: JoinResponse, token: JoinToken, { role, createB
   if (!sameBytes(own.nodeId, response.nodeId) || own.role !== role || own.code !== token.nodeCode) {
     throw invalid(`the certificate names ${own.role} ${own.code}, expected ${role} ${token.nodeCode}`);
   }
+  // They become names on the bus and in files: what the token did not say is not taken from an answer.
+  if (response.nodeCode !== token.nodeCode || response.platformCode !== token.platformCode) {
+    throw invalid('it speaks of another node or platform than the token');
+  }
   const hub = verifyIssued(response.hubCertificate, response.authority, nowMs());
   if (hub.role !== 'hub' || !sameBytes(hub.platformId, own.platformId)) {
     throw invalid('the hub’s signing certificate is not a hub’s of this platform');
