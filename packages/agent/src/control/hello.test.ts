@@ -1,8 +1,9 @@
 import { HelloReply, HelloRequest, NodeKnowledge } from '@qiao/contract/control';
+import { QiaoError } from '@qiao/exchange';
 import { createWakeup, silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { createFence } from './fence.ts';
-import { helloPart } from './hello.ts';
+import { type HelloPorts, helloPart } from './hello.ts';
 
 /** Runs hellos against a hub that gives these tokens, one per ask. */
 async function hellos(
@@ -15,33 +16,38 @@ async function hellos(
   const asked: boolean[] = [];
   const stop = new AbortController();
   const left = [...tokens];
-  const wakeup = { ...createWakeup(), wait: async () => {} };
-  await helloPart({
-    ask: async (bytes) => {
-      asked.push(HelloRequest.decode(bytes).isStart);
-      const fencingToken = left.shift() ?? 0n;
-      if (left.length === 0) stop.abort();
-      onAsked();
-      return HelloReply.encode(HelloReply.fromPartial({ fencingToken })).finish();
-    },
-    fence,
+  const ask: HelloPorts['ask'] = async (bytes) => {
+    asked.push(HelloRequest.decode(bytes).isStart);
+    const fencingToken = left.shift() ?? 0n;
+    if (left.length === 0) stop.abort();
+    onAsked();
+    return HelloReply.encode(HelloReply.fromPartial({ fencingToken })).finish();
+  };
+  await partOf(ask, { fence, lastToken: () => lastToken, heardToken }).run(stop.signal);
+  return { fence, asked };
+}
+
+function partOf(ask: HelloPorts['ask'], more: Partial<HelloPorts> = {}) {
+  return helloPart({
+    ask,
+    fence: createFence(),
     door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
     nodeId: 'a'.repeat(32),
     exchangeDatabaseId: () => new Uint8Array(16),
     knows: () => NodeKnowledge.fromPartial({}),
     renewalCsr: async () => undefined,
     takeRenewal: () => {},
-    lastToken: () => lastToken,
-    heardToken,
+    lastToken: () => 0n,
+    heardToken: () => 0n,
     keepToken: () => {},
     sending: () => [],
     version: '0.1.0',
     clock: { nowMs: () => 0, sleep: async () => {} },
     log: silentLog(),
     everyMs: 60_000,
-    wakeup,
-  }).run(stop.signal);
-  return { fence, asked };
+    wakeup: { ...createWakeup(), wait: async () => {} },
+    ...more,
+  });
 }
 
 test('a start asks for one token and then only for the snapshot', async () => {
@@ -116,4 +122,27 @@ test('a token that was lost is waited for again', async () => {
   expect(isOver).toBe(false);
   stop.abort();
   await waited;
+});
+
+test('a question that nobody answers is asked again soon, and then ever more patiently', async () => {
+  const waitedMs: number[] = [];
+  const part = partOf(async (_bytes, timeoutMs) => {
+    waitedMs.push(timeoutMs);
+    throw new QiaoError('REQUEST_TIMED_OUT', 'no answer in time', { fate: 'ambiguous' });
+  });
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    await expect(part.run(new AbortController().signal)).rejects.toMatchObject({ code: 'REQUEST_TIMED_OUT' });
+  }
+  expect(waitedMs).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 16_000]);
+});
+
+test('while the bus is away the question waits for its return, not for the end of a pause', async () => {
+  const stop = new AbortController();
+  let asked = 0;
+  await partOf(async () => {
+    asked += 1;
+    if (asked === 3) stop.abort();
+    throw new QiaoError('BUS_UNREACHABLE', 'the bus is away', { fate: 'transient' });
+  }).run(stop.signal);
+  expect(asked).toBe(3);
 });

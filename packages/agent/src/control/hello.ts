@@ -37,11 +37,29 @@ export interface HelloPorts {
 
 /** Highest delivery format this agent reads. */
 export const READS_FORMAT = 1;
-const HELLO_TIMEOUT_MS = 10_000;
+/**
+ * A question that reaches the bus before a hub that was started again listens there is lost without a word: the first waits this
+ * long for its answer, and each that follows an unanswered one twice as long, for a hub that has much to do.
+ */
+const FIRST_TIMEOUT_MS = 1_000;
+const MOST_TIMEOUT_MS = 16_000;
+/** While the bus is away: whoever sees it come back wakes this part. */
+const BUS_AWAY_MS = 5_000;
 const LEAST_PAUSE_MS = 1_000;
 
 /** Asks until the first answer (the supervisor sets the pace), then now and then. */
 export function helloPart(ports: HelloPorts): Part {
+  let timeoutMs = FIRST_TIMEOUT_MS;
+  const ask = async (request: Uint8Array): Promise<Uint8Array> => {
+    try {
+      const answer = await ports.ask(request, timeoutMs);
+      timeoutMs = FIRST_TIMEOUT_MS;
+      return answer;
+    } catch (error) {
+      if (hasCode(error, 'REQUEST_TIMED_OUT')) timeoutMs = Math.min(2 * timeoutMs, MOST_TIMEOUT_MS);
+      throw error;
+    }
+  };
   return {
     name: 'hello',
     // Nothing is sent before the hub has answered.
@@ -49,7 +67,13 @@ export function helloPart(ports: HelloPorts): Part {
     async run(signal) {
       let isOutbid = false;
       while (!signal.aborted) {
-        isOutbid = await hello(ports, isOutbid);
+        try {
+          isOutbid = await hello({ ...ports, ask }, isOutbid);
+        } catch (error) {
+          if (!hasCode(error, 'BUS_UNREACHABLE')) throw error;
+          await ports.wakeup.wait(BUS_AWAY_MS, signal);
+          continue;
+        }
         if (isOutbid) ports.wakeup.wake();
         // Many may miss the same snapshot at once; the hub is asked once.
         await ports.clock.sleep(LEAST_PAUSE_MS, signal);
@@ -59,11 +83,13 @@ export function helloPart(ports: HelloPorts): Part {
   };
 }
 
+type Asking = Omit<HelloPorts, 'ask'> & { ask(request: Uint8Array): Promise<Uint8Array> };
+
 /**
  * One question. True when the hub knows no newer start than this one, and yet a receiver has seen a newer token: the hub was
  * restored from a backup, and a token past that one is to be asked for. Only the hub's word tells this from a copy of the node.
  */
-async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): Promise<boolean> {
+async function hello(ports: Asking, isOutbid: boolean, everything = false): Promise<boolean> {
   const token = ports.fence.token();
   const heard = ports.heardToken();
   // A clone that asked again would take the token back, and the two would take turns for ever.
@@ -81,13 +107,16 @@ async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): 
     knows: ports.knows(everything),
     renewalCsr: (await ports.renewalCsr()) ?? new Uint8Array(),
   });
-  const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish(), HELLO_TIMEOUT_MS));
+  const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish()));
   if (reply.tellEverything && !everything) return await hello(ports, isOutbid, true);
   crashPoint('hello.answered');
   if (reply.problem !== undefined) {
     throw new QiaoError(reply.problem.code, reply.problem.message, { hint: reply.problem.hint, fate: 'transient' });
   }
-  if (reply.renewal !== undefined) ports.takeRenewal(reply.renewal);
+  if (reply.renewal !== undefined) {
+    ports.takeRenewal(reply.renewal);
+    crashPoint('renewal.written');
+  }
   const isLost = !isStart && token !== undefined && reply.fencingToken > token;
   // Before the snapshot: what the other process did to the lanes is nothing for this one to answer.
   if (isLost) ports.fence.lose();
@@ -116,6 +145,10 @@ async function hello(ports: HelloPorts, isOutbid: boolean, everything = false): 
   // The token itself stays out of the log: the redaction list would hide it anyway.
   ports.log.info('the hub knows this start; sending may begin');
   return false;
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof QiaoError && error.code === code;
 }
 
 function max(a: bigint, b: bigint): bigint {
