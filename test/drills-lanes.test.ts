@@ -5,7 +5,7 @@
 import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BusinessDatabase, Platform, Program, readBoard, sqliteDatabase, until } from '@qiao/testkit';
+import { type BusinessDatabase, dieAtEach, Platform, Program, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import Sqlite from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
@@ -188,10 +188,13 @@ test('a receiver joins again with new keys: what waits is sealed for them, and n
   await until(platform, 'something waits for the receiver', async () => {
     return (await booksLine(platform, 'births')).inFlightDeliveries > 0;
   });
+  const deaths = dieAtEach(platform.agent('health'), ['send.sealedAgain']);
+  await deaths.armed;
   await platform.qiao('node', 'revoke', 'civil-affairs', '--reason', 'its disk was stolen');
   rmSync(join(platform.agentDirectory('civil-affairs'), 'identity'), { recursive: true, force: true });
   await platform.join({ ...receiver, dataSources: { own: target.config } });
   await platform.agent('civil-affairs').start();
+  await deaths.over;
   await change();
   await isWhole();
 });
@@ -200,11 +203,14 @@ test('a silent destination ends its own lane’s budget: the lane is suspended, 
   const deploy = async (more: string) => platform.qiaoWith(bridgeYaml({ ...BRIDGE, more }), 'apply', '-f', '-');
   await deploy('limits: { retention: { bytes: 64KiB } }\n');
   await platform.agent('civil-affairs').stop();
+  const deaths = dieAtEach(platform.agent('health'), ['lane.suspended']);
+  await deaths.armed;
   await source.run(`INSERT INTO person SELECT id + 500000, name, city, hex(randomblob(2000)) FROM person LIMIT 150`);
   await until(platform, 'the alert LANE_SUSPENDED', async () => {
     const { alerts } = await readBoard(platform);
     return alerts.some(({ code }) => code === 'LANE_SUSPENDED');
   });
+  await deaths.over;
   await source.run(`DELETE FROM person WHERE id > 500000 AND id % 2 = 0`);
   await platform.agent('civil-affairs').start();
   // The load is larger than the budget too, but now somebody answers.

@@ -5,7 +5,7 @@
 import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BusinessDatabase, Platform, readBoard, readBooks, sqliteDatabase, until } from '@qiao/testkit';
+import { type BusinessDatabase, dieAtEach, Platform, readBoard, readBooks, sqliteDatabase, until } from '@qiao/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   applyBridges,
@@ -117,7 +117,8 @@ test('an agent restored from a backup begins a new epoch, and its books go on un
   renameSync(platform.agentDirectory('health'), `${platform.agentDirectory('health')}.burnt`);
   await platform.qiao('agent', 'restore', backup, '--config', platform.agentConfig('health'));
   await change(4_000);
-  await platform.agent('health').start();
+  const deaths = dieAtEach(platform.agent('health'), ['agent.becameAnother']);
+  await deaths.over;
   await untilEqual();
   await untilPeaceful();
 });

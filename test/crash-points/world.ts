@@ -5,13 +5,14 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { CRASH_POINTS, type CrashPointName } from '@qiao/runtime';
 import {
   type Answer,
   type BooksLine,
   type BusinessDatabase,
-  dieAt,
+  dieAtEach,
   Platform,
   type Program,
   postgresDatabase,
@@ -40,8 +41,25 @@ const BATCH = { inserts: 6, updates: 4, deletes: 1 } as const;
 const BATCHES = 400;
 const START = BATCHES * (BATCH.updates + BATCH.deletes);
 
-/** How long a victim may live until it passes its point. */
-const DIES_WITHIN_MS = 60_000;
+/** How long nobody may die while some shall: one waits for what another, who is just being started again, must do. */
+const DIES_WITHIN_MS = 120_000;
+const AGAIN_MS = 100;
+/** No act is longer. */
+const ACT_MS = 230_000;
+
+/** Who shall die where. */
+export type PointsOf = Partial<Readonly<Record<Process, readonly CrashPointName[]>>>;
+
+/** What a drive knows of the deaths that it drives. */
+export interface Drive {
+  /** Aborted when everybody died everywhere. */
+  readonly signal: AbortSignal;
+  /** Aborted when the next one dies. */
+  untilDeath(): AbortSignal;
+  /** This one has no death before it and runs. */
+  isOver(victim: Process): boolean;
+  left(victim: Process): ReadonlySet<string>;
+}
 
 export class CrashWorld implements AsyncDisposable {
   readonly folder: string;
@@ -90,7 +108,8 @@ export class CrashWorld implements AsyncDisposable {
           more: { limits: { compareEveryMs: 150, resendAfterMs: 1_000, retentionMs: 0 } },
         },
         { code: 'civil-affairs', dataSources: { own: target.config } },
-        { code: 'archive', dataSources: {} },
+        // Lanes that ended are forgotten soon.
+        { code: 'archive', dataSources: {}, more: { limits: { retentionMs: 1_500 } } },
       ],
     });
     const world = new CrashWorld(folder, server, platform, [source, target]);
@@ -141,84 +160,75 @@ export class CrashWorld implements AsyncDisposable {
     );
   }
 
-  /** Batches without end, until the signal. */
-  async traffic(signal: AbortSignal, everyMs = 500): Promise<void> {
-    while (!signal.aborted) {
-      await this.batch();
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
-    }
-  }
-
   /**
-   * Restarts the victim so that it dies at the point, drives it there, awaits its death and starts it again. What the drive
-   * throws counts only when nobody dies: a command fails when its hub does.
+   * Starts these processes with their points armed and drives them; whoever dies is started again at once, with what is left. Ends
+   * when each died at each of its points and the drive has heard of it. A drive that fails leaves points without a death.
    */
-  async dieAt(
-    victim: Process,
-    point: CrashPointName,
-    drive: (signal: AbortSignal) => Promise<unknown> = () => this.batch(),
-  ): Promise<void> {
-    await this.dieTogether([[victim, point]], drive);
-  }
-
-  /**
-   * Dies at one point after the other while others drive it; between two deaths it starts with the next point armed.
-   * A failure ends the turns of all who share `over`.
-   */
-  async dieInTurn(victim: Process, points: readonly CrashPointName[], over: AbortController): Promise<void> {
-    try {
-      for (const point of points) {
-        if (over.signal.aborted) return;
-        await dieAt(this.program(victim), point, DIES_WITHIN_MS).died;
-        this.#note(point, victim);
-      }
-      await this.program(victim).start();
-    } catch (error) {
-      if (!over.signal.aborted) process.stderr.write(this.platform.logs);
-      over.abort();
-      throw error;
-    }
-  }
-
-  /** Kills and starts it until the signal. */
-  async startAgainAndAgain(victim: Process, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.program(victim).kill();
-      await this.program(victim).start();
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-    }
-  }
-
-  /** The same for several victims under one drive; each is started again as soon as it is dead. */
-  async dieTogether(
-    victims: readonly (readonly [Process, CrashPointName])[],
-    drive: (signal: AbortSignal) => Promise<unknown> = () => this.batch(),
-  ): Promise<void> {
+  async dieAt(points: PointsOf, drive: (drive: Drive) => Promise<unknown>): Promise<void> {
     const over = new AbortController();
-    let failure: unknown;
-    const deaths = victims.map(([victim, point]) => {
-      const death = dieAt(this.program(victim), point, DIES_WITHIN_MS);
-      return { victim, point, death };
+    let death = new AbortController();
+    const silence = Promise.withResolvers<never>();
+    const quiet = setTimeout(() => {
+      const left = drills.flatMap(({ victim, drill }) => [...drill.left].map((point) => `${victim} at ${point}`));
+      silence.reject(new Error(`nobody died for ${DIES_WITHIN_MS} ms; left: ${left.join(', ')}`));
+    }, DIES_WITHIN_MS);
+    const drills = Object.entries(points).map(([name, names]) => {
+      const victim = name as Process;
+      const onDeath = (point: string) => {
+        quiet.refresh();
+        this.#note(point as CrashPointName, victim);
+        death.abort();
+        death = new AbortController();
+      };
+      return { victim, drill: dieAtEach(this.program(victim), names, { withinMs: ACT_MS, onDeath }) };
     });
-    await Promise.all(deaths.map(({ death }) => death.armed));
-    const driving = drive(over.signal).catch((error: unknown) => {
-      failure = error;
-    });
-    try {
-      await Promise.all(
-        deaths.map(async ({ victim, point, death }) => {
-          await death.died;
-          this.#note(point, victim);
-          await this.program(victim).start();
-        }),
+    const ended = new Set<Process>();
+    for (const { victim, drill } of drills)
+      void drill.over.then(
+        () => ended.add(victim),
+        () => undefined,
       );
+    await Promise.all(drills.map(({ drill }) => drill.armed));
+    quiet.refresh();
+    const driving = drive({
+      signal: over.signal,
+      untilDeath: () => death.signal,
+      isOver: (victim) => drills.every((one) => one.victim !== victim) || ended.has(victim),
+      left: (victim) => drills.find((one) => one.victim === victim)?.drill.left ?? new Set(),
+    });
+    driving.catch(() => undefined);
+    try {
+      await Promise.race([silence.promise, Promise.all(drills.map(({ drill }) => drill.over))]);
     } catch (error) {
-      const why = failure instanceof Error ? `\nthe drive ended with: ${failure.message}` : '';
-      throw new Error(`${error instanceof Error ? error.message : String(error)}${why}\n${this.platform.logs}`);
-    } finally {
       over.abort();
-      await driving;
+      const why = await driving.then(() => 'the drive is over', describe);
+      throw new Error(`${describe(error)}\n${why}\n${this.platform.logs}`);
+    } finally {
+      clearTimeout(quiet);
     }
+    over.abort();
+    await driving;
+  }
+
+  /** What an operator does when a command failed because somebody died: gives it again, until it is done. */
+  async again(drive: Drive, act: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
+    const givenUpMs = Date.now() + DIES_WITHIN_MS;
+    for (;;) {
+      try {
+        // Who waits for an answer of the dead waits in vain.
+        await act(drive.untilDeath());
+        return;
+      } catch (error) {
+        if (Date.now() > givenUpMs) throw error;
+        await pause(AGAIN_MS);
+      }
+    }
+  }
+
+  /** The hub's service over a line of its own: one that dialled a dead hub waits ever longer before it dials again. */
+  async centre<T>(call: (hub: ReturnType<Platform['newCentre']>) => Promise<T>): Promise<T> {
+    using hub = this.platform.newCentre();
+    return await call(hub);
   }
 
   /** A command that dies at the point in its own process. */
@@ -237,10 +247,10 @@ export class CrashWorld implements AsyncDisposable {
   }
 
   /** A command as the operator gives it; ended when the signal comes. */
-  async command(signal: AbortSignal, words: readonly string[], input?: string): Promise<Answer> {
+  async command(signal: AbortSignal | undefined, words: readonly string[], input?: string): Promise<Answer> {
     const answer = await runQiao(words, {
       context: this.platform.context,
-      signal,
+      ...(signal === undefined ? {} : { signal }),
       ...(input === undefined ? {} : { input }),
     });
     if (answer.code !== 0) throw new Error(`qiao ${words.join(' ')} ended with ${answer.code}\n${answer.stderr}`);
@@ -291,4 +301,8 @@ export const POINTS = Object.keys(CRASH_POINTS) as CrashPointName[];
 export function facts(line: BooksLine) {
   const { verdict, sent, received } = line;
   return { verdict, sent, received, outcomes: byOutcome(line) };
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

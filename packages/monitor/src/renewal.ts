@@ -3,7 +3,7 @@
 
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
 import { QiaoError } from '@qiao/exchange';
-import type { Clock, Log, Part } from '@qiao/runtime';
+import { type Clock, crashPoint, type Log, type Part } from '@qiao/runtime';
 import { isRenewalDue, type NodeIdentity, renewalRequest, takeRenewal } from '@qiao/security';
 
 export interface RenewalPorts {
@@ -48,6 +48,7 @@ async function renewed(ports: RenewalPorts, identity: NodeIdentity): Promise<Nod
     } = reply.problem ?? {};
     throw new QiaoError(code, message, { hint, fate: 'transient' });
   }
+  crashPoint('renewal.received');
   const next = takeRenewal(ports.directory, identity, reply.renewal, ports.clock.nowMs());
   ports.log.info('certificate renewed; the servers show it from the next start on');
   return next;

@@ -1,8 +1,6 @@
 // The closed registry of crash points: every boundary between two stores, where a process that dies leaves one written and the
-// other not. In a drill, QIAO_CRASH_AT=name (or name:n for the n-th pass) kills the process there with SIGKILL; otherwise a
-// point does nothing. docs/crash-points.md lists them for readers, test/crash-points.test.ts dies at each and looks what is left.
-
-import { QiaoError } from '@qiao/exchange';
+// other not. crash.ts is what dies there; docs/crash-points.md lists them for readers, test/crash-points.test.ts dies at each and
+// looks what is left.
 
 export interface CrashPoint {
   /** The step of the road, or the room beside it. */
@@ -193,8 +191,8 @@ export const CRASH_POINTS = {
   },
   'resend.recorded': {
     step: 'receipt',
-    between: 'exchange.db: deliveries to be sent again → bus acknowledged',
-    restart: 'the bus brings the request again; one resend more is a duplicate at the receiver',
+    between: 'exchange.db: deliveries to be sent again, the request’s id → bus acknowledged',
+    restart: 'the bus brings the request again; its id is known',
   },
   'rows.wanted': {
     step: 'receipt',
@@ -407,6 +405,16 @@ export const CRASH_POINTS = {
     between: 'hub.db: another certificate for the node’s key → the node’s hello answered',
     restart: 'the node asks again and gets one more; the one before ends by itself, and both name the same key',
   },
+  'renewal.received': {
+    step: 'identity',
+    between: 'hub.db: another certificate for the monitor’s key → identity files of the monitor',
+    restart: 'the monitor asks again and gets one more; the one before ends by itself, and both name the same key',
+  },
+  'renewal.written': {
+    step: 'identity',
+    between: 'identity files of the agent: renewed certificate → exchange.db: snapshot',
+    restart: 'the agent starts with the new certificate, and its hello brings the snapshot',
+  },
   'agent.becameAnother': {
     step: 'identity',
     between:
@@ -421,7 +429,7 @@ export const CRASH_POINTS = {
   'restore.learned': {
     step: 'identity',
     between:
-      'hub.db: nodes, bridges and lanes that a node told of → hub.db: epochs and tokens, that the node has reported',
+      'hub.db: nodes, bridges and lanes that a node told of → hub.db: epochs and tokens; file of revocations; that the node has reported',
     restart: 'the node has not reported and is asked again; what is known is no news',
   },
   'restore.confirmed': {
@@ -447,32 +455,3 @@ export const CRASH_POINTS = {
 } as const satisfies Readonly<Record<string, CrashPoint>>;
 
 export type CrashPointName = keyof typeof CRASH_POINTS;
-
-const wanted = wantedPoint(process.env.QIAO_CRASH_AT);
-let passes = 0;
-let simulated: ((name: CrashPointName) => void) | undefined;
-
-/** The boundary of this name. Dies here when the drill says so. */
-export function crashPoint(name: CrashPointName): void {
-  simulated?.(name);
-  if (wanted?.name !== name) return;
-  passes += 1;
-  if (passes === wanted.pass) process.kill(process.pid, 'SIGKILL');
-}
-
-/** For simulations, where many "processes" live in one: told of each pass, and may throw there. `undefined` ends it. */
-export function simulateCrashes(onPass: ((name: CrashPointName) => void) | undefined): void {
-  simulated = onPass;
-}
-
-/** Throws CRASH_POINT_UNKNOWN: a drill with a misspelt point would pass without having died. */
-function wantedPoint(text: string | undefined): { name: CrashPointName; pass: number } | undefined {
-  if (text === undefined || text === '') return undefined;
-  const [name = '', pass = '1'] = text.split(':');
-  if (!(name in CRASH_POINTS) || !/^[1-9]\d{0,8}$/.test(pass)) {
-    throw new QiaoError('CRASH_POINT_UNKNOWN', `QIAO_CRASH_AT=${text} names no crash point and pass`, {
-      hint: 'docs/crash-points.md lists them; write NAME or NAME:PASS, or unset the variable',
-    });
-  }
-  return { name: name as CrashPointName, pass: Number(pass) };
-}

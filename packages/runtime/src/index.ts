@@ -1,14 +1,8 @@
 export { type Backoff, type BackoffOptions, createBackoff } from './backoff.ts';
 export { type Clock, systemClock } from './clock.ts';
 export { parseConfig, readConfig } from './config.ts';
-export {
-  CRASH_POINTS,
-  CRASH_STEPS,
-  type CrashPoint,
-  type CrashPointName,
-  crashPoint,
-  simulateCrashes,
-} from './crashPoints.ts';
+export { crashPoint, simulateCrashes } from './crash.ts';
+export { CRASH_POINTS, CRASH_STEPS, type CrashPoint, type CrashPointName } from './crashPoints.ts';
 export { diskFull } from './diskFull.ts';
 export { createHostSampler } from './host.ts';
 export { createLog, type Log, type LogOptions, silentLog } from './log.ts';

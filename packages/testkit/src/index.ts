@@ -1,5 +1,5 @@
 export { type BoardState, type BooksLine, readBoard, readBooks, type SideCounts, until } from './books.ts';
-export { type Death, dieAt } from './crashDrill.ts';
+export { type CrashDrill, type CrashDrillOptions, dieAtEach } from './crashDrill.ts';
 export {
   type BusinessDatabase,
   type PostgresConfig,

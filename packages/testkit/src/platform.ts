@@ -277,8 +277,13 @@ export class Platform implements AsyncDisposable {
 
   /** The hub's service, called as this platform's operator: what the CLI asks, without a process for each question. */
   get centre(): GrpcClient<typeof HubServiceDefinition> {
-    this.#centre ??= createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), role: 'hub' });
+    this.#centre ??= this.newCentre();
     return this.#centre;
+  }
+
+  /** The hub's service over a line of its own, for a story whose hub dies. The caller closes it. */
+  newCentre(): GrpcClient<typeof HubServiceDefinition> {
+    return createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), role: 'hub' });
   }
 
   /** The logs of every process, for a story that failed. */

@@ -84,13 +84,19 @@ export class Program {
   }
 
   /**
-   * Starts the process to die by itself at a crash point (`name` or `name:pass`). Resolves as soon as it is ready or dead;
-   * `died` resolves when it killed itself there, and rejects when it ended in any other way.
+   * Starts the process to die by itself at the first of these crash points (`name` or `name:pass`) that it passes. Resolves as soon
+   * as it is ready or dead; `died` resolves with the point's name, and rejects when it ended in any other way.
    */
-  async startToDieAt(crashAt: string): Promise<{ readonly died: Promise<void> }> {
-    const ready = this.start({ QIAO_CRASH_AT: crashAt });
-    const died = this.ended().then(({ code, signal }) => {
-      if (signal !== 'SIGKILL') throw new Error(`${this.name} ended with ${code ?? signal}\n${this.log}`);
+  async startToDieAt(points: readonly string[]): Promise<{ readonly died: Promise<string> }> {
+    const ready = this.start({ QIAO_CRASH_AT: points.join(',') });
+    const child = this.#child;
+    if (child === undefined) throw new Error(`${this.name} was not started`);
+    // Its last word may still be in the pipe when it is gone.
+    const died = once(child, 'close').then(() => {
+      const point = /"crashPoint":"([\w.]+)"/.exec(this.#lines.at(-1) ?? '')?.[1];
+      if (point === undefined)
+        throw new Error(`${this.name} ended with ${child.exitCode ?? child.signalCode}\n${this.log}`);
+      return point;
     });
     died.catch(() => undefined);
     // Dead before it was ready is no failure: some points lie on the way there.

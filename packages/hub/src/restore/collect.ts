@@ -97,6 +97,7 @@ export async function collect(ports: CollectPorts, code: string, request: HelloR
   crashPoint('restore.learned');
   await ports.changed();
   await learnPlaces(ports, code, request, knows);
+  crashPoint('restore.learned');
   if (endedUsers.length > 0) await ports.revokeBusUsers(endedUsers);
   await report(
     ports.store,
