@@ -253,8 +253,9 @@ async function nodesJoinAndGo(world: CrashWorld, points: PointsOf): Promise<void
     }
     // Given once: what a death leaves undone the hub does at its start.
     for (const code of guests) {
-      const signal = drive.untilDeath();
       await world.again(drive, () => world.centre((hub) => hub.listNodes({})));
+      // Only now: the hub's last death may be heard of after its answer failed, and would end the next command too.
+      const signal = drive.untilDeath();
       await world.centre((hub) => hub.revokeNode({ code, reason: 'story' }, { signal })).catch(() => undefined);
       revoked.push(code);
     }
