@@ -265,7 +265,12 @@ class Run implements Disposable {
   }
 
   check(): number {
-    return checkInvariants({ sender: this.#sender, receivers: this.#receivers, nowMs: this.#world.clock.nowMs() });
+    return checkInvariants({
+      sender: this.#sender,
+      receivers: this.#receivers,
+      nowMs: this.#world.clock.nowMs(),
+      mayHoldForks: this.faults.has('restoreSender'),
+    });
   }
 
   [Symbol.dispose](): void {
