@@ -18,7 +18,7 @@ export interface MonitorSchema {
     mark: Generated<string>;
     /** From when on the node still had its entries when they were asked for; 0 when none were missing. */
     begins_at_ms: Generated<number>;
-    /** When the first entry of this exchange database came; 0 for a node's first exchange database. */
+    /** When the first entry of this exchange database was made, by its node’s clock as far as the entry says. */
     first_at_ms: Generated<number>;
   };
   /** Per lane: the newest epoch of which sender and receiver agree about a delivery. */
@@ -212,12 +212,8 @@ CREATE TABLE resolved_deviation (condition_key TEXT PRIMARY KEY, message TEXT NO
     sql: `
 ALTER TABLE book_position ADD COLUMN first_at_ms INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE lane_epoch (lane_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, nonce TEXT NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO lane_epoch
- SELECT lane_id, epoch, max(nonce) FROM delivery AS agreed
- WHERE day <> '' AND revision > 0 AND sent_hash = received_hash
-  AND NOT EXISTS (SELECT 1 FROM delivery AS newer WHERE newer.lane_id = agreed.lane_id AND newer.epoch > agreed.epoch
-   AND newer.day <> '' AND newer.revision > 0 AND newer.sent_hash = newer.received_hash)
- GROUP BY lane_id, epoch;
+UPDATE book_position SET first_at_ms = (SELECT coalesce(max(sealed_at_ms), 0) FROM delivery);
+CREATE INDEX delivery_in_flight ON delivery (lane_id, epoch) WHERE state = 'inFlight';
 `,
   },
 ];

@@ -363,6 +363,7 @@ function hasGoneLanes({ database, clock, retentionMs }: ApplyPorts): boolean {
 function showOnEveryLane(dataSource: string, error: unknown, ports: ApplyPorts): void {
   const isPermanent = error instanceof QiaoError && error.fate === 'permanent';
   for (const { bridge, lane } of lanesInto(dataSource, ports)) {
+    if (isOver(bridge, lane)) continue;
     const laneId = parseId(lane.laneId);
     ports.database.lanesIn.ensure(laneId, parseId(bridge.bridgeId), parseId(lane.senderId));
     if (isPermanent) ports.conditions.stick(laneId, bridge.version, reasonOf(error));

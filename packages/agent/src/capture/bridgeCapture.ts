@@ -10,7 +10,7 @@ import { alignLanes } from '../send/lanes.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { capturedBridge } from './captured.ts';
 import type { CapturePorts } from './ports.ts';
-import { scanBridge } from './scan.ts';
+import { scanBridge, waitsForSnapshot } from './scan.ts';
 import { type Due, dueScan } from './schedule.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -61,7 +61,7 @@ function dueOf(
   isFirstLook: boolean,
 ): Due {
   const bridgeId = parseId(bridge.bridgeId);
-  const lanes = database.lanesOut.ofBridge(bridgeId);
+  const lanes = database.lanesOut.ofBridge(bridgeId).filter((lane) => !waitsForSnapshot(lane, bridge));
   return dueScan({
     bridge,
     state: database.captures.get(bridgeId),

@@ -6,7 +6,7 @@ import type { SourceSnapshot } from '@qiao/adapters';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { CaptureTable } from '../exchange-database/index.ts';
+import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
 import { ScanOutput } from './output.ts';
@@ -45,6 +45,14 @@ interface ScannedTable {
   heldDeletes: number;
 }
 
+/**
+ * A lane to be loaded that this snapshot does not name. One that streams gets its changes all the same: a snapshot of a hub that was
+ * restored may lack it for a while, and what was passed over would be missing at its end.
+ */
+export function waitsForSnapshot({ phase, lane }: LaneOut, bridge: DesiredBridge): boolean {
+  return phase === 'loading' && !bridge.lanes.some(({ laneId }) => laneId === idText(lane));
+}
+
 /** Runs one scan. Throws what the source, a transform or the outbox threw; what was packed before stays packed. */
 export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<ScanResult> {
   const { database } = ports;
@@ -55,8 +63,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const held = await alignDigests(database, bridge, tables);
   const scan = database.captures.beginScan(bridgeId, bridge.version);
   // A destination that a newer version binds meanwhile does not know the version that is captured here: its load is the next scan's.
-  const bound = new Set(bridge.lanes.map(({ laneId }) => laneId));
-  const lanes = database.lanesOut.ofBridge(bridgeId).filter(({ lane }) => bound.has(idText(lane)));
+  const lanes = database.lanesOut.ofBridge(bridgeId).filter((lane) => !waitsForSnapshot(lane, bridge));
   const output = new ScanOutput(ports, work.desired, bridge, scan, lanes, work.allowedDeletes);
   const scanned = tables.map((table): ScannedTable => {
     const found = held.get(table.name) as CaptureTable;

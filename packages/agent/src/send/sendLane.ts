@@ -7,7 +7,7 @@ import { idText, QiaoError, sameBytes, sendable } from '@qiao/exchange';
 import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge, DesiredPeer } from '../control/desired.ts';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
-import { laneOfSnapshot, openEpoch } from './lanes.ts';
+import { laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import { payDueMs, payOwed } from './owed.ts';
 import type { SendPorts } from './ports.ts';
 import { isPaused } from './refusal.ts';
@@ -182,6 +182,7 @@ function giveUpOrRetry(ports: SendPorts, { lane, bridge }: Ready, error: unknown
   const known = laneOfSnapshot(ports.desired.current(), lane.lane);
   const now = database.lanesOut.get(lane.lane);
   if (error.code === 'BODY_PURGED' && known !== undefined && now?.epoch === lane.epoch) {
+    if (!mayOpenEpochs(ports)) return error;
     openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', { code: error.code, reason: error.message });
     return error;
   }

@@ -95,7 +95,14 @@ function statement(sequence: number, inserts: number, signer = sender.signer): B
   return { $case: 'statement', value: signer.sign('qiao.statement.v1', payload) };
 }
 
-function receipt(sequence: number, inserted: number, revision = 1, open = 0, epoch = 1n): BookEntry['entry'] {
+function receipt(
+  sequence: number,
+  inserted: number,
+  revision = 1,
+  open = 0,
+  epoch = 1n,
+  receivedAtMs = sealedAtMs,
+): BookEntry['entry'] {
   const outcomes = [
     { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.INSERTED, rows: BigInt(inserted) },
     { table: 'person', sent: ChangeKind.INSERT, outcome: Outcome.QUARANTINED, rows: BigInt(open) },
@@ -104,6 +111,7 @@ function receipt(sequence: number, inserted: number, revision = 1, open = 0, epo
     Receipt.fromPartial({
       ...place(),
       format: 1,
+      receivedAtMs: BigInt(receivedAtMs),
       epoch: { ordinal: epoch, nonce },
       sequence: BigInt(sequence),
       contentHash,
@@ -353,15 +361,33 @@ test('a receiver alone closes nothing: an epoch that its sender never stated end
   expect(await tally(ports)).toMatchObject({ '2026-11-21 deliveries inFlight': 1 });
 });
 
-test('where a receiver lost its books after the delivery was sealed, its answer may be lost: it stays for a person', async () => {
-  await using ports = await newPorts();
-  await takeEntries(ports, batch(sender, 1, [inEpoch(1n, 1n), inEpoch(2n, 1n)]), 'health');
-  const lost = BookEntries.decode(batch(receiver, 1, [receipt(9, 5)]));
-  for (const entry of lost.entries) entry.exchangeDatabaseId = new Uint8Array(16).fill(99);
-  await takeEntries(ports, BookEntries.encode(lost).finish(), 'civil-affairs');
-  await takeEntries(ports, batch(receiver, 1, [receipt(1, 5, 1, 0, 2n)]), 'civil-affairs');
-  expect(await tally(ports)).toMatchObject({
-    '2026-11-21 deliveries balanced': 1,
-    '2026-11-21 deliveries inFlight': 1,
-  });
+test('where a receiver’s books are not here from before the delivery was sealed, its answer may be lost: it stays for a person', async () => {
+  const stated = [inEpoch(1n, 1n), inEpoch(2n, 1n)];
+  const answer = (receivedAtMs: number) => receipt(1, 5, 1, 0, 2n, receivedAtMs);
+  const stays = { '2026-11-21 deliveries balanced': 1, '2026-11-21 deliveries inFlight': 1 };
+  {
+    // It lost its exchange database: another one comes after it.
+    await using ports = await newPorts();
+    await takeEntries(ports, batch(sender, 1, stated), 'health');
+    const lost = BookEntries.decode(batch(receiver, 1, [receipt(9, 5)]));
+    for (const entry of lost.entries) entry.exchangeDatabaseId = new Uint8Array(16).fill(99);
+    await takeEntries(ports, BookEntries.encode(lost).finish(), 'civil-affairs');
+    await takeEntries(ports, batch(receiver, 1, [answer(sealedAtMs)]), 'civil-affairs');
+    expect(await tally(ports)).toMatchObject(stays);
+  }
+  {
+    // It had lost it before this monitor lived, which knows the second one alone.
+    await using ports = await newPorts();
+    await takeEntries(ports, batch(sender, 1, stated), 'health');
+    await takeEntries(ports, batch(receiver, 1, [answer(sealedAtMs + 1)]), 'civil-affairs');
+    expect(await tally(ports)).toMatchObject(stays);
+  }
+  {
+    // It forgot the entries that a monitor before this one held.
+    await using ports = await newPorts();
+    await takeEntries(ports, batch(sender, 1, stated), 'health');
+    const forgotten: BookEntry['entry'] = { $case: 'forgotten', value: { booksBeginAtMs: BigInt(sealedAtMs + 1) } };
+    await takeEntries(ports, batch(receiver, 1, [forgotten, answer(sealedAtMs)]), 'civil-affairs');
+    expect(await tally(ports)).toMatchObject(stays);
+  }
 });

@@ -114,7 +114,13 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       .where('node_id', '=', nodeId)
       .where('database_id', '=', databaseId)
       .executeTakeFirst();
-    if (before === undefined) await beginBooks(transaction, nodeId, databaseId, ports.nowMs());
+    if (before === undefined) {
+      const firstAtMs = entries[0] === undefined ? ports.nowMs() : madeAtMs(entries[0], ports.nowMs());
+      await transaction
+        .insertInto('book_position')
+        .values({ node_id: nodeId, database_id: databaseId, through: 0, first_at_ms: firstAtMs })
+        .execute();
+    }
     let through = before?.through ?? 0;
     let mark = before?.mark ?? '';
     let beginsAtMs = before?.begins_at_ms ?? 0;
@@ -151,22 +157,21 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
   });
 }
 
-/** The place of a node's books here. Those of its first exchange database hold all that it ever answered; later ones begin now. */
-async function beginBooks(
-  transaction: Transaction<MonitorSchema>,
-  nodeId: string,
-  databaseId: string,
-  nowMs: number,
-): Promise<void> {
-  const other = await transaction
-    .selectFrom('book_position')
-    .select('database_id')
-    .where('node_id', '=', nodeId)
-    .executeTakeFirst();
-  await transaction
-    .insertInto('book_position')
-    .values({ node_id: nodeId, database_id: databaseId, through: 0, first_at_ms: other === undefined ? 0 : nowMs })
-    .execute();
+/** When an entry was made, as far as it says; nothing is verified here. */
+function madeAtMs({ entry }: BookEntry, nowMs: number): number {
+  try {
+    switch (entry?.$case) {
+      case 'statement':
+        return momentOf(Statement.decode(entry.value.payload).sealedAtMs);
+      case 'receipt':
+        return momentOf(Receipt.decode(entry.value.payload).receivedAtMs);
+      default:
+        return nowMs;
+    }
+  } catch {
+    // A broken entry says nothing of when.
+    return nowMs;
+  }
 }
 
 function decode(bytes: Uint8Array): BookEntries {

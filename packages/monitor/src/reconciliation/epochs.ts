@@ -3,7 +3,7 @@
 // that it has not answered yet. Such a delivery is closed here: mostly its own sender closes it, but a copy of a sender that lost the lane,
 // or an exchange database that is gone, cannot.
 
-import type { Transaction } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import type { DeliveryRow, MonitorSchema } from '../monitorDatabase.ts';
 
 /** Code of the closing, where a settlement would name its own. */
@@ -40,25 +40,34 @@ function newestEpoch(books: Books, laneId: string): Promise<{ epoch: number; non
 
 /** Deliveries of the lane that nobody answered, outside this epoch and not of a later one. */
 export function unanswered(books: Books, { lane_id, epoch, nonce }: DeliveryRow): Promise<DeliveryRow[]> {
-  return books
-    .selectFrom('delivery')
-    .selectAll()
-    .where('state', '=', 'inFlight')
-    .where('lane_id', '=', lane_id)
-    .where('epoch', '<=', epoch)
-    .where((is) => is.or([is('epoch', '<', epoch), is('nonce', '<>', nonce)]))
-    .execute();
+  return (
+    books
+      .selectFrom('delivery')
+      .selectAll()
+      // Spelled out, so that the index of what is under way serves: a lane's whole history is long.
+      .where(sql<boolean>`state = 'inFlight'`)
+      .where('lane_id', '=', lane_id)
+      .where('epoch', '<=', epoch)
+      .where((is) => is.or([is('epoch', '<', epoch), is('nonce', '<>', nonce)]))
+      .execute()
+  );
 }
 
+/** Clocks of sender and receiver may differ by this much, or the difference is told as an alert of its own. */
+const CLOCKS_DIFFER_MS = 600_000;
+
 /**
- * Whether the receiver’s present books reach back to when the delivery was sealed. Where they do not, an answer may be lost with the
- * exchange database that held it: that stays for a person to look into.
+ * Whether the receiver’s books that are here reach back to when the delivery was sealed. Where they do not, an answer may be lost with
+ * the exchange database that held it, or forgotten since: that stays for a person to look into.
  */
 export async function coversDelivery(books: Books, line: DeliveryRow): Promise<boolean> {
-  const row = await books
+  const positions = await books
     .selectFrom('book_position')
-    .select((expression) => expression.fn.max('first_at_ms').as('first'))
+    .select(['first_at_ms', 'begins_at_ms'])
     .where('node_id', '=', line.receiver_id)
-    .executeTakeFirst();
-  return (row?.first ?? 0) <= line.sealed_at_ms;
+    .execute();
+  const [only, ...others] = positions;
+  const isWhole = only?.begins_at_ms === 0 && others.length === 0;
+  const beginMs = Math.max(0, ...positions.flatMap(({ first_at_ms, begins_at_ms }) => [first_at_ms, begins_at_ms]));
+  return positions.length > 0 && line.sealed_at_ms >= beginMs + (isWhole ? 0 : CLOCKS_DIFFER_MS);
 }
