@@ -49,6 +49,8 @@ test('a sender forgets a lane and its bridge a retention after they left the sna
   world.addTable('person', { columns, key: ['id'], lines: ['1', '2'] });
   world.addLane();
   await world.scan();
+  const [held] = world.database.lanesOut.all();
+  if (held !== undefined) world.database.resendsTaken.add(held.lane, new Uint8Array(16));
   const ports = cleaning(world, () => NOTHING);
   await clean(ports);
   // A hub restored from a backup may lack it for a while: nothing has happened to it yet.
@@ -63,10 +65,11 @@ test('a sender forgets a lane and its bridge a retention after they left the sna
   expect(world.database.lanesOut.all()).toEqual([]);
   await clean(ports);
   expect(world.database.captures.bridges()).toEqual([]);
-  const left = ['delivery_out', 'parcel', 'row_digest', 'receipt_in', 'lane_out', 'lane_loss'].map((table) =>
-    world.database.sqlite.prepare(`SELECT count(*) FROM ${table}`).pluck().get(),
+  const tables = ['delivery_out', 'parcel', 'row_digest', 'receipt_in', 'lane_out', 'lane_loss', 'resend_taken'];
+  const left = tables.filter(
+    (table) => world.database.sqlite.prepare(`SELECT count(*) FROM ${table}`).pluck().get() !== 0,
   );
-  expect(left).toEqual([0, 0, 0, 0, 0, 0]);
+  expect(left).toEqual([]);
 });
 
 test('a lane that comes back into the snapshot in time goes on as if nothing had been', async () => {

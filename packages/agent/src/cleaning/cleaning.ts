@@ -83,6 +83,7 @@ function cleanLanesOut(ports: CleaningPorts, named: Named, nowMs: number): void 
       database.deliveriesOut.removeOfLane(lane.lane);
       database.receiptsIn.removeLane(lane.lane);
       database.jobs.forgetLosses(lane.lane);
+      database.resendsTaken.removeLane(lane.lane);
       database.lanesOut.remove(lane.lane);
     });
     log.info({ lane: laneId }, 'a lane that ended here is forgotten');

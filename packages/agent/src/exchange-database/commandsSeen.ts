@@ -1,12 +1,12 @@
 /**
- * Commands of the hub that this node began to carry out, and resend requests that it took: an id is good once, also across a
- * restart. A command is kept until it expires, for an expired one is refused by its time.
+ * Commands of the hub that this node began to carry out: an id is good once, also across a restart. It is kept until the command
+ * expires, for an expired one is refused by its time.
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './database.ts';
 
 const TAKE = 'INSERT INTO command_seen (id, expires_at_ms) VALUES (?, ?) ON CONFLICT (id) DO NOTHING';
-const FORGET = 'DELETE FROM command_seen WHERE expires_at_ms < ?';
+export const FORGET_COMMANDS = 'DELETE FROM command_seen WHERE expires_at_ms < ?';
 
 export class CommandSeenStore {
   readonly #take: Statement<[Uint8Array, number]>;
@@ -14,7 +14,7 @@ export class CommandSeenStore {
 
   constructor(sqlite: Sqlite) {
     this.#take = sqlite.prepare(TAKE);
-    this.#forget = sqlite.prepare(FORGET);
+    this.#forget = sqlite.prepare(FORGET_COMMANDS);
   }
 
   /** Notes the id as taken; false when it was before. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { BOOKS_AFTER } from './books.ts';
+import { FORGET_COMMANDS } from './commandsSeen.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
 import {
   FIRST_UNSETTLED,
@@ -20,9 +21,11 @@ import {
 import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
 import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
-import { GET_PARCEL, SETTLED_PARCELS } from './parcels.ts';
+import { GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
 import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
+import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
 import { COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
+import { UNSEALED_EDITS, UNSEALED_ROWS } from './rowsAtRest.ts';
 
 class Directory implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'qiao-exchange-'));
@@ -231,6 +234,13 @@ test('hot queries find their rows by an index, never by looking through a table'
     LANES_OUT_OF_BRIDGE,
     GET_PARCEL,
     SETTLED_PARCELS,
+    SETTLED_LATER,
+    FORGET_COMMANDS,
+    HAS_RESEND,
+    KEEP_NEWEST_RESENDS,
+    FORGET_RESENDS,
+    UNSEALED_ROWS,
+    UNSEALED_EDITS,
     COUNT_OPEN,
     OPEN_CODE,
     COUNT_DECIDED,

@@ -25,6 +25,7 @@ import { ParcelStore } from './parcels.ts';
 import { QuarantineStore } from './quarantine.ts';
 import { ReceiptInStore } from './receiptsIn.ts';
 import { ReceiptOutStore } from './receiptsOut.ts';
+import { ResendTakenStore } from './resendsTaken.ts';
 import { RowDecisionStore } from './rowDecisions.ts';
 import { RowsAtRest, requireRowKey, sealKeptRows } from './rowsAtRest.ts';
 
@@ -55,6 +56,7 @@ export interface ExchangeDatabase {
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
+  readonly resendsTaken: ResendTakenStore;
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
@@ -138,6 +140,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly books: BookStore;
   readonly quarantine: QuarantineStore;
   readonly commands: CommandSeenStore;
+  readonly resendsTaken: ResendTakenStore;
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
@@ -171,6 +174,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     );
     this.rowDecisions = new RowDecisionStore(sqlite, rows);
     this.commands = new CommandSeenStore(sqlite);
+    this.resendsTaken = new ResendTakenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
     this.jobs = new JobStore(sqlite);
   }

@@ -407,4 +407,23 @@ ALTER TABLE quarantine ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE quarantine_edit ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  {
+    id: '0009-bounded-memory',
+    sql: `
+-- resend_taken: resend requests that were carried out, the newest of each lane: one that the bus brings again is no news.
+CREATE TABLE resend_taken (
+  number  INTEGER PRIMARY KEY,          -- the higher, the newer
+  lane    BLOB NOT NULL CHECK (length(lane) = 16),
+  request BLOB NOT NULL CHECK (length(request) = 16),
+  UNIQUE (lane, request)
+) STRICT;
+CREATE INDEX resend_taken_newest ON resend_taken (lane, number);
+
+CREATE INDEX command_seen_expires ON command_seen (expires_at_ms);
+
+-- Empty once everything is sealed, so that a start finds out without a look at the rows.
+CREATE INDEX quarantine_unsealed ON quarantine (sealed) WHERE sealed = 0;
+CREATE INDEX quarantine_edit_unsealed ON quarantine_edit (sealed) WHERE sealed = 0;
+`,
+  },
 ];

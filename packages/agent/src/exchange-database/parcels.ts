@@ -75,9 +75,9 @@ const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @chang
  settled_at_ms = CASE WHEN open_deliveries + @change = 0 THEN @atMs ELSE NULL END WHERE number = @number`;
 export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
  ORDER BY settled_at_ms LIMIT ?`;
-/** Settled at the beginning of time: the next purge takes it, whatever the retention. */
 export const SETTLED_LATER = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms > ?
  ORDER BY settled_at_ms LIMIT ?`;
+/** Settled at the beginning of time: the next purge takes it, whatever the retention. */
 export const LET_GO = `UPDATE parcel SET settled_at_ms = 0 WHERE number = ? AND open_deliveries = 0
  AND NOT EXISTS (SELECT 1 FROM delivery_out WHERE delivery_out.parcel = parcel.number AND answer <> 'closed')`;
 const REMOVE = 'DELETE FROM parcel WHERE number = ?';
@@ -159,7 +159,7 @@ export class ParcelStore {
     return this.#settled.all(beforeMs, limit);
   }
 
-  /** Numbers of parcels that were settled later than this: no clock that stands now can have said so. */
+  /** Numbers of parcels that were settled later than this, nearest first: the clock is behind now, or was ahead then. */
   settledAfter(afterMs: number, limit: number): number[] {
     return this.#settledLater.all(afterMs, limit);
   }

@@ -2,7 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
-import { createRowBox } from '@qiao/security';
+import { createRowBox, type RowBox } from '@qiao/security';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ExchangeDatabase, openExchangeDatabase, type QuarantineRow } from './index.ts';
 
@@ -118,6 +119,31 @@ test('a database of before is read on, and its quarantine is sealed when it is o
   expect(
     after.sqlite.prepare('SELECT line, key_text FROM quarantine').raw().all().flat().map(String).join(),
   ).not.toMatch(/370202/);
+  after.close();
+});
+
+test('sealing the quarantine of before goes on where it was interrupted', () => {
+  const before = openExchangeDatabase(file);
+  const rows = Array.from({ length: 500 }, (_, index) => ({ ...row, index }));
+  before.quarantine.replace(PLACE, rows, 1);
+  before.close();
+  let left = 350;
+  const dying: RowBox = {
+    ...box,
+    seal(plain, place) {
+      if (left-- === 0) throw new Error('killed');
+      return box.seal(plain, place);
+    },
+  };
+  expect(() => openExchangeDatabase(file, { rowBox: dying })).toThrow('killed');
+  const sqlite = new Database(file);
+  const sealed = sqlite.prepare('SELECT count(*) FROM quarantine WHERE sealed = 1').pluck().get();
+  sqlite.close();
+  // What was sealed by then stays so: never more than a page of rows is held in memory and in one transaction.
+  expect(sealed).toBe(200);
+  const after = openExchangeDatabase(file, { rowBox: box });
+  expect(after.quarantine.ofDelivery(PLACE).map(({ line }) => text(line))).toEqual(rows.map(() => LINE.toString()));
+  expect(after.sqlite.prepare('SELECT DISTINCT sealed FROM quarantine').pluck().all()).toEqual([1]);
   after.close();
 });
 

@@ -1,48 +1,53 @@
 /** A receiver asks for part of a lane again: what is kept is published again, what is not kept needs a new epoch and a load. */
 import type { ResendRequest } from '@qiao/contract/control';
 import { sameBytes } from '@qiao/exchange';
+import type { LaneOut } from '../exchange-database/index.ts';
 import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import type { ResendAnswer } from './ports.ts';
 
 const PAGE = 500;
-/** The bus brings again what was not acknowledged within seconds, or as soon as a node that was away is back. */
-const REMEMBERED_MS = 7 * 86_400_000;
-
 /** Marks deliveries to be published again, in order, whatever was answered before. One transaction. */
 export function resendDeliveries(ports: LanePorts, request: ResendRequest): ResendAnswer {
   const { database } = ports;
   return database.transaction((): ResendAnswer => {
     const { requestId } = request;
-    const nowMs = ports.clock.nowMs();
-    // What it asked for may be settled and purged by now: taken again, it would cost a new epoch and a whole load.
-    const isKnown = requestId.length > 0 && !database.commands.take(requestId, nowMs + REMEMBERED_MS, nowMs);
-    if (isKnown) return { kind: 'known' };
     const lane = database.lanesOut.get(request.laneId);
     if (lane === undefined || lane.phase === 'ended') return { kind: 'unknownLane' };
-    const { epoch } = request;
-    if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) {
-      // The receiver speaks of another epoch: what it lacks first is the opening of this one.
-      for (const opening of database.deliveriesOut.range(lane.lane, lane.epoch, 0n, 0n, 1)) {
-        if (opening.answer === 'awaited') database.deliveriesOut.markRecorded(opening);
-      }
-      return { kind: 'otherEpoch' };
-    }
-    const last = request.lastSequence === 0n ? lane.lastSequence : min(request.lastSequence, lane.lastSequence);
-    let next = request.firstSequence;
-    let deliveries = 0;
-    while (next <= last) {
-      const page = database.deliveriesOut.range(lane.lane, lane.epoch, next, last, PAGE);
-      for (const delivery of page) {
-        if (delivery.sequence !== next) break;
-        next += 1n;
-        if (delivery.answer === 'closed') continue;
-        database.deliveriesOut.markRecorded(delivery);
-        deliveries += 1;
-      }
-      if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, request);
-    }
-    return { kind: 'resending', deliveries };
+    // What it asked for may be settled and purged by now: taken again, it would cost a new epoch and a whole load.
+    if (requestId.length > 0 && database.resendsTaken.has(lane.lane, requestId)) return { kind: 'known' };
+    const answer = resend(ports, lane, request);
+    // Only an answer to it uses a request up. Of another epoch it says the same the next time: it never names this one.
+    const isTaken = answer.kind === 'resending' || answer.kind === 'reopened';
+    if (isTaken && requestId.length > 0) database.resendsTaken.add(lane.lane, requestId);
+    return answer;
   });
+}
+
+function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): ResendAnswer {
+  const { deliveriesOut } = ports.database;
+  const { epoch } = request;
+  if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) {
+    // The receiver speaks of another epoch: what it lacks first is the opening of this one.
+    for (const opening of deliveriesOut.range(lane.lane, lane.epoch, 0n, 0n, 1)) {
+      if (opening.answer === 'awaited') deliveriesOut.markRecorded(opening);
+    }
+    return { kind: 'otherEpoch' };
+  }
+  const last = request.lastSequence === 0n ? lane.lastSequence : min(request.lastSequence, lane.lastSequence);
+  let next = request.firstSequence;
+  let deliveries = 0;
+  while (next <= last) {
+    const page = deliveriesOut.range(lane.lane, lane.epoch, next, last, PAGE);
+    for (const delivery of page) {
+      if (delivery.sequence !== next) break;
+      next += 1n;
+      if (delivery.answer === 'closed') continue;
+      deliveriesOut.markRecorded(delivery);
+      deliveries += 1;
+    }
+    if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, request);
+  }
+  return { kind: 'resending', deliveries };
 }
 
 /** The bodies were purged after their retention: only a comparison of both ends can help, and a load is one. */

@@ -9,6 +9,7 @@ import { type CrashPointName, silentLog, simulateCrashes } from '@qiao/runtime';
 import { describe, expect, test } from 'vitest';
 import { CaptureWorld, RECEIVER_ID } from '../capture/captureWorld.testing.ts';
 import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired.ts';
+import { RESENDS_KEPT } from '../exchange-database/resendsTaken.ts';
 import { createReceiptAsker } from './askReceipts.ts';
 import { payDueMs, payOwed } from './owed.ts';
 import { DEFAULT_SEND_LIMITS, type SendLimits, type SendPorts, type SendService } from './ports.ts';
@@ -517,6 +518,45 @@ describe('a resend request', () => {
       expect(world.lane).toMatchObject({ epoch: 1n, phase: 'streaming' });
       // Asked for anew, it really is wanted.
       expect(service.resendDeliveries({ ...request, requestId: randomBytes(16) })).toEqual({ kind: 'reopened' });
+    }));
+
+  test('that could not be answered is answered when it comes again', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      world.answer(0);
+      world.answer(1);
+      purgeSettled(world.database, world.nowMs + 1);
+      const { laneId, epoch } = world.bus.header(0);
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap', requestId };
+      const stranger = { ...request, laneId: randomBytes(16) };
+      expect(service.resendDeliveries(stranger)).toEqual({ kind: 'unknownLane' });
+      // The snapshot shows a newer start of this node: this one may open no epoch before the hub has said whose the lane is.
+      world.newestToken = 8n;
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'unknownLane' });
+      world.token = 8n;
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'reopened' });
+      expect(service.resendDeliveries(request)).toEqual({ kind: 'known' });
+    }));
+
+  test('is remembered among the newest of its lane, however many a receiver sends', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const { laneId, epoch } = world.bus.header(0);
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap' };
+      const ids = Array.from({ length: RESENDS_KEPT + 10 }, () => randomBytes(16));
+      for (const id of ids) service.resendDeliveries({ ...request, requestId: id });
+      const kept = () =>
+        ['resend_taken', 'command_seen'].map((table) =>
+          world.database.sqlite.prepare(`SELECT count(*) FROM ${table}`).pluck().get(),
+        );
+      expect(kept()).toEqual([RESENDS_KEPT, 0]);
+      const newest = ids.slice(-RESENDS_KEPT);
+      const answers = newest.map((id) => service.resendDeliveries({ ...request, requestId: id }).kind);
+      expect(new Set(answers)).toEqual(new Set(['known']));
     }));
 });
 
