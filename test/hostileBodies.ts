@@ -112,6 +112,7 @@ async function hello(bytes: Uint8Array): Promise<void> {
       log: { warn: () => undefined, error: () => undefined } as never,
       snapshotOf: never,
       fenced: never,
+      giveBackHeld: never,
       learnEpoch: never,
       restore: { isHeld: () => false, begin: never, proven: () => NodeSnapshot.fromPartial({}), collect: never },
       renew: never,

@@ -39,13 +39,22 @@ test('the others’ messages arrive at once after a revocation: what they wait f
   };
   // A first one, so that a pull is out and is known to be answered.
   await next('before');
+  const atOnce = async (text: string) => {
+    const beganAt = performance.now();
+    const message = await next(text);
+    expect({ redelivered: message?.redelivered, ms: performance.now() - beganAt }).toEqual({
+      redelivered: false,
+      ms: expect.toSatisfy((ms: number) => ms < 1_000),
+    });
+  };
   await world.accounts.revoke(health.natsUser, world.address);
-  const beganAt = performance.now();
-  const first = await next('after');
-  expect({ redelivered: first?.redelivered, ms: performance.now() - beganAt }).toEqual({
-    redelivered: false,
-    ms: expect.toSatisfy((ms: number) => ms < 1_000),
-  });
+  await atOnce('after the revocation');
+  // What the hub does once more at every connect and now and then.
+  await world.accounts.push(world.address);
+  await atOnce('after the push');
+  // A hub that starts again while the bus goes on signs the same claims anew.
+  await (await BusAccounts.open(join(world.dir, 'keys'))).push(world.address);
+  await atOnce('after the push of a hub that started again');
   stop.abort();
   await messages.return?.();
 });

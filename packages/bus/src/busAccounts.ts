@@ -4,8 +4,9 @@
  * never the *reply* subject it asks an answer to be sent to: inside QIAO a node could have JetStream's answers to its own harmless
  * requests delivered to `$JS.API.STREAM.DELETE.…`. NODES has no such subject: only what `accountBorders.ts` lets through.
  *
- * The files are the hub's secrets (0600 in a 0700 directory). Revocations are kept beside the account key and are part of its claims,
- * so that a bus that lost everything learns them again at its next start.
+ * The files are the hub's secrets (0600 in a 0700 directory). Revocations are kept beside the keys and are part of the claims of
+ * NODES, which holds every user that is ever revoked (the hub's own is made anew at each start and given to nobody), so that a bus
+ * that lost everything learns them again at its next start.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
@@ -147,8 +148,8 @@ export class BusAccounts {
   }
 
   /**
-   * Voids every JWT given to these users until now, on disk first, then at the server, which cuts their live connections.
-   * Throws BUS_UNREACHABLE (transient) when the server was not told: call again, or `push` when it is back.
+   * Voids every JWT given to these users of agents and monitors until now, on disk first, then at the server, which cuts their live
+   * connections. Throws BUS_UNREACHABLE (transient) when the server was not told: call again, or `push` when it is back.
    */
   async revoke(natsUsers: string | readonly string[], at: BusAddress): Promise<void> {
     const users = typeof natsUsers === 'string' ? [natsUsers] : natsUsers;
@@ -162,19 +163,17 @@ export class BusAccounts {
       this.#revocations = revocations;
     });
     crashPoint('revocation.written');
-    // The nodes' account alone: a push of the streams' account makes nats-server forget every pull that came over the border, and
-    // what it then answers to them is lost until the ack wait. Revoking one node would hold up all others for half a minute.
-    await this.#push(at, [this.#keys.nodes.getPublicKey()]);
+    await this.push(at);
   }
 
-  /** Pushes the accounts' present claims, every revocation included, to a running server. Throws BUS_UNREACHABLE, CLAIMS_REFUSED. */
+  /**
+   * Pushes the present claims of the nodes' account, every revocation included, to a running server. Never those of the streams'
+   * account, in which nobody is revoked: new ones make nats-server forget every pull that came over the border, and what it then
+   * answers to them is lost until the ack wait. Throws BUS_UNREACHABLE, CLAIMS_REFUSED.
+   */
   async push(at: BusAddress): Promise<void> {
-    await this.#push(at, [this.#keys.nodes.getPublicKey(), this.#keys.account.getPublicKey()]);
-  }
-
-  async #push(at: BusAddress, accounts: readonly string[]): Promise<void> {
     await this.#change(async () => {
-      const claims = accounts.flatMap((account) => this.#auth.preload[account] ?? []);
+      const claims = this.#auth.preload[this.#keys.nodes.getPublicKey()] ?? '';
       await pushClaims(claims, await this.#systemUser(), at);
     });
   }
@@ -239,7 +238,7 @@ async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerA
     systemAccount,
     preload: {
       [nodes]: await encodeAccount('NODES', keys.nodes, { limits: UNLIMITED, revocations, ...borders.nodes }, signed),
-      [account]: await encodeAccount('QIAO', keys.account, { limits, revocations, ...borders.qiao }, signed),
+      [account]: await encodeAccount('QIAO', keys.account, { limits, ...borders.qiao }, signed),
       [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED }, signed),
     },
   };

@@ -28,7 +28,6 @@ import {
   type Clock,
   crashPoint,
   createWakeup,
-  describeError,
   type Log,
   type Part,
   supervise,
@@ -256,14 +255,10 @@ function compose({
     await load();
     replicas.announce();
   };
-  const fenced = async ({ id, code }: Pick<NodeRow, 'id' | 'code'>, token: bigint) => {
-    table.noteFencingToken(id, token, clock.nowMs());
+  const fenced = async (nodeId: string, token: bigint) => {
+    table.noteFencingToken(nodeId, token, clock.nowMs());
     await desired.refresh();
     replicas.announce();
-    // Only sooner than it would come by itself: a bus that does not answer now must not keep the node from starting.
-    await administration
-      .giveBackHeld({ code, role: 'agent' })
-      .catch((error: unknown) => log.warn({ node: code, err: describeError(error) }, 'what the node held comes later'));
   };
 
   let grpc: GrpcServer | undefined;
@@ -347,6 +342,7 @@ function compose({
     log,
     snapshotOf: (nodeId: string) => desired.snapshotOf(nodeId),
     fenced,
+    giveBackHeld: (code: string) => administration.giveBackHeld({ code, role: 'agent' }),
     learnEpoch,
   };
 

@@ -232,6 +232,7 @@ export async function controlDecoders(): Promise<Decoder[]> {
               log,
               snapshotOf: async () => ({ payload: input, suite: '', keyId: input, signature: input }),
               fenced: async () => undefined,
+              giveBackHeld: async () => {},
               restore: {
                 isHeld: () => false,
                 begin: async () => undefined,

@@ -77,6 +77,31 @@ test('a token that receivers have seen a newer one of is exchanged, when the hub
   expect(fence.token()).toBe(10n);
 });
 
+test('a start past a newer token whose answer came too late is asked again as a start, not taken for another process', async () => {
+  const fence = createFence();
+  const stop = new AbortController();
+  const asked: boolean[] = [];
+  let hubToken = 4n;
+  let heard = 0n;
+  const part = partOf(
+    async (bytes) => {
+      const { isStart, fencingToken } = HelloRequest.decode(bytes);
+      asked.push(isStart);
+      if (isStart) hubToken = 1n + (fencingToken > hubToken ? fencingToken : hubToken);
+      // The hub has given the token; its word comes to nobody.
+      if (asked.length === 3) throw new QiaoError('REQUEST_TIMED_OUT', 'no answer in time', { fate: 'ambiguous' });
+      if (asked.length === 5) stop.abort();
+      heard = 9n;
+      return HelloReply.encode(HelloReply.fromPartial({ fencingToken: hubToken })).finish();
+    },
+    { fence, heardToken: () => heard },
+  );
+  await expect(part.run(stop.signal)).rejects.toMatchObject({ code: 'REQUEST_TIMED_OUT' });
+  await part.run(stop.signal);
+  expect(asked).toEqual([true, false, true, true, false]);
+  expect([fence.isLost, fence.token()]).toEqual([false, 11n]);
+});
+
 test('a copy of the node that hears of a newer token does not outbid it', async () => {
   const heard = { token: 0n };
   const { fence, asked } = await hellos(

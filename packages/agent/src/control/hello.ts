@@ -39,7 +39,9 @@ export interface HelloPorts {
 export const READS_FORMAT = 1;
 /**
  * A question that reaches the bus before a hub that was started again listens there is lost without a word: the first waits this
- * long for its answer, and each that follows an unanswered one twice as long, for a hub that has much to do.
+ * long for its answer, and each that follows an unanswered one twice as long, for a hub that has much to do. What a slow hub costs: an
+ * answer that comes after its time is lost. Each start so lost took a token, an entry of the audit and a word to every peer, so it
+ * is asked again as a start; a hub that needs more than `MOST_TIMEOUT_MS` for an answer lets no node begin to send.
  */
 const FIRST_TIMEOUT_MS = 1_000;
 const MOST_TIMEOUT_MS = 16_000;
@@ -50,6 +52,9 @@ const LEAST_PAUSE_MS = 1_000;
 /** Asks until the first answer (the supervisor sets the pace), then now and then. */
 export function helloPart(ports: HelloPorts): Part {
   let timeoutMs = FIRST_TIMEOUT_MS;
+  // Outlives a question without an answer: the hub may have given the token of a start and its word be lost. Asked then as no
+  // start, it would name a token that this process never had, as if another one lived.
+  let isOutbid = false;
   const ask = async (request: Uint8Array): Promise<Uint8Array> => {
     try {
       const answer = await ports.ask(request, timeoutMs);
@@ -65,7 +70,6 @@ export function helloPart(ports: HelloPorts): Part {
     // Nothing is sent before the hub has answered.
     mostPauseMs: 5_000,
     async run(signal) {
-      let isOutbid = false;
       while (!signal.aborted) {
         try {
           isOutbid = await hello({ ...ports, ask }, isOutbid);
