@@ -105,7 +105,7 @@ export const agentConfigSchema = z.strictObject({
   accepts: z.array(rule).default([]),
   /** Who may see or change what lies in quarantine here. Nobody, unless named. */
   operators: operators.prefault({}),
-  /** Whose keys a person here must have confirmed before rows are sealed for them: of nobody, of who has new ones, of everybody. */
+  /** Whose keys a person here must have confirmed before anything is sealed for them: of nobody, of who has new ones, of everybody. */
   confirmDestinations: z.enum(['none', 'changed', 'all']).default('none'),
   limits: limits.prefault({}),
   log: log.prefault({}),

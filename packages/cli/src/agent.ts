@@ -129,9 +129,7 @@ export function registerAgent(program: Command): void {
 
   agent
     .command('confirm <node> <fingerprint...>')
-    .description(
-      'say that you compared a destination’s fingerprint with the destination itself; see confirmDestinations',
-    )
+    .description('say that you compared another node’s fingerprint with that node itself; see confirmDestinations')
     .option(...CONFIG)
     .action(async (node: string, fingerprint: string[], options: { config: string }) => {
       const { confirmPeer, identityDirectory, readAgentConfig } = await import('@qiao/agent');

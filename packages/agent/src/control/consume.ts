@@ -166,9 +166,13 @@ function handleReceipt(signed: Signed, ports: ControlPorts): void {
   crashPoint('receipt.recorded');
 }
 
-function requireRights(peer: DesiredPeer): void {
+function requireNotRevoked(peer: DesiredPeer): void {
   if (peer.revoked) throw new QiaoError('NODE_REVOKED', `the rights of ${peer.code} were ended`);
-  // Who has put keys of its own in the place of a destination's must not answer for it either; receipts are asked for again.
+}
+
+function requireRights(peer: DesiredPeer): void {
+  requireNotRevoked(peer);
+  // Who has put keys of its own in the place of another's must neither answer for it nor ask for it; both come again.
   if (peer.unconfirmed !== undefined) {
     throw new QiaoError('DESTINATION_UNCONFIRMED', `nobody has confirmed the keys of ${peer.code} here`);
   }
@@ -186,7 +190,8 @@ function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: Con
   if (lane === undefined || peer === undefined || lane.receiverId !== ports.nodeId) {
     throw new QiaoError('LANE_UNKNOWN', `lane ${laneId} does not end at this node`);
   }
-  requireRights(peer);
+  // Receipts tell nothing of rows, and go to the node that the lane begins at: its keys may still wait for a person.
+  requireNotRevoked(peer);
   ports.trust.checkPeer(peer.certificate, lane.senderId);
   ports.trust.checkSigned('qiao.control.v1', signed, peer.certificate);
   if (wanted.known.length > WANTED_MAX) {

@@ -17,8 +17,8 @@ export interface DesiredPeer {
   readonly fencingToken: bigint;
   /** Its rights were ended: nothing of it is taken. */
   readonly revoked: boolean;
-  /** Set while its keys wait for a person here (peerKeys.ts); it has no sealing key then. */
-  readonly unconfirmed?: { readonly fingerprint: string; readonly isChange: boolean };
+  /** Set while its keys wait for a person here (peerKeys.ts); it has no sealing key then. No fingerprint: the hub names none to begin with. */
+  readonly unconfirmed?: { readonly fingerprint: string | undefined; readonly isChange: boolean };
 }
 
 /** One lane that begins or ends here. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BridgeState } from '@qiao/contract/node';
@@ -7,11 +7,12 @@ import { silentLog, systemClock } from '@qiao/runtime';
 import { Authority, createCsr, createKeyAndCsr, keysFingerprint, sealing } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDesiredState, type Desired, type DesiredBridge, type DesiredPeer } from './desired.ts';
-import { type ConfirmDestinations, confirmPeer, unconfirmedCause, withPeerKeys } from './peerKeys.ts';
+import { type ConfirmDestinations, confirmPeer, RECORDS_MOST, unconfirmedCause, withPeerKeys } from './peerKeys.ts';
 
 const PLATFORM = new Uint8Array(16).fill(1);
 const OWN = idText(new Uint8Array(16).fill(2));
 const CIVIL = idText(new Uint8Array(16).fill(3));
+const OTHER = idText(new Uint8Array(16).fill(4));
 
 let folder: string;
 let authority: Authority;
@@ -54,8 +55,12 @@ async function peer(csrDer: Uint8Array, sealingKey: Uint8Array): Promise<Desired
 function world(confirm: ConfirmDestinations, directory = mkdtempSync(join(folder, 'agent-'))) {
   const inner = createDesiredState();
   const { desired, part } = withPeerKeys(inner, { directory, confirm, clock: systemClock, log: silentLog() });
-  const take = (present: DesiredPeer, receiverId = CIVIL): DesiredPeer | undefined => {
-    const lane = { laneId: 'lane', senderId: OWN, receiverId, destinationIndex: 0, destination: undefined };
+  /** A snapshot with these peers and a lane to, or from, the first of them. */
+  const takeAll = (peers: readonly DesiredPeer[], ends: 'to' | 'from' | 'none' = 'to') => {
+    const [peer] = peers;
+    const receiverId = ends === 'to' ? peer?.nodeId : OWN;
+    const senderId = ends === 'to' ? OWN : peer?.nodeId;
+    const lane = { laneId: 'lane', senderId, receiverId, destinationIndex: 0, destination: undefined };
     const bridge = {
       bridgeId: 'births',
       state: BridgeState.RUNNING,
@@ -63,12 +68,18 @@ function world(confirm: ConfirmDestinations, directory = mkdtempSync(join(folder
     };
     desired.replace({
       nodeId: OWN,
-      bridges: new Map([['births', bridge as unknown as DesiredBridge]]),
-      peers: new Map([[CIVIL, present]]),
+      bridges: new Map(ends === 'none' ? [] : [['births', bridge as unknown as DesiredBridge]]),
+      peers: new Map(peers.map((present) => [present.nodeId, present])),
     } as unknown as Desired);
-    return inner.current()?.peers.get(CIVIL);
+    return (nodeId: string): DesiredPeer | undefined => inner.current()?.peers.get(nodeId);
   };
-  return { directory, part, inner, take };
+  const take = (present: DesiredPeer, ends: 'to' | 'from' | 'none' = 'to'): DesiredPeer | undefined =>
+    takeAll([present], ends)(present.nodeId);
+  const records = () => {
+    const read = JSON.parse(readFileSync(join(directory, 'peers.json'), 'utf8')) as Record<string, { code: string }>;
+    return Object.entries(read).map(([nodeId, { code }]) => ({ nodeId, node: code }));
+  };
+  return { directory, part, inner, take, takeAll, records };
 }
 
 const isSealedFor = (present: DesiredPeer | undefined): boolean => (present?.sealingKey.length ?? 0) > 0;
@@ -139,9 +150,96 @@ test('a restart forgets neither what was seen nor what was confirmed', () => {
   expect(statSync(join(before.directory, 'peers.json')).mode & 0o777).toBe(0o600);
 });
 
-test('a node that only sends here is written down and waits for nobody', () => {
-  const { take } = world('all');
-  expect(isSealedFor(take(foreign, OWN))).toBe(true);
+test('what holds for destinations holds for nodes that send here: keys of missing rows are sealed for them', () => {
+  expect(isSealedFor(world('all').take(foreign, 'from'))).toBe(false);
+  const { take } = world('changed');
+  expect([first, foreign].map((present) => isSealedFor(take(present, 'from')))).toEqual([true, false]);
+  expect(isSealedFor(world('none').take(foreign, 'from'))).toBe(true);
+});
+
+test.each(['from', 'none'] as const)('keys named while the node is no destination do not become known (%s)', (ends) => {
+  const { take } = world('changed');
+  take(first);
+  take(foreign, ends);
+  expect([foreign, first].map((present) => isSealedFor(take(present)))).toEqual([false, true]);
+});
+
+test('another node under a known code is no node seen first, also after the known one was left out or renamed', () => {
+  const other = { ...foreign, nodeId: OTHER };
+  const { take, takeAll, records } = world('changed');
+  take(first);
+  expect(isSealedFor(takeAll([other, first])(OTHER))).toBe(false);
+  takeAll([]);
+  expect(records()).toEqual([{ nodeId: CIVIL, node: 'civil' }]);
+  expect(isSealedFor(take(other))).toBe(false);
+  const renamed = { ...first, code: 'police' };
+  expect(isSealedFor(takeAll([renamed, other])(OTHER))).toBe(false);
+  expect(isSealedFor(takeAll([renamed])(CIVIL))).toBe(false);
+  expect(isSealedFor(take(first))).toBe(true);
+});
+
+test('keys that were confirmed under one code do not count under another', () => {
+  const { directory, take } = world('all');
+  take(first);
+  confirmPeer(directory, 'civil', nameOf(first), 1);
+  expect(isSealedFor(take({ ...first, code: 'police' }))).toBe(false);
+  expect(isSealedFor(take(first))).toBe(true);
+});
+
+test.each([
+  ['none', undefined],
+  ['changed', 'DESTINATION_UNCONFIRMED'],
+  ['all', 'DESTINATION_UNCONFIRMED'],
+] as const)(
+  'a certificate that comes without a sealing key is believed by nobody who confirms (%s)',
+  (confirm, code) => {
+    const { directory, take } = world(confirm);
+    const without = { ...foreign, sealingKey: new Uint8Array(0) };
+    expect(unconfirmedCause(take(without) as DesiredPeer)?.code).toBe(code);
+    take(first);
+    confirmPeer(directory, 'civil', nameOf(first), 1);
+    expect(unconfirmedCause(take(without) as DesiredPeer)?.code).toBe(code);
+    expect(unconfirmedCause(take(first) as DesiredPeer)).toBeUndefined();
+  },
+);
+
+test('nothing is sealed for a node whose rights ended, whatever key the hub names', () => {
+  const { take } = world('none');
+  const revoked = take({ ...foreign, revoked: true });
+  expect([isSealedFor(revoked), revoked?.unconfirmed]).toEqual([false, undefined]);
+});
+
+test('of two nodes under one code, the one with the typed fingerprint is confirmed', () => {
+  const other = { ...foreign, nodeId: OTHER };
+  const { directory, takeAll, records } = world('all');
+  takeAll([other, first]);
+  confirmPeer(directory, 'civil', nameOf(first), 1);
+  const peers = takeAll([other, first]);
+  expect([isSealedFor(peers(OTHER)), isSealedFor(peers(CIVIL))]).toEqual([false, true]);
+  expect(codeOf(() => confirmPeer(directory, 'civil', '0'.repeat(64), 1))).toBe('FINGERPRINT_DIFFERS');
+  takeAll([]);
+  expect(records()).toEqual([{ nodeId: CIVIL, node: 'civil' }]);
+});
+
+test('the list stays bounded: past it first keys wait, and what nothing was sealed for is forgotten', () => {
+  const { directory, take: before } = world('changed');
+  before(first);
+  const file = join(directory, 'peers.json');
+  const [record] = Object.values(JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>);
+  const ids = Array.from({ length: RECORDS_MOST }, (_, index) => `f${index.toString(16).padStart(31, '0')}`);
+  const full = Object.fromEntries(
+    ids.map((id, index) => [id, { ...record, code: `node-${index}`, usedAs: `node-${index}` }]),
+  );
+  writeFileSync(file, JSON.stringify(full), { mode: 0o600 });
+  const changed = world('changed', directory);
+  expect(isSealedFor(changed.take(foreign))).toBe(false);
+  changed.takeAll([]);
+  expect(changed.records()).toHaveLength(RECORDS_MOST);
+  expect(changed.records().map(({ node }) => node)).not.toContain('civil');
+  const none = world('none', directory);
+  expect(isSealedFor(none.take(foreign))).toBe(true);
+  expect(none.records()).toHaveLength(RECORDS_MOST);
+  expect(none.records().map(({ node }) => node)).toContain('civil');
 });
 
 test('a damaged list stops the agent: taken for empty, every key would pass for the first', () => {

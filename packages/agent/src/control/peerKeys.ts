@@ -9,9 +9,9 @@ import { QiaoError } from '@qiao/exchange';
 import type { Clock, Log, Part } from '@qiao/runtime';
 import { keysFingerprint, readIdentity, requirePrivate, writeFileAtomically } from '@qiao/security';
 import { z } from 'zod';
-import { type Desired, type DesiredPeer, type DesiredState, isOver } from './desired.ts';
+import type { Desired, DesiredPeer, DesiredState } from './desired.ts';
 
-/** Keys of destinations. none: written down and told. changed: other ones than before wait for a person. all: the first ones, too. */
+/** Keys of nodes at other ends. none: written down and told. changed: other ones than before wait for a person. all: the first ones, too. */
 export type ConfirmDestinations = 'none' | 'changed' | 'all';
 
 const fingerprint = z.string().regex(/^[0-9a-f]{64}$/);
@@ -24,17 +24,26 @@ const seenSchema = z.record(
     namedAtMs: z.int(),
     /** What is sealed for; absent before the first was accepted. */
     used: fingerprint.optional(),
+    /** The code it had then: under another one it is another node to a person. */
+    usedAs: z.string().optional(),
     usedAtMs: z.int().optional(),
     /** What was sealed for before, newest first. */
     former: z.array(z.strictObject({ fingerprint, untilMs: z.int() })),
   }),
 );
-const confirmedSchema = z.record(z.string(), z.strictObject({ fingerprint, atMs: z.int() }));
+const confirmedSchema = z.record(
+  z.string(),
+  z.strictObject({ fingerprint, code: z.string().optional(), atMs: z.int() }),
+);
 
 type Seen = z.infer<typeof seenSchema>;
 type Confirmed = z.infer<typeof confirmedSchema>;
 
 const MOST_FORMER = 20;
+/** Nodes that something was sealed for, named by the hub one after the other: past this many a first key waits for a person. */
+export const RECORDS_MOST = 2_000;
+/** Codes of nodes are shorter; a longer one would be a place to fill. */
+const CODE_CHARACTERS = 64;
 /** How often a person's word is looked for while something waits for it. */
 const LOOK_EVERY_MS = 500;
 
@@ -54,14 +63,7 @@ export function withPeerKeys(inner: DesiredState, ports: PeerKeysPorts): { desir
   const judge = createJudge(ports);
   const replace = (now: Desired): void => {
     whole = now;
-    const destinations = new Set(
-      [...now.bridges.values()].flatMap((bridge) =>
-        bridge.lanes
-          .filter((lane) => lane.senderId === now.nodeId && !isOver(bridge, lane))
-          .map(({ receiverId }) => receiverId),
-      ),
-    );
-    const peers = judge.judge([...now.peers.values()], destinations);
+    const peers = judge.judge([...now.peers.values()]);
     inner.replace({ ...now, peers: new Map(peers.map((peer) => [peer.nodeId, peer])) });
   };
   return {
@@ -81,57 +83,82 @@ export function withPeerKeys(inner: DesiredState, ports: PeerKeysPorts): { desir
 function createJudge({ directory, confirm, clock, log }: PeerKeysPorts) {
   const seen = readSeen(directory);
   let confirmed = readConfirmed(directory);
-  const waiting = new Map<string, string>();
+  const waiting = new Map<string, { code: string; named: string }>();
 
-  function judgeOne(peer: DesiredPeer, isDestination: boolean): DesiredPeer {
-    // Rights that were ended have no key to be judged.
-    if (peer.sealingKey.length === 0) return peer;
-    const named = keysFingerprint(peer.certificate, peer.sealingKey);
+  // Whatever it is to this node now: keys named while no lane ends there must not be known ones when a lane does.
+  function judgeOne(peer: DesiredPeer): DesiredPeer {
+    // Rights that were ended have no key to be judged, and nothing is sealed for one that is named all the same.
+    if (peer.revoked) return { ...peer, sealingKey: NO_KEY };
     const before = seen[peer.nodeId];
+    if (peer.sealingKey.length === 0) {
+      // A certificate alone has no fingerprint that a person could compare, and must not pass unseen.
+      const unconfirmed = { fingerprint: undefined, isChange: before?.used !== undefined };
+      return confirm === 'none' ? peer : { ...peer, unconfirmed };
+    }
+    const code = peer.code.slice(0, CODE_CHARACTERS);
+    const named = keysFingerprint(peer.certificate, peer.sealingKey);
     const nowMs = clock.nowMs();
     const record = {
-      code: peer.code,
+      ...before,
+      code,
       named,
       namedAtMs: before?.named === named ? before.namedAtMs : nowMs,
       former: before?.former ?? [],
-      ...(before?.used === undefined ? {} : { used: before.used, usedAtMs: before.usedAtMs }),
     };
-    const isConfirmed = confirmed[peer.nodeId]?.fingerprint === named;
-    const isFirst = before?.used === undefined;
+    const isKnown = before?.used === named && (before.usedAs ?? before.code) === code;
+    const isConfirmed = isWordFor(confirmed[peer.nodeId], code, named);
+    const isChange = before?.used !== undefined || isTaken(code, peer.nodeId);
     const isAllowed =
-      isConfirmed ||
-      !isDestination ||
-      confirm === 'none' ||
-      (confirm === 'changed' && (isFirst || before.used === named));
-    if (isAllowed && before?.used !== named) {
+      isConfirmed || confirm === 'none' || (confirm === 'changed' && (isKnown || (!isChange && hasRoom())));
+    if (isAllowed && !isKnown) {
       if (before?.used !== undefined) {
         record.former = [{ fingerprint: before.used, untilMs: nowMs }, ...record.former].slice(0, MOST_FORMER);
         log.warn(
-          { node: peer.code, former: before.used, fingerprint: named, confirmed: isConfirmed },
-          'a node at the other end has new keys',
+          { node: code, former: before.used, fingerprint: named, confirmed: isConfirmed },
+          'a node at the other end has new keys, or a new code',
         );
-      } else log.info({ node: peer.code, fingerprint: named, confirmed: isConfirmed }, 'keys of a node seen first');
-      Object.assign(record, { used: named, usedAtMs: nowMs });
-    }
+      } else log.info({ node: code, fingerprint: named, confirmed: isConfirmed }, 'keys of a node seen first');
+      Object.assign(record, { used: named, usedAs: code, usedAtMs: nowMs });
+    } else if (before?.used !== undefined) record.usedAs = before.usedAs ?? before.code;
     seen[peer.nodeId] = record;
     if (isAllowed) return peer;
     if (before?.named !== named) {
-      log.warn(
-        { node: peer.code, fingerprint: named },
-        'nothing is sealed for this node until a person confirms its keys',
-      );
+      log.warn({ node: code, fingerprint: named }, 'nothing is sealed for this node until a person confirms its keys');
     }
-    waiting.set(peer.nodeId, named);
-    const unconfirmed = { fingerprint: named, isChange: before?.used !== undefined };
-    return { ...peer, sealingKey: new Uint8Array(0), unconfirmed };
+    waiting.set(peer.nodeId, { code, named });
+    return { ...peer, sealingKey: NO_KEY, unconfirmed: { fingerprint: named, isChange } };
+  }
+
+  /** Whether another node was seen under this code: the same code under a new id is new keys for it. */
+  function isTaken(code: string, nodeId: string): boolean {
+    return Object.entries(seen).some(([id, one]) => id !== nodeId && (one.code === code || one.usedAs === code));
+  }
+
+  function hasRoom(): boolean {
+    return Object.values(seen).filter(({ used }) => used !== undefined).length < RECORDS_MOST;
+  }
+
+  /**
+   * What the hub names no more and nothing was sealed for. What was sealed for stays, or keys that were left out once would be
+   * first ones again; only where no key waits anyway the oldest of those go, too.
+   */
+  function forget(present: ReadonlySet<string>): void {
+    const gone = Object.entries(seen).filter(([nodeId]) => !present.has(nodeId) && confirmed[nodeId] === undefined);
+    for (const [nodeId, { used }] of gone) if (used === undefined) delete seen[nodeId];
+    const excess = Object.keys(seen).length - RECORDS_MOST;
+    if (confirm !== 'none' || excess <= 0) return;
+    const oldest = gone.filter(([, { used }]) => used !== undefined);
+    oldest.sort(([, a], [, b]) => (a.usedAtMs ?? 0) - (b.usedAtMs ?? 0));
+    for (const [nodeId] of oldest.slice(0, excess)) delete seen[nodeId];
   }
 
   return {
-    judge(peers: readonly DesiredPeer[], destinations: ReadonlySet<string>): DesiredPeer[] {
+    judge(peers: readonly DesiredPeer[]): DesiredPeer[] {
       const written = JSON.stringify(seen);
       confirmed = readConfirmed(directory);
       waiting.clear();
-      const judged = peers.map((peer) => judgeOne(peer, destinations.has(peer.nodeId)));
+      const judged = peers.map(judgeOne);
+      forget(new Set(peers.map(({ nodeId }) => nodeId)));
       // Before anything is sealed for keys that are new: what was used is known after a crash as well.
       if (JSON.stringify(seen) !== written) write(directory, SEEN_FILE, seen);
       return judged;
@@ -140,9 +167,16 @@ function createJudge({ directory, confirm, clock, log }: PeerKeysPorts) {
     hasNews(): boolean {
       if (waiting.size === 0) return false;
       const now = readConfirmed(directory);
-      return [...waiting].some(([nodeId, named]) => now[nodeId]?.fingerprint === named);
+      return [...waiting].some(([nodeId, { code, named }]) => isWordFor(now[nodeId], code, named));
     },
   };
+}
+
+const NO_KEY = new Uint8Array(0);
+
+/** Whether a person vouched for these keys as those of the node of this code. */
+function isWordFor(word: Confirmed[string] | undefined, code: string, named: string): boolean {
+  return word?.fingerprint === named && (word.code ?? code) === code;
 }
 
 /** A node at the other end, for a person. */
@@ -159,10 +193,11 @@ export interface KnownPeer {
 export function readPeers(directory: string): { own: string; peers: KnownPeer[] } {
   const { certificate, sealingKey } = readIdentity(directory);
   const confirmed = readConfirmed(directory);
-  const peers = Object.entries(readSeen(directory)).map(([nodeId, { code, named, used }]): KnownPeer => {
-    const word = confirmed[nodeId]?.fingerprint;
-    const state = word === named ? 'confirmed' : used === named ? 'used' : 'waiting';
-    return { node: code, nodeId, named, used, confirmed: word, state };
+  const peers = Object.entries(readSeen(directory)).map(([nodeId, { code, named, used, usedAs }]): KnownPeer => {
+    const word = confirmed[nodeId];
+    const isUsed = used === named && (usedAs ?? code) === code;
+    const state = isWordFor(word, code, named) ? 'confirmed' : isUsed ? 'used' : 'waiting';
+    return { node: code, nodeId, named, used, confirmed: word?.fingerprint, state };
   });
   return {
     own: keysFingerprint(certificate, sealingKey?.publicKey ?? new Uint8Array(0)),
@@ -184,8 +219,9 @@ export function confirmPeer(directory: string, node: string, typed: string, nowM
       hint: 'the other end shows its own: qiao agent peers',
     });
   }
-  const found = Object.entries(readSeen(directory)).find(([, { code }]) => code === node);
-  if (found === undefined) {
+  // The hub may name more than one under a code; the fingerprint says which of them was meant.
+  const found = Object.entries(readSeen(directory)).filter(([, { code }]) => code === node);
+  if (found.length === 0) {
     throw new QiaoError(
       'PEER_UNKNOWN',
       `no node ${JSON.stringify(node.slice(0, 64))} is at the other end of a lane here`,
@@ -194,13 +230,19 @@ export function confirmPeer(directory: string, node: string, typed: string, nowM
       },
     );
   }
-  const [nodeId, { named }] = found;
-  if (named !== told) {
-    throw new QiaoError('FINGERPRINT_DIFFERS', `the hub names ${named} for ${node}, which is not what was typed`, {
-      hint: `read it again at ${node} itself: qiao agent peers; if it stays so, seal nothing and ask the hub’s operators who joined as ${node}`,
-    });
+  const meant = found.filter(([, { named }]) => named === told);
+  if (meant.length === 0) {
+    const named = found.slice(0, NAMED_MOST).map(([, one]) => one.named);
+    throw new QiaoError(
+      'FINGERPRINT_DIFFERS',
+      `the hub names ${named.join(', ')} for ${node}, which is not what was typed`,
+      {
+        hint: `read it again at ${node} itself: qiao agent peers; if it stays so, seal nothing and ask the hub’s operators who joined as ${node}`,
+      },
+    );
   }
-  write(directory, CONFIRMED_FILE, { ...readConfirmed(directory), [nodeId]: { fingerprint: told, atMs: nowMs } });
+  const words = meant.map(([nodeId]) => [nodeId, { fingerprint: told, code: node, atMs: nowMs }]);
+  write(directory, CONFIRMED_FILE, { ...readConfirmed(directory), ...Object.fromEntries(words) });
 }
 
 /** In groups of four, as they are read out over a telephone. */
@@ -208,6 +250,8 @@ export function spokenFingerprint(text: string): string {
   return text.replace(/(.{4})(?=.)/g, '$1 ');
 }
 
+/** Fingerprints shown of nodes under one code. */
+const NAMED_MOST = 3;
 const SEEN_FILE = 'peers.json';
 const CONFIRMED_FILE = 'peers-confirmed.json';
 
@@ -240,6 +284,13 @@ export function unconfirmedCause({
 }: DesiredPeer): { code: string; message: string; hint: string } | undefined {
   if (unconfirmed === undefined) return undefined;
   const { fingerprint: named, isChange } = unconfirmed;
+  if (named === undefined) {
+    return {
+      code: 'DESTINATION_UNCONFIRMED',
+      message: `the hub names a certificate of ${code} without a sealing key, which nobody can confirm`,
+      hint: `qiao agent peers at ${code}; ask the hub’s operators who joined as ${code}`,
+    };
+  }
   return {
     code: 'DESTINATION_UNCONFIRMED',
     message: `${isChange ? `${code} has new keys` : `the keys of ${code} are new here`}, and nobody has confirmed them: ${named}`,

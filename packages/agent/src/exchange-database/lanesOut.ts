@@ -85,7 +85,7 @@ export const LANES_OUT_OF_BRIDGE = 'SELECT * FROM lane_out WHERE bridge = ? ORDE
 const ALL = 'SELECT * FROM lane_out ORDER BY lane';
 const OPEN = `INSERT INTO lane_out (lane, bridge, receiver, epoch, nonce, phase, last_sequence, chain, opened_at_ms)
  VALUES (@lane, @bridge, @receiver, @epoch, @nonce, @phase, 0, @chain, @atMs)
- ON CONFLICT (lane) DO UPDATE SET receiver = excluded.receiver, epoch = excluded.epoch, nonce = excluded.nonce,
+ ON CONFLICT (lane) DO UPDATE SET epoch = excluded.epoch, nonce = excluded.nonce,
  phase = excluded.phase, load_scan = 0, last_sequence = 0, chain = excluded.chain, settled_through = -1,
  on_bus_bytes = 0, on_bus_count = 0, waiting_bytes = 0, waiting_count = 0, paused_until_ms = 0, refusals_in_row = 0,
  stuck_code = NULL, stuck_message = NULL, stuck_hint = NULL, stuck_version = 0, stuck_at_ms = 0, gone_at_ms = 0, opened_at_ms = excluded.opened_at_ms`;

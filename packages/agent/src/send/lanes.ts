@@ -3,7 +3,7 @@
  * snapshot. What travels on them is packed by pack.ts and published by sendLane.ts.
  */
 import { Opening } from '@qiao/contract/delivery';
-import { chainOf, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
+import { chainOf, idText, NO_CHAIN, parseId, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { type Desired, type DesiredBridge, type DesiredLane, isOver } from '../control/desired.ts';
 import type { LaneOut, LanePhase } from '../exchange-database/index.ts';
@@ -35,6 +35,7 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       }
       continue;
     }
+    if (held !== undefined && held.phase !== 'ended' && !isSameReceiver(ports, bridge, lane, held)) continue;
     if (held?.phase === 'ended' || !mayOpen) continue;
     const hasToken = ports.fence.token() !== undefined;
     if (held === undefined) {
@@ -55,6 +56,32 @@ export function alignLanes(ports: LanePorts, desired: Desired, bridge: DesiredBr
       else openEpoch(ports, bridge, lane, held.epoch + 1n, 'loading');
     }
   }
+}
+
+/**
+ * Where a lane ends is decided when it begins, and stands on disk: another receiver under the same lane is no word that the hub
+ * may say. The lane stands until it names the first one again.
+ */
+function isSameReceiver(
+  { database, clock }: LanePorts,
+  bridge: DesiredBridge,
+  lane: DesiredLane,
+  held: LaneOut,
+): boolean {
+  const isSame = endsAsBegun(lane, held);
+  if (isSame && held.stuck?.code === 'RECEIVER_CHANGED') database.lanesOut.unstick(held.lane);
+  // Another reason stays: it is healed in its own way, once the lane ends where it did.
+  if (!isSame && held.stuck === undefined) {
+    const message = `the hub lets the lane end at node ${lane.receiverId}, it began towards ${idText(held.receiver)}`;
+    const hint = 'nothing is sent on it; ask the hub’s operators who moved it; a lane to another node is a new one';
+    database.lanesOut.stick(held.lane, bridge.version, { code: 'RECEIVER_CHANGED', message, hint }, clock.nowMs());
+  }
+  return isSame;
+}
+
+/** Whether the snapshot lets the lane end where it did when it began. */
+export function endsAsBegun(lane: Pick<DesiredLane, 'receiverId'>, held: Pick<LaneOut, 'receiver'>): boolean {
+  return sameBytes(parseId(lane.receiverId), held.receiver);
 }
 
 /**

@@ -4,10 +4,10 @@ import { BookEntry, ControlMessage, RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { ServiceCondition } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
-import { checkHeader, decodeContent, parseId, QiaoError } from '@qiao/exchange';
+import { checkHeader, decodeContent, idText, parseId, QiaoError } from '@qiao/exchange';
 import { type CrashPointName, silentLog, simulateCrashes } from '@qiao/runtime';
 import { describe, expect, test } from 'vitest';
-import { CaptureWorld, RECEIVER_ID } from '../capture/captureWorld.testing.ts';
+import { CaptureWorld, NODE_ID, RECEIVER_ID } from '../capture/captureWorld.testing.ts';
 import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired.ts';
 import { RESENDS_KEPT } from '../exchange-database/resendsTaken.ts';
 import { createReceiptAsker } from './askReceipts.ts';
@@ -59,6 +59,7 @@ class SendWorld extends CaptureWorld {
   isFenced = false;
   outbid = 0n;
   sealingKey = new Uint8Array(65);
+  readonly peerIds = [RECEIVER_ID];
   limits: SendLimits = DEFAULT_SEND_LIMITS;
   readonly #stop = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
@@ -78,7 +79,7 @@ class SendWorld extends CaptureWorld {
 
   get sendPorts(): SendPorts {
     const peer = () => ({ nodeId: RECEIVER_ID, sealingKey: this.sealingKey }) as unknown as DesiredPeer;
-    const withPeer = () => ({ ...this.desired, peers: new Map([[RECEIVER_ID, peer()]]) });
+    const withPeer = () => ({ ...this.desired, peers: new Map(this.peerIds.map((id) => [id, peer()])) });
     return {
       ...this.ports,
       desired: { current: withPeer, onChange: () => () => undefined },
@@ -217,6 +218,26 @@ describe('a lane', () => {
       service.wake();
       await world.sent(2);
       expect(world.bus.messages[0]?.header.fencingToken).toBe(9n);
+    }));
+
+  test('a lane that the hub lets end at another node than before is refused, and goes on when it names the first one', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const [lane] = world.lanes;
+      if (lane === undefined) throw new Error('no lane');
+      world.lanes[0] = { ...lane, receiverId: NODE_ID.replace(/1$/, '3'), highestEpoch: 5n };
+      world.peerIds.push(world.lanes[0].receiverId);
+      await world.pack(['1\tb']);
+      expect(world.lane).toMatchObject({ receiver: Buffer.from(parseId(RECEIVER_ID)), epoch: 1n });
+      expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.STUCK, code: 'RECEIVER_CHANGED' });
+      expect(world.bus.messages).toHaveLength(2);
+      world.lanes[0] = lane;
+      await world.pack(['1\tc']);
+      await world.bus.held(4);
+      expect(world.bus.messages.map(({ header }) => idText(header.receiverId))).toEqual(Array(4).fill(RECEIVER_ID));
+      expect(service.states()[0]?.code).toBe('');
     }));
 
   test('says that another process has this node’s fence', () =>

@@ -7,7 +7,7 @@ import { idText, QiaoError, sameBytes, sendable } from '@qiao/exchange';
 import { crashPoint, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge, DesiredPeer } from '../control/desired.ts';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
-import { laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
+import { endsAsBegun, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import { payDueMs, payOwed } from './owed.ts';
 import type { SendPorts } from './ports.ts';
 import { isPaused } from './refusal.ts';
@@ -59,6 +59,8 @@ function readyToSend(ports: SendPorts, laneId: Uint8Array): Ready | undefined {
   if (fencingToken === undefined || !bus.isConnected || known === undefined || lane === undefined) return undefined;
   if (lane.phase === 'ended' || lane.stuck !== undefined || isPaused(lane, clock.nowMs())) return undefined;
   const { bridge } = known;
+  // lanes.ts says so to the operator; here nothing may pass before it did.
+  if (!endsAsBegun(known.lane, lane)) return undefined;
   if (bridge.state !== BridgeState.RUNNING) return undefined;
   const peer = known.desired.peers.get(known.lane.receiverId);
   if (peer === undefined) return undefined;

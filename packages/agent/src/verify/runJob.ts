@@ -10,6 +10,7 @@ import { findLane } from '../control/desired.ts';
 import { unconfirmedCause } from '../control/peerKeys.ts';
 import { exposeProblems } from '../control/permissions.ts';
 import type { CaptureTable, Job, LaneOut, TableCounts } from '../exchange-database/index.ts';
+import { endsAsBegun } from '../send/lanes.ts';
 import { type Comparing, compareTable } from './compareTable.ts';
 import { Conversation } from './conversation.ts';
 import { gatherRows, retentionPassed } from './gather.ts';
@@ -92,6 +93,11 @@ async function factsOf({ ports, signal }: Running, job: Job): Promise<Facts> {
     throw new QiaoError('LANE_LOADS', 'the lane’s load is not finished', {
       hint: 'it runs by itself as soon as the load is finished',
       fate: 'transient',
+    });
+  }
+  if (!endsAsBegun(lane, place)) {
+    throw new QiaoError('RECEIVER_CHANGED', 'the hub lets the lane end at another node than it began towards', {
+      hint: 'qiao bridge show NAME; ask the hub’s operators who moved it',
     });
   }
   const dataSource = await ports.dataSources.open(bridge.definition.source.dataSource);
