@@ -7,6 +7,7 @@ import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { LANE, PLATFORM, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
 import { controlPart } from './consume.ts';
+import type { DesiredPeer } from './desired.ts';
 import { encodeControl } from './messages.ts';
 
 const RECEIVER_KEY = new Uint8Array(32).fill(2);
@@ -25,7 +26,13 @@ function signedBy(keyId: Uint8Array) {
 }
 
 /** The sending end: lane LANE begins at this node and ends at RECEIVER. */
-async function consume(...messages: Uint8Array[]) {
+const consume = (...messages: Uint8Array[]) => consumeAt({ nodeId: SENDER, peerId: RECEIVER }, ...messages);
+
+/** Either end, with what it holds of the other; the other end's key is RECEIVER_KEY whichever it is. */
+async function consumeAt(
+  { nodeId, peerId, ...over }: { nodeId: string; peerId: string } & Partial<DesiredPeer>,
+  ...messages: Uint8Array[]
+) {
   using world = new ReceiverWorld();
   const desired = world.desired.current();
   const bridge = desired?.bridges.values().next().value;
@@ -33,8 +40,8 @@ async function consume(...messages: Uint8Array[]) {
   if (desired === undefined || bridge === undefined || peer === undefined) throw new Error('no desired state');
   world.desired.replace({
     ...desired,
-    nodeId: SENDER,
-    peers: new Map([[RECEIVER, { ...peer, nodeId: RECEIVER, certificate: RECEIVER_KEY }]]),
+    nodeId,
+    peers: new Map([[peerId, { ...peer, nodeId: peerId, certificate: RECEIVER_KEY, ...over }]]),
     monitors: [MONITOR_KEY],
   });
   const heard: string[] = [];
@@ -55,7 +62,7 @@ async function consume(...messages: Uint8Array[]) {
     isFenced: () => false,
     onReceiptsWanted: ({ known }) => void heard.push(`wanted ${known.length}`),
     consume: stream,
-    nodeId: SENDER,
+    nodeId,
     hubCertificate: HUB_KEY,
     desired: world.desired,
     trust: {
@@ -120,6 +127,23 @@ test('a receipt with the lane receiver’s own signature is taken', async () => 
 
 test('a receipt that another key signed, or for another receiver, is dropped', async () => {
   expect(await consume(receipt(HUB_KEY), receipt(RECEIVER_KEY, SENDER))).toEqual(['ack', 'ack']);
+});
+
+test('keys that wait for a person answer for nothing and compare nothing; receipts are still given for what they sent', async () => {
+  const unconfirmed = { fingerprint: undefined, isChange: true };
+  const atSender = { nodeId: SENDER, peerId: RECEIVER, unconfirmed };
+  expect(await consumeAt(atSender, receipt(RECEIVER_KEY), resend(RECEIVER_KEY))).toEqual(['ack', 'ack']);
+  const lane = { laneId: parseId(LANE) };
+  const asked = (body: object) =>
+    encodeControl(
+      ControlMessage.fromPartial({ toNodeId: parseId(RECEIVER), body: body as never }),
+      signedBy(RECEIVER_KEY),
+    );
+  const compare = asked({ $case: 'verifyRequest', value: { ...lane, number: 1 } });
+  const wanted = asked({ $case: 'receiptsWanted', value: { ...lane, known: [] } });
+  const atReceiver = { nodeId: RECEIVER, peerId: SENDER };
+  expect(await consumeAt(atReceiver, compare, wanted)).toEqual(['question 1', 'ack', 'wanted 0', 'ack']);
+  expect(await consumeAt({ ...atReceiver, unconfirmed }, compare, wanted)).toEqual(['ack', 'wanted 0', 'ack']);
 });
 
 test('resend requests come from the lane’s receiver, refusals from it or the hub, from nobody else', async () => {
