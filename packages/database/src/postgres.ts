@@ -82,6 +82,9 @@ export function openPool(address: PostgresAddress, replica: string): pg.Pool {
   });
   // A server that goes ends idle connections; the next query opens a new one or says that it cannot.
   pool.on('error', () => undefined);
+  // The pool listens to idle ones alone. One that breaks in a transaction between two statements would end the process; so the next
+  // statement says it.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 

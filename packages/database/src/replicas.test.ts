@@ -186,3 +186,21 @@ async function endSession(url: string, name: string): Promise<void> {
   ]);
   await admin.end();
 }
+
+test('a connection that breaks in a transaction between two statements ends the transaction, not the process', async () => {
+  const url = await freshUrl();
+  const store = await openDatabase<Schema>(url, STEPS);
+  const other = new pg.Client({ connectionString: url });
+  await other.connect();
+  const work = store.transaction().execute(async (transaction) => {
+    const { rows } = await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(transaction);
+    await other.query('SELECT pg_terminate_backend($1, 10000)', [rows[0]?.pid]);
+    // Its last words arrive while nothing is asked: before the answers to these.
+    for (const _turn of [1, 2, 3]) await other.query('SELECT 1');
+    await transaction.selectFrom('counter').selectAll().execute();
+  });
+  await expect(work).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' });
+  expect(await store.selectFrom('counter').selectAll().execute()).toEqual([{ id: 1, value: 0 }]);
+  await other.end();
+  await store.destroy();
+});
