@@ -24,10 +24,6 @@ const WAIVED: Readonly<Record<string, string>> = {
     'the same database, moved aside before the identity is written',
   'hub/api/hubService.ts#revokeNode bus → hub.db': 'the audit of an attempt that failed and changed nothing',
   'hub/api/hubService.ts#deployBridge bus → hub.db': 'the audit of a deploy that was refused and changed nothing',
-  'hub/restore/collect.ts#collect bus → hub.db':
-    'the note that a node has told all: a hello without its answer is said again, and what was learned is learned once',
-  'hub/desired/hello.ts#hello bus → hub.db':
-    'what was held is given back, then a renewal is stored: a hello without its answer is said again, as a start',
   'agent/control/takeSnapshot.ts#plan exchange.db → files':
     'keys of peers that were seen: a snapshot in the cache is planned again at the next start, which sees them again',
   'agent/control/hello.ts#hello files → exchange.db':

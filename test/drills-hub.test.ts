@@ -147,7 +147,8 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
   await change(2_000);
   await platform.qiao('hub', 'restore', backup, '--dir', platform.hubDirectory);
   // It dies on this road wherever one store is written and another is not.
-  const drill = dieAtEach(platform.hub, ['restore.noticed', 'restore.learned', 'restore.confirmed']);
+  const road = ['restore.noticed', 'restore.learned', 'restore.usersVoided', 'restore.confirmed'];
+  const drill = dieAtEach(platform.hub, road);
   const told = await untilCollected(3);
   expect(told.learned).toEqual(
     expect.arrayContaining([

@@ -2,7 +2,7 @@ export { type StartAgentOptions, startAgent } from './agent.ts';
 export { backupAgent, restoreAgent } from './backup.ts';
 export { type AgentStatus, readAgentStatus } from './commands/status.ts';
 export { type AgentConfig, agentConfigSchema } from './config.ts';
-export { confirmPeer, type KnownPeer, readPeers, spokenFingerprint } from './control/peerKeys.ts';
+export { confirmPeer, type KnownPeer, readPeers, spokenFingerprint } from './control/peerRecords.ts';
 export {
   type AddDataSourceOptions,
   addDataSource,

@@ -12,7 +12,10 @@ export interface BusUpkeepPorts {
   readonly isLeader: () => boolean;
   readonly ensureStreams: () => Promise<void>;
   readonly ensureNode: (code: string, role: 'agent' | 'monitor') => Promise<void>;
-  /** Voids users that the bus does not know as void yet, as the registry says, and tells it of all of them; what the nodes wait for goes on. */
+  /**
+   * Voids users that the bus does not know as void yet, as the registry says, and tells it of all of them; what the nodes wait for
+   * goes on.
+   */
   readonly revoke: () => Promise<void>;
   /** Woken at every connect, and when this replica begins to lead. */
   readonly wakeup: Wakeup;

@@ -370,6 +370,12 @@ export const CRASH_POINTS = {
     between: 'hub.db: fencing token given, audit → bus: answer, peers told',
     restart: 'the agent asks again and gets the next token',
   },
+  'hello.heldGivenBack': {
+    step: 'identity',
+    between:
+      'bus: what a former process of the node held waits again → hub.db: renewed certificate; the hello answered',
+    restart: 'the agent asks again and gets the next token; nothing is held any more',
+  },
   'hello.answered': {
     step: 'identity',
     between: 'hub.db: fencing token given → exchange.db of the agent: snapshot, token',
@@ -431,6 +437,11 @@ export const CRASH_POINTS = {
     between:
       'hub.db: nodes, bridges and lanes that a node told of → hub.db: epochs and tokens; file of revocations; that the node has reported',
     restart: 'the node has not reported and is asked again; what is known is no news',
+  },
+  'restore.usersVoided': {
+    step: 'identity',
+    between: 'bus: users whose rights ended after the backup void again → hub.db: that the node has reported',
+    restart: 'the node has not reported and is asked again; what is void stays void',
   },
   'restore.confirmed': {
     step: 'identity',

@@ -8,7 +8,7 @@ import { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
 import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
-import { isPast } from '../cleaning/cleaning.ts';
+import { forgetKept, isPast } from '../cleaning/cleaning.ts';
 import { type DesiredBridge, type DesiredLane, type DesiredState, isOver } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
@@ -137,9 +137,7 @@ class Worker {
       crashPoint('apply.laneForgotten');
       // All of it at once: nobody looks for what a lane without a row has left.
       database.transaction(() => {
-        database.inbox.removeLane(lane.lane);
-        database.quarantine.removeLane(lane.lane);
-        database.receiptsOut.removeLane(lane.lane);
+        forgetKept(database, lane.lane);
         database.lanesIn.remove(lane.lane);
       });
     }

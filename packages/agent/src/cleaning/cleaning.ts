@@ -105,9 +105,7 @@ function cleanLanesIn(ports: CleaningPorts, named: Named, nowMs: number): void {
     if (!isPast(lane.goneAtMs, ports.retentionMs, nowMs)) continue;
     const cancelled = database.transaction(() => {
       const rows = cancelOpenReceipts(lane, ports.cancel);
-      database.inbox.removeLane(lane.lane);
-      database.quarantine.removeLane(lane.lane);
-      database.receiptsOut.removeLane(lane.lane);
+      forgetKept(database, lane.lane);
       // The target still holds its mark: apply removes that, and then this row.
       if (lane.targetId === undefined) database.lanesIn.remove(lane.lane);
       return rows;
@@ -115,6 +113,16 @@ function cleanLanesIn(ports: CleaningPorts, named: Named, nowMs: number): void {
     crashPoint('cleaning.laneForgotten');
     if (cancelled > 0) log.warn({ lane: laneId, rows: cancelled }, 'open rows of a lane that ended were cancelled');
   }
+}
+
+/** What was kept for a lane that ended here, but for the row that says how far its target is. Call it inside a transaction. */
+export function forgetKept(
+  { inbox, quarantine, receiptsOut }: Pick<ExchangeDatabase, 'inbox' | 'quarantine' | 'receiptsOut'>,
+  lane: Uint8Array,
+): void {
+  inbox.removeLane(lane);
+  quarantine.removeLane(lane);
+  receiptsOut.removeLane(lane);
 }
 
 /** Past its retention, or further off than it could be: the clock was set back since. */

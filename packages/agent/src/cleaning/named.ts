@@ -1,7 +1,7 @@
 // What the newest snapshot names, whether or not this node may run it: a bridge that is refused here for a moment is not gone.
 
 import type { BridgeAssignment, NodeSnapshot } from '@qiao/contract/node';
-import { BridgeState } from '@qiao/contract/node';
+import { isOver } from '../control/desired.ts';
 
 export interface Named {
   /** Ids as hexadecimal text. */
@@ -22,9 +22,8 @@ export function namedIn(snapshot: NodeSnapshot): Named {
 }
 
 /** Whether a lane of the bridge still ends at this node. */
-export function landsAt({ state, lanes }: Pick<BridgeAssignment, 'state' | 'lanes'>, nodeId: string): boolean {
-  if (state === BridgeState.RETIRED) return false;
-  return lanes.some(({ receiverId, ended }) => !ended && hex(receiverId) === nodeId);
+export function landsAt(bridge: Pick<BridgeAssignment, 'state' | 'lanes'>, nodeId: string): boolean {
+  return bridge.lanes.some((lane) => !isOver(bridge, lane) && hex(lane.receiverId) === nodeId);
 }
 
 function hex(id: Uint8Array): string {

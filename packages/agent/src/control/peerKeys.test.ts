@@ -7,7 +7,8 @@ import { silentLog, systemClock } from '@qiao/runtime';
 import { Authority, createCsr, createKeyAndCsr, keysFingerprint, sealing } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDesiredState, type Desired, type DesiredBridge, type DesiredPeer } from './desired.ts';
-import { type ConfirmDestinations, confirmPeer, RECORDS_MOST, unconfirmedCause, withPeerKeys } from './peerKeys.ts';
+import { type ConfirmDestinations, RECORDS_MOST, unconfirmedCause, withPeerKeys } from './peerKeys.ts';
+import { confirmPeer } from './peerRecords.ts';
 
 const PLATFORM = new Uint8Array(16).fill(1);
 const OWN = idText(new Uint8Array(16).fill(2));

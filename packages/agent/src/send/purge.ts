@@ -10,7 +10,10 @@ const LEAST_EVERY_MS = 1_000;
 const PARCELS_PER_STEP = 20;
 const MOST_STEPS = 500;
 
-/** Purges at the start (what became old while the agent was away) and then once a minute or, with a shorter retention, as often as it passes, and keeps the database's log and free pages in bounds. */
+/**
+ * Purges at the start (what became old while the agent was away) and then once a minute or, with a shorter retention, as often as it
+ * passes, and keeps the database's log and free pages in bounds.
+ */
 export function purgePart(ports: Pick<SendPorts, 'database' | 'clock' | 'limits' | 'fence'>): Part {
   const everyMs = Math.min(EVERY_MS, Math.max(ports.limits.retentionMs, LEAST_EVERY_MS));
   return {

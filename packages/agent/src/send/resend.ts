@@ -6,6 +6,7 @@ import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lane
 import type { ResendAnswer } from './ports.ts';
 
 const PAGE = 500;
+
 /** Marks deliveries to be published again, in order, whatever was answered before. One transaction. */
 export function resendDeliveries(ports: LanePorts, request: ResendRequest): ResendAnswer {
   const { database } = ports;
@@ -45,16 +46,15 @@ function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): Resend
       deliveriesOut.markRecorded(delivery);
       deliveries += 1;
     }
-    if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, request);
+    if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, lane);
   }
   return { kind: 'resending', deliveries };
 }
 
 /** The bodies were purged after their retention: only a comparison of both ends can help, and a load is one. */
-function reopen(ports: LanePorts, request: ResendRequest): ResendAnswer {
-  const known = laneOfSnapshot(ports.desired.current(), request.laneId);
-  const lane = ports.database.lanesOut.get(request.laneId);
-  if (known === undefined || lane === undefined || !mayOpenEpochs(ports)) return { kind: 'unknownLane' };
+function reopen(ports: LanePorts, lane: LaneOut): ResendAnswer {
+  const known = laneOfSnapshot(ports.desired.current(), lane.lane);
+  if (known === undefined || !mayOpenEpochs(ports)) return { kind: 'unknownLane' };
   openEpoch(ports, known.bridge, known.lane, lane.epoch + 1n, 'loading', {
     code: 'EPOCH_CLOSED',
     reason: 'the destination asked for deliveries that are past their retention',

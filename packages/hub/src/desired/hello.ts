@@ -201,6 +201,7 @@ async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, no
   crashPoint('hello.started');
   await ports.fenced(node.id, BigInt(token));
   await giveBackHeld(ports, node.code);
+  crashPoint('hello.heldGivenBack');
   return BigInt(token);
 }
 

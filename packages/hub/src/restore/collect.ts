@@ -99,6 +99,7 @@ export async function collect(ports: CollectPorts, code: string, request: HelloR
   await learnPlaces(ports, code, request, knows);
   crashPoint('restore.learned');
   if (endedUsers.length > 0) await ports.revokeBusUsers(endedUsers);
+  crashPoint('restore.usersVoided');
   await report(
     ports.store,
     code,

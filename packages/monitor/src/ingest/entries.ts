@@ -115,7 +115,7 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       .where('database_id', '=', databaseId)
       .executeTakeFirst();
     if (before === undefined) {
-      const firstAtMs = entries[0] === undefined ? ports.nowMs() : madeAtMs(entries[0], ports.nowMs());
+      const firstAtMs = madeAtMs(entries[0], ports.nowMs());
       await transaction
         .insertInto('book_position')
         .values({ node_id: nodeId, database_id: databaseId, through: 0, first_at_ms: firstAtMs })
@@ -158,7 +158,8 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
 }
 
 /** When an entry was made, as far as it says; nothing is verified here. */
-function madeAtMs({ entry }: BookEntry, nowMs: number): number {
+function madeAtMs(first: BookEntry | undefined, nowMs: number): number {
+  const entry = first?.entry;
   try {
     switch (entry?.$case) {
       case 'statement':

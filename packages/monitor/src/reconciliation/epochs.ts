@@ -53,7 +53,7 @@ export function unanswered(books: Books, { lane_id, epoch, nonce }: DeliveryRow)
   );
 }
 
-/** Clocks of sender and receiver may differ by this much, or the difference is told as an alert of its own. */
+/** Clocks of sender and receiver may differ by this much; the hub tells of differences that are far smaller. */
 const CLOCKS_DIFFER_MS = 600_000;
 
 /**
