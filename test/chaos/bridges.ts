@@ -68,9 +68,6 @@ async function makeLanding(
   await database.run(bridge.shape === 'journal' ? journalTable(table, database.adapter) : mirrorTable(table));
 }
 
-/** A bus that was wiped is whole again within this. */
-const START_WITHIN_MS = 60_000;
-
 /** Creates, deploys and starts every bridge of the seed; throws with the problems when a check refuses one. */
 export async function startBridges({ stage, plan }: Play): Promise<void> {
   const { centre } = stage.platform;
@@ -78,14 +75,10 @@ export async function startBridges({ stage, plan }: Play): Promise<void> {
     plan.bridges.map(async (bridge) => {
       const { name } = bridge;
       await centre.createBridge({ yaml: bridgeText(bridge, bridge.destinations) });
-      // A seed may begin on a bus that was wiped a moment ago: nodes that do not answer yet are asked again, as an operator would. How
-      // long that took stands in the seed’s line (start).
-      await persist(async () => {
-        const { problems } = await centre.deployBridge({ name, yaml: '', rollbackTo: 0, backfill: true });
-        const refused = problems.filter(({ warning }) => !warning);
-        if (refused.length > 0)
-          throw new Error(`${name} is refused: ${refused.map(({ message }) => message).join('; ')}`);
-      }, START_WITHIN_MS);
+      const { problems } = await centre.deployBridge({ name, yaml: '', rollbackTo: 0, backfill: true });
+      const refused = problems.filter(({ warning }) => !warning);
+      if (refused.length > 0)
+        throw new Error(`${name} is refused: ${refused.map(({ message }) => message).join('; ')}`);
       await centre.startBridge({ name });
     }),
   );

@@ -120,8 +120,8 @@ function session(play: Play, node: NodeCode, database: 'pg' | 'pg-in'): Promise<
 }
 
 /** Against a server that another fault keeps ending. */
-export async function persist<T>(act: () => Promise<T>, withinMs = 30_000): Promise<T> {
-  const endsAtMs = performance.now() + withinMs;
+export async function persist<T>(act: () => Promise<T>): Promise<T> {
+  const endsAtMs = performance.now() + 30_000;
   for (;;) {
     try {
       return await act();

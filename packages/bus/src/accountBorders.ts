@@ -37,14 +37,26 @@ const UPWARD: readonly Border[] = [
 /** Asked by the hub, answered by a node. */
 const DOWNWARD: readonly Border[] = [{ name: 'command', subject: 'qiao.command.>', answers: 'Singleton' }];
 
-/** The exports and imports of both accounts, given their public keys. */
+/**
+ * A subject on which nobody speaks. That the system account imports it makes a server read the account of the streams, and the nodes'
+ * with it, at its start, before it lets anybody in. Otherwise the first callers have them read, several at once when a bus without a
+ * store comes back to a platform that waits for it; nats-server 2.9 may then bind one side of the border to a copy of the
+ * other that it throws away, and until its next start no command reaches any node.
+ */
+const READ_AT_START = { name: 'read at start', subject: 'qiao.read-at-start', type: 'stream' } as const;
+
+/** The exports and imports of the accounts, given the public keys of the two that have a border. */
 export function accountBorders(
   qiao: string,
   nodes: string,
-): { readonly qiao: Partial<Account>; readonly nodes: Partial<Account> } {
+): { readonly qiao: Partial<Account>; readonly nodes: Partial<Account>; readonly system: Partial<Account> } {
   return {
-    qiao: { exports: UPWARD.map(exported), imports: DOWNWARD.map((border) => imported(border, nodes)) },
+    qiao: {
+      exports: [...UPWARD.map(exported), READ_AT_START],
+      imports: DOWNWARD.map((border) => imported(border, nodes)),
+    },
     nodes: { exports: DOWNWARD.map(exported), imports: UPWARD.map((border) => imported(border, qiao)) },
+    system: { imports: [{ ...READ_AT_START, account: qiao }] },
   };
 }
 

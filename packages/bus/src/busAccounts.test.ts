@@ -1,9 +1,19 @@
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { encodeUser } from 'nats-jwt';
+import { fromPublic, fromSeed } from 'nkeys.js';
 import { expect, test } from 'vitest';
-import { BusAccounts, type BusStatus, consumers, createBusUserKey, streams, subjects } from './index.ts';
-import { bytes, PLATFORM, TestBus, until } from './testBus.ts';
+import {
+  BusAccounts,
+  type BusCredentials,
+  type BusStatus,
+  consumers,
+  createBusUserKey,
+  streams,
+  subjects,
+} from './index.ts';
+import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 test('a revoked node is cut off within a second, and the others go on', async () => {
   await using world = await TestBus.start();
@@ -83,6 +93,19 @@ test('a bus that lost everything still refuses a revoked node, and says so to it
   expect(bus.isConnected).toBe(false);
 });
 
+test('a bus that lost everything knows every account before anybody calls: made by many callers at once, two halves of a border may not meet', async () => {
+  await using world = await TestBus.start();
+  await world.hub.close();
+  await world.killServer();
+  await world.wipeStore();
+  world.startServer();
+  const server = await world.connect('system', await systemUser(join(world.dir, 'keys')));
+  await until(server, 'connected');
+  const answer = await server.request('$SYS.REQ.SERVER.PING.ACCOUNTZ', bytes(''), 5_000);
+  const { data } = JSON.parse(text(answer)) as { data: { accounts: string[] } };
+  expect(data.accounts).toEqual(expect.arrayContaining(Object.keys(world.accounts.serverAuthConfig().preload)));
+});
+
 test('a revocation while the server is away is kept and takes hold at its next start', async () => {
   await using world = await TestBus.start();
   const { bus, natsUser } = await world.node('health');
@@ -154,6 +177,13 @@ test('a text that is no user key gets no JWT', async () => {
     await expect(world.accounts.userJwt({ ...user, natsUser })).rejects.toMatchObject({ code: 'BAD_NATS_USER' });
   }
 });
+
+/** Somebody who may ask the server about itself, and knows nobody of the platform. */
+async function systemUser(keys: string): Promise<BusCredentials> {
+  const account = fromSeed(bytes((await readFile(join(keys, 'system.seed'), 'utf8')).trim()));
+  const user = createBusUserKey();
+  return { seed: user.seed, jwt: await encodeUser('system', fromPublic(user.natsUser), account, {}) };
+}
 
 function away(bus: { onStatus(listener: (status: BusStatus) => void): () => void }): Promise<void> {
   return new Promise((resolve) => {

@@ -239,7 +239,7 @@ async function encodeAuth(keys: Keys, revocations: Revocations): Promise<ServerA
     preload: {
       [nodes]: await encodeAccount('NODES', keys.nodes, { limits: UNLIMITED, revocations, ...borders.nodes }, signed),
       [account]: await encodeAccount('QIAO', keys.account, { limits, ...borders.qiao }, signed),
-      [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED }, signed),
+      [systemAccount]: await encodeAccount('SYS', keys.system, { limits: UNLIMITED, ...borders.system }, signed),
     },
   };
 }
