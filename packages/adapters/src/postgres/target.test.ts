@@ -2,8 +2,10 @@ import { parseFilter, QiaoError, type Section } from '@qiao/exchange';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ApplyWork, defaultJournalColumns, type Target, type TargetTable } from '../adapter.ts';
 import { openPostgres } from './dataSource.ts';
+import { type Layout, readLayouts } from './layout.ts';
 import { type PostgresServer, startPostgres } from './server.testing.ts';
 import { openSession, type PostgresConfig, type Session } from './session.ts';
+import { fill, Stages } from './stage.ts';
 
 let server: PostgresServer;
 beforeAll(async () => {
@@ -449,6 +451,29 @@ describe('the mark', () => {
     await expect(refused).rejects.toMatchObject({ code: 'DISK' });
     expect(await world.session.rows('SELECT * FROM t')).toEqual([]);
     expect(await world.target.points('ab'.repeat(16))).toHaveLength(1);
+  });
+
+  test('a stage that is filled for one piece after the other gets a new file only now and then', async () => {
+    await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY)');
+    const { session } = world;
+    const layouts = await readLayouts(session, 'public', 'ab'.repeat(16), [table('t', ['id'])]);
+    const stage = await new Stages().ensure(session, layouts.get('t') as Layout, ['id'], false);
+    await session.run('BEGIN');
+    const files = new Set<string | null | undefined>();
+    for (let piece = 0; piece < 100; piece += 1) {
+      await session.run('SAVEPOINT piece');
+      await fill(session, stage, Buffer.from(`${piece}\n`.repeat(90)), 90);
+      const [[held, file] = []] = await session.rows(
+        `SELECT count(*), pg_relation_filenode('${stage.sql}') FROM ${stage.sql} WHERE id = ${piece}`,
+      );
+      expect(held).toBe('90');
+      expect(await session.rows(`SELECT count(*) FROM ${stage.sql}`)).toEqual([['90']]);
+      files.add(file);
+      // Refused pieces come back as they were before, accepted ones stay.
+      await session.run(piece % 3 === 0 ? 'RELEASE piece' : 'ROLLBACK TO piece; RELEASE piece');
+    }
+    expect(files.size).toBeGreaterThan(1);
+    expect(files.size).toBeLessThan(10);
   });
 
   test('a server that restarted is used again', async () => {
