@@ -348,6 +348,30 @@ test('the monitor hears the directory, signed by the hub', async () => {
   }
 });
 
+test('a command that was lost with the line of its node is asked again at the hello', async () => {
+  const north = await joinAgent('north');
+  const city = agents.find(({ code }) => code === 'city') as Agent;
+  const stop = new AbortController();
+  const heard = Promise.withResolvers<void>();
+  const line = new AbortController();
+  const neverAnswered = async () => {
+    heard.resolve();
+    return new Promise<never>(() => {});
+  };
+  void north.bus.respond(subjects.command('demo', 'north'), neverAnswered, { signal: line.signal });
+  using client = operator();
+  const yaml = YAML.replace('births', 'lost')
+    .replace('node: health', 'node: north')
+    .replace('node: civil', 'node: city');
+  const checked = client.checkBridge({ yaml });
+  await heard.promise;
+  line.abort();
+  for (const agent of [north, city]) answerChecks(agent, stop.signal);
+  await hello(north, true);
+  expect((await checked).problems).toEqual([]);
+  stop.abort();
+});
+
 test('what a killed process of a node had taken comes to the next one at its first word, not after the ack wait', async () => {
   const east = await joinAgent('east');
   await hello(east, true);

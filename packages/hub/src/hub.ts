@@ -50,7 +50,7 @@ import { joinService } from './api/joinService.ts';
 import { sealPart } from './audit/seal.ts';
 import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
-import { askNode, sendCommand } from './commands/commands.ts';
+import { askNode, sendCommand, UnansweredCommands } from './commands/commands.ts';
 import { type HubConfig, requireReplicable } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
@@ -296,7 +296,9 @@ function compose({
     cut: (code) => grpc?.cut((caller) => caller.code === code),
     changed,
   };
+  const unanswered = new UnansweredCommands();
   const commandPorts = {
+    unanswered,
     clock,
     random,
     verifier,
@@ -405,7 +407,12 @@ function compose({
       run: (signal) =>
         bus.respond(
           subjects.everyHello(platform.code),
-          (bytes, subject) => answerHello(helloPorts, nodeOfSubject(subject), bytes),
+          async (bytes, subject) => {
+            const code = nodeOfSubject(subject);
+            const answer = await answerHello(helloPorts, code, bytes);
+            unanswered.nodeIsHere(code);
+            return answer;
+          },
           { signal, queue: 'hub' },
         ),
     },

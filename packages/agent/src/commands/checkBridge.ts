@@ -152,6 +152,7 @@ async function checkDestinationEnd(
     const source = await ports.open(destination.dataSource);
     const targets: TargetTable[] = [];
     const sourceShapes = new Map<string, SourceShape>();
+    const unknown = new Set<BridgeTable>();
     for (const table of definition.source.tables) {
       // As at the source: what the node's file does not let in is not looked at.
       if (destination.tables[table.name] === undefined || !isOpen(table.name)) continue;
@@ -164,16 +165,24 @@ async function checkDestinationEnd(
       if (columns !== undefined) sourceShapes.set(table.name, { columns });
       const sent =
         columns === undefined || shape === undefined
-          ? (declaredColumns(table) ?? { columns: [], key: table.key ?? [] })
+          ? declaredColumns(table)
           : { columns: columns.map(({ name, type }) => ({ name, type })), key: shape.key };
-      targets.push(targetTable(destination, table.name, sent));
+      if (sent === undefined) unknown.add(table);
+      const key = table.key?.map((column) => renamed(table, column)) ?? [];
+      targets.push(targetTable(destination, table.name, sent ?? { columns: [], key }));
     }
     const absent = destination.dataSource === EXCHANGE ? await absentTables(source, targets) : [];
     const found = await source.checkTarget(
       targets.filter((target) => !absent.includes(target)),
       sourceShapes,
     );
-    problems.push(...found.map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
+    // A source that could not be asked is a problem of its own: nothing is said to be missing in what it would send.
+    const isKnown = ({ code, path: label }: Problem) => {
+      const table = definition.source.tables[tableIndex(definition, label)];
+      if (table === undefined || !unknown.has(table)) return true;
+      return code !== 'COLUMN_REQUIRED' && !(code === 'KEY_NOT_UNIQUE' && table.key === undefined);
+    };
+    problems.push(...found.filter(isKnown).map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
     const isBlocked = problems.some(({ warning }) => warning !== true);
     for (const target of absent) {
       if (createMissing && !isBlocked) {
@@ -185,6 +194,11 @@ async function checkDestinationEnd(
     problems.push(...problemsOf(error, path));
   }
   return distinct(problems);
+}
+
+/** Adapters name a table by its label, `<label>` or `<label>.<column>`. */
+function tableIndex(definition: BridgeDefinition, path: string): number {
+  return definition.source.tables.findIndex(({ name }) => path === name || path.startsWith(`${name}.`));
 }
 
 /** The exchange tables are the node's own, so those that a bridge needs are made for it, with exactly the columns that travel. */
@@ -243,9 +257,9 @@ function refOf(table: BridgeTable) {
   return { ...(table.schema === undefined ? {} : { schema: table.schema }), name: table.name };
 }
 
-/** Adapters name a table by its label, `<label>` or `<label>.<column>`; people read the definition. */
+/** People read the definition, not labels. */
 function sourcePath(definition: BridgeDefinition, path: string): string {
-  const index = definition.source.tables.findIndex(({ name }) => path === name || path.startsWith(`${name}.`));
+  const index = tableIndex(definition, path);
   const table = definition.source.tables[index];
   if (table === undefined) return `source.${path}`;
   const column = path.slice(table.name.length + 1);

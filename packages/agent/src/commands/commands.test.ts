@@ -87,6 +87,23 @@ test('every problem of both ends is reported at once', async () => {
   expect(result.outcome).toBe(CommandOutcome.PARTLY_DONE);
 });
 
+test('a destination whose source could not be asked is not blamed for columns that nobody knows', async () => {
+  using databases = new Databases();
+  const bridge = definition();
+  for (const table of bridge.source.tables) {
+    delete table.columns;
+    delete table.key;
+  }
+  const command = check({ definitionJson: bridgeJson(bridge), destinations: [0] });
+  expect((await executeCommand(command, databases.ports())).problems).toEqual([]);
+  const [destination] = bridge.destinations;
+  for (const table of Object.values(destination?.tables ?? {})) table.to = 'missing';
+  const missing = check({ definitionJson: bridgeJson(bridge), destinations: [0] });
+  expect((await executeCommand(missing, databases.ports())).problems.map(({ code }) => code)).toEqual([
+    'TABLE_MISSING',
+  ]);
+});
+
 test('tables that the node’s file does not name are refused and not looked at', async () => {
   using databases = new Databases();
   const bridge = definition({ to: 'missing' });

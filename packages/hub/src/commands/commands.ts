@@ -15,10 +15,37 @@ export interface CommandPorts {
   readonly verifier: Verifier;
   /** Request and reply on the node's command subject. */
   readonly request: (nodeCode: string, bytes: Uint8Array, timeoutMs: number) => Promise<Uint8Array>;
+  readonly unanswered: UnansweredCommands;
 }
 
 /** A check opens connections and reads catalogs, never rows. Source and destinations one after the other fit a caller's 30 s. */
 const COMMAND_TIMEOUT_MS = 12_000;
+/** A node that says hello over and over is not asked over and over. */
+const MOST_ASKS = 5;
+
+/**
+ * Commands that wait for their answer, by node. One that was on its way when the node's line broke reached nobody, and the bus does
+ * not say so: at its hello, the first word over a new line, the node is asked again. It carries out one command once and answers it
+ * as often as it is asked. Where several replicas share the hellos the command may wait at another one, until its time is up.
+ */
+export class UnansweredCommands {
+  readonly #byNode = new Map<string, Set<() => void>>();
+
+  /** Calls `again` at each hello of the node until the function returned is called. */
+  add(nodeCode: string, again: () => void): () => void {
+    const waiting = this.#byNode.get(nodeCode) ?? new Set();
+    this.#byNode.set(nodeCode, waiting.add(again));
+    return () => {
+      waiting.delete(again);
+      if (waiting.size === 0 && this.#byNode.get(nodeCode) === waiting) this.#byNode.delete(nodeCode);
+    };
+  }
+
+  /** The node said hello: it hears commands now. */
+  nodeIsHere(nodeCode: string): void {
+    for (const again of [...(this.#byNode.get(nodeCode) ?? [])]) again();
+  }
+}
 
 /** Sends one command; the answer is read. See `askNode` for what it throws. */
 export async function sendCommand(
@@ -50,11 +77,37 @@ export async function askNode(
     operator,
     command,
   }).finish();
-  const answer = await ports.request(node.code, Signed.encode(ports.sign(payload)).finish(), COMMAND_TIMEOUT_MS);
+  const answer = await untilAnswered(ports, node.code, Signed.encode(ports.sign(payload)).finish());
   const { signed, result } = decode(answer, node.code);
   ports.verifier.verify('qiao.command.v1', signed, node.certificate);
   if (Buffer.compare(result.id, id) !== 0) throw invalid(node.code, 'answers another command');
   return { result, signed };
+}
+
+/** The first answer to any of the asks; the failure of an ask is theirs all, but for silence, which the others may still break. */
+async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8Array): Promise<Uint8Array> {
+  const answered = Promise.withResolvers<Uint8Array>();
+  const endsAtMs = performance.now() + COMMAND_TIMEOUT_MS;
+  let asks = 0;
+  let open = 0;
+  const ask = () => {
+    const leftMs = endsAtMs - performance.now();
+    if (asks >= MOST_ASKS || leftMs <= 0) return;
+    asks += 1;
+    open += 1;
+    ports.request(nodeCode, bytes, leftMs).then(answered.resolve, (error: unknown) => {
+      open -= 1;
+      const isSilence = error instanceof QiaoError && error.code === 'REQUEST_TIMED_OUT';
+      if (!isSilence || open === 0) answered.reject(error);
+    });
+  };
+  const forget = ports.unanswered.add(nodeCode, ask);
+  ask();
+  try {
+    return await answered.promise;
+  } finally {
+    forget();
+  }
 }
 
 function decode(bytes: Uint8Array, code: string): { signed: Signed; result: CommandResult } {
