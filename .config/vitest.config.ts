@@ -5,6 +5,9 @@ const HEAVY = ['test/{chaos,million,replicas}.test.ts'];
 
 const story = { globalSetup: ['test/program.setup.ts'], testTimeout: 240_000, hookTimeout: 120_000 };
 
+/** Unit tests clean up after themselves: a worker reads the sources once, not once for each of its files. */
+const unit = { isolate: false, testTimeout: 60_000, hookTimeout: 60_000 };
+
 /**
  * Unit tests beside the code, those of hub and monitor once more on PostgreSQL, and whole-system stories that start real servers:
  * two at a time, and after them those that need the machine for themselves.
@@ -13,18 +16,17 @@ export default defineConfig({
   test: {
     projects: [
       {
-        test: { name: 'unit', include: ['packages/*/src/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+        test: { ...unit, name: 'unit', include: ['packages/*/src/**/*.test.ts'] },
       },
       {
         test: {
+          ...unit,
           name: 'postgres',
           include: ['packages/{database,hub,monitor}/src/**/*.test.ts'],
           // These bring a store of their own, or need none.
           exclude: ['**/{replicas,lock,ddl,hub,monitor,verifyControl,verifyDelivery}.test.ts'],
           env: { QIAO_TEST_STORE: 'postgres' },
           globalSetup: ['.config/postgres.setup.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
         },
       },
       {

@@ -8,7 +8,7 @@ import { chainOf, idText, QiaoError, type Section } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log } from '@qiao/runtime';
 import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired.ts';
 import { type Permissions, refusedColumns } from '../control/permissions.ts';
-import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, InboxDelivery, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from '../receive/answer.ts';
 import { type HeldSplit, splitHeld } from './held.ts';
 import {
@@ -131,6 +131,7 @@ async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyD
             ports.log.warn({ lane: idText(place.lane), dropped }, 'deliveries of a closed epoch dropped');
         }
         afterApplied(outcome, result.answer, ports);
+        oweWhatWasThere(place, ports);
         ports.answers.give({
           header,
           answer: result.answer,
@@ -295,6 +296,20 @@ export function refuseForeignColumns(
       { hint: `add them to accepts in agent.yaml, or leave them out of bridge ${bridge.name}` },
     );
   }
+}
+
+/**
+ * A target that takes a place which it had before was restored from a backup, and nobody has looked at its mark since: what it had
+ * after this place is owed, before the mark's new place makes it forgotten.
+ */
+function oweWhatWasThere({ lane, epoch, sequence }: LanePlace, { database, log }: ApplyDeliveryPorts): void {
+  const state = database.lanesIn.get(lane);
+  if (state === undefined || state.epoch !== epoch || sequence > state.appliedSequence) return;
+  database.lanesIn.owe(lane, { epoch, nonce: state.nonce, sequence: state.appliedSequence });
+  log.warn(
+    { lane: idText(lane), remembered: String(state.appliedSequence), taken: String(sequence) },
+    'the target took a place that it had before: it was restored',
+  );
 }
 
 /** Rows kept for a delivery that then was not applied belong to nothing once its epoch is closed. */

@@ -207,6 +207,12 @@ export interface WorldOptions {
   readonly ddl?: string;
 }
 
+interface ApplyMoments {
+  readonly failAnswers?: boolean;
+  readonly onBody?: () => void;
+  readonly onIdle?: () => Promise<void>;
+}
+
 /** The receiving end of one lane. */
 export class ReceiverWorld implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'qiao-receive-'));
@@ -366,8 +372,15 @@ export class ReceiverWorld implements Disposable {
     for (const row of rows) this.database.rowDecisions.decide(row, { decision, ...facts });
   }
 
-  /** Runs the apply part until it finds nothing more to do; each wait moves the clock past every patience. `onBody`: a body is opened. */
-  async apply(failAnswers = false, onBody: () => void = () => {}): Promise<unknown> {
+  /**
+   * Runs the apply part until it finds nothing more to do; each wait moves the clock past every patience. `onBody`: a body is opened;
+   * `onIdle`: nothing is left for the first time, on the same connection.
+   */
+  async apply({
+    failAnswers = false,
+    onBody = () => {},
+    onIdle = async () => {},
+  }: ApplyMoments = {}): Promise<unknown> {
     const stop = new AbortController();
     const sources = createDataSources([{ name: 'target', adapter: 'sqlite', file: this.targetFile }]);
     let waits = 0;
@@ -416,6 +429,7 @@ export class ReceiverWorld implements Disposable {
         wait: async () => {
           waits += 1;
           this.clock.atMs += 2_000;
+          if (waits === 1) await onIdle();
           if (waits >= 3) stop.abort();
           await setImmediate();
         },
