@@ -1,6 +1,8 @@
+import type { NatsConnection } from 'nats';
 import { expect, test } from 'vitest';
-import { placeOf } from './consume.ts';
-import { type Bus, type BusMessage, consumers, streams, subjects } from './index.ts';
+import { Connection } from './connection.ts';
+import { consumeStream, placeOf } from './consume.ts';
+import { type Bus, type BusMessage, consumers, inboxPrefix, streams, subjects } from './index.ts';
 import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 const DOWN = subjects.down(PLATFORM, 'health', 'data');
@@ -162,10 +164,41 @@ test('what a killed process held comes to its successor at once when the hub giv
   }
   expect([...seen].sort()).toEqual(['held', 'held as well']);
   expect(performance.now() - startedAt).toBeLessThan(5_000);
+  await expect.poll(async () => (await world.administration.shareOf('health', 'data'))?.messages).toBe(0);
   // Nothing is held: nothing is made anew under a reader that is well.
   await world.administration.giveBackHeld({ code: 'health', role: 'agent' });
   await world.hub.publish(DOWN, bytes('next'));
   expect(text((await successor.next()).data)).toBe('next');
+});
+
+test('a first pull that is lost with the consumer it was for is missed within seconds', async () => {
+  await using world = await TestBus.start();
+  await world.administration.ensureNode({ code: 'health', role: 'agent' });
+  const connection = await Connection.open({
+    ...world.address,
+    name: 'health',
+    credentials: await world.accounts.createUser({ role: 'agent', platform: PLATFORM, node: 'health' }),
+    inboxPrefix: inboxPrefix('health'),
+    log: world.log,
+  });
+  const nats = connection.session?.nats as NatsConnection;
+  const publish = nats.publish.bind(nats);
+  let lost = 0;
+  nats.publish = (subject, ...rest) => {
+    // As if the consumer were made anew at this moment: nobody hears it, and nobody says so.
+    if (subject.includes('MSG.NEXT') && lost++ === 0) return;
+    publish(subject, ...rest);
+  };
+  const stop = new AbortController();
+  await world.hub.publish(DOWN, bytes('x'));
+  const beganAt = performance.now();
+  const messages = consumeStream(connection, world.log, streams.downData('health'), 'health', { signal: stop.signal });
+  const { value } = await messages.next();
+  expect([lost, value && text(value.data)]).toEqual([2, 'x']);
+  expect(performance.now() - beganAt).toBeLessThan(6_000);
+  stop.abort();
+  await messages.return?.();
+  await connection.close();
 });
 
 test('two replicas share the router consumer and each message goes to one of them', async () => {

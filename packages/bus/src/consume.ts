@@ -22,6 +22,12 @@ const PULL_EXPIRES_MS = 30_000;
 const HEARTBEAT_MS = 5_000;
 const SILENCE_MS = 12_000;
 const LOOK_AGAIN_MS = 3_000;
+/**
+ * The first pull after a proof ends soon, by an answer. A consumer that the hub makes anew at a node's start, between the proof and the
+ * pull, takes the pull with it, and across the border of accounts nobody says so: this silence is short.
+ */
+const FIRST_EXPIRES_MS = 1_000;
+const FIRST_SILENCE_MS = 2_000;
 const PROOF_TIMEOUT_MS = 5_000;
 const DRAIN_LIMIT_MS = 1_000;
 const SWEEP_MS = 20;
@@ -62,7 +68,7 @@ export async function* consumeStream(
           } else if (pull.isProven || (await pull.prove())) {
             pauses.reset();
             pull.askWhenLow();
-            await held.arrival.wait(LOOK_AGAIN_MS, signal);
+            await held.arrival.wait(pull.lookAgainMs, signal);
             pull.checkSilence();
           } else if (!session.isOver) {
             log.debug({ stream, consumer, reason: pull.reason }, 'the consumer is not there, looking again');
@@ -125,6 +131,8 @@ class Pull {
   readonly #subscription: Subscription;
   readonly #forget: () => void;
   #isProven = false;
+  /** Nothing was heard since the proof. */
+  #isFirst = true;
   #isOut = false;
   #left = 0;
   #heardAtMs = 0;
@@ -152,6 +160,10 @@ class Pull {
     return this.#isProven;
   }
 
+  get lookAgainMs(): number {
+    return this.#isFirst ? FIRST_SILENCE_MS : LOOK_AGAIN_MS;
+  }
+
   /** Asks whether the consumer exists. False, with `reason`, when it does not now; throws BUS_DENIED when we may not know. */
   async prove(): Promise<boolean> {
     if (this.#denied !== undefined) throw this.#denied;
@@ -169,6 +181,7 @@ class Pull {
       if (answer === undefined) return false;
       this.reason = answer.error?.description ?? '';
       this.#isProven = answer.error === undefined;
+      this.#isFirst = true;
     } catch (error) {
       const known = busError(error, 'request', subject);
       if (known.fate === 'permanent') throw known;
@@ -186,8 +199,9 @@ class Pull {
     this.#ask(this.#subscription.getSubject(), {
       batch: this.#batch,
       max_bytes: this.#bytes,
-      expires: PULL_EXPIRES_MS * NANOS_PER_MS,
-      idle_heartbeat: HEARTBEAT_MS * NANOS_PER_MS,
+      ...(this.#isFirst
+        ? { expires: FIRST_EXPIRES_MS * NANOS_PER_MS }
+        : { expires: PULL_EXPIRES_MS * NANOS_PER_MS, idle_heartbeat: HEARTBEAT_MS * NANOS_PER_MS }),
     });
     this.#isOut = true;
     this.#left = this.#batch;
@@ -196,7 +210,8 @@ class Pull {
 
   /** A pull that went silent is given up for lost: the consumer must prove itself before the next. */
   checkSilence(): void {
-    if (!this.#isOut || performance.now() - this.#heardAtMs < SILENCE_MS) return;
+    const silenceMs = this.#isFirst ? FIRST_SILENCE_MS : SILENCE_MS;
+    if (!this.#isOut || performance.now() - this.#heardAtMs < silenceMs) return;
     this.#isOut = false;
     this.#isProven = false;
     this.reason = 'no heartbeat';
@@ -249,6 +264,7 @@ class Pull {
       this.#held.arrival.wake();
       return;
     }
+    this.#isFirst = false;
     if (message.reply?.startsWith(ACK_PREFIX) === true) {
       this.#left -= 1;
       if (this.#left <= 0) this.#isOut = false;
