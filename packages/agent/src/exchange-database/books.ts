@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { BookEntry } from '@qiao/contract/control';
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 export type BookEntryBody = NonNullable<BookEntry['entry']>;
 

@@ -3,7 +3,7 @@
  * bridge has gone on since. Kept as the hub signed them; read by apply, forgotten when no delivery of them can come any more.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 const KEEP = `INSERT INTO bridge_version (bridge, version, definition, seen_at_ms) VALUES (?, ?, ?, ?)
  ON CONFLICT (bridge, version) DO UPDATE SET definition = excluded.definition, seen_at_ms = excluded.seen_at_ms`;

@@ -3,7 +3,7 @@
  * expires, for an expired one is refused by its time.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 const TAKE = 'INSERT INTO command_seen (id, expires_at_ms) VALUES (?, ?) ON CONFLICT (id) DO NOTHING';
 export const FORGET_COMMANDS = 'DELETE FROM command_seen WHERE expires_at_ms < ?';

@@ -1,6 +1,6 @@
 /** Control messages that wait for the bus: receipts, resend requests, refusals, actual state. Small, in order, durable. */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 export interface ControlOut {
   readonly number: number;

@@ -3,7 +3,7 @@
  * other side said of it (`answer`) are two columns; the lane's counters and the parcel's open deliveries move with them.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 
 export type DeliveryRole = 'opening' | 'rows' | 'void';

@@ -7,7 +7,7 @@
  * needs no durability, because an interrupted scan proves nothing and starts again.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 /** key, digest (32 hexadecimal digits), sent (1 or 0). A tuple, because millions of them pass by. */
 export type DigestRow = [key: string, digest: string, sent: number];

@@ -3,7 +3,7 @@
  * may be acknowledged once `receive` returned, because its transaction is on disk by then.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 
 export interface ReceivedPart extends LanePlace {

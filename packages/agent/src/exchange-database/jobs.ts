@@ -3,7 +3,7 @@
  * and the rows it found, are on disk, and it goes on where that says. Also remembers which lanes gave rows up.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 export type JobKind = 'verify' | 'resync' | 'resend';
 export type JobState = 'waiting' | 'running' | 'done' | 'failed';

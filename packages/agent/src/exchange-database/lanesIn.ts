@@ -3,7 +3,7 @@
  * mark in the target database is the truth; this row is a memory of it.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import { type StuckColumns, type StuckReason, stuckReason } from './lanePlace.ts';
 
 export interface LaneIn {

@@ -3,7 +3,7 @@
  * deliveriesOut.ts together with the deliveries that they count.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import { type StuckColumns, type StuckReason, stuckReason } from './lanePlace.ts';
 
 /**

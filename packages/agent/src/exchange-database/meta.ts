@@ -2,7 +2,7 @@
  * Single facts about this exchange database: its identity, the secret of its row references, the fencing token of the last start, the cached snapshot.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 const GET = 'SELECT value FROM meta WHERE name = ?';
 const PUT = 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value';

@@ -4,7 +4,7 @@
  */
 import type { KindCount } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { RowsAtRest } from './rowsAtRest.ts';
 
 export type ParcelOrigin = 'change' | 'load' | 'resync' | 'resend';

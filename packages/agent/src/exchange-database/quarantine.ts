@@ -6,7 +6,7 @@
 import { createHmac } from 'node:crypto';
 import type { Kind } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 import { type PlaceOfRow, packRow, placeOfRow, type RowsAtRest, unpackRow } from './rowsAtRest.ts';
 

@@ -1,6 +1,6 @@
 /** Receipts that came for our deliveries: the newest revision of each, as its receiver signed it. */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 
 export interface ReceiptIn extends LanePlace {

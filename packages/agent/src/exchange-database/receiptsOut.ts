@@ -1,6 +1,6 @@
 /** Receipts that we gave: the newest revision of each, kept to answer again word for word until the sender settled it. */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 
 export interface ReceiptOut extends LanePlace {

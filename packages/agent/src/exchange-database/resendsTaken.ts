@@ -3,7 +3,7 @@
  * receiver decides how many it sends, and may not fill this file with them.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 
 /** The bus brings again what was not acknowledged, and a receiver asks for one lane once in seconds: far more than are under way. */
 export const RESENDS_KEPT = 64;

@@ -4,7 +4,7 @@
  * person is here too, because a decision in bulk selects the same way as a list.
  */
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 import { type KeptRow, type KeptRowColumns, keptRow, type RowDecision } from './quarantine.ts';
 import { placeOfEdit, type RowsAtRest } from './rowsAtRest.ts';

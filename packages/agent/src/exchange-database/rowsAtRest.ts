@@ -5,7 +5,7 @@
 import { QiaoError } from '@qiao/exchange';
 import type { RowBox } from '@qiao/security';
 import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './database.ts';
+import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 import type { MetaStore } from './meta.ts';
 

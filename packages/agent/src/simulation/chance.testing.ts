@@ -21,6 +21,10 @@ export function createChance(seed: number): Chance {
   return {
     below: (below) => Math.floor((next() / 2 ** 32) * below),
     is: (probability) => next() / 2 ** 32 < probability,
-    bytes: (length) => Uint8Array.from({ length }, () => next() & 0xff),
+    bytes: (length) => {
+      const drawn = new Uint8Array(length);
+      for (let at = 0; at < length; at += 1) drawn[at] = next() & 0xff;
+      return drawn;
+    },
   };
 }

@@ -12,8 +12,7 @@ export const TABLE = 'person';
 
 /** What the hub lets a node know now. Certificates are the node's id: see `trust`. */
 export function desiredOf(nodeId: string, number: bigint, world: World): Desired {
-  const definition = definitionFor(world.lanes.length);
-  const nodes = [SENDER, ...world.lanes.map(({ receiverId }) => receiverId)];
+  const { definition, peers } = settingFor(world);
   return {
     platformId: PLATFORM,
     platformCode: 'demo',
@@ -46,22 +45,39 @@ export function desiredOf(nodeId: string, number: bigint, world: World): Desired
       ],
     ]),
     monitors: [],
-    peers: new Map(
-      nodes.map((id) => [
-        id,
-        {
-          nodeId: id,
-          code: id.slice(0, 4),
-          departmentCode: id.slice(0, 4),
-          departmentTitle: id.slice(0, 4),
-          certificate: parseId(id),
-          sealingKey: parseId(id),
-          readsFormat: 1,
-          fencingToken: 0n,
-          revoked: false,
-        },
-      ]),
-    ),
+    peers,
+  };
+}
+
+interface Setting {
+  readonly definition: BridgeDefinition;
+  readonly peers: Desired['peers'];
+}
+
+const settings = new Map<string, Setting>();
+
+/** What no snapshot of these lanes changes. */
+function settingFor({ lanes }: World): Setting {
+  const nodes = [SENDER, ...lanes.map(({ receiverId }) => receiverId)];
+  let setting = settings.get(nodes.join());
+  if (setting === undefined) {
+    setting = { definition: definitionFor(lanes.length), peers: new Map(nodes.map((id) => [id, peer(id)])) };
+    settings.set(nodes.join(), setting);
+  }
+  return setting;
+}
+
+function peer(id: string) {
+  return {
+    nodeId: id,
+    code: id.slice(0, 4),
+    departmentCode: id.slice(0, 4),
+    departmentTitle: id.slice(0, 4),
+    certificate: parseId(id),
+    sealingKey: parseId(id),
+    readsFormat: 1,
+    fencingToken: 0n,
+    revoked: false,
   };
 }
 

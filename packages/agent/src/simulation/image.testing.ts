@@ -41,60 +41,76 @@ function opened() {
   return { database, empty: imageOf(database) };
 }
 
-function tablesOf({ sqlite }: ExchangeDatabase): string[] {
-  return sqlite
+/** A table's rows, by statements that stay prepared. */
+interface Table {
+  readonly name: string;
+  read(): unknown[][];
+  wipe(): void;
+  add(row: unknown[]): void;
+}
+
+interface Tables {
+  /** A table that others refer to stands before them. */
+  readonly all: readonly Table[];
+  /** Those that hold a row, in the same order. */
+  filled(): Table[];
+}
+
+const tables = new WeakMap<ExchangeDatabase, Tables>();
+
+function tablesOf(database: ExchangeDatabase): Tables {
+  const known = tables.get(database);
+  if (known !== undefined) return known;
+  const { sqlite } = database;
+  const names = sqlite
     .prepare<[], string>("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'migration'")
     .pluck()
     .all();
+  const ordered = new Set<string>();
+  const put = (name: string) => {
+    for (const { table } of sqlite.pragma(`foreign_key_list("${name}")`) as { table: string }[]) {
+      if (!ordered.has(table)) put(table);
+    }
+    ordered.add(name);
+  };
+  for (const name of names) put(name);
+  const all = [...ordered].map((name) => tableOf(database, name));
+  const isFilled = sqlite
+    .prepare<[], number[]>(`SELECT ${all.map(({ name }) => `EXISTS (SELECT 1 FROM "${name}")`).join(', ')}`)
+    .raw();
+  const filled = () => {
+    const flags = isFilled.get() ?? [];
+    return all.filter((_, index) => flags[index] === 1);
+  };
+  tables.set(database, { all, filled });
+  return { all, filled };
 }
 
-const statements = new WeakMap<
-  ExchangeDatabase,
-  Map<string, { read(): unknown[][]; wipe(): void; add(row: unknown[]): void }>
->();
-
-function tableStatements(database: ExchangeDatabase) {
-  let known = statements.get(database);
-  if (known === undefined) {
-    known = new Map(
-      tablesOf(database).map((table) => {
-        const { sqlite } = database;
-        const read = sqlite.prepare(`SELECT * FROM "${table}"`).raw();
-        const wipe = sqlite.prepare(`DELETE FROM "${table}"`);
-        const add = sqlite.prepare(
-          `INSERT INTO "${table}" VALUES (${read
-            .columns()
-            .map(() => '?')
-            .join(', ')})`,
-        );
-        return [
-          table,
-          { read: () => read.all() as unknown[][], wipe: () => void wipe.run(), add: (row) => void add.run(row) },
-        ];
-      }),
-    );
-    statements.set(database, known);
-  }
-  return known;
+function tableOf({ sqlite }: ExchangeDatabase, name: string): Table {
+  const read = sqlite.prepare(`SELECT * FROM "${name}"`).raw();
+  const wipe = sqlite.prepare(`DELETE FROM "${name}"`);
+  const places = read.columns().map(() => '?');
+  const add = sqlite.prepare(`INSERT INTO "${name}" VALUES (${places.join(', ')})`);
+  return {
+    name,
+    read: () => read.all() as unknown[][],
+    wipe: () => void wipe.run(),
+    add: (row) => void add.run(row),
+  };
 }
 
 function imageOf(database: ExchangeDatabase): Image {
   const image = new Map<string, unknown[][]>();
-  for (const [table, { read }] of tableStatements(database)) {
-    const rows = read();
-    if (rows.length > 0) image.set(table, rows);
-  }
+  for (const { name, read } of tablesOf(database).filled()) image.set(name, read());
   return image;
 }
 
+// Foreign keys stay on: to set them off and on again would have every prepared statement of the connection prepared anew, which
+// costs more than a whole run.
 function restore(database: ExchangeDatabase, image: Image): void {
-  const { sqlite } = database;
-  sqlite.pragma('foreign_keys = OFF');
+  const { all, filled } = tablesOf(database);
   database.transaction(() => {
-    for (const [table, { wipe, add }] of tableStatements(database)) {
-      wipe();
-      for (const row of image.get(table) ?? []) add(row);
-    }
+    for (const { wipe } of filled().toReversed()) wipe();
+    for (const { name, add } of all) for (const row of image.get(name) ?? []) add(row);
   });
-  sqlite.pragma('foreign_keys = ON');
 }

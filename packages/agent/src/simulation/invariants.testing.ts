@@ -5,6 +5,8 @@ import { BookEntry } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { idText, Matrix, parseId, sameBytes, verdictOfDelivery } from '@qiao/exchange';
+import type { Statement as Prepared } from 'better-sqlite3';
+import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { SimulatedReceiver } from './receiver.testing.ts';
 import type { SimulatedSender } from './sender.testing.ts';
 import { REFUSED } from './target.testing.ts';
@@ -65,13 +67,7 @@ function marksStayFew({ target, database, laneId }: SimulatedReceiver): void {
 /** The lane's counters against the deliveries they count. */
 function countersAreTrue({ database }: SimulatedSender): void {
   for (const lane of database.lanesOut.all()) {
-    const found = database.sqlite
-      .prepare<[Uint8Array], { waiting: number; onBus: number; waitingBytes: number }>(
-        `SELECT coalesce(sum(answer = 'awaited'), 0) AS waiting,
- coalesce(sum(answer = 'awaited' AND bus = 'onBus'), 0) AS onBus,
- coalesce(sum(iif(answer = 'awaited', stored_bytes, 0)), 0) AS waitingBytes FROM delivery_out WHERE lane = ?`,
-      )
-      .get(lane.lane);
+    const found = questionsTo(database).counters.get(lane.lane);
     const said = { waiting: lane.waitingCount, onBus: lane.onBusCount, waitingBytes: lane.waitingBytes };
     if (JSON.stringify(found) !== JSON.stringify(said)) {
       throw new InvariantBroken(`counters say ${JSON.stringify(said)}, deliveries ${JSON.stringify(found)}`);
@@ -92,9 +88,7 @@ function everyDeliveryIsAnswered({ sender, receivers, nowMs, mayHoldForks }: End
       if (body?.$case === 'receipt') keepNewest(receipts, Receipt.decode(body.value.payload));
     }
     // The sender's copy: what a receiver that lost its books said before.
-    for (const { receipt } of node.database.sqlite
-      .prepare<[], { receipt: Uint8Array }>('SELECT receipt FROM receipt_in')
-      .all()) {
+    for (const { receipt } of questionsTo(node.database).receipts.all()) {
       keepNewest(receipts, Receipt.decode(Signed.decode(receipt).payload));
     }
   }
@@ -130,6 +124,28 @@ function everyDeliveryIsAnswered({ sender, receivers, nowMs, mayHoldForks }: End
     }
   }
   return statements.length;
+}
+
+/** What the invariants ask the tables themselves. */
+interface Questions {
+  readonly counters: Prepared<[Uint8Array], { waiting: number; onBus: number; waitingBytes: number }>;
+  readonly receipts: Prepared<[], { receipt: Uint8Array }>;
+}
+
+const questions = new WeakMap<ExchangeDatabase, Questions>();
+
+function questionsTo(database: ExchangeDatabase): Questions {
+  let known = questions.get(database);
+  if (known === undefined) {
+    known = {
+      counters: database.sqlite.prepare(`SELECT coalesce(sum(answer = 'awaited'), 0) AS waiting,
+ coalesce(sum(answer = 'awaited' AND bus = 'onBus'), 0) AS onBus,
+ coalesce(sum(iif(answer = 'awaited', stored_bytes, 0)), 0) AS waitingBytes FROM delivery_out WHERE lane = ?`),
+      receipts: database.sqlite.prepare('SELECT receipt FROM receipt_in'),
+    };
+    questions.set(database, known);
+  }
+  return known;
 }
 
 type Place = Pick<Statement, 'laneId' | 'epoch' | 'sequence'>;

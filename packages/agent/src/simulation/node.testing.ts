@@ -147,10 +147,13 @@ export const trust: Trust = {
   },
 };
 
+/** A reason that is at hand: without one, each end would make an error with its stack. */
+const IDLE = Symbol('idle');
+
 /** Runs a part until it has nothing more to do: its first wait ends it. */
 export async function untilIdle(run: (wakeup: Wakeup, signal: AbortSignal) => Promise<void>): Promise<void> {
   const stop = new AbortController();
-  const wakeup: Wakeup = { wake: () => {}, wait: async () => stop.abort() };
+  const wakeup: Wakeup = { wake: () => {}, wait: async () => stop.abort(IDLE) };
   await run(wakeup, stop.signal);
 }
 
@@ -190,7 +193,7 @@ export class ResidentPart {
 
   /** Its process is gone. */
   end(): void {
-    this.#stop.abort();
+    this.#stop.abort(IDLE);
     this.#go.resolve();
   }
 }

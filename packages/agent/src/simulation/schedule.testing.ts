@@ -49,11 +49,14 @@ export interface Plan {
 
 export interface Ran {
   readonly faults: ReadonlyMap<FaultKind, number>;
+  /** Processes that died at a crash point. */
+  readonly deaths: number;
   readonly deliveries: number;
   readonly rounds: number;
 }
 
 const databases = new DatabasePool();
+const log = process.env.QIAO_SIMULATION_LOG === undefined ? silentLog() : createLog({ component: 'simulation' });
 /** Rounds of peace after which a run that still moves is called stuck. */
 const MOST_ROUNDS = 200;
 
@@ -77,11 +80,12 @@ export async function runPlan(plan: Plan, say: (line: string) => void = () => {}
   using run = new Run(plan, say);
   for (const step of plan.steps) await run.step(step);
   const rounds = await run.settle();
-  return { faults: run.faults, deliveries: run.check(), rounds };
+  return { faults: run.faults, deaths: run.deaths, deliveries: run.check(), rounds };
 }
 
 class Run implements Disposable {
   readonly faults = new Map<FaultKind, number>();
+  deaths = 0;
   readonly #say: (line: string) => void;
   readonly #world: World;
   readonly #hub: SimulatedHub;
@@ -119,7 +123,7 @@ class Run implements Disposable {
         windowCount: 1 + ids.below(6),
         inboxMaxBytes: ids.is(0.2) ? 700 : 1e6,
       },
-      log: process.env.QIAO_SIMULATION_LOG === undefined ? silentLog() : createLog({ component: 'simulation' }),
+      log,
       databases,
       newId: () => ids.bytes(16),
       highestEpoch: (laneId) => this.#hub.highestEpoch(laneId),
@@ -298,6 +302,7 @@ class Run implements Disposable {
       await work();
     } catch (error) {
       if (!(error instanceof SimulatedCrash)) throw error;
+      this.deaths += 1;
       this.#say(`  ${node.id.slice(-2)} died at ${error.message}`);
       this.#start(node);
     }

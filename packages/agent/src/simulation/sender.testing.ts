@@ -60,15 +60,9 @@ export class SimulatedSender extends SimulatedNode {
     if (desired === undefined || bridge === undefined) return;
     alignLanes(ports, desired, bridge);
     const changes = await prepared(this.#changes());
-    const all = [...this.source].toSorted(([a], [b]) => (a < b ? -1 : 1));
-    // A load travels in two parcels, so that it can be cut in its middle.
-    const half = Math.ceil(all.length / 2);
-    const loads = [
-      await prepared([section('insert', all.slice(0, half))]),
-      await prepared([section('insert', all.slice(half))]),
-    ];
+    const lanes = this.database.lanesOut.all();
+    const loads = lanes.some(({ phase }) => phase === 'loading') ? await this.#loads() : [];
     this.database.transaction(() => {
-      const lanes = this.database.lanesOut.all();
       const streaming = lanes
         .filter(({ phase }) => phase === 'streaming')
         .map(({ lane }) => packed(lane, false, false));
@@ -157,6 +151,16 @@ export class SimulatedSender extends SimulatedNode {
         this.fence.give(next);
       },
     };
+  }
+
+  /** A load travels in two parcels, so that it can be cut in its middle. */
+  async #loads() {
+    const all = [...this.source].toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const half = Math.ceil(all.length / 2);
+    return [
+      await prepared([section('insert', all.slice(0, half))]),
+      await prepared([section('insert', all.slice(half))]),
+    ];
   }
 
   #changes(): Section[] {

@@ -1,38 +1,57 @@
-// `npm run simulate`: runs schedules by their seeds, and tells the first failing one with the fewest steps that still fail.
-//
-//   npm run simulate -- --schedules 1000000 [--seed 1] [--minutes 60]
+// Runs schedules by their seeds, counts what was in them, and tells a failing one with the fewest steps that still fail.
 
-import { parseArgs } from 'node:util';
-import { type FaultKind, type Plan, planOf, runPlan, type Step } from './schedule.testing.ts';
+import { type FaultKind, type Plan, planOf, type Ran, runPlan, type Step } from './schedule.testing.ts';
 
-export interface Simulated {
-  readonly schedules: number;
-  readonly deliveries: number;
-  readonly faults: ReadonlyMap<FaultKind, number>;
+/** What schedules that ran came to. */
+export interface Tally {
+  schedules: number;
+  steps: number;
+  deliveries: number;
+  /** Processes that died at a crash point. */
+  deaths: number;
+  readonly faults: Map<FaultKind, number>;
 }
 
 export class ScheduleFailed extends Error {}
 
-/** Runs schedules `seed`, `seed + 1`, …; throws ScheduleFailed with the shrunken steps for the first that fails. */
-export async function simulate(
-  seed: number,
-  schedules: number,
-  untilMs = Number.POSITIVE_INFINITY,
-): Promise<Simulated> {
-  const faults = new Map<FaultKind, number>();
-  let deliveries = 0;
-  let done = 0;
-  for (; done < schedules && Date.now() < untilMs; done += 1) {
-    const plan = planOf(seed + done);
-    try {
-      const ran = await runPlan(plan);
-      deliveries += ran.deliveries;
-      for (const [kind, times] of ran.faults) faults.set(kind, (faults.get(kind) ?? 0) + times);
-    } catch (error) {
-      throw new ScheduleFailed(await story(plan, error), { cause: error });
-    }
+export function emptyTally(): Tally {
+  return { schedules: 0, steps: 0, deliveries: 0, deaths: 0, faults: new Map() };
+}
+
+export function addTally(sum: Tally, more: Tally): void {
+  sum.schedules += more.schedules;
+  sum.steps += more.steps;
+  sum.deliveries += more.deliveries;
+  sum.deaths += more.deaths;
+  for (const [kind, times] of more.faults) sum.faults.set(kind, (sum.faults.get(kind) ?? 0) + times);
+}
+
+/**
+ * Runs the schedules of these seeds. `say` gets what was run since it was called last, about once a second, and the rest at the
+ * end. Throws ScheduleFailed with the shrunken steps for the first that fails.
+ */
+export async function simulate(seeds: Iterable<number>, say: (ran: Tally) => void): Promise<void> {
+  let tally = emptyTally();
+  let saidAtMs = Date.now();
+  for (const seed of seeds) {
+    const plan = planOf(seed);
+    const ran = await ranOrTold(plan);
+    const { deliveries, deaths, faults } = ran;
+    addTally(tally, { schedules: 1, steps: plan.steps.length, deliveries, deaths, faults: new Map(faults) });
+    if (Date.now() - saidAtMs < 1_000) continue;
+    say(tally);
+    tally = emptyTally();
+    saidAtMs = Date.now();
   }
-  return { schedules: done, deliveries, faults };
+  say(tally);
+}
+
+async function ranOrTold(plan: Plan): Promise<Ran> {
+  try {
+    return await runPlan(plan);
+  } catch (error) {
+    throw new ScheduleFailed(await story(plan, error), { cause: error });
+  }
 }
 
 async function story(plan: Plan, error: unknown): Promise<string> {
@@ -64,20 +83,4 @@ function fails(plan: Plan): Promise<boolean> {
     () => false,
     () => true,
   );
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { schedules: { type: 'string' }, seed: { type: 'string' }, minutes: { type: 'string' } },
-  });
-  const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
-  const schedules = Number(values.schedules ?? 10_000);
-  const startedAtMs = Date.now();
-  const untilMs = values.minutes === undefined ? undefined : startedAtMs + Number(values.minutes) * 60_000;
-  const say = (line: string) => void process.stdout.write(`${line}\n`);
-  say(`seeds ${seed} to ${seed + schedules - 1}`);
-  const { schedules: done, deliveries, faults } = await simulate(seed, schedules, untilMs);
-  const seconds = (Date.now() - startedAtMs) / 1_000;
-  say(`${done} schedules, ${deliveries} deliveries in ${seconds.toFixed(0)} s; every promise held`);
-  for (const [kind, times] of [...faults].toSorted(([a], [b]) => (a < b ? -1 : 1))) say(`  ${kind} ${times}`);
 }
