@@ -10,7 +10,7 @@ const unit = { isolate: false, testTimeout: 60_000, hookTimeout: 60_000 };
 
 /**
  * Unit tests beside the code, those of hub and monitor once more on PostgreSQL, and whole-system stories that start real servers:
- * two at a time, and after them those that need the machine for themselves.
+ * three at a time, and after them those that need the machine for themselves.
  */
 export default defineConfig({
   test: {
@@ -36,8 +36,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: HEAVY,
           sequence: { groupOrder: 1 },
-          // A story mostly waits: two of them share two cores.
-          maxWorkers: 2,
+          // A story mostly waits: three of them share two cores.
+          maxWorkers: 3,
         },
       },
       {

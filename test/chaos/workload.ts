@@ -71,8 +71,11 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
     const name = isRefused ? `${REFUSED} ${id}` : `${dice.pick(['王', '李', 'Ann', 'Ø', WITNESS_NAME])}${id}`;
     return `(${id}, '${name}', '${cityOf()}', ${noteOf(dice)})`;
   };
-  const insert = (ids: readonly number[]): string[] =>
-    ids.length === 0 ? [] : [`INSERT INTO ${table} (${COLUMNS}) VALUES ${ids.map(put).join(', ')} ${ON_CONFLICT}`];
+  // A key may have gone more than once, and a statement may name it only once.
+  const insert = (ids: readonly number[]): string[] => {
+    const rows = [...new Set(ids)].map(put);
+    return rows.length === 0 ? [] : [`INSERT INTO ${table} (${COLUMNS}) VALUES ${rows.join(', ')} ${ON_CONFLICT}`];
+  };
   const fresh = (count: number) => Array.from({ length: count }, () => nextId++);
   const some = (count: number) => dice.shuffled([...live]).slice(0, count);
   const remove = (ids: readonly number[]): string[] => {
