@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Authority } from './authority.ts';
 import { createKeyAndCsr, fingerprintOf, readCertificate, verifyIssued } from './certificate.ts';
+import { toPem } from './pem.ts';
 import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
 const platformId = new Uint8Array(16).fill(0xab);
@@ -82,6 +83,19 @@ test('a changed certificate is refused', async () => {
   const oddKeyUse = Uint8Array.from(await issue(authority));
   oddKeyUse[Buffer.from(oddKeyUse).indexOf(Buffer.from('2b06010505070302', 'hex')) - 1] = 0x50;
   expect(() => readCertificate(oddKeyUse)).toThrow(code('CERTIFICATE_INVALID'));
+});
+
+test('a certificate is one row of bytes: with anything after it, or written another way, it is none', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const certificate = Buffer.from(await issue(authority));
+  // The outer length in three bytes instead of two.
+  const longer = Buffer.concat([Buffer.from('308300', 'hex'), certificate.subarray(2)]);
+  const asPem = Buffer.from(toPem(certificate, 'CERTIFICATE'));
+  for (const other of [Buffer.concat([certificate, Buffer.of(0)]), longer, asPem]) {
+    expect(() => readCertificate(other)).toThrow(code('CERTIFICATE_INVALID'));
+    expect(() => verifyIssued(other, authority.certificateDer, nowMs)).toThrow(code('CERTIFICATE_INVALID'));
+  }
 });
 
 test('a signing request that does not prove possession of its key gets no certificate', async () => {

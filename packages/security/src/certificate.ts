@@ -223,9 +223,15 @@ function subjectNames(der: Uint8Array): readonly { readonly type: string; readon
 }
 
 function parse(der: Uint8Array): X509Certificate {
+  let certificate: X509Certificate;
   try {
-    return new X509Certificate(der);
+    certificate = new X509Certificate(der);
   } catch (cause) {
     throw new QiaoError('CERTIFICATE_INVALID', `a certificate of ${der.length} bytes cannot be read`, { cause });
   }
+  // The library lets bytes after the certificate pass, other lengths of its parts and PEM. A revoked one would go by another fingerprint.
+  if (!certificate.raw.equals(der)) {
+    throw new QiaoError('CERTIFICATE_INVALID', `${der.length} bytes hold a certificate that is not written as DER`);
+  }
+  return certificate;
 }
