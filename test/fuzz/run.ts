@@ -2,6 +2,7 @@
 // value of a new shape, a refusal in new words) joins the pool, which stands in for coverage: every branch of a decoder that
 // refuses says so in words of its own.
 
+import { setImmediate } from 'node:timers/promises';
 import { QiaoError } from '@qiao/exchange';
 import { seededRandom } from '@qiao/testkit';
 import type { Decoder } from './decoder.ts';
@@ -13,6 +14,10 @@ export interface Plan {
   readonly inputs: number;
   readonly deadlineMs: number;
   readonly corpus: readonly Uint8Array[];
+  /** Ends the run early, with what came of it so far. */
+  readonly stop?: AbortSignal;
+  /** Called now and then with the inputs that were taken so far. */
+  readonly say?: (inputs: number) => void;
 }
 
 export interface Finding {
@@ -40,6 +45,8 @@ const MOST_OUTCOMES = 2_000;
 const POOL_BYTES = 2_048;
 const SLOW_MS = 1_000;
 const MOST_GROWN_MIB = 600;
+/** Decoders that never wait would keep the process from hearing anything. */
+const BREATH_MS = 250;
 const CODE = /^[A-Z][A-Z0-9_]{2,63}$/;
 
 export async function run(decoder: Decoder, plan: Plan): Promise<Outcome> {
@@ -88,7 +95,13 @@ export async function run(decoder: Decoder, plan: Plan): Promise<Outcome> {
   Error.stackTraceLimit = 0;
   for (const input of pool.slice()) await judge(input);
   const isTime = () => inputs < LEAST_INPUTS || performance.now() - startedMs < plan.deadlineMs;
-  while (inputs < plan.inputs && isTime() && findings.length < MOST_FINDINGS) {
+  let breathedMs = startedMs;
+  while (inputs < plan.inputs && isTime() && findings.length < MOST_FINDINGS && plan.stop?.aborted !== true) {
+    if (performance.now() - breathedMs > BREATH_MS) {
+      await setImmediate();
+      breathedMs = performance.now();
+      plan.say?.(inputs);
+    }
     const base = pool[Math.floor(random() * pool.length)] as Uint8Array;
     const other = pool[Math.floor(random() * pool.length)] as Uint8Array;
     const judged = judge(mutate(base, other, decoder, random));

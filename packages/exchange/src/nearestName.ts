@@ -8,7 +8,10 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   let nearest: string | undefined;
   let best = Math.max(2, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of known) {
-    const distance = editDistance(wanted, Array.from(candidate.toLowerCase()));
+    const letters = Array.from(candidate.toLowerCase());
+    // No fewer steps than letters too many or too few.
+    if (Math.abs(letters.length - wanted.length) >= best) continue;
+    const distance = editDistance(wanted, letters);
     if (distance < best && distance < Math.max(wanted.length, 2)) {
       best = distance;
       nearest = candidate;

@@ -50,7 +50,10 @@ export function createLog({ component, level = 'info', destination }: LogOptions
   );
 }
 
-/** A log that says nothing, for tests and one-shot commands. */
+let silent: Log | undefined;
+
+/** The log that says nothing, for tests and one-shot commands. There is one: to make a log costs more than much that is given one. */
 export function silentLog(): Log {
-  return pino({ level: 'silent' });
+  silent ??= pino({ level: 'silent' });
+  return silent;
 }

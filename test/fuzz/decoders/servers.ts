@@ -2,6 +2,7 @@
 // right answer is an answer in time; a log line of an unexpected failure is a finding.
 
 import { once } from 'node:events';
+import { Agent, type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { HubServiceDefinition, InviteRequest, JoinRequest, JoinServiceDefinition } from '@qiao/contract/hub';
@@ -39,7 +40,7 @@ export async function serverDecoders(): Promise<Decoder[]> {
   const opened = await fetch(link);
   const cookie = opened.headers.get('set-cookie')?.split(';')[0] ?? '';
   const port = Number(link.port);
-  const request = (line: string, body = '') =>
+  const written = (line: string, body = '') =>
     Buffer.from(
       `${line} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncookie: ${cookie}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
     );
@@ -58,6 +59,13 @@ export async function serverDecoders(): Promise<Decoder[]> {
     ...platform.ports,
     log: platform.log,
   });
+  // One connection for all bodies: to make one for each would cost several times what the body does.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const call = {
+    method: 'POST',
+    path: '/api/qiao.v1.MonitorService/Reconcile',
+    headers: { cookie, 'content-type': 'application/json' },
+  };
   const paths = ['qiao.v1.HubService/Invite', 'qiao.v1.MonitorService/Reconcile', 'qiao.v1.JoinService/Join'];
   const session = connectHttp2(`https://${grpc.address}`, {
     ca: platform.ca,
@@ -65,11 +73,15 @@ export async function serverDecoders(): Promise<Decoder[]> {
     checkServerIdentity: () => undefined,
   });
   await once(session, 'connect');
+  let broken: Error | undefined;
+  session.on('error', (error) => {
+    broken = error;
+  });
   return [
     {
       name: 'http-bytes',
       kind: 'bytes',
-      seeds: [request('GET /'), request('POST /api/qiao.v1.MonitorService/Reconcile', '{"bridge":"births"}')],
+      seeds: [written('GET /'), written('POST /api/qiao.v1.MonitorService/Reconcile', '{"bridge":"births"}')],
       maxBytes: 20_000,
       slowMs: ANSWER_WITHIN_MS,
       async take(input) {
@@ -86,12 +98,12 @@ export async function serverDecoders(): Promise<Decoder[]> {
       maxBytes: 20_000,
       slowMs: ANSWER_WITHIN_MS,
       async take(input) {
-        const head = `POST /api/qiao.v1.MonitorService/Reconcile HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncookie: ${cookie}\r\ncontent-type: application/json\r\ncontent-length: ${input.length}\r\nconnection: close\r\n\r\n`;
-        const status = await answerTo(port, Buffer.concat([Buffer.from(head), input]));
+        const status = await within(statusOf({ agent, port, ...call }, input));
         calm();
-        holds(status === '200' || status === '400', `an answer of status ${status}`);
+        holds(status === 200 || status === 400, `an answer of status ${status}`);
         return `status ${status}`;
       },
+      close: () => agent.destroy(),
     },
     {
       name: 'grpc-message',
@@ -126,6 +138,7 @@ export async function serverDecoders(): Promise<Decoder[]> {
         stream.end(Buffer.concat([head, input]));
         await within(once(stream, 'close'));
         calm();
+        holds(broken === undefined, `the session ended: ${broken?.message}`);
         holds(status !== undefined, 'no answer');
         return `status ${String(status)}`;
       },
@@ -152,13 +165,24 @@ async function answerTo(port: number, bytes: Uint8Array): Promise<string> {
   return /^HTTP\/1\.1 (\d{3})/.exec(Buffer.concat(parts).toString('latin1'))?.[1] ?? 'none';
 }
 
-async function within(ended: Promise<unknown>): Promise<void> {
+async function statusOf(options: RequestOptions, body: Uint8Array): Promise<number | undefined> {
+  const calling = request(options);
+  calling.setHeader('content-length', body.length);
+  calling.end(body);
+  const [response] = (await once(calling, 'response')) as [IncomingMessage];
+  response.resume();
+  await once(response, 'end');
+  return response.statusCode;
+}
+
+async function within<T>(ended: Promise<T>): Promise<T> {
   const late = Symbol('late');
   let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise((resolve) => {
+  const limit = new Promise<typeof late>((resolve) => {
     timer = setTimeout(() => resolve(late), 2 * ANSWER_WITHIN_MS);
   });
   const first = await Promise.race([ended, limit]);
   clearTimeout(timer);
   if (first === late) throw new Broken('no end');
+  return first;
 }
