@@ -25,6 +25,8 @@ export function restless({ queues, sender, receivers }: Standing): string[] {
       .unsettledAfter(lane, epoch, -1n, 1_000)
       .filter(({ answer }) => answer === 'awaited');
     if (awaited.length > 0) found.push(`${awaited.length} deliveries await a receipt (first ${awaited[0]?.sequence})`);
+    // Also what has its receipt: a target that was put back asked for it in the last of the calm rounds.
+    if (sender.database.deliveriesOut.nextRecorded(lane, epoch, 1).length > 0) found.push('deliveries wait to be sent');
   }
   for (const { database } of receivers) {
     for (const { stuck } of database.lanesIn.all()) {
