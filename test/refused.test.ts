@@ -13,7 +13,16 @@ import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { everythingMayFlow, idText, QiaoError } from '@qiao/exchange';
 import { createWakeup, type Log, silentLog } from '@qiao/runtime';
-import { Authority, type Context, createKeyAndCsr, fingerprintOf, keyIdOf, Signer, Verifier } from '@qiao/security';
+import {
+  Authority,
+  type CertificateFacts,
+  type Context,
+  createKeyAndCsr,
+  keyIdOf,
+  readCertificate,
+  Signer,
+  Verifier,
+} from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandsPart } from '../packages/agent/src/commands/answer.ts';
 import { controlPart } from '../packages/agent/src/control/consume.ts';
@@ -364,7 +373,7 @@ async function openMonitor({ nowMs = START_MS, revoked = false }: Circumstances)
     booksDay: () => '2026-01-15',
     laneOf: (laneId: Uint8Array) => nodes.lane(laneId),
     sourceOf: (bridgeId: Uint8Array) => nodes.bridge(bridgeId)?.sourceNodeId,
-    isKeyRevoked: (fingerprint: string) => nodes.isKeyRevoked(fingerprint),
+    isCertificateRevoked: (signer: CertificateFacts) => nodes.isCertificateRevoked(signer),
     nowMs: () => nowMs,
   };
   return { database, nodes, ports, [Symbol.asyncDispose]: () => database.destroy() };
@@ -725,6 +734,6 @@ test.each(TABLE)('wrong: %s; at %s: %s', async (_wrong, _door, said, bring) => {
 
 test('a certificate counts as revoked by its own fingerprint, so that the one in its place is believed', async () => {
   await using monitor = await openMonitor({});
-  expect(monitor.nodes.isKeyRevoked(fingerprintOf(oldHealth.certificate))).toBe(true);
-  expect(monitor.nodes.isKeyRevoked(fingerprintOf(health.certificate))).toBe(false);
+  expect(monitor.nodes.isCertificateRevoked(readCertificate(oldHealth.certificate))).toBe(true);
+  expect(monitor.nodes.isCertificateRevoked(readCertificate(health.certificate))).toBe(false);
 });

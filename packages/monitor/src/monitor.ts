@@ -105,7 +105,7 @@ export async function startMonitor({
           booksDay: createBooksDay(identity.timeZone),
           laneOf: (laneId) => nodes.lane(laneId),
           sourceOf: (bridgeId) => nodes.bridge(bridgeId)?.sourceNodeId,
-          isKeyRevoked: (fingerprint) => nodes.isKeyRevoked(fingerprint),
+          isCertificateRevoked: (signer) => nodes.isCertificateRevoked(signer),
           ...trust,
         },
         takeHeartbeat: async (bytes, code) => {

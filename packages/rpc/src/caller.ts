@@ -16,6 +16,8 @@ export interface Caller {
   readonly nodeId: Uint8Array;
   /** SHA-256 of the certificate (DER), lower-case hexadecimal. */
   readonly fingerprint: string;
+  /** The fingerprint of the same certificate with its signature written the other way: who refuses one refuses both. */
+  readonly twinFingerprint: string;
   /** When the certificate ends: nothing that was opened with it outlives it. Milliseconds since 1970 UTC. */
   readonly notAfterMs: number;
 }

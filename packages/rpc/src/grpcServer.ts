@@ -265,8 +265,8 @@ function callerOf(context: CallContext, ports: CallerPorts): Caller {
   const certificate = context.metadata.get(CERTIFICATE_KEY);
   if (!certificate) throw certificateRequired();
   const facts = ports.identify(certificate);
-  const { role, code, nodeId, fingerprint, notAfterMs } = facts;
-  return { role, code, name: code, nodeId, fingerprint, notAfterMs };
+  const { role, code, nodeId, fingerprint, twinFingerprint, notAfterMs } = facts;
+  return { role, code, name: code, nodeId, fingerprint, twinFingerprint, notAfterMs };
 }
 
 async function admit(

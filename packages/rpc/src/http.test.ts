@@ -14,6 +14,7 @@ const zhang: Caller = {
   name: 'zhang',
   nodeId: new Uint8Array(16),
   fingerprint: 'ab'.repeat(32),
+  twinFingerprint: 'ba'.repeat(32),
   notAfterMs: Number.MAX_SAFE_INTEGER,
 };
 const JSON_TYPE = { 'content-type': 'application/json' };

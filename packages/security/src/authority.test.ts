@@ -6,6 +6,7 @@ import { Authority } from './authority.ts';
 import { createKeyAndCsr, fingerprintOf, readCertificate, verifyIssued } from './certificate.ts';
 import { toPem } from './pem.ts';
 import { temporaryDirectory } from './temporaryDirectory.testing.ts';
+import { twinOf } from './twin.ts';
 
 const platformId = new Uint8Array(16).fill(0xab);
 const nodeId = new Uint8Array(16).fill(0x02);
@@ -45,6 +46,7 @@ test('a certificate names role, platform, node and code, and the authority vouch
     notBeforeMs: nowMs - 5 * 60_000,
     notAfterMs: nowMs + 30 * DAY_MS,
     fingerprint: fingerprintOf(certificate),
+    twinFingerprint: fingerprintOf(twinOf(certificate) ?? certificate),
   });
 });
 
@@ -96,6 +98,22 @@ test('a certificate is one row of bytes: with anything after it, or written anot
     expect(() => readCertificate(other)).toThrow(code('CERTIFICATE_INVALID'));
     expect(() => verifyIssued(other, authority.certificateDer, nowMs)).toThrow(code('CERTIFICATE_INVALID'));
   }
+});
+
+test('a certificate has one twin: the same words under another fingerprint, which both name', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  // Numbers of 31, 32 and 33 bytes come by chance.
+  for (let times = 0; times < 40; times += 1) {
+    const certificate = await issue(authority);
+    const twin = twinOf(certificate) ?? certificate;
+    const facts = readCertificate(certificate);
+    const other = verifyIssued(twin, authority.certificateDer, nowMs);
+    expect(other.fingerprint).not.toBe(facts.fingerprint);
+    expect(other).toEqual({ ...facts, fingerprint: facts.twinFingerprint, twinFingerprint: facts.fingerprint });
+    expect(Buffer.from(twinOf(twin) ?? twin)).toEqual(Buffer.from(certificate));
+  }
+  expect(twinOf(Uint8Array.of(0x30, 0x03, 0x02, 0x01, 0x07))).toBeUndefined();
 });
 
 test('a signing request that does not prove possession of its key gets no certificate', async () => {

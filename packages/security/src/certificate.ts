@@ -9,6 +9,7 @@ import * as x509 from '@peculiar/x509';
 import { CODE, idText, parseId, QiaoError } from '@qiao/exchange';
 import { p256Sha256 } from './cryptoSuite.ts';
 import { fromPem, toPem } from './pem.ts';
+import { twinOf } from './twin.ts';
 
 /** What a process or person is to the platform; the words of NodeRole in lower case. */
 export type Role = 'agent' | 'monitor' | 'hub' | 'operator';
@@ -26,6 +27,11 @@ export interface CertificateFacts {
   readonly notAfterMs: number;
   /** SHA-256 of the certificate (DER), lower-case hexadecimal. */
   readonly fingerprint: string;
+  /**
+   * SHA-256 of the same certificate with the authority's signature written the other way that ECDSA lets anybody write it. Who
+   * refuses a certificate by its fingerprint refuses both.
+   */
+  readonly twinFingerprint: string;
 }
 
 export interface Identity {
@@ -202,6 +208,7 @@ function parseFacts(der: Uint8Array, fingerprint: string): CertificateFacts {
     notBeforeMs: certificate.validFromDate.getTime(),
     notAfterMs: certificate.validToDate.getTime(),
     fingerprint,
+    twinFingerprint: fingerprintOf(twinOf(der) ?? der),
   };
 }
 

@@ -41,3 +41,4 @@ export { labelledContext, type Sealed, type Sealing, type SealingKeys, sealing, 
 export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
 export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';
 export { type JoinToken, makeToken, newSecret, readToken, secretHash } from './token.ts';
+export { twinOf } from './twin.ts';

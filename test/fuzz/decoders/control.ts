@@ -349,7 +349,7 @@ async function monitorDecoders(
             booksDay: () => '2026-01-15',
             laneOf: () => undefined,
             sourceOf: () => undefined,
-            isKeyRevoked: () => false,
+            isCertificateRevoked: () => false,
             nowMs: () => START_MS,
           },
           input,

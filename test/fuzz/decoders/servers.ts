@@ -26,6 +26,7 @@ export async function serverDecoders(): Promise<Decoder[]> {
     name: 'zhang',
     nodeId: new Uint8Array(16),
     fingerprint: 'ab',
+    twinFingerprint: 'ba',
     notAfterMs: Number.MAX_SAFE_INTEGER,
   } as const;
   const board = await startHttp({

@@ -60,7 +60,7 @@ async function newPorts(): Promise<EntriesPorts & AsyncDisposable> {
     booksDay: createBooksDay('Asia/Shanghai'),
     laneOf: () => undefined,
     sourceOf: () => undefined,
-    isKeyRevoked: () => false,
+    isCertificateRevoked: () => false,
     nowMs: () => Date.now(),
     [Symbol.asyncDispose]: () => database.destroy(),
   };

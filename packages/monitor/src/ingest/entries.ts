@@ -32,7 +32,7 @@ export interface EntriesPorts {
   readonly laneOf: (laneId: Uint8Array) => LaneEnds | undefined;
   readonly sourceOf: (bridgeId: Uint8Array) => Uint8Array | undefined;
   /** Whether the hub ended the rights of this certificate (SHA-256, hexadecimal). */
-  readonly isKeyRevoked: (fingerprint: string) => boolean;
+  readonly isCertificateRevoked: (signer: CertificateFacts) => boolean;
   readonly nowMs: () => number;
 }
 
@@ -94,7 +94,7 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
   if (signer.role !== 'agent') {
     throw new QiaoError('ENTRIES_INVALID', `entries carry the certificate of ${signer.role} ${signer.code}`);
   }
-  if (ports.isKeyRevoked(signer.fingerprint)) {
+  if (ports.isCertificateRevoked(signer)) {
     // A thief holds the key from now on, and nothing tells its entries from those written before. The node that joins again
     // signs what was not held here anew.
     throw new QiaoError(

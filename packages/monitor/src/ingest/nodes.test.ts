@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Directory, Heartbeat } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { testStore } from '@qiao/database/testing';
-import { Authority, createKeyAndCsr, readCertificate, Signer, Verifier } from '@qiao/security';
+import { Authority, createKeyAndCsr, readCertificate, Signer, twinOf, Verifier } from '@qiao/security';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openMonitorDatabase } from '../monitorDatabase.ts';
 import { Nodes } from './nodes.ts';
@@ -24,8 +24,8 @@ async function party(role: 'hub' | 'agent' | 'monitor' | 'operator', code: strin
   const { keyPem, csrDer } = await createKeyAndCsr(code);
   const nodeId = new Uint8Array(16).fill(fill);
   const certificate = await authority.issue(csrDer, { role, platformId, nodeId, code, days: 1 });
-  const { fingerprint } = readCertificate(certificate);
-  return { certificate, nodeId, code, fingerprint, signer: new Signer(keyPem, certificate) };
+  const { fingerprint, twinFingerprint } = readCertificate(certificate);
+  return { certificate, nodeId, code, fingerprint, twinFingerprint, signer: new Signer(keyPem, certificate) };
 }
 
 async function openNodes() {
@@ -67,7 +67,7 @@ test('bytes that are no message are an error of the message, so that its sender 
   expect(nodes.state('03'.repeat(16))?.heartbeat.atMs).toBe(1n);
 });
 
-test('an operator whose rights were ended is known, and so is the certificate from before joining again', async () => {
+test('an operator whose rights were ended is known, and so is the certificate from before joining again, whichever way it is written', async () => {
   await using it = await openNodes();
   const old = await party('operator', 'li', 5);
   const next = await party('operator', 'li', 5);
@@ -78,6 +78,10 @@ test('an operator whose rights were ended is known, and so is the certificate fr
   expect(it.nodes.isRevoked(old)).toBe(true);
   await it.tell([next], [Buffer.from(old.fingerprint, 'hex')]);
   expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([true, false]);
+  const twin = readCertificate(twinOf(old.certificate) ?? old.certificate);
+  expect([twin.fingerprint === old.fingerprint, it.nodes.isRevoked(twin), it.nodes.isCertificateRevoked(twin)]).toEqual(
+    [false, true, true],
+  );
   // Renewed, not replaced: nobody ended the one before.
   await it.tell([next]);
   expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([false, false]);

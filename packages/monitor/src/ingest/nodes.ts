@@ -9,7 +9,7 @@ import {
 } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
-import { readCertificate, type Verifier, verifyIssued } from '@qiao/security';
+import { type CertificateFacts, readCertificate, type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { readMessage } from './readMessage.ts';
 
@@ -21,11 +21,14 @@ export interface NodesPorts {
   readonly nowMs: () => number;
 }
 
+/** Both fingerprints that a certificate may go by. */
+type Fingerprints = Pick<CertificateFacts, 'fingerprint' | 'twinFingerprint'>;
+
 /** What the monitor knows of nodes and bridges; kept in memory, written through to disk. */
 export class Nodes {
   readonly #ports: NodesPorts;
   #directory: Directory | undefined;
-  #revokedKeys: ReadonlySet<string> = new Set();
+  #revokedFingerprints: ReadonlySet<string> = new Set();
   readonly #states = new Map<string, { heartbeat: Heartbeat; receivedAtMs: number }>();
 
   private constructor(ports: NodesPorts) {
@@ -123,12 +126,12 @@ export class Nodes {
 
   #take(directory: Directory): void {
     this.#directory = directory;
-    this.#revokedKeys = new Set(directory.revokedKeys.map((key) => Buffer.from(key).toString('hex')));
+    this.#revokedFingerprints = new Set(directory.revokedKeys.map((key) => Buffer.from(key).toString('hex')));
   }
 
-  /** Whether the hub ended the rights of the certificate with this fingerprint, whoever shows it. */
-  isKeyRevoked(fingerprint: string): boolean {
-    return this.#revokedKeys.has(fingerprint);
+  /** Whether the hub ended the rights of this certificate, whoever shows it and whichever way it is written. */
+  isCertificateRevoked({ fingerprint, twinFingerprint }: Fingerprints): boolean {
+    return this.#revokedFingerprints.has(fingerprint) || this.#revokedFingerprints.has(twinFingerprint);
   }
 
   /**
@@ -170,9 +173,9 @@ export class Nodes {
    * Whether the hub ended this caller's rights, or those of this certificate: one from before joining again may be the stolen one.
    * One that was renewed is not ended, and holds until its own end. Whom the directory does not name joined after it was written.
    */
-  isRevoked(caller: { readonly nodeId: Uint8Array; readonly fingerprint: string }): boolean {
+  isRevoked(caller: Fingerprints & { readonly nodeId: Uint8Array }): boolean {
     const known = this.#directory?.nodes.find(({ nodeId }) => sameBytes(nodeId, caller.nodeId));
-    return known !== undefined && (known.revoked || this.#revokedKeys.has(caller.fingerprint));
+    return known !== undefined && (known.revoked || this.isCertificateRevoked(caller));
   }
 
   /** The directory's node, by identity. */
