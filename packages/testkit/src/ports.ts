@@ -1,21 +1,35 @@
-// Free ports: asked of the kernel, so that tests never meet a fixed port that is taken.
+// Free ports for servers that are told theirs: below those that the kernel lends to outgoing connections, which would take one of them
+// between the moment it was found free and the moment it is used.
 
-import { createServer } from 'node:net';
+import { randomInt } from 'node:crypto';
+import { createServer, type Server } from 'node:net';
 
-/** Ports that were free a moment ago; all are held open together so that no two are the same. */
+const LOWEST = 10_000;
+/** Linux lends from here on (net.ipv4.ip_local_port_range). */
+const FIRST_LENT = 32_768;
+
+/** Given out by this process: what is free now may be somebody's in a moment. */
+const given = new Set<number>();
+
+/** Ports that were free a moment ago, each given to nobody else here. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer();
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = randomInt(LOWEST, FIRST_LENT);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) ports.push(port);
+  }
   return ports;
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const server: Server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false);
+      else reject(error);
+    });
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }
