@@ -1,4 +1,4 @@
-// The hundred seeds that every change must pass: the harness of `npm run chaos`, four platforms side by side. More seeds, other ones,
+// The hundred seeds that every change must pass: the harness of `npm run chaos`, three platforms side by side. More seeds, other ones,
 // and how to tell a failure again: docs/reliability.md.
 
 import { randomBytes } from 'node:crypto';
@@ -23,7 +23,7 @@ test(`${SEEDS} seeds of faults: nothing is lost, nothing is doubled, every book 
     firstSeed: 1,
     seeds: SEEDS,
     minutes: 18,
-    workers: 4,
+    workers: 3,
     kinds: undefined,
     keep: join(tmpdir(), 'qiao-chaos-failures'),
     shrinks: false,

@@ -2,9 +2,11 @@
 // nobody renewed in time. One platform lives through all of it: at the end both ends hold the same rows, the books balance and no
 // alert is open.
 
-import { cpSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { busUserKeyOf } from '@qiao/bus';
+import { readIdentity } from '@qiao/security';
 import {
   type BusinessDatabase,
   type CrashDrill,
@@ -124,17 +126,33 @@ const change = (first: number) => source.run(`INSERT INTO person VALUES ${people
 const untilEqual = async (table = 'ex_person') =>
   await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS(table));
 
+/** Bus users whose credentials this hub has made void. */
+function voidUsers(): string[] {
+  return Object.keys(
+    JSON.parse(readFileSync(join(platform.hubDirectory, 'bus', 'revocations.json'), 'utf8')) as object,
+  );
+}
+
+function busUserOf(code: string): string | undefined {
+  const { nats } = readIdentity(join(platform.agentDirectory(code), 'identity'));
+  return nats && busUserKeyOf(nats.seed).natsUser;
+}
+
 test('a hub restored from yesterday learns nodes, bridges, versions and revocations from its agents, routes only when a person confirms, and loses nothing', {
   timeout: 180_000,
 }, async () => {
   const backup = join(folder, 'hub.qiaobackup');
+  await platform.join({ code: 'clinic', dataSources: {} });
   await platform.qiao('hub', 'backup', '--dir', platform.hubDirectory, '--to', backup);
 
   // Everything that the backup does not know: a node, a bridge, a version, a revocation, starts, rows.
   await platform.join({ code: 'police', dataSources: { own: target.config } });
   await platform.agent('police').start();
   await applyBridges(platform, deaths, births('second'));
-  await platform.invite('thief', ['--department', 'thief']);
+  // One that the backup knows, and one that nobody will tell of: both lose their rights.
+  await platform.join({ code: 'thief', dataSources: {} });
+  for (const code of ['clinic', 'thief'])
+    await platform.qiao('node', 'revoke', code, '--reason', 'its disk was stolen');
   await platform.agent('health').kill();
   await platform.agent('health').start();
   await change(1_000);
@@ -155,8 +173,10 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
       'node police joined after the backup',
       expect.stringMatching(/^bridge deaths was made after the backup/),
       expect.stringMatching(/^bridge births was deployed in version 2 after the backup/),
+      'the rights of clinic were ended after the backup',
     ]),
   );
+  for (const code of ['clinic', 'thief']) expect(voidUsers()).toContain(busUserOf(code));
   await change(3_000);
   // Nothing may change, and nothing goes on, before a person has looked.
   expect((await platform.tryQiao('bridge', 'stop', 'births')).stderr).toContain('HUB_RESTORED');

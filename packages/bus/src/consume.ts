@@ -161,7 +161,8 @@ class Pull {
   }
 
   get lookAgainMs(): number {
-    return this.#isFirst ? FIRST_SILENCE_MS : LOOK_AGAIN_MS;
+    // A little later than the silence: a timer may be early by a part of a millisecond.
+    return this.#isFirst ? FIRST_SILENCE_MS + 50 : LOOK_AGAIN_MS;
   }
 
   /** Asks whether the consumer exists. False, with `reason`, when it does not now; throws BUS_DENIED when we may not know. */

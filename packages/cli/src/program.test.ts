@@ -23,6 +23,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.restoreAllMocks();
+  vi.unstubAllEnvs();
   process.exitCode = 0;
   rmSync(folder, { recursive: true });
 });
@@ -74,7 +75,6 @@ test('an empty context directory means the one at home, not the folder one stand
   vi.stubEnv('HOME', folder);
   expect(await runProgram(['--context', '', 'hub', 'status'])).toBe(EXIT.refused);
   expect(printed.err).toContain(join(folder, '.config', 'qiao'));
-  vi.unstubAllEnvs();
 });
 
 test('a command that is said to be next can be copied', () => {

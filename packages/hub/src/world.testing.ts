@@ -86,6 +86,11 @@ export class TestWorld implements AsyncDisposable {
     return store;
   }
 
+  /** A node that the authority gave a certificate, and this store knows nothing of. */
+  stranger(code: string): Promise<TestNode> {
+    return makeNode(this.authority, this.platform.id, 'agent', code, bytes(16));
+  }
+
   /** A node that has joined. */
   async join(code: string, role: NodeRoleName = 'agent'): Promise<TestNode> {
     const node = await makeNode(this.authority, this.platform.id, role, code, bytes(16));

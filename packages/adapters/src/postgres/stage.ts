@@ -21,7 +21,8 @@ export interface Stage {
   /** Quoted name of a column that numbers the lines in their order, when it was asked for. */
   readonly ordinal: string | undefined;
   isDirty: boolean;
-  /** Lines copied into it since it was last emptied with its file: dead or not, every statement reads past them. */
+  /** Lines copied into it since it was last emptied with its file: dead or not, every statement reads past them. One less
+   * than there are after a piece was rolled back together with its emptying: that costs time, never rows. */
   written: number;
   readonly columns: readonly string[];
 }

@@ -43,9 +43,13 @@ export function commandsPart(ports: CommandPorts): Part {
     }
     // Before it is carried out: a crash between leaves a command that was not done, and its operator asks again.
     if (!ports.seen.take(command.id, Number(command.expiresAtMs), ports.clock.nowMs())) {
-      throw new QiaoError('COMMAND_REPEATED', 'the command was carried out before this agent was started', {
-        hint: 'give the command again',
-      });
+      throw new QiaoError(
+        'COMMAND_REPEATED',
+        'the command was begun before this agent was started, and what came of it is not known',
+        {
+          hint: 'give the command again',
+        },
+      );
     }
     crashPoint('command.seen');
     const executed = execute(command, ports);

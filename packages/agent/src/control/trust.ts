@@ -1,5 +1,5 @@
 // Whose word counts: certificates and signatures as the agent's parts need them, as one small port over @qiao/security.
-// Tests give a port of their own; only agent.ts builds the real one.
+// Tests give a port of their own; only compose.ts builds the real one.
 
 import type { Signed } from '@qiao/contract/signed';
 import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';

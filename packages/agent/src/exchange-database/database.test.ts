@@ -24,7 +24,7 @@ import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
 import { GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
 import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
 import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
-import { COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
+import { BY_REF, COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
 import { UNSEALED_EDITS, UNSEALED_ROWS } from './rowsAtRest.ts';
 
 class Directory implements Disposable {
@@ -245,6 +245,7 @@ test('hot queries find their rows by an index, never by looking through a table'
     OPEN_CODE,
     COUNT_DECIDED,
     FIRST_OF_KEY,
+    BY_REF,
     NEXT_DECIDED,
     UNSETTLED_BETWEEN,
   };

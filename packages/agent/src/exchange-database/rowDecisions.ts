@@ -56,7 +56,8 @@ export const FIRST_OF_KEY = `SELECT * FROM quarantine WHERE lane = ? AND state =
 const EARLIER_EPOCHS = "SELECT * FROM quarantine WHERE lane = ? AND state = 'open' AND epoch < ?";
 const WITH_CODE = `SELECT * FROM quarantine WHERE lane = ? AND state = 'open' AND decision IS NULL AND code = ?
  ORDER BY epoch, sequence, section, row_index LIMIT ?`;
-const BY_REF = 'SELECT * FROM quarantine WHERE ref = ?';
+// The second condition is the index's own.
+export const BY_REF = "SELECT * FROM quarantine WHERE ref = ? AND ref <> ''";
 const BEFORE_KEY = `SELECT * FROM quarantine WHERE lane = @lane AND state = 'open' AND table_name = @table AND key_text = @key
  AND (epoch, sequence, section, row_index) < (@epoch, @sequence, @section, @index) ORDER BY epoch, sequence, section, row_index`;
 const SELECT_ALL = `FROM quarantine WHERE (@all = 1 OR state = 'open') AND (@table = '' OR table_name = @table)

@@ -16,10 +16,12 @@ const { values } = parseArgs({
     workers: { type: 'string', default: '1' },
   },
 });
-const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
-const schedules = Number(values.schedules);
+const seed = whole('seed', values.seed ?? String(Math.floor(Math.random() * 2 ** 31)));
+const schedules = whole('schedules', values.schedules);
+const workers = whole('workers', values.workers);
 const startedAtMs = Date.now();
-const untilMs = values.minutes === undefined ? Number.MAX_SAFE_INTEGER : startedAtMs + Number(values.minutes) * 60_000;
+const untilMs =
+  values.minutes === undefined ? Number.MAX_SAFE_INTEGER : startedAtMs + whole('minutes', values.minutes) * 60_000;
 const counters = new Int32Array(new SharedArrayBuffer(8));
 const shift: Shift = { seed, schedules, untilMs, counters };
 const sum = emptyTally();
@@ -40,12 +42,18 @@ for (const [signal, number] of [
 
 say(`seeds ${seed} to ${seed + schedules - 1}`);
 const minute = setInterval(() => say(said(sum)), 60_000);
-await Promise.all(Array.from({ length: Number(values.workers) }, carryOut));
+await Promise.all(Array.from({ length: workers }, carryOut));
 clearInterval(minute);
 for (const story of stories) say(story);
 say(`${said(sum)}; ${stories.length === 0 ? 'every promise held' : 'a promise was broken'}`);
 for (const [kind, times] of [...sum.faults].toSorted(([a], [b]) => (a < b ? -1 : 1))) say(`  ${kind} ${times}`);
 if (stories.length > 0) process.exitCode = 1;
+
+function whole(name: string, text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number >= 1) return number;
+  throw new Error(`--${name}: found ${text}, expected a whole number from 1`);
+}
 
 /** One thread, to its end. The first failure ends the others. */
 function carryOut(): Promise<void> {

@@ -26,7 +26,7 @@ const MOST_ASKS = 5;
 /**
  * Commands that wait for their answer, by node. One that was on its way when the node's line broke reached nobody, and the bus does
  * not say so: at its hello, the first word over a new line, the node is asked again. It carries out one command once and answers it
- * as often as it is asked. Where several replicas share the hellos the command may wait at another one, until its time is up.
+ * as often as it is asked, or says COMMAND_REPEATED when it was started anew meanwhile. Where several replicas share the hellos the command may wait at another one, until its time is up.
  */
 export class UnansweredCommands {
   readonly #byNode = new Map<string, Set<() => void>>();
@@ -84,7 +84,7 @@ export async function askNode(
   return { result, signed };
 }
 
-/** The first answer to any of the asks; the failure of an ask is theirs all, but for silence, which the others may still break. */
+/** The first answer to any of the asks. One that failed says nothing of those still out; the failure of the last is the command's. */
 async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8Array): Promise<Uint8Array> {
   const answered = Promise.withResolvers<Uint8Array>();
   const endsAtMs = performance.now() + COMMAND_TIMEOUT_MS;
@@ -97,8 +97,7 @@ async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8
     open += 1;
     ports.request(nodeCode, bytes, leftMs).then(answered.resolve, (error: unknown) => {
       open -= 1;
-      const isSilence = error instanceof QiaoError && error.code === 'REQUEST_TIMED_OUT';
-      if (!isSilence || open === 0) answered.reject(error);
+      if (open === 0) answered.reject(error);
     });
   };
   const forget = ports.unanswered.add(nodeCode, ask);

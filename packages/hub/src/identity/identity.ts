@@ -1,5 +1,5 @@
 // What the identity room needs from outside, as small ports: the authority signs, the bus gives and takes rights. Tests
-// hand in fakes; hub.ts hands in the real ones.
+// hand in fakes; compose.ts hands in the real ones.
 
 import type { Clock, Log } from '@qiao/runtime';
 import type { HubDatabase } from '../hubDatabase.ts';

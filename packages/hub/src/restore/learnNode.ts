@@ -4,7 +4,7 @@
 import type { Revocation } from '@qiao/contract/node';
 import { CODE, idText } from '@qiao/exchange';
 import { readCertificate, verifyIssued } from '@qiao/security';
-import type { HubDatabase } from '../hubDatabase.ts';
+import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { recordCertificate } from '../registry/certificates.ts';
 import { findNodeById, insertNode, learnFencingToken } from '../registry/nodes.ts';
 
@@ -38,9 +38,11 @@ export async function learnNode(
   const known = await findNodeById(store, id);
   const given = await store
     .selectFrom('certificates')
-    .select('revoked_at_ms')
-    .where('fingerprint', '=', facts.fingerprint)
+    .select(['fingerprint', 'revoked_at_ms'])
+    .where('fingerprint', 'in', [facts.fingerprint, facts.twinFingerprint])
     .executeTakeFirst();
+  // The same certificate written another way: nobody was ever given it like that.
+  if (given?.fingerprint === facts.twinFingerprint) return [];
   const learned: string[] = [];
   if (known === undefined) {
     await insertNode(store, { ...node, id, role: 'agent' });
@@ -115,10 +117,13 @@ export async function learnRevocations(
   revocations: readonly Revocation[],
 ): Promise<{ sentences: string[]; busUsers: string[] }> {
   const sentences: string[] = [];
-  const busUsers: string[] = [];
+  const busUsers = new Set<string>();
   for (const { fingerprint, nodeId, natsUser, revokedAtMs } of revocations.slice(0, 1_024)) {
     if (fingerprint.length !== 32 || nodeId.length !== 16) continue;
     const print = Buffer.from(fingerprint).toString('hex');
+    // Whatever is known of the node: one that nobody told of yet is kept from the bus before it speaks, and a hub that died after
+    // it had written what it learned keeps it from there at the next telling.
+    if (natsUser !== '') busUsers.add(natsUser);
     const known = await store
       .selectFrom('certificates')
       .select('revoked_at_ms')
@@ -126,7 +131,6 @@ export async function learnRevocations(
       .executeTakeFirst();
     if (known !== undefined && known.revoked_at_ms !== null) continue;
     const node = await findNodeById(store, idText(nodeId));
-    // A certificate of a node that nobody told of yet: its rights are ended before it speaks.
     if (node === undefined) continue;
     const ended = { revoked_at_ms: Number(revokedAtMs), reason: 'ended after the backup' };
     await store
@@ -140,11 +144,29 @@ export async function learnRevocations(
       })
       .onConflict((conflict) => conflict.column('fingerprint').doUpdateSet(ended))
       .execute();
-    if (natsUser !== '') busUsers.push(natsUser);
-    if (node.fingerprint === print) {
+    if (isPresent(node, print)) {
+      await store
+        .updateTable('certificates')
+        .set(ended)
+        .where('fingerprint', '=', node.fingerprint)
+        .where('revoked_at_ms', 'is', null)
+        .execute();
       await store.updateTable('nodes').set({ status: 'revoked' }).where('id', '=', node.id).execute();
       sentences.push(`the rights of ${node.code} were ended after the backup`);
     }
   }
-  return { sentences, busUsers };
+  // A node that joined again may have kept its bus user.
+  const good = await store
+    .selectFrom('certificates')
+    .select('nats_user')
+    .where('revoked_at_ms', 'is', null)
+    .where('nats_user', 'in', [...busUsers, ''])
+    .execute();
+  for (const row of good) busUsers.delete(row.nats_user ?? '');
+  return { sentences, busUsers: [...busUsers] };
+}
+
+/** Whether the fingerprint is of the certificate that the node goes by, whichever way that is written. */
+function isPresent({ fingerprint, certificate }: NodeRow, print: string): boolean {
+  return fingerprint === print || (certificate !== null && readCertificate(certificate).twinFingerprint === print);
 }
