@@ -83,7 +83,13 @@ interface ConsumerWish {
 
 interface StreamInfo {
   readonly config: Readonly<Record<string, unknown>>;
-  readonly state: { readonly messages: number; readonly bytes: number };
+  readonly state: { readonly messages: number; readonly bytes: number; readonly first_seq: number };
+}
+
+interface ConsumerInfo {
+  readonly config: Record<string, unknown>;
+  /** Every message up to this sequence of the stream was acknowledged. */
+  readonly ack_floor: { readonly stream_seq: number };
 }
 
 export class BusAdministration {
@@ -213,6 +219,7 @@ export class BusAdministration {
     this.#log.info({ stream: name, maxBytes }, info === undefined ? 'stream made' : 'stream mended');
   }
 
+  /** Makes or mends a consumer, and drops from its stream what it has acknowledged. */
   async #ensureConsumer({ stream, name, ackWaitMs }: ConsumerWish): Promise<void> {
     const wished: Record<string, unknown> = {
       durable_name: name,
@@ -224,8 +231,9 @@ export class BusAdministration {
       replay_policy: 'instant',
       max_waiting: 512,
     };
-    const found = await this.#call<{ config: Record<string, unknown> }>(`CONSUMER.INFO.${stream}.${name}`, undefined);
+    const found = await this.#call<ConsumerInfo>(`CONSUMER.INFO.${stream}.${name}`, undefined);
     if (found.error !== undefined && found.error.err_code !== CONSUMER_NOT_FOUND) throw refused(stream, found.error);
+    if (found.error === undefined) await this.#dropAcknowledged(stream, found.ack_floor.stream_seq);
     const config = found.error === undefined ? found.config : undefined;
     if (config !== undefined && Object.entries(wished).every(([key, value]) => isSame(config[key], value))) return;
     const answer = await this.#call(`CONSUMER.DURABLE.CREATE.${stream}.${name}`, {
@@ -234,6 +242,20 @@ export class BusAdministration {
     });
     if (answer.error !== undefined) throw refused(stream, answer.error);
     this.#log.info({ stream, consumer: name }, config === undefined ? 'consumer made' : 'consumer mended');
+  }
+
+  /**
+   * A nats-server that was killed forgets that it removed messages, and not that they were acknowledged: it gives them to nobody, and
+   * they would fill the stream for ever. Every message up to the consumer's floor was acknowledged, so this takes nothing else away.
+   */
+  async #dropAcknowledged(stream: string, floor: number): Promise<void> {
+    const state = (await this.#streamInfo(stream))?.state;
+    if (state === undefined || state.messages === 0 || state.first_seq > floor) return;
+    const answer = await this.#call<{ purged: number }>(`STREAM.PURGE.${stream}`, { seq: floor + 1 });
+    if (answer.error !== undefined) throw refused(stream, answer.error);
+    if (answer.purged > 0) {
+      this.#log.info({ stream, messages: answer.purged }, 'messages that a killed server had brought back are dropped');
+    }
   }
 
   async #streamInfo(name: string): Promise<StreamInfo | undefined> {

@@ -1,3 +1,6 @@
+import { cpSync, renameSync, rmSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { expect, test } from 'vitest';
 import { Connection } from './connection.ts';
@@ -6,6 +9,14 @@ import { type Bus, type BusMessage, consumers, inboxPrefix, streams, subjects } 
 import { bytes, PLATFORM, TestBus, text, until } from './testBus.ts';
 
 const DOWN = subjects.down(PLATFORM, 'health', 'data');
+
+/** The folder in which nats-server keeps a stream's messages. */
+async function messagesOf(dir: string, stream: string): Promise<string> {
+  const all = await readdir(dir, { recursive: true });
+  const found = all.find((path) => path.endsWith(join(stream, 'msgs')));
+  if (found === undefined) throw new Error(`no stored messages of ${stream}`);
+  return join(dir, found);
+}
 
 /** Pulls in the background; `next` resolves with each message in turn. */
 function reading(bus: Bus, stream: string, consumer: string) {
@@ -45,6 +56,34 @@ test('reading goes on after the server was killed and started again on the same 
     next = await inbox.next();
   }
   expect(text(next.data)).toBe('after');
+  next.ack();
+});
+
+test('messages that a killed server brings back after they were acknowledged do not stay', async () => {
+  await using world = await TestBus.start();
+  const { bus } = await world.node('health');
+  const waiting = async () => (await world.administration.shareOf('health', 'data'))?.messages;
+  for (const word of ['one', 'two', 'three']) await world.hub.publish(DOWN, bytes(word));
+  await world.stopServer();
+  const stored = await messagesOf(world.dir, streams.downData('health'));
+  cpSync(stored, `${stored}.before`, { recursive: true });
+  world.startServer();
+  await until(bus, 'connected');
+  await using inbox = reading(bus, streams.downData('health'), 'health');
+  for (let i = 0; i < 3; i += 1) (await inbox.next()).ack();
+  await expect.poll(waiting).toBe(0);
+  await world.stopServer();
+  // What a kill leaves: the consumer's acknowledgements are on disk, the removal of the messages is not.
+  rmSync(stored, { recursive: true });
+  renameSync(`${stored}.before`, stored);
+  world.startServer();
+  await until(world.hub, 'connected');
+  expect(await waiting()).toBe(3);
+  await world.hub.publish(DOWN, bytes('four'));
+  await world.administration.ensureNode({ code: 'health', role: 'agent' });
+  expect(await waiting()).toBe(1);
+  const next = await inbox.next();
+  expect(text(next.data)).toBe('four');
   next.ack();
 });
 
