@@ -36,8 +36,8 @@ export async function lockTable(play: Play, bridge: string): Promise<Heal> {
   if (dataSource === 'lite-in') {
     const { file } = play.stage.database(node, dataSource).config as { file: string };
     const owner = new Sqlite(file);
-    owner.pragma('busy_timeout = 2000');
-    owner.exec('BEGIN IMMEDIATE');
+    owner.pragma('busy_timeout = 200');
+    await persist(async () => owner.exec('BEGIN IMMEDIATE'));
     return async () => void owner.close();
   }
   const owner = await persist(() => begun(play, node, dataSource, `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`));
