@@ -4,7 +4,7 @@ import { QiaoError } from '@qiao/exchange';
 import { type NodeIdentity, type Sealed, sealing, sealingContext } from '@qiao/security';
 import type { BodyOpener } from './apply/openBody.ts';
 import { sealingKeyName } from './send/sealDelivery.ts';
-import { type KeyOpener } from './verify/index.ts';
+import type { KeyOpener } from './verify/index.ts';
 
 /** Opens what was sealed for this node, and is no delivery. */
 export function unseal({ sealingKey }: NodeIdentity, sealed: Sealed, context: Uint8Array): Promise<Uint8Array> {

@@ -69,15 +69,12 @@ const NO_ROOM = new Set([10047, 10002, 10028]);
 const ACK_WAIT_MS = { router: 30_000, nodeData: 60_000, control: 15_000 } as const;
 const MAX_ACK_PENDING = 1_000;
 
-interface StreamWish {
-  readonly name: string;
+/** One stream and its one consumer. */
+interface QueueWish {
+  readonly stream: string;
   readonly subject: string;
   readonly maxBytes: number;
-}
-
-interface ConsumerWish {
-  readonly stream: string;
-  readonly name: string;
+  readonly consumer: string;
   readonly ackWaitMs: number;
 }
 
@@ -117,34 +114,25 @@ export class BusAdministration {
   async ensureStreams(): Promise<void> {
     const p = this.#platform;
     const sizes = this.#sizes;
-    await this.#ensureStream({
-      name: streams.upData(p),
+    await this.#ensureQueue({
+      stream: streams.upData(p),
       subject: subjects.everyUp(p, 'data'),
       maxBytes: sizes.upDataBytes,
-    });
-    await this.#ensureStream({
-      name: streams.upControl(p),
-      subject: subjects.everyUp(p, 'control'),
-      maxBytes: sizes.upControlBytes,
-    });
-    await this.#ensureStream({
-      name: streams.telemetry(p),
-      subject: subjects.everyTelemetry(p),
-      maxBytes: sizes.telemetryBytes,
-    });
-    await this.#ensureConsumer({
-      stream: streams.upData(p),
-      name: consumers.routerData,
+      consumer: consumers.routerData,
       ackWaitMs: ACK_WAIT_MS.router,
     });
-    await this.#ensureConsumer({
+    await this.#ensureQueue({
       stream: streams.upControl(p),
-      name: consumers.routerControl,
+      subject: subjects.everyUp(p, 'control'),
+      maxBytes: sizes.upControlBytes,
+      consumer: consumers.routerControl,
       ackWaitMs: ACK_WAIT_MS.control,
     });
-    await this.#ensureConsumer({
+    await this.#ensureQueue({
       stream: streams.telemetry(p),
-      name: consumers.monitor,
+      subject: subjects.everyTelemetry(p),
+      maxBytes: sizes.telemetryBytes,
+      consumer: consumers.monitor,
       ackWaitMs: ACK_WAIT_MS.router,
     });
   }
@@ -154,9 +142,9 @@ export class BusAdministration {
     for (const line of downLines(node.role)) {
       const stream = downStream(node.code, line);
       const maxBytes = line === 'data' ? (node.dataBytes ?? this.#sizes.nodeDataBytes) : this.#sizes.nodeControlBytes;
-      await this.#ensureStream({ name: stream, subject: subjects.down(this.#platform, node.code, line), maxBytes });
+      const subject = subjects.down(this.#platform, node.code, line);
       const ackWaitMs = line === 'data' ? ACK_WAIT_MS.nodeData : ACK_WAIT_MS.control;
-      await this.#ensureConsumer({ stream, name: consumers.node(node.code), ackWaitMs });
+      await this.#ensureQueue({ stream, subject, maxBytes, consumer: consumers.node(node.code), ackWaitMs });
     }
   }
 
@@ -194,7 +182,17 @@ export class BusAdministration {
     return { messages: info.state.messages, bytes: info.state.bytes, maxBytes: Number(info.config['max_bytes']) };
   }
 
-  async #ensureStream({ name, subject, maxBytes }: StreamWish): Promise<void> {
+  /** Makes or mends a stream and its consumer, and drops what that has acknowledged. */
+  async #ensureQueue(wish: QueueWish): Promise<void> {
+    const state = await this.#ensureStream(wish);
+    const floor = await this.#ensureConsumer(wish);
+    if (state !== undefined && state.messages > 0 && state.first_seq <= floor) {
+      await this.#dropAcknowledged(wish.stream, floor);
+    }
+  }
+
+  /** What the stream held before; undefined when it was made. */
+  async #ensureStream({ stream: name, subject, maxBytes }: QueueWish): Promise<StreamInfo['state'] | undefined> {
     const wished: Record<string, unknown> = {
       name,
       subjects: [subject],
@@ -211,16 +209,18 @@ export class BusAdministration {
       duplicate_window: 120_000 * NANOS_PER_MS,
     };
     const info = await this.#streamInfo(name);
-    if (info !== undefined && Object.entries(wished).every(([key, value]) => isSame(info.config[key], value))) return;
+    if (info !== undefined && Object.entries(wished).every(([key, value]) => isSame(info.config[key], value)))
+      return info.state;
     const verb = info === undefined ? 'CREATE' : 'UPDATE';
     // An update starts from what is there: a newer server's own fields are not ours to change.
     const answer = await this.#call(`STREAM.${verb}.${name}`, { ...info?.config, ...wished });
     if (answer.error !== undefined) throw refused(name, answer.error);
     this.#log.info({ stream: name, maxBytes }, info === undefined ? 'stream made' : 'stream mended');
+    return info?.state;
   }
 
-  /** Makes or mends a consumer, and drops from its stream what it has acknowledged. */
-  async #ensureConsumer({ stream, name, ackWaitMs }: ConsumerWish): Promise<void> {
+  /** The sequence of the stream up to which every message was acknowledged; 0 when the consumer was made. */
+  async #ensureConsumer({ stream, consumer: name, ackWaitMs }: QueueWish): Promise<number> {
     const wished: Record<string, unknown> = {
       durable_name: name,
       deliver_policy: 'all',
@@ -233,15 +233,17 @@ export class BusAdministration {
     };
     const found = await this.#call<ConsumerInfo>(`CONSUMER.INFO.${stream}.${name}`, undefined);
     if (found.error !== undefined && found.error.err_code !== CONSUMER_NOT_FOUND) throw refused(stream, found.error);
-    if (found.error === undefined) await this.#dropAcknowledged(stream, found.ack_floor.stream_seq);
     const config = found.error === undefined ? found.config : undefined;
-    if (config !== undefined && Object.entries(wished).every(([key, value]) => isSame(config[key], value))) return;
+    const floor = found.error === undefined ? found.ack_floor.stream_seq : 0;
+    if (config !== undefined && Object.entries(wished).every(([key, value]) => isSame(config[key], value)))
+      return floor;
     const answer = await this.#call(`CONSUMER.DURABLE.CREATE.${stream}.${name}`, {
       stream_name: stream,
       config: { ...config, ...wished },
     });
     if (answer.error !== undefined) throw refused(stream, answer.error);
     this.#log.info({ stream, consumer: name }, config === undefined ? 'consumer made' : 'consumer mended');
+    return floor;
   }
 
   /**
@@ -249,8 +251,6 @@ export class BusAdministration {
    * they would fill the stream for ever. Every message up to the consumer's floor was acknowledged, so this takes nothing else away.
    */
   async #dropAcknowledged(stream: string, floor: number): Promise<void> {
-    const state = (await this.#streamInfo(stream))?.state;
-    if (state === undefined || state.messages === 0 || state.first_seq > floor) return;
     const answer = await this.#call<{ purged: number }>(`STREAM.PURGE.${stream}`, { seq: floor + 1 });
     if (answer.error !== undefined) throw refused(stream, answer.error);
     if (answer.purged > 0) {

@@ -1,10 +1,10 @@
 // The nats-server that a hub runs for its platform, unless the configuration names a cluster.
 
 import { join } from 'node:path';
-import { BusAccounts, type NatsServerPart, natsServerPart } from '@qiao/bus';
+import { type BusAccounts, type NatsServerPart, natsServerPart } from '@qiao/bus';
 import { QiaoError } from '@qiao/exchange';
 import { type Clock, type Log, supervise } from '@qiao/runtime';
-import { type HubConfig } from './config.ts';
+import type { HubConfig } from './config.ts';
 
 export interface BusServer {
   /** What the hub itself dials. */

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   type Bus,
-  BusAccounts,
+  type BusAccounts,
   type BusAddress,
   BusAdministration,
   consumers,
@@ -13,28 +13,28 @@ import {
 } from '@qiao/bus';
 import type { HelloRequest } from '@qiao/contract/control';
 import type { Signed } from '@qiao/contract/signed';
-import { type Replicas } from '@qiao/database';
+import type { Replicas } from '@qiao/database';
 import { everythingMayFlow, idText, parseId } from '@qiao/exchange';
-import { type GrpcServer } from '@qiao/rpc';
+import type { GrpcServer } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, type Wakeup } from '@qiao/runtime';
-import { Authority, hostsOfCertificate, type NodeIdentity, Signer, Verifier } from '@qiao/security';
+import { type Authority, hostsOfCertificate, type NodeIdentity, Signer, Verifier } from '@qiao/security';
 import { hubService } from './api/hubService.ts';
 import { joinService } from './api/joinService.ts';
 import { sealPart } from './audit/seal.ts';
 import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
 import { askNode, sendCommand, UnansweredCommands } from './commands/commands.ts';
-import { type HubConfig } from './config.ts';
+import type { HubConfig } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
-import { type HubDatabase, type NodeRow } from './hubDatabase.ts';
-import { type Attempts } from './identity/attempts.ts';
+import type { HubDatabase, NodeRow } from './hubDatabase.ts';
+import type { Attempts } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
 import { renew } from './identity/renew.ts';
 import { revokedBusUsers } from './registry/certificates.ts';
 import { learnFencingToken, recordActualState, recordSightings } from './registry/nodes.ts';
 import { collect, provenSnapshot } from './restore/collect.ts';
-import { Hold } from './restore/hold.ts';
+import type { Hold } from './restore/hold.ts';
 import { LaneBooks } from './routing/laneBooks.ts';
 import { createLookAgain } from './routing/lookAgain.ts';
 import { RefusalBook } from './routing/refusalBook.ts';
