@@ -244,7 +244,7 @@ export function outcomeToNumber(object: Outcome): number {
 
 /** Rows of one table by what they were at the source. */
 export interface KindCounts {
-  /** Source table's name as the bridge writes it. 1 to 63 characters. */
+  /** Source table's name as the bridge writes it. 1 to 64 characters. */
   table: string;
   /** Rows sent as inserts. */
   inserts: bigint;
@@ -256,7 +256,7 @@ export interface KindCounts {
 
 /** One cell of the receipt matrix. */
 export interface OutcomeCount {
-  /** Source table's name as the bridge writes it. 1 to 63 characters. */
+  /** Source table's name as the bridge writes it. 1 to 64 characters. */
   table: string;
   /** What the row was sent as. */
   sent: ChangeKind;

@@ -16,11 +16,13 @@ import {
   bridgeStateToNumber,
   CheckProblem,
   ListOpenRows,
+  ListRefusedRows,
   NodeRole,
   nodeRoleFromJSON,
   nodeRoleToJSON,
   nodeRoleToNumber,
   OpenRow,
+  PreviewRows,
   SettledRows,
   SettleRows,
   ShowOpenRow,
@@ -443,6 +445,14 @@ export interface ListOpenRowsResponse {
 
 export interface ShowOpenRowRequest {
   show?: ShowOpenRow | undefined;
+}
+
+export interface PreviewRowsRequest {
+  preview?: PreviewRows | undefined;
+}
+
+export interface ListRefusedRowsRequest {
+  list?: ListRefusedRows | undefined;
 }
 
 /** A node's own signed answer, for the caller to verify against the platform's authority. */
@@ -5760,6 +5770,144 @@ export const ShowOpenRowRequest: MessageFns<ShowOpenRowRequest> = {
   },
 };
 
+function createBasePreviewRowsRequest(): PreviewRowsRequest {
+  return { preview: undefined };
+}
+
+export const PreviewRowsRequest: MessageFns<PreviewRowsRequest> = {
+  encode(message: PreviewRowsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.preview !== undefined) {
+      PreviewRows.encode(message.preview, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewRowsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewRowsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.preview = PreviewRows.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewRowsRequest {
+    return { preview: isSet(object.preview) ? PreviewRows.fromJSON(object.preview) : undefined };
+  },
+
+  toJSON(message: PreviewRowsRequest): unknown {
+    const obj: any = {};
+    if (message.preview !== undefined) {
+      obj.preview = PreviewRows.toJSON(message.preview);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PreviewRowsRequest>): PreviewRowsRequest {
+    return PreviewRowsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewRowsRequest>): PreviewRowsRequest {
+    const message = createBasePreviewRowsRequest();
+    message.preview = (object.preview !== undefined && object.preview !== null)
+      ? PreviewRows.fromPartial(object.preview)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListRefusedRowsRequest(): ListRefusedRowsRequest {
+  return { list: undefined };
+}
+
+export const ListRefusedRowsRequest: MessageFns<ListRefusedRowsRequest> = {
+  encode(message: ListRefusedRowsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.list !== undefined) {
+      ListRefusedRows.encode(message.list, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRefusedRowsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRefusedRowsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.list = ListRefusedRows.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListRefusedRowsRequest {
+    return { list: isSet(object.list) ? ListRefusedRows.fromJSON(object.list) : undefined };
+  },
+
+  toJSON(message: ListRefusedRowsRequest): unknown {
+    const obj: any = {};
+    if (message.list !== undefined) {
+      obj.list = ListRefusedRows.toJSON(message.list);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListRefusedRowsRequest>): ListRefusedRowsRequest {
+    return ListRefusedRowsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRefusedRowsRequest>): ListRefusedRowsRequest {
+    const message = createBaseListRefusedRowsRequest();
+    message.list = (object.list !== undefined && object.list !== null)
+      ? ListRefusedRows.fromPartial(object.list)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseNodeAnswer(): NodeAnswer {
   return { result: undefined, certificate: new Uint8Array(0) };
 }
@@ -6625,6 +6773,24 @@ export const HubServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** The first rows of a table at the source as they would leave, sealed by the node for the caller. Audited. */
+    previewRows: {
+      name: "PreviewRows",
+      requestType: PreviewRowsRequest as typeof PreviewRowsRequest,
+      requestStream: false,
+      responseType: NodeAnswer as typeof NodeAnswer,
+      responseStream: false,
+      options: {},
+    },
+    /** Rows that the source refused in its last scan: counts and references, keys sealed by the node for the caller. Audited with keys. */
+    listRefusedRows: {
+      name: "ListRefusedRows",
+      requestType: ListRefusedRowsRequest as typeof ListRefusedRowsRequest,
+      requestStream: false,
+      responseType: NodeAnswer as typeof NodeAnswer,
+      responseStream: false,
+      options: {},
+    },
     /** The hash-chained audit: chain by chain, each oldest first. */
     listAudit: {
       name: "ListAudit",
@@ -6726,6 +6892,13 @@ export interface HubServiceImplementation<CallContextExt = {}> {
     request: SettleRowsRequest,
     context: CallContext & CallContextExt,
   ): Promise<DeepPartial<SettleRowsResponse>>;
+  /** The first rows of a table at the source as they would leave, sealed by the node for the caller. Audited. */
+  previewRows(request: PreviewRowsRequest, context: CallContext & CallContextExt): Promise<DeepPartial<NodeAnswer>>;
+  /** Rows that the source refused in its last scan: counts and references, keys sealed by the node for the caller. Audited with keys. */
+  listRefusedRows(
+    request: ListRefusedRowsRequest,
+    context: CallContext & CallContextExt,
+  ): Promise<DeepPartial<NodeAnswer>>;
   /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(
     request: ListAuditRequest,
@@ -6810,6 +6983,13 @@ export interface HubServiceClient<CallOptionsExt = {}> {
     request: DeepPartial<SettleRowsRequest>,
     options?: CallOptions & CallOptionsExt,
   ): Promise<SettleRowsResponse>;
+  /** The first rows of a table at the source as they would leave, sealed by the node for the caller. Audited. */
+  previewRows(request: DeepPartial<PreviewRowsRequest>, options?: CallOptions & CallOptionsExt): Promise<NodeAnswer>;
+  /** Rows that the source refused in its last scan: counts and references, keys sealed by the node for the caller. Audited with keys. */
+  listRefusedRows(
+    request: DeepPartial<ListRefusedRowsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): Promise<NodeAnswer>;
   /** The hash-chained audit: chain by chain, each oldest first. */
   listAudit(request: DeepPartial<ListAuditRequest>, options?: CallOptions & CallOptionsExt): AsyncIterable<AuditEntry>;
   /** Gives the calling operator a certificate in place of the one that ends soon, for the same key. */

@@ -219,6 +219,11 @@ export interface TableFindings {
   left: bigint;
   /** Some of the differences, at most 100. */
   rows: RowFinding[];
+  /**
+   * The table's conflict policy where it is not sourceWins, such as "newestWins by updated_at": rows with other values may be the
+   * target's by right, and what a resync sends of them is kept off (keptTarget). At most 300 characters.
+   */
+  conflict: string;
 }
 
 /** One difference. The row is named by an opaque reference, never by its key. */
@@ -636,6 +641,7 @@ function createBaseTableFindings(): TableFindings {
     sentDeletes: 0n,
     left: 0n,
     rows: [],
+    conflict: "",
   };
 }
 
@@ -742,6 +748,9 @@ export const TableFindings: MessageFns<TableFindings> = {
     }
     for (const v of message.rows) {
       RowFinding.encode(v!, writer.uint32(154).fork()).join();
+    }
+    if (message.conflict !== "") {
+      writer.uint32(162).string(message.conflict);
     }
     return writer;
   },
@@ -911,6 +920,14 @@ export const TableFindings: MessageFns<TableFindings> = {
             message.rows.push(RowFinding.decode(reader, reader.uint32()));
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.conflict = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -994,6 +1011,7 @@ export const TableFindings: MessageFns<TableFindings> = {
       rows: globalThis.Array.isArray(object?.rows)
         ? object.rows.map((e: any) => RowFinding.fromJSON(e))
         : [],
+      conflict: isSet(object.conflict) ? globalThis.String(object.conflict) : "",
     };
   },
 
@@ -1056,6 +1074,9 @@ export const TableFindings: MessageFns<TableFindings> = {
     if (message.rows?.length) {
       obj.rows = message.rows.map((e) => RowFinding.toJSON(e));
     }
+    if (message.conflict !== "") {
+      obj.conflict = message.conflict;
+    }
     return obj;
   },
 
@@ -1099,6 +1120,7 @@ export const TableFindings: MessageFns<TableFindings> = {
       : 0n;
     message.left = (object.left !== undefined && object.left !== null) ? BigInt(object.left) : 0n;
     message.rows = object.rows?.map((e) => RowFinding.fromPartial(e)) || [];
+    message.conflict = object.conflict ?? "";
     return message;
   },
 };

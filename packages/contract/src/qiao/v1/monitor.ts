@@ -270,6 +270,30 @@ export interface ReconcileResponse {
   verdict: Verdict;
   timeZone: string;
   atMs: bigint;
+  /**
+   * Whom these books could hear: the hub, and every node at an end of their lanes, but for bridges that never ran or are retired and
+   * lanes that have ended.
+   */
+  heard: Heard[];
+  /** Somebody of them is silent or late: the verdict is of what was heard, and proves nothing of the rest. */
+  incomplete: boolean;
+}
+
+/** When somebody was last heard, and what he said that the books lack. */
+export interface Heard {
+  /** "hub", or the node's code. */
+  code: string;
+  /** By the monitor's clock, milliseconds since 1970 UTC; 0 for never. */
+  lastHeardAtMs: bigint;
+  /** Nothing for longer than its limit: alerts.nodeSilentAfterMs of the monitor for a node, 90 s for the hub. */
+  silent: boolean;
+  /**
+   * Since when, by the node's own word, a delivery waits there for its receipt or an entry of its books for the monitor, by the
+   * monitor's clock; 0 when nothing does.
+   */
+  waitingSinceMs: bigint;
+  /** That is longer ago than the bridge's lateAfter. */
+  late: boolean;
 }
 
 /** One line of the books: one bridge, one destination, one day (or all days when `day` is empty). */
@@ -450,7 +474,7 @@ export interface AuditHead {
 export interface Alert {
   id: bigint;
   level: AlertLevel;
-  /** DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD, ROWS_QUARANTINED. */
+  /** DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD, ROWS_QUARANTINED, ROWS_REFUSED. */
   code: string;
   /** What it is about: "birth-certificates → civil-affairs" or "node health". */
   subject: string;
@@ -638,7 +662,7 @@ export const ReconcileRequest: MessageFns<ReconcileRequest> = {
 };
 
 function createBaseReconcileResponse(): ReconcileResponse {
-  return { lines: [], verdict: Verdict.UNSPECIFIED, timeZone: "", atMs: 0n };
+  return { lines: [], verdict: Verdict.UNSPECIFIED, timeZone: "", atMs: 0n, heard: [], incomplete: false };
 }
 
 export const ReconcileResponse: MessageFns<ReconcileResponse> = {
@@ -657,6 +681,12 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
         throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
       }
       writer.uint32(32).int64(message.atMs);
+    }
+    for (const v of message.heard) {
+      Heard.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.incomplete !== false) {
+      writer.uint32(48).bool(message.incomplete);
     }
     return writer;
   },
@@ -706,6 +736,22 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
             message.atMs = reader.int64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.heard.push(Heard.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.incomplete = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -728,6 +774,8 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
         ? globalThis.String(object.time_zone)
         : "",
       atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+      heard: globalThis.Array.isArray(object?.heard) ? object.heard.map((e: any) => Heard.fromJSON(e)) : [],
+      incomplete: isSet(object.incomplete) ? globalThis.Boolean(object.incomplete) : false,
     };
   },
 
@@ -745,6 +793,12 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
     if (message.atMs !== 0n) {
       obj.atMs = message.atMs.toString();
     }
+    if (message.heard?.length) {
+      obj.heard = message.heard.map((e) => Heard.toJSON(e));
+    }
+    if (message.incomplete !== false) {
+      obj.incomplete = message.incomplete;
+    }
     return obj;
   },
 
@@ -757,6 +811,159 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
     message.verdict = object.verdict ?? Verdict.UNSPECIFIED;
     message.timeZone = object.timeZone ?? "";
     message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
+    message.heard = object.heard?.map((e) => Heard.fromPartial(e)) || [];
+    message.incomplete = object.incomplete ?? false;
+    return message;
+  },
+};
+
+function createBaseHeard(): Heard {
+  return { code: "", lastHeardAtMs: 0n, silent: false, waitingSinceMs: 0n, late: false };
+}
+
+export const Heard: MessageFns<Heard> = {
+  encode(message: Heard, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.lastHeardAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.lastHeardAtMs) !== message.lastHeardAtMs) {
+        throw new globalThis.Error("value provided for field message.lastHeardAtMs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.lastHeardAtMs);
+    }
+    if (message.silent !== false) {
+      writer.uint32(24).bool(message.silent);
+    }
+    if (message.waitingSinceMs !== 0n) {
+      if (BigInt.asIntN(64, message.waitingSinceMs) !== message.waitingSinceMs) {
+        throw new globalThis.Error("value provided for field message.waitingSinceMs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.waitingSinceMs);
+    }
+    if (message.late !== false) {
+      writer.uint32(40).bool(message.late);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Heard {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeard();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lastHeardAtMs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.silent = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.waitingSinceMs = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.late = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Heard {
+    return {
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      lastHeardAtMs: isSet(object.lastHeardAtMs)
+        ? BigInt(object.lastHeardAtMs)
+        : isSet(object.last_heard_at_ms)
+        ? BigInt(object.last_heard_at_ms)
+        : 0n,
+      silent: isSet(object.silent) ? globalThis.Boolean(object.silent) : false,
+      waitingSinceMs: isSet(object.waitingSinceMs)
+        ? BigInt(object.waitingSinceMs)
+        : isSet(object.waiting_since_ms)
+        ? BigInt(object.waiting_since_ms)
+        : 0n,
+      late: isSet(object.late) ? globalThis.Boolean(object.late) : false,
+    };
+  },
+
+  toJSON(message: Heard): unknown {
+    const obj: any = {};
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.lastHeardAtMs !== 0n) {
+      obj.lastHeardAtMs = message.lastHeardAtMs.toString();
+    }
+    if (message.silent !== false) {
+      obj.silent = message.silent;
+    }
+    if (message.waitingSinceMs !== 0n) {
+      obj.waitingSinceMs = message.waitingSinceMs.toString();
+    }
+    if (message.late !== false) {
+      obj.late = message.late;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Heard>): Heard {
+    return Heard.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Heard>): Heard {
+    const message = createBaseHeard();
+    message.code = object.code ?? "";
+    message.lastHeardAtMs = (object.lastHeardAtMs !== undefined && object.lastHeardAtMs !== null)
+      ? BigInt(object.lastHeardAtMs)
+      : 0n;
+    message.silent = object.silent ?? false;
+    message.waitingSinceMs = (object.waitingSinceMs !== undefined && object.waitingSinceMs !== null)
+      ? BigInt(object.waitingSinceMs)
+      : 0n;
+    message.late = object.late ?? false;
     return message;
   },
 };

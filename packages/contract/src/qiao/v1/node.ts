@@ -362,6 +362,8 @@ export const RowAction = {
   REPLAY: "ROW_ACTION_REPLAY",
   /** ABANDON - Give the row up, with a reason. */
   ABANDON: "ROW_ACTION_ABANDON",
+  /** PREVIEW - Read rows of a table at the source as they would leave, and the keys of those that would not. */
+  PREVIEW: "ROW_ACTION_PREVIEW",
   UNRECOGNIZED: "UNRECOGNIZED",
 } as const;
 
@@ -373,6 +375,7 @@ export namespace RowAction {
   export type EDIT = typeof RowAction.EDIT;
   export type REPLAY = typeof RowAction.REPLAY;
   export type ABANDON = typeof RowAction.ABANDON;
+  export type PREVIEW = typeof RowAction.PREVIEW;
   export type UNRECOGNIZED = typeof RowAction.UNRECOGNIZED;
 }
 
@@ -393,6 +396,9 @@ export function rowActionFromJSON(object: any): RowAction {
     case 4:
     case "ROW_ACTION_ABANDON":
       return RowAction.ABANDON;
+    case 5:
+    case "ROW_ACTION_PREVIEW":
+      return RowAction.PREVIEW;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -412,6 +418,8 @@ export function rowActionToJSON(object: RowAction): string {
       return "ROW_ACTION_REPLAY";
     case RowAction.ABANDON:
       return "ROW_ACTION_ABANDON";
+    case RowAction.PREVIEW:
+      return "ROW_ACTION_PREVIEW";
     case RowAction.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -430,6 +438,8 @@ export function rowActionToNumber(object: RowAction): number {
       return 3;
     case RowAction.ABANDON:
       return 4;
+    case RowAction.PREVIEW:
+      return 5;
     case RowAction.UNRECOGNIZED:
     default:
       return -1;
@@ -638,12 +648,25 @@ export interface Heartbeat {
   exchangeDatabaseId: Uint8Array;
   /** When this process started, milliseconds since 1970 UTC. */
   startedAtMs: bigint;
+  /**
+   * The next three order the heartbeats of one exchange database whatever the node's clock says: the greater token is the later
+   * one, then the greater start, then the greater beat. Agents that do not number say 0 for start and beat; their heartbeats,
+   * and those of different exchange databases, are ordered by at_ms and started_at_ms.
+   * The newest fencing token that the exchange database worked under; 0 for none. It tells an old copy of it from the newest.
+   */
+  fencingToken: bigint;
+  /** How often an agent has started on this exchange database, this start included. */
+  start: bigint;
+  /** How many heartbeats this process has made, this one included. */
+  beat: bigint;
+  /** When the oldest entry of the node's books that the monitor is not known to hold was made, by the node's clock; 0 for none. */
+  booksWaitingSinceMs: bigint;
 }
 
 /** A data source as its agent sees it. */
 export interface DataSourceState {
   name: string;
-  /** "postgres" or "sqlite". */
+  /** "postgres", "mysql" or "sqlite". */
   adapter: string;
   reachable: boolean;
   /** Error code when it is not. Never a connection string. */
@@ -671,12 +694,16 @@ export interface ServiceState {
   lastRunAtMs: bigint;
   /** Attempts beyond the first, since the process started. */
   retries: bigint;
-  /** Apply: rows that wait for a person or another row. */
+  /** Capture: rows that the last scan refused. Apply: rows that wait for a person or another row. */
   openRows: bigint;
   /** Apply: of those, rows that a person decided about and that are being carried out. */
   decidedRows: bigint;
   /** Set while rows of this lane are owed: they were cancelled, and a load or resync will bring them. */
-  owes?: OwedRows | undefined;
+  owes?:
+    | OwedRows
+    | undefined;
+  /** Send: when the oldest delivery of rows without a receipt was packed, by the node's clock; 0 when none waits. */
+  oldestWaitingAtMs: bigint;
 }
 
 /** Rows that a lane lost on the way and will bring again by itself. */
@@ -791,6 +818,12 @@ export interface Command {
     | //
     /** Say how jobs stand. */
     { $case: "jobStatus"; value: JobStatus }
+    | //
+    /** The first rows of a table as they would leave, sealed for the person who asks. */
+    { $case: "previewRows"; value: PreviewRows }
+    | //
+    /** Rows that the last scan refused at the source: counts and references; their keys sealed for the person who asks. */
+    { $case: "listRefusedRows"; value: ListRefusedRows }
     | undefined;
 }
 
@@ -923,7 +956,7 @@ export interface RowAccess {
   node: string;
   ref: string;
   action: RowAction;
-  /** SHOW: public key made for this session; the answer is sealed for it. EDIT: empty. */
+  /** SHOW, PREVIEW: public key made for this session; the answer is sealed for it. EDIT: empty. */
   sessionKey: Uint8Array;
   /** EDIT: SHA-256 of the sealed row. */
   sealedSha256: Uint8Array;
@@ -1022,6 +1055,94 @@ export interface SettledRows {
   refusedRows: OpenRow[];
 }
 
+/** The first rows of a table at the source, through the deployed version of the bridge. */
+export interface PreviewRows {
+  /** Code of a bridge that begins at this node. */
+  bridge: string;
+  /** Source table's name as the bridge writes it. */
+  table: string;
+  /** Rows to show, 1 to 100; 0 takes 10. */
+  rows: number;
+  /** A RowAccess with action PREVIEW and the reference "<node>/<bridge>/<table>" (context label qiao.operator.v1). */
+  access?:
+    | Signed
+    | undefined;
+  /** The operator's certificate (DER), issued by the platform's authority. */
+  certificate: Uint8Array;
+}
+
+/** The plaintext of a preview. Never outside a sealed field. */
+export interface PreviewContents {
+  /** Columns as they leave, the key first. */
+  columns: string[];
+  keyColumns: number;
+  /** Row text of the rows that would be carried. */
+  rows: Uint8Array;
+  /** Rows met on the way that a transform or a check refuses: the first ones. */
+  refused: RefusedRow[];
+  /** Rows met on the way that the filter leaves out. */
+  filtered: number;
+  /** All rows met on the way that do not leave, those that could not be read at the source included. */
+  refusedCounts: RefusedCount[];
+  /** More rows than these were asked for and there, but do not fit into one answer. */
+  sizeLimited: boolean;
+}
+
+/** Answer of preview_rows. */
+export interface PreviewedRows {
+  /** A PreviewContents, sealed for the session key. */
+  sealed: Uint8Array;
+  wrappedKey: Uint8Array;
+}
+
+export interface ListRefusedRows {
+  /** Code of a bridge that begins at this node. */
+  bridge: string;
+  /** Source table's name as the bridge writes it; empty for every one. */
+  table: string;
+  /** At most this many references, 1 to 1,000; 0 takes 100. */
+  limit: number;
+  /** To read their keys: a RowAccess with action PREVIEW and the reference "<node>/<bridge>/<table>"; left out for references alone. */
+  access?: Signed | undefined;
+  certificate: Uint8Array;
+}
+
+/** How many rows of a table the last finished scan refused under one code. */
+export interface RefusedCount {
+  table: string;
+  /** For example ID_NUMBER_DATE. */
+  code: string;
+  /** Column as it leaves; as the source names it where it could not be read. */
+  column: string;
+  rows: bigint;
+}
+
+/** A row that does not leave the source. */
+export interface RefusedRow {
+  /** "<node>/<20 hexadecimal digits>": opaque, it says nothing of the key. Empty in a preview. */
+  ref: string;
+  table: string;
+  code: string;
+  column: string;
+  /** Row text of its key as it leaves. Only inside a sealed field; empty when the key itself is refused. */
+  key: Uint8Array;
+}
+
+/** The plaintext of the keys of refused rows. Never outside a sealed field. */
+export interface RefusedContents {
+  rows: RefusedRow[];
+}
+
+/** Answer of list_refused_rows. */
+export interface RefusedRows {
+  counts: RefusedCount[];
+  /** Some of them, without keys. */
+  rows: RefusedRow[];
+  /** A RefusedContents with the keys of those, sealed for the session key; empty without an access. */
+  sealed: Uint8Array;
+  wrappedKey: Uint8Array;
+}
+
 /** The agent's answer. Signed by the agent, context label qiao.command.v1. */
 export interface CommandResult {
   id: Uint8Array;
@@ -1042,7 +1163,15 @@ export interface CommandResult {
     | ShownRow
     | undefined;
   /** settle_rows. */
-  settledRows?: SettledRows | undefined;
+  settledRows?:
+    | SettledRows
+    | undefined;
+  /** preview_rows. */
+  previewedRows?:
+    | PreviewedRows
+    | undefined;
+  /** list_refused_rows. */
+  refusedRows?: RefusedRows | undefined;
 }
 
 /** One finding of a check. */
@@ -2409,6 +2538,10 @@ function createBaseHeartbeat(): Heartbeat {
     booksNumber: 0n,
     exchangeDatabaseId: new Uint8Array(0),
     startedAtMs: 0n,
+    fencingToken: 0n,
+    start: 0n,
+    beat: 0n,
+    booksWaitingSinceMs: 0n,
   };
 }
 
@@ -2461,6 +2594,30 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         throw new globalThis.Error("value provided for field message.startedAtMs of type int64 too large");
       }
       writer.uint32(104).int64(message.startedAtMs);
+    }
+    if (message.fencingToken !== 0n) {
+      if (BigInt.asUintN(64, message.fencingToken) !== message.fencingToken) {
+        throw new globalThis.Error("value provided for field message.fencingToken of type uint64 too large");
+      }
+      writer.uint32(112).uint64(message.fencingToken);
+    }
+    if (message.start !== 0n) {
+      if (BigInt.asUintN(64, message.start) !== message.start) {
+        throw new globalThis.Error("value provided for field message.start of type uint64 too large");
+      }
+      writer.uint32(120).uint64(message.start);
+    }
+    if (message.beat !== 0n) {
+      if (BigInt.asUintN(64, message.beat) !== message.beat) {
+        throw new globalThis.Error("value provided for field message.beat of type uint64 too large");
+      }
+      writer.uint32(128).uint64(message.beat);
+    }
+    if (message.booksWaitingSinceMs !== 0n) {
+      if (BigInt.asIntN(64, message.booksWaitingSinceMs) !== message.booksWaitingSinceMs) {
+        throw new globalThis.Error("value provided for field message.booksWaitingSinceMs of type int64 too large");
+      }
+      writer.uint32(136).int64(message.booksWaitingSinceMs);
     }
     return writer;
   },
@@ -2582,6 +2739,38 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.startedAtMs = reader.int64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.fencingToken = reader.uint64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.start = reader.uint64() as bigint;
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.beat = reader.uint64() as bigint;
+            continue;
+          }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.booksWaitingSinceMs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2647,6 +2836,18 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         : isSet(object.started_at_ms)
         ? BigInt(object.started_at_ms)
         : 0n,
+      fencingToken: isSet(object.fencingToken)
+        ? BigInt(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? BigInt(object.fencing_token)
+        : 0n,
+      start: isSet(object.start) ? BigInt(object.start) : 0n,
+      beat: isSet(object.beat) ? BigInt(object.beat) : 0n,
+      booksWaitingSinceMs: isSet(object.booksWaitingSinceMs)
+        ? BigInt(object.booksWaitingSinceMs)
+        : isSet(object.books_waiting_since_ms)
+        ? BigInt(object.books_waiting_since_ms)
+        : 0n,
     };
   },
 
@@ -2691,6 +2892,18 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     if (message.startedAtMs !== 0n) {
       obj.startedAtMs = message.startedAtMs.toString();
     }
+    if (message.fencingToken !== 0n) {
+      obj.fencingToken = message.fencingToken.toString();
+    }
+    if (message.start !== 0n) {
+      obj.start = message.start.toString();
+    }
+    if (message.beat !== 0n) {
+      obj.beat = message.beat.toString();
+    }
+    if (message.booksWaitingSinceMs !== 0n) {
+      obj.booksWaitingSinceMs = message.booksWaitingSinceMs.toString();
+    }
     return obj;
   },
 
@@ -2715,6 +2928,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.exchangeDatabaseId = object.exchangeDatabaseId ?? new Uint8Array(0);
     message.startedAtMs = (object.startedAtMs !== undefined && object.startedAtMs !== null)
       ? BigInt(object.startedAtMs)
+      : 0n;
+    message.fencingToken = (object.fencingToken !== undefined && object.fencingToken !== null)
+      ? BigInt(object.fencingToken)
+      : 0n;
+    message.start = (object.start !== undefined && object.start !== null) ? BigInt(object.start) : 0n;
+    message.beat = (object.beat !== undefined && object.beat !== null) ? BigInt(object.beat) : 0n;
+    message.booksWaitingSinceMs = (object.booksWaitingSinceMs !== undefined && object.booksWaitingSinceMs !== null)
+      ? BigInt(object.booksWaitingSinceMs)
       : 0n;
     return message;
   },
@@ -2894,6 +3115,7 @@ function createBaseServiceState(): ServiceState {
     openRows: 0n,
     decidedRows: 0n,
     owes: undefined,
+    oldestWaitingAtMs: 0n,
   };
 }
 
@@ -2958,6 +3180,12 @@ export const ServiceState: MessageFns<ServiceState> = {
     }
     if (message.owes !== undefined) {
       OwedRows.encode(message.owes, writer.uint32(114).fork()).join();
+    }
+    if (message.oldestWaitingAtMs !== 0n) {
+      if (BigInt.asIntN(64, message.oldestWaitingAtMs) !== message.oldestWaitingAtMs) {
+        throw new globalThis.Error("value provided for field message.oldestWaitingAtMs of type int64 too large");
+      }
+      writer.uint32(120).int64(message.oldestWaitingAtMs);
     }
     return writer;
   },
@@ -3087,6 +3315,14 @@ export const ServiceState: MessageFns<ServiceState> = {
             message.owes = OwedRows.decode(reader, reader.uint32());
             continue;
           }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.oldestWaitingAtMs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3143,6 +3379,11 @@ export const ServiceState: MessageFns<ServiceState> = {
         ? BigInt(object.decided_rows)
         : 0n,
       owes: isSet(object.owes) ? OwedRows.fromJSON(object.owes) : undefined,
+      oldestWaitingAtMs: isSet(object.oldestWaitingAtMs)
+        ? BigInt(object.oldestWaitingAtMs)
+        : isSet(object.oldest_waiting_at_ms)
+        ? BigInt(object.oldest_waiting_at_ms)
+        : 0n,
     };
   },
 
@@ -3190,6 +3431,9 @@ export const ServiceState: MessageFns<ServiceState> = {
     if (message.owes !== undefined) {
       obj.owes = OwedRows.toJSON(message.owes);
     }
+    if (message.oldestWaitingAtMs !== 0n) {
+      obj.oldestWaitingAtMs = message.oldestWaitingAtMs.toString();
+    }
     return obj;
   },
 
@@ -3220,6 +3464,9 @@ export const ServiceState: MessageFns<ServiceState> = {
       ? BigInt(object.decidedRows)
       : 0n;
     message.owes = (object.owes !== undefined && object.owes !== null) ? OwedRows.fromPartial(object.owes) : undefined;
+    message.oldestWaitingAtMs = (object.oldestWaitingAtMs !== undefined && object.oldestWaitingAtMs !== null)
+      ? BigInt(object.oldestWaitingAtMs)
+      : 0n;
     return message;
   },
 };
@@ -4268,6 +4515,12 @@ export const Command: MessageFns<Command> = {
       case "jobStatus":
         JobStatus.encode(message.command.value, writer.uint32(114).fork()).join();
         break;
+      case "previewRows":
+        PreviewRows.encode(message.command.value, writer.uint32(122).fork()).join();
+        break;
+      case "listRefusedRows":
+        ListRefusedRows.encode(message.command.value, writer.uint32(130).fork()).join();
+        break;
     }
     return writer;
   },
@@ -4397,6 +4650,22 @@ export const Command: MessageFns<Command> = {
             message.command = { $case: "jobStatus", value: JobStatus.decode(reader, reader.uint32()) };
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.command = { $case: "previewRows", value: PreviewRows.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.command = { $case: "listRefusedRows", value: ListRefusedRows.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4461,6 +4730,14 @@ export const Command: MessageFns<Command> = {
         ? { $case: "jobStatus", value: JobStatus.fromJSON(object.jobStatus) }
         : isSet(object.job_status)
         ? { $case: "jobStatus", value: JobStatus.fromJSON(object.job_status) }
+        : isSet(object.previewRows)
+        ? { $case: "previewRows", value: PreviewRows.fromJSON(object.previewRows) }
+        : isSet(object.preview_rows)
+        ? { $case: "previewRows", value: PreviewRows.fromJSON(object.preview_rows) }
+        : isSet(object.listRefusedRows)
+        ? { $case: "listRefusedRows", value: ListRefusedRows.fromJSON(object.listRefusedRows) }
+        : isSet(object.list_refused_rows)
+        ? { $case: "listRefusedRows", value: ListRefusedRows.fromJSON(object.list_refused_rows) }
         : undefined,
     };
   },
@@ -4499,6 +4776,10 @@ export const Command: MessageFns<Command> = {
       obj.resendRange = ResendRange.toJSON(message.command.value);
     } else if (message.command?.$case === "jobStatus") {
       obj.jobStatus = JobStatus.toJSON(message.command.value);
+    } else if (message.command?.$case === "previewRows") {
+      obj.previewRows = PreviewRows.toJSON(message.command.value);
+    } else if (message.command?.$case === "listRefusedRows") {
+      obj.listRefusedRows = ListRefusedRows.toJSON(message.command.value);
     }
     return obj;
   },
@@ -4572,6 +4853,18 @@ export const Command: MessageFns<Command> = {
       case "jobStatus": {
         if (object.command?.value !== undefined && object.command?.value !== null) {
           message.command = { $case: "jobStatus", value: JobStatus.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "previewRows": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "previewRows", value: PreviewRows.fromPartial(object.command.value) };
+        }
+        break;
+      }
+      case "listRefusedRows": {
+        if (object.command?.value !== undefined && object.command?.value !== null) {
+          message.command = { $case: "listRefusedRows", value: ListRefusedRows.fromPartial(object.command.value) };
         }
         break;
       }
@@ -7272,6 +7565,991 @@ export const SettledRows: MessageFns<SettledRows> = {
   },
 };
 
+function createBasePreviewRows(): PreviewRows {
+  return { bridge: "", table: "", rows: 0, access: undefined, certificate: new Uint8Array(0) };
+}
+
+export const PreviewRows: MessageFns<PreviewRows> = {
+  encode(message: PreviewRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridge !== "") {
+      writer.uint32(10).string(message.bridge);
+    }
+    if (message.table !== "") {
+      writer.uint32(18).string(message.table);
+    }
+    if (message.rows !== 0) {
+      writer.uint32(24).uint32(message.rows);
+    }
+    if (message.access !== undefined) {
+      Signed.encode(message.access, writer.uint32(34).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(42).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rows = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.access = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewRows {
+    return {
+      bridge: isSet(object.bridge) ? globalThis.String(object.bridge) : "",
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      rows: isSet(object.rows) ? globalThis.Number(object.rows) : 0,
+      access: isSet(object.access) ? Signed.fromJSON(object.access) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: PreviewRows): unknown {
+    const obj: any = {};
+    if (message.bridge !== "") {
+      obj.bridge = message.bridge;
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.rows !== 0) {
+      obj.rows = Math.round(message.rows);
+    }
+    if (message.access !== undefined) {
+      obj.access = Signed.toJSON(message.access);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PreviewRows>): PreviewRows {
+    return PreviewRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewRows>): PreviewRows {
+    const message = createBasePreviewRows();
+    message.bridge = object.bridge ?? "";
+    message.table = object.table ?? "";
+    message.rows = object.rows ?? 0;
+    message.access = (object.access !== undefined && object.access !== null)
+      ? Signed.fromPartial(object.access)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBasePreviewContents(): PreviewContents {
+  return {
+    columns: [],
+    keyColumns: 0,
+    rows: new Uint8Array(0),
+    refused: [],
+    filtered: 0,
+    refusedCounts: [],
+    sizeLimited: false,
+  };
+}
+
+export const PreviewContents: MessageFns<PreviewContents> = {
+  encode(message: PreviewContents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.columns) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.keyColumns !== 0) {
+      writer.uint32(16).uint32(message.keyColumns);
+    }
+    if (message.rows.length !== 0) {
+      writer.uint32(26).bytes(message.rows);
+    }
+    for (const v of message.refused) {
+      RefusedRow.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.filtered !== 0) {
+      writer.uint32(40).uint32(message.filtered);
+    }
+    for (const v of message.refusedCounts) {
+      RefusedCount.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.sizeLimited !== false) {
+      writer.uint32(56).bool(message.sizeLimited);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewContents {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewContents();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.columns.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.keyColumns = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rows = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.refused.push(RefusedRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.filtered = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.refusedCounts.push(RefusedCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.sizeLimited = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewContents {
+    return {
+      columns: globalThis.Array.isArray(object?.columns) ? object.columns.map((e: any) => globalThis.String(e)) : [],
+      keyColumns: isSet(object.keyColumns)
+        ? globalThis.Number(object.keyColumns)
+        : isSet(object.key_columns)
+        ? globalThis.Number(object.key_columns)
+        : 0,
+      rows: isSet(object.rows) ? bytesFromBase64(object.rows) : new Uint8Array(0),
+      refused: globalThis.Array.isArray(object?.refused) ? object.refused.map((e: any) => RefusedRow.fromJSON(e)) : [],
+      filtered: isSet(object.filtered) ? globalThis.Number(object.filtered) : 0,
+      refusedCounts: globalThis.Array.isArray(object?.refusedCounts)
+        ? object.refusedCounts.map((e: any) => RefusedCount.fromJSON(e))
+        : globalThis.Array.isArray(object?.refused_counts)
+        ? object.refused_counts.map((e: any) => RefusedCount.fromJSON(e))
+        : [],
+      sizeLimited: isSet(object.sizeLimited)
+        ? globalThis.Boolean(object.sizeLimited)
+        : isSet(object.size_limited)
+        ? globalThis.Boolean(object.size_limited)
+        : false,
+    };
+  },
+
+  toJSON(message: PreviewContents): unknown {
+    const obj: any = {};
+    if (message.columns?.length) {
+      obj.columns = message.columns;
+    }
+    if (message.keyColumns !== 0) {
+      obj.keyColumns = Math.round(message.keyColumns);
+    }
+    if (message.rows.length !== 0) {
+      obj.rows = base64FromBytes(message.rows);
+    }
+    if (message.refused?.length) {
+      obj.refused = message.refused.map((e) => RefusedRow.toJSON(e));
+    }
+    if (message.filtered !== 0) {
+      obj.filtered = Math.round(message.filtered);
+    }
+    if (message.refusedCounts?.length) {
+      obj.refusedCounts = message.refusedCounts.map((e) => RefusedCount.toJSON(e));
+    }
+    if (message.sizeLimited !== false) {
+      obj.sizeLimited = message.sizeLimited;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PreviewContents>): PreviewContents {
+    return PreviewContents.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewContents>): PreviewContents {
+    const message = createBasePreviewContents();
+    message.columns = object.columns?.map((e) => e) || [];
+    message.keyColumns = object.keyColumns ?? 0;
+    message.rows = object.rows ?? new Uint8Array(0);
+    message.refused = object.refused?.map((e) => RefusedRow.fromPartial(e)) || [];
+    message.filtered = object.filtered ?? 0;
+    message.refusedCounts = object.refusedCounts?.map((e) => RefusedCount.fromPartial(e)) || [];
+    message.sizeLimited = object.sizeLimited ?? false;
+    return message;
+  },
+};
+
+function createBasePreviewedRows(): PreviewedRows {
+  return { sealed: new Uint8Array(0), wrappedKey: new Uint8Array(0) };
+}
+
+export const PreviewedRows: MessageFns<PreviewedRows> = {
+  encode(message: PreviewedRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sealed.length !== 0) {
+      writer.uint32(10).bytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      writer.uint32(18).bytes(message.wrappedKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewedRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewedRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sealed = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.wrappedKey = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewedRows {
+    return {
+      sealed: isSet(object.sealed) ? bytesFromBase64(object.sealed) : new Uint8Array(0),
+      wrappedKey: isSet(object.wrappedKey)
+        ? bytesFromBase64(object.wrappedKey)
+        : isSet(object.wrapped_key)
+        ? bytesFromBase64(object.wrapped_key)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: PreviewedRows): unknown {
+    const obj: any = {};
+    if (message.sealed.length !== 0) {
+      obj.sealed = base64FromBytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      obj.wrappedKey = base64FromBytes(message.wrappedKey);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PreviewedRows>): PreviewedRows {
+    return PreviewedRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreviewedRows>): PreviewedRows {
+    const message = createBasePreviewedRows();
+    message.sealed = object.sealed ?? new Uint8Array(0);
+    message.wrappedKey = object.wrappedKey ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseListRefusedRows(): ListRefusedRows {
+  return { bridge: "", table: "", limit: 0, access: undefined, certificate: new Uint8Array(0) };
+}
+
+export const ListRefusedRows: MessageFns<ListRefusedRows> = {
+  encode(message: ListRefusedRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridge !== "") {
+      writer.uint32(10).string(message.bridge);
+    }
+    if (message.table !== "") {
+      writer.uint32(18).string(message.table);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    if (message.access !== undefined) {
+      Signed.encode(message.access, writer.uint32(34).fork()).join();
+    }
+    if (message.certificate.length !== 0) {
+      writer.uint32(42).bytes(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRefusedRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRefusedRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.access = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.certificate = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListRefusedRows {
+    return {
+      bridge: isSet(object.bridge) ? globalThis.String(object.bridge) : "",
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      limit: isSet(object.limit) ? globalThis.Number(object.limit) : 0,
+      access: isSet(object.access) ? Signed.fromJSON(object.access) : undefined,
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: ListRefusedRows): unknown {
+    const obj: any = {};
+    if (message.bridge !== "") {
+      obj.bridge = message.bridge;
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.limit !== 0) {
+      obj.limit = Math.round(message.limit);
+    }
+    if (message.access !== undefined) {
+      obj.access = Signed.toJSON(message.access);
+    }
+    if (message.certificate.length !== 0) {
+      obj.certificate = base64FromBytes(message.certificate);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListRefusedRows>): ListRefusedRows {
+    return ListRefusedRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRefusedRows>): ListRefusedRows {
+    const message = createBaseListRefusedRows();
+    message.bridge = object.bridge ?? "";
+    message.table = object.table ?? "";
+    message.limit = object.limit ?? 0;
+    message.access = (object.access !== undefined && object.access !== null)
+      ? Signed.fromPartial(object.access)
+      : undefined;
+    message.certificate = object.certificate ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseRefusedCount(): RefusedCount {
+  return { table: "", code: "", column: "", rows: 0n };
+}
+
+export const RefusedCount: MessageFns<RefusedCount> = {
+  encode(message: RefusedCount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.table !== "") {
+      writer.uint32(10).string(message.table);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.column !== "") {
+      writer.uint32(26).string(message.column);
+    }
+    if (message.rows !== 0n) {
+      if (BigInt.asUintN(64, message.rows) !== message.rows) {
+        throw new globalThis.Error("value provided for field message.rows of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.rows);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedCount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedCount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.column = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.rows = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedCount {
+    return {
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      column: isSet(object.column) ? globalThis.String(object.column) : "",
+      rows: isSet(object.rows) ? BigInt(object.rows) : 0n,
+    };
+  },
+
+  toJSON(message: RefusedCount): unknown {
+    const obj: any = {};
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.column !== "") {
+      obj.column = message.column;
+    }
+    if (message.rows !== 0n) {
+      obj.rows = message.rows.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedCount>): RefusedCount {
+    return RefusedCount.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedCount>): RefusedCount {
+    const message = createBaseRefusedCount();
+    message.table = object.table ?? "";
+    message.code = object.code ?? "";
+    message.column = object.column ?? "";
+    message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
+    return message;
+  },
+};
+
+function createBaseRefusedRow(): RefusedRow {
+  return { ref: "", table: "", code: "", column: "", key: new Uint8Array(0) };
+}
+
+export const RefusedRow: MessageFns<RefusedRow> = {
+  encode(message: RefusedRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ref !== "") {
+      writer.uint32(10).string(message.ref);
+    }
+    if (message.table !== "") {
+      writer.uint32(18).string(message.table);
+    }
+    if (message.code !== "") {
+      writer.uint32(26).string(message.code);
+    }
+    if (message.column !== "") {
+      writer.uint32(34).string(message.column);
+    }
+    if (message.key.length !== 0) {
+      writer.uint32(42).bytes(message.key);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ref = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.column = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.key = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedRow {
+    return {
+      ref: isSet(object.ref) ? globalThis.String(object.ref) : "",
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      column: isSet(object.column) ? globalThis.String(object.column) : "",
+      key: isSet(object.key) ? bytesFromBase64(object.key) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: RefusedRow): unknown {
+    const obj: any = {};
+    if (message.ref !== "") {
+      obj.ref = message.ref;
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.column !== "") {
+      obj.column = message.column;
+    }
+    if (message.key.length !== 0) {
+      obj.key = base64FromBytes(message.key);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedRow>): RefusedRow {
+    return RefusedRow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedRow>): RefusedRow {
+    const message = createBaseRefusedRow();
+    message.ref = object.ref ?? "";
+    message.table = object.table ?? "";
+    message.code = object.code ?? "";
+    message.column = object.column ?? "";
+    message.key = object.key ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseRefusedContents(): RefusedContents {
+  return { rows: [] };
+}
+
+export const RefusedContents: MessageFns<RefusedContents> = {
+  encode(message: RefusedContents, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.rows) {
+      RefusedRow.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedContents {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedContents();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rows.push(RefusedRow.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedContents {
+    return { rows: globalThis.Array.isArray(object?.rows) ? object.rows.map((e: any) => RefusedRow.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: RefusedContents): unknown {
+    const obj: any = {};
+    if (message.rows?.length) {
+      obj.rows = message.rows.map((e) => RefusedRow.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedContents>): RefusedContents {
+    return RefusedContents.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedContents>): RefusedContents {
+    const message = createBaseRefusedContents();
+    message.rows = object.rows?.map((e) => RefusedRow.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRefusedRows(): RefusedRows {
+  return { counts: [], rows: [], sealed: new Uint8Array(0), wrappedKey: new Uint8Array(0) };
+}
+
+export const RefusedRows: MessageFns<RefusedRows> = {
+  encode(message: RefusedRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.counts) {
+      RefusedCount.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.rows) {
+      RefusedRow.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.sealed.length !== 0) {
+      writer.uint32(26).bytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      writer.uint32(34).bytes(message.wrappedKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.counts.push(RefusedCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rows.push(RefusedRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sealed = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.wrappedKey = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedRows {
+    return {
+      counts: globalThis.Array.isArray(object?.counts) ? object.counts.map((e: any) => RefusedCount.fromJSON(e)) : [],
+      rows: globalThis.Array.isArray(object?.rows) ? object.rows.map((e: any) => RefusedRow.fromJSON(e)) : [],
+      sealed: isSet(object.sealed) ? bytesFromBase64(object.sealed) : new Uint8Array(0),
+      wrappedKey: isSet(object.wrappedKey)
+        ? bytesFromBase64(object.wrappedKey)
+        : isSet(object.wrapped_key)
+        ? bytesFromBase64(object.wrapped_key)
+        : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: RefusedRows): unknown {
+    const obj: any = {};
+    if (message.counts?.length) {
+      obj.counts = message.counts.map((e) => RefusedCount.toJSON(e));
+    }
+    if (message.rows?.length) {
+      obj.rows = message.rows.map((e) => RefusedRow.toJSON(e));
+    }
+    if (message.sealed.length !== 0) {
+      obj.sealed = base64FromBytes(message.sealed);
+    }
+    if (message.wrappedKey.length !== 0) {
+      obj.wrappedKey = base64FromBytes(message.wrappedKey);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedRows>): RefusedRows {
+    return RefusedRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedRows>): RefusedRows {
+    const message = createBaseRefusedRows();
+    message.counts = object.counts?.map((e) => RefusedCount.fromPartial(e)) || [];
+    message.rows = object.rows?.map((e) => RefusedRow.fromPartial(e)) || [];
+    message.sealed = object.sealed ?? new Uint8Array(0);
+    message.wrappedKey = object.wrappedKey ?? new Uint8Array(0);
+    return message;
+  },
+};
+
 function createBaseCommandResult(): CommandResult {
   return {
     id: new Uint8Array(0),
@@ -7284,6 +8562,8 @@ function createBaseCommandResult(): CommandResult {
     openRowsTotal: 0n,
     shownRow: undefined,
     settledRows: undefined,
+    previewedRows: undefined,
+    refusedRows: undefined,
   };
 }
 
@@ -7321,6 +8601,12 @@ export const CommandResult: MessageFns<CommandResult> = {
     }
     if (message.settledRows !== undefined) {
       SettledRows.encode(message.settledRows, writer.uint32(218).fork()).join();
+    }
+    if (message.previewedRows !== undefined) {
+      PreviewedRows.encode(message.previewedRows, writer.uint32(226).fork()).join();
+    }
+    if (message.refusedRows !== undefined) {
+      RefusedRows.encode(message.refusedRows, writer.uint32(234).fork()).join();
     }
     return writer;
   },
@@ -7418,6 +8704,22 @@ export const CommandResult: MessageFns<CommandResult> = {
             message.settledRows = SettledRows.decode(reader, reader.uint32());
             continue;
           }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.previewedRows = PreviewedRows.decode(reader, reader.uint32());
+            continue;
+          }
+          case 29: {
+            if (tag !== 234) {
+              break;
+            }
+
+            message.refusedRows = RefusedRows.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -7464,6 +8766,16 @@ export const CommandResult: MessageFns<CommandResult> = {
         : isSet(object.settled_rows)
         ? SettledRows.fromJSON(object.settled_rows)
         : undefined,
+      previewedRows: isSet(object.previewedRows)
+        ? PreviewedRows.fromJSON(object.previewedRows)
+        : isSet(object.previewed_rows)
+        ? PreviewedRows.fromJSON(object.previewed_rows)
+        : undefined,
+      refusedRows: isSet(object.refusedRows)
+        ? RefusedRows.fromJSON(object.refusedRows)
+        : isSet(object.refused_rows)
+        ? RefusedRows.fromJSON(object.refused_rows)
+        : undefined,
     };
   },
 
@@ -7499,6 +8811,12 @@ export const CommandResult: MessageFns<CommandResult> = {
     if (message.settledRows !== undefined) {
       obj.settledRows = SettledRows.toJSON(message.settledRows);
     }
+    if (message.previewedRows !== undefined) {
+      obj.previewedRows = PreviewedRows.toJSON(message.previewedRows);
+    }
+    if (message.refusedRows !== undefined) {
+      obj.refusedRows = RefusedRows.toJSON(message.refusedRows);
+    }
     return obj;
   },
 
@@ -7522,6 +8840,12 @@ export const CommandResult: MessageFns<CommandResult> = {
       : undefined;
     message.settledRows = (object.settledRows !== undefined && object.settledRows !== null)
       ? SettledRows.fromPartial(object.settledRows)
+      : undefined;
+    message.previewedRows = (object.previewedRows !== undefined && object.previewedRows !== null)
+      ? PreviewedRows.fromPartial(object.previewedRows)
+      : undefined;
+    message.refusedRows = (object.refusedRows !== undefined && object.refusedRows !== null)
+      ? RefusedRows.fromPartial(object.refusedRows)
       : undefined;
     return message;
   },

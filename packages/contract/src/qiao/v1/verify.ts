@@ -70,6 +70,9 @@ export interface VerifyQuestion {
     | //
     /** The rows of some buckets. */
     { $case: "rows"; value: VerifyBuckets }
+    | //
+    /** One digest of all rows, in the order in which they are read. */
+    { $case: "text"; value: boolean }
     | undefined;
 }
 
@@ -99,6 +102,11 @@ export interface VerifyReading {
   rows: VerifyRow[];
   /** Key hashes (16 bytes each) of rows of this lane and table that wait in quarantine here. */
   openKeys: Uint8Array;
+  /**
+   * Keyed digest of the compared columns of all rows, a line each: 32 bytes. Equal: the same rows in the same order. Databases that
+   * sort otherwise have another one for the same rows.
+   */
+  text: Uint8Array;
 }
 
 /** One row at the destination. */
@@ -600,6 +608,9 @@ export const VerifyQuestion: MessageFns<VerifyQuestion> = {
       case "rows":
         VerifyBuckets.encode(message.what.value, writer.uint32(90).fork()).join();
         break;
+      case "text":
+        writer.uint32(96).bool(message.what.value);
+        break;
     }
     return writer;
   },
@@ -705,6 +716,14 @@ export const VerifyQuestion: MessageFns<VerifyQuestion> = {
             message.what = { $case: "rows", value: VerifyBuckets.decode(reader, reader.uint32()) };
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.what = { $case: "text", value: reader.bool() };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -745,6 +764,8 @@ export const VerifyQuestion: MessageFns<VerifyQuestion> = {
         ? { $case: "sums", value: VerifyBuckets.fromJSON(object.sums) }
         : isSet(object.rows)
         ? { $case: "rows", value: VerifyBuckets.fromJSON(object.rows) }
+        : isSet(object.text)
+        ? { $case: "text", value: globalThis.Boolean(object.text) }
         : undefined,
     };
   },
@@ -781,6 +802,8 @@ export const VerifyQuestion: MessageFns<VerifyQuestion> = {
       obj.sums = VerifyBuckets.toJSON(message.what.value);
     } else if (message.what?.$case === "rows") {
       obj.rows = VerifyBuckets.toJSON(message.what.value);
+    } else if (message.what?.$case === "text") {
+      obj.text = message.what.value;
     }
     return obj;
   },
@@ -816,6 +839,12 @@ export const VerifyQuestion: MessageFns<VerifyQuestion> = {
       case "rows": {
         if (object.what?.value !== undefined && object.what?.value !== null) {
           message.what = { $case: "rows", value: VerifyBuckets.fromPartial(object.what.value) };
+        }
+        break;
+      }
+      case "text": {
+        if (object.what?.value !== undefined && object.what?.value !== null) {
+          message.what = { $case: "text", value: object.what.value };
         }
         break;
       }
@@ -935,6 +964,7 @@ function createBaseVerifyReading(): VerifyReading {
     sums: new Uint8Array(0),
     rows: [],
     openKeys: new Uint8Array(0),
+    text: new Uint8Array(0),
   };
 }
 
@@ -981,6 +1011,9 @@ export const VerifyReading: MessageFns<VerifyReading> = {
     }
     if (message.openKeys.length !== 0) {
       writer.uint32(82).bytes(message.openKeys);
+    }
+    if (message.text.length !== 0) {
+      writer.uint32(90).bytes(message.text);
     }
     return writer;
   },
@@ -1078,6 +1111,14 @@ export const VerifyReading: MessageFns<VerifyReading> = {
             message.openKeys = reader.bytes();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.text = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1126,6 +1167,7 @@ export const VerifyReading: MessageFns<VerifyReading> = {
         : isSet(object.open_keys)
         ? bytesFromBase64(object.open_keys)
         : new Uint8Array(0),
+      text: isSet(object.text) ? bytesFromBase64(object.text) : new Uint8Array(0),
     };
   },
 
@@ -1161,6 +1203,9 @@ export const VerifyReading: MessageFns<VerifyReading> = {
     if (message.openKeys.length !== 0) {
       obj.openKeys = base64FromBytes(message.openKeys);
     }
+    if (message.text.length !== 0) {
+      obj.text = base64FromBytes(message.text);
+    }
     return obj;
   },
 
@@ -1185,6 +1230,7 @@ export const VerifyReading: MessageFns<VerifyReading> = {
     message.sums = object.sums ?? new Uint8Array(0);
     message.rows = object.rows?.map((e) => VerifyRow.fromPartial(e)) || [];
     message.openKeys = object.openKeys ?? new Uint8Array(0);
+    message.text = object.text ?? new Uint8Array(0);
     return message;
   },
 };
