@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { BridgeDefinition, Transform } from './bridge.ts';
+import type { BridgeCursor, BridgeDefinition } from './bridge.ts';
+import { missingFiles, withFiles } from './bridgeFiles.ts';
+import type { Check } from './checks/check.ts';
 import { ProblemsError } from './errors.ts';
 import { nearestName } from './nearestName.ts';
 import { bridgeJson, parseBridge, parseBridgeJson } from './parseBridge.ts';
+import type { Transform } from './transform/transform.ts';
 
 const golden = (name: string): string => readFileSync(new URL(`../golden/${name}`, import.meta.url), 'utf8');
 const YAML = golden('bridge.yaml');
@@ -14,6 +17,67 @@ const changed = (from: string | RegExp, to: string): string => {
   return text;
 };
 const codes = (yaml: string): string[] => parseBridge(yaml).problems.map(({ code, path }) => `${code} ${path}`);
+
+describe('files of a bridge', () => {
+  const STEPS = golden('bridge-steps.yaml');
+  const files = {
+    'nations.csv': 'from,to\n汉族,01\n',
+    'nation-codes.csv': 'value\n01\n',
+    'divisions.csv': 'code\n370202\n',
+  };
+  const [without = ''] = STEPS.split('files:\n');
+
+  test('are read into the steps and checks that name them, and travel no further', () => {
+    const { definition, problems } = parseBridge(STEPS);
+    expect(problems).toEqual([]);
+    const [table] = (definition as BridgeDefinition).source.tables;
+    expect(table?.transform).toContainEqual({
+      dictionary: { column: 'nation', map: { 汉族: '01', 维吾尔族: '05' }, otherwise: 'refuse' },
+    });
+    expect(table?.transform).toContainEqual({ hash: { column: 'id_no', scope: 'resident-permits', digits: 64 } });
+    expect(table?.checks).toContainEqual({ column: 'nation', dictionary: ['01', '05'] });
+    expect(table?.checks).toContainEqual({ column: 'area', divisionCode: { divisions: ['370000', '370202'] } });
+    const json = bridgeJson(definition as BridgeDefinition);
+    expect(json).not.toContain('.csv');
+    expect(parseBridgeJson(json)).toEqual(definition);
+  });
+
+  test('are written behind the YAML by whoever hands it over; what is written there already is not asked for', () => {
+    expect(missingFiles(without).toSorted()).toEqual(Object.keys(files).toSorted());
+    expect(missingFiles(STEPS)).toEqual([]);
+    const whole = withFiles(without, files);
+    expect(whole.startsWith(without)).toBe(true);
+    expect(parseBridge(whole).problems).toEqual([]);
+    expect(withFiles(without, {})).toBe(without);
+    expect(missingFiles('{')).toEqual([]);
+  });
+
+  test('that are missing or cannot be read are problems, each once', () => {
+    expect(codes(without)).toEqual([
+      'FILE_INVALID files["nations.csv"]',
+      'FILE_INVALID files["nation-codes.csv"]',
+      'FILE_INVALID files["divisions.csv"]',
+    ]);
+    const nations = (text: string) => {
+      const { problems } = parseBridge(withFiles(without, { ...files, 'nations.csv': text }));
+      return problems.map(({ message }) => message);
+    };
+    expect(nations('\ufefffrom,to\r\n"a,b",1\r\n\r\n"c""d",2')).toEqual([]);
+    expect(nations('汉族,01\n')).toEqual(['Found no heading from,to in its first line.']);
+    expect(nations('from,to\na,1\nb\n')).toEqual(['Found 1 fields in line 3; expected 2.']);
+    expect(nations('from,to\na,1\na,2\n')).toEqual(['Found value a a second time in line 3.']);
+    expect(nations('from,to\na"b,2\n')).toEqual(['Found 0 fields in line 2; expected 2.']);
+    const away = without.replace('nations.csv', '../../etc/passwd');
+    expect(codes(withFiles(away, files))).toContain('WRONG_VALUE source.tables[0].transform[12].dictionary.file');
+  });
+
+  test('that would make the bridge too large written out are refused before it is kept', () => {
+    const long = Array.from({ length: 9_000 }, (_, index) => `${index}${'x'.repeat(24)},${index}\n`).join('');
+    const twice = without.replace('{ column: sex, map: { 男: "1", 女: "2" }', '{ column: sex, file: nations.csv');
+    const found = parseBridge(withFiles(twice, { ...files, 'nations.csv': `from,to\n${long}` }));
+    expect(found.problems.map(({ code }) => code)).toEqual(['BRIDGE_TOO_LARGE']);
+  });
+});
 
 describe('a bridge', () => {
   test('as an operator writes it becomes the golden JSON', () => {
@@ -63,6 +127,20 @@ describe('a bridge', () => {
     );
   });
 
+  test('travels with its conflict policies, and says nothing of the default, which older nodes would not know', () => {
+    const travelled = (conflict: string) => {
+      const yaml = golden('bridge-least.yaml').replace(
+        'births: { to: births }',
+        `births: {to: births, conflict: ${conflict}}`,
+      );
+      const json = bridgeJson(parseBridge(yaml).definition as BridgeDefinition);
+      return [parseBridgeJson(json).destinations[0]?.tables.births?.conflict, json.includes('conflict')];
+    };
+    expect(travelled('sourceWins')).toEqual([undefined, false]);
+    expect(travelled('targetWins')).toEqual(['targetWins', true]);
+    expect(travelled('{newestWins: seen_at}')).toEqual([{ newestWins: 'seen_at' }, true]);
+  });
+
   test('may be any text: problems come back, nothing is thrown', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
@@ -80,12 +158,39 @@ describe('a bridge', () => {
     }
   });
 
-  test('refuses capture classes that do not run yet', () => {
-    for (const capture of ['log', 'trigger', 'cursor']) {
-      expect(codes(changed('capture: compare', `capture: ${capture}`))).toEqual([
-        'CAPTURE_NOT_AVAILABLE source.capture',
-      ]);
+  test('triggers leave what they miss to a whole scan, once a day unless the bridge says how often', () => {
+    const sourceOf = (text: string) => parseBridge(text).definition?.source;
+    const least = golden('bridge-least.yaml').replace('capture: compare', 'capture: trigger');
+    expect(sourceOf(least)).toMatchObject({ capture: 'trigger', wholeScanEveryMs: 24 * 60 * 60_000 });
+    const hourly = least.replace('capture: trigger', 'capture: trigger\n  wholeScanEvery: 1h');
+    expect(sourceOf(hourly)?.wholeScanEveryMs).toBe(60 * 60_000);
+    expect(codes(hourly.replace('trigger', 'compare'))).toEqual(['WHOLE_SCAN_UNUSED source.wholeScanEvery']);
+  });
+
+  test('reads by a cursor when every table names its column, and only then', () => {
+    const least = golden('bridge-least.yaml');
+    const written = (cursor: string, capture = 'cursor') =>
+      least
+        .replace('capture: compare', `capture: ${capture}`)
+        .replace('    - name: births', `    - name: births\n      cursor: ${cursor}`);
+    const cursorOf = (text: string) => parseBridge(text).definition?.source.tables[0]?.cursor;
+    expect(cursorOf(written('{column: updated_at}'))).toEqual({ column: 'updated_at' });
+    expect(cursorOf(written('{column: updated_at, lag: 90s, timeZone: Asia/Shanghai}'))).toEqual({
+      column: 'updated_at',
+      lagMs: 90_000,
+      timeZone: 'Asia/Shanghai',
+    });
+    expect(cursorOf(written('{column: no, lag: 100}'))).toEqual({ column: 'no', lagSteps: 100 });
+    const at = 'source.tables[0].cursor';
+    expect(codes(least.replace('capture: compare', 'capture: cursor'))).toEqual([`CURSOR_MISSING ${at}`]);
+    expect(codes(written('{column: no}', 'compare'))).toEqual([`CURSOR_UNUSED ${at}`]);
+    expect(codes(written('{colum: no}'))).toEqual([`UNKNOWN_KEY ${at}.colum`, `KEY_MISSING ${at}.column`]);
+    for (const lag of ['-1', '1.5', '0s', 'soon', '400d', 'null']) {
+      expect(codes(written(`{column: no, lag: ${lag}}`)).map((each) => each.split(' ')[1])).toEqual([`${at}.lag`]);
     }
+    expect(codes(written('{column: no, timeZone: Mars/Olympus}')).map((each) => each.split(' ')[1])).toEqual([
+      `${at}.timeZone`,
+    ]);
   });
 
   test('takes each schedule and refuses half ones', () => {
@@ -129,6 +234,13 @@ describe('a bridge', () => {
     expect(landed('to: x, landing: journal, journalColumns: {batchNo: a, appliedAt: a}')).toEqual([
       `COLUMN_TWICE ${at}.journalColumns`,
     ]);
+    expect(landed('to: x, conflict: targetWins')).toEqual([]);
+    expect(landed('to: x, conflict: {newestWins: birth_date}')).toEqual([]);
+    expect(landed('to: x, conflict: {newestWins: birth_dat}')).toEqual([
+      `CONFLICT_COLUMN_MISSING ${at}.conflict.newestWins`,
+    ]);
+    expect(landed('to: x, conflict: targetWins, landing: journal')).toEqual([`CONFLICT_UNUSED ${at}.conflict`]);
+    expect(landed('to: x, conflict: targetWins, ownership: whole')).toEqual([`CONFLICT_OWNERSHIP ${at}.conflict`]);
     expect(landed('to: x, ownership: {where: "a == 1"}')).toEqual([`FILTER_INVALID ${at}.ownership.where`]);
   });
 
@@ -225,14 +337,52 @@ const transform: fc.Arbitrary<Transform> = fc.oneof(
     }),
   }),
   fc.constant({ rename: { c1: 'k1' } }),
+  fc.constantFrom<Transform>(
+    { constant: { column: 'made', value: 'x' } },
+    { constant: { column: 'typed', value: '7', type: { type: 'integer', bits: 64 } } },
+    { concatenate: { columns: ['c2', '列'], into: 'joined', separator: '' } },
+    { split: { column: 'c3', by: { separator: '·' }, into: ['a', 'b'] } },
+    { split: { column: 'c3', by: { at: [6, 14] }, into: ['e', 'f', 'g'] } },
+    { cast: { column: 'c2', to: { type: 'decimal', precision: 10, scale: 2 } } },
+    { dateFormat: { column: '4', to: 'yyyyMMdd' } },
+    { dateFormat: { column: '4', from: 'yyyy年M月d日', to: 'timestamp' } },
+    { hash: { column: '列', scope: 'population', digits: 32 } },
+    { generalise: { column: 'c2', to: 'district' } },
+    { normalise: { column: 'c2', to: ['idNumber', 'trimmed'] } },
+    { default: { column: 'c3', value: '' } },
+    { check: { column: 'c3', idNumber: { divisions: ['370202'] } } },
+  ),
+);
+
+const check: fc.Arbitrary<Check> = fc.oneof(
+  fc.record({ column: fc.constantFrom('c2', 'c3'), required: fc.constant(true as const) }),
+  fc.constantFrom<Check>(
+    { column: 'c2', pattern: '\\d+' },
+    { column: 'c2', range: { least: '1' } },
+    { column: 'c2', range: { least: '1', most: '2.50' } },
+    { column: '列', dictionary: ['', 'a', '男'] },
+    { column: 'c3', idNumber: true },
+    { column: 'c3', idNumber: { divisions: ['370202'] } },
+    { column: 'c3', creditCode: true },
+    { column: 'c3', divisionCode: { divisions: ['370202', '370203'] } },
+  ),
+);
+
+const cursor: fc.Arbitrary<BridgeCursor> = fc.oneof(
+  fc.record({ column: name, lagSteps: fc.nat() }, { requiredKeys: ['column'] }),
+  fc.record(
+    { column: name, lagMs: fc.integer({ min: 1_000, max: 1e9 }), timeZone: fc.constant('Asia/Shanghai') },
+    { requiredKeys: ['column'] },
+  ),
 );
 
 const definition: fc.Arbitrary<BridgeDefinition> = fc
   .record({
     tables: fc.uniqueArray(name, { minLength: 1, maxLength: 3 }),
     nodes: fc.uniqueArray(code, { minLength: 1, maxLength: 2 }),
+    capture: fc.constantFrom('compare' as const, 'cursor' as const, 'trigger' as const),
   })
-  .chain(({ tables, nodes }) =>
+  .chain(({ tables, nodes, capture }) =>
     fc.record(
       {
         kind: fc.constant('Bridge' as const),
@@ -241,25 +391,27 @@ const definition: fc.Arbitrary<BridgeDefinition> = fc
         source: fc.record({
           node: code.map((text) => `s${text}`),
           dataSource: code,
-          capture: fc.constant('compare' as const),
+          capture: fc.constant(capture),
+          ...(capture === 'trigger' ? { wholeScanEveryMs: fc.integer({ min: 60_000, max: 1e9 }) } : {}),
           tables: fc.tuple(
             ...tables.map((table) =>
               fc.record(
                 {
                   name: fc.constant(table),
+                  ...(capture === 'cursor' ? { cursor } : {}),
                   schema: name,
                   key: fc.constant(['c1']),
                   columns: fc.constant(columns),
                   where: fc.constantFrom("a = 'x'", '"b c" IS NULL'),
                   transform: fc
                     .array(transform, { maxLength: 2 })
-                    .filter((list) => list.filter((each) => 'rename' in each).length < 2),
-                  checks: fc.array(
-                    fc.record({ column: fc.constantFrom('c2', 'c3'), required: fc.constant(true as const) }),
-                    { maxLength: 2 },
-                  ),
+                    // A name is given once.
+                    .filter(
+                      ([one, other]) => other === undefined || Object.keys(one ?? {})[0] !== Object.keys(other)[0],
+                    ),
+                  checks: fc.array(check, { maxLength: 2 }),
                 },
-                { requiredKeys: ['name', 'transform', 'checks'] },
+                { requiredKeys: ['name', 'transform', 'checks', ...(capture === 'cursor' ? ['cursor' as const] : [])] },
               ),
             ),
           ),

@@ -2,8 +2,12 @@
  * A bridge's definition as the house uses it: one agreed flow, every default resolved, every unit a millisecond or a byte.
  * How operators write it is bridgeSchema.ts, what must hold across its parts bridgeChecks.ts, reading it parseBridge.ts.
  */
+
+import type { Check } from './checks/check.ts';
+import type { ConflictPolicy } from './conflict.ts';
 import type { Ownership } from './ownership.ts';
 import type { Schedule } from './schedule.ts';
+import type { Transform } from './transform/transform.ts';
 export interface BridgeDefinition {
   kind: 'Bridge';
   name: string;
@@ -27,7 +31,9 @@ export interface BridgeDefinition {
 export interface BridgeSource {
   node: string;
   dataSource: string;
-  capture: 'compare';
+  capture: 'compare' | 'cursor' | 'trigger' | 'log';
+  /** With capture: trigger. How long after the last reading of a whole table it is read whole again, for what no trigger sees. */
+  wholeScanEveryMs?: number;
   tables: BridgeTable[];
 }
 export interface BridgeLimits {
@@ -46,24 +52,20 @@ export interface BridgeTable {
   columns?: string[];
   /** Filter language, over the columns as the source names them. */
   where?: string;
+  /** With capture: cursor. */
+  cursor?: BridgeCursor;
   transform: Transform[];
   checks: Check[];
 }
-export type Transform = { rename: Record<string, string> } | { dictionary: Dictionary } | { mask: Mask };
-export interface Dictionary {
+/** The column that rises with every change of a row, named as the source names it, and how far behind a late row may come. */
+export interface BridgeCursor {
   column: string;
-  map: Record<string, string>;
-  otherwise: 'refuse' | 'keep' | 'null';
-}
-export interface Mask {
-  column: string;
-  keepFirst: number;
-  keepLast: number;
-  with: string;
-}
-export interface Check {
-  column: string;
-  required: true;
+  /** For a column of dates or times. Without any lag: that of the column's type (cursorValue.ts). */
+  lagMs?: number;
+  /** For a column of numbers. */
+  lagSteps?: number;
+  /** Zone of the wall clock that a column without a zone is written by. */
+  timeZone?: string;
 }
 export interface Destination {
   node: string;
@@ -76,6 +78,8 @@ export interface DestinationTable {
   ownership: Ownership;
   landing: 'mirror' | 'journal';
   onDelete: 'delete' | 'mark';
+  /** Not with landing: journal, and only with ownership: none. Absent: sourceWins. */
+  conflict?: Exclude<ConflictPolicy, 'sourceWins'>;
   /** With onDelete: mark. */
   markColumn?: string;
   /** With landing: journal. */

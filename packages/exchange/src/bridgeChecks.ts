@@ -7,7 +7,7 @@ import type { Problem } from './errors.ts';
 import { didYouMean } from './nearestName.ts';
 import { areDisjoint } from './ownership.ts';
 import { pathText } from './schemaProblems.ts';
-import { traceNames } from './transformNames.ts';
+import { leavingNames, traceColumns } from './transform/columns.ts';
 
 /** The parts of a bridge that could be read; undefined where one could not, so that the rest is checked all the same. */
 export interface BridgeParts {
@@ -46,7 +46,7 @@ function sourceProblems({ source, tableNames }: BridgeParts): Problem[] {
   }
   for (const [index, table] of source.tables.entries()) {
     if (table !== undefined)
-      problems.push(...traceNames(table, undefined, table.key, `source.tables[${index}]`).problems);
+      problems.push(...traceColumns(table, undefined, table.key, `source.tables[${index}]`).problems);
   }
   return problems;
 }
@@ -66,10 +66,20 @@ function destinationProblems(parts: BridgeParts, index: number): Problem[] {
   }
   for (const [name, target] of Object.entries(destination.tables)) {
     const at = pathText(['tables', name]);
-    for (const problem of landingProblems(target)) {
+    for (const problem of [...landingProblems(target), ...conflictProblems(target)]) {
       add(problem.code, `.${at}${problem.path}`, problem.message, problem.hint);
     }
     const origin = source.tables.find((table) => table?.name === name);
+    const leaving = origin === undefined ? undefined : leavingNames(origin);
+    if (typeof target.conflict === 'object' && leaving?.includes(target.conflict.newestWins) === false) {
+      const message = `Found no column ${target.conflict.newestWins} among those that leave.`;
+      add(
+        'CONFLICT_COLUMN_MISSING',
+        `.${at}.conflict.newestWins`,
+        message,
+        didYouMean(target.conflict.newestWins, leaving),
+      );
+    }
     if (
       origin !== undefined &&
       isSamePlace(destination, source) &&
@@ -148,6 +158,30 @@ function landingProblems(target: DestinationTable): Problem[] {
     add('COLUMN_TWICE', '.journalColumns', 'Found two journal columns of one name.', 'Give each its own name.');
   }
   return problems;
+}
+
+/** A policy keeps rows of the target: nothing else may change or remove them. */
+function conflictProblems({ conflict, landing, ownership }: DestinationTable): Problem[] {
+  if (conflict === undefined) return [];
+  if (landing === 'journal') {
+    return [
+      {
+        code: 'CONFLICT_UNUSED',
+        path: '.conflict',
+        message: 'Found a conflict policy with landing: journal.',
+        hint: 'A journal takes every change as a row of its own: leave conflict out.',
+      },
+    ];
+  }
+  if (ownership === 'none') return [];
+  return [
+    {
+      code: 'CONFLICT_OWNERSHIP',
+      path: '.conflict',
+      message: 'Found a conflict policy in a table of which the end of a load removes rows.',
+      hint: 'Write ownership: none, or leave conflict out.',
+    },
+  ];
 }
 
 /** Two tables of this bridge that land in one target table must own disjoint rows. */

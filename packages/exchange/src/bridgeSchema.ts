@@ -3,12 +3,15 @@
  * knows is an error. The message of each rule says what is expected; schemaProblems.ts puts before it what was found.
  */
 import { z } from 'zod';
-import { COLUMN_NAME_MAX, TABLE_NAME_MAX } from './content.ts';
+import { checkSchema } from './checks/checkSchema.ts';
+import { TABLE_NAME_MAX } from './content.ts';
 import { parseBytes, parseDuration } from './duration.ts';
 import { FILTER_MAX_LENGTH, parseFilter } from './filter.ts';
 import { MAX_TABLES } from './header.ts';
 import { CODE } from './ids.ts';
+import { columnName, fileName, name } from './nameSchema.ts';
 import { cronProblem, isTimeZone, isWindow } from './schedule.ts';
+import { transformSchema } from './transform/transformSchema.ts';
 
 /** Defaults of what an operator may leave out. */
 export const BRIDGE_DEFAULTS = {
@@ -17,17 +20,12 @@ export const BRIDGE_DEFAULTS = {
   windowBytes: '16MiB',
   deleteGuard: { rows: 1_000, share: 0.05 },
   stopAfterQuarantined: 1_000,
+  wholeScanEvery: '24h',
 } as const;
 
 const code = z.string().regex(CODE, 'a code: a to z, 0 to 9 and -, at most 32 characters, a letter first');
 
-const name = (most: number, what: string) =>
-  z.string().refine((text) => text.length > 0 && Array.from(text).length <= most && !/\p{Cc}/u.test(text), {
-    error: `${what} of 1 to ${most} characters`,
-  });
-
 const tableName = name(TABLE_NAME_MAX, 'a table name');
-const columnName = name(COLUMN_NAME_MAX, 'a column name');
 const schemaName = name(TABLE_NAME_MAX, 'a schema name');
 
 const duration = (leastMs: number, mostMs: number, what: string) =>
@@ -67,42 +65,26 @@ const cron = z.string().superRefine((text, context) => {
   }
 });
 
-const transform = z.strictObject({
-  rename: z.record(columnName, columnName).optional(),
-  dictionary: z
-    .strictObject({
-      column: columnName,
-      map: z.record(z.string(), z.string()),
-      otherwise: z.enum(['refuse', 'keep', 'null']).optional(),
-    })
-    .optional(),
-  mask: z
-    .strictObject({
-      column: columnName,
-      keepFirst: z.int().min(0, '0 or more').max(1_000, 'at most 1000'),
-      keepLast: z.int().min(0, '0 or more').max(1_000, 'at most 1000'),
-      with: z
-        .string()
-        .refine((text) => Array.from(text).length === 1 && !/\p{Cc}/u.test(text), { error: 'one character' })
-        .optional(),
-    })
-    .optional(),
-});
-
 export const tableSchema = z.strictObject({
   name: tableName,
   schema: schemaName.optional(),
   key: z.array(columnName).min(1, 'one key column or more').optional(),
   columns: z.array(columnName).min(1, 'one column or more').optional(),
   where: filter.optional(),
-  transform: z
-    .array(
-      transform.refine((each) => Object.values(each).filter((value) => value !== undefined).length === 1, {
-        error: 'exactly one of rename, dictionary and mask',
-      }),
-    )
+  cursor: z
+    .strictObject({
+      column: columnName,
+      lag: z
+        .union(
+          [duration(1_000, 366 * DAY_MS, ''), z.int().min(0)],
+          'a duration from 1s to 366d, such as 10m, or for a column of numbers a whole number from 0',
+        )
+        .optional(),
+      timeZone: timeZone.optional(),
+    })
     .optional(),
-  checks: z.array(z.strictObject({ column: columnName, required: z.literal(true, 'true') })).optional(),
+  transform: z.array(transformSchema).optional(),
+  checks: z.array(checkSchema).optional(),
 });
 
 export const destinationSchema = z.strictObject({
@@ -119,6 +101,12 @@ export const destinationSchema = z.strictObject({
       landing: z.enum(['mirror', 'journal']).optional(),
       onDelete: z.enum(['delete', 'mark']).optional(),
       markColumn: columnName.optional(),
+      conflict: z
+        .union(
+          [z.enum(['sourceWins', 'targetWins']), z.strictObject({ newestWins: columnName })],
+          'sourceWins, targetWins or {newestWins: COLUMN}',
+        )
+        .optional(),
       journalColumns: z
         .strictObject({
           operation: columnName.optional(),
@@ -153,6 +141,7 @@ export const bridgeSchema = z.strictObject({
     node: code,
     dataSource: code,
     capture: z.enum(['compare', 'log', 'trigger', 'cursor']),
+    wholeScanEvery: duration(60_000, 366 * DAY_MS, 'a duration from 60s to 366d, such as 24h').optional(),
     tables: z.array(tableSchema).min(1, 'one table or more').max(MAX_TABLES, `at most ${MAX_TABLES} tables`),
   }),
   schedule: scheduleSchema,
@@ -177,6 +166,7 @@ export const bridgeSchema = z.strictObject({
   stopAfterQuarantined: z.int().min(1, '1 or more').max(10_000, 'at most 10000').optional(),
   resource: name(64, 'a resource code').optional(),
   purpose: name(200, 'a purpose').optional(),
+  files: z.record(fileName, z.string()).optional(),
 });
 
 /** A bridge as written. */

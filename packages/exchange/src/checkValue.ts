@@ -46,41 +46,12 @@ export function checkValue(type: ColumnType, text: string): string | undefined {
   }
 }
 
-/** A binary float as PostgreSQL 12 and later print it (extra_float_digits 1): the shortest text that reads back the same. */
-export function floatText(value: number, bits: 32 | 64): string {
-  if (Number.isNaN(value)) return 'NaN';
-  if (!Number.isFinite(value)) return value > 0 ? 'Infinity' : '-Infinity';
-  if (value === 0) return Object.is(value, -0) ? '-0' : '0';
-  const [mantissa = '', exponentText = '0'] = (bits === 64 ? value.toExponential() : shortest32(value)).split('e');
-  const exponent = Number(exponentText);
-  const sign = mantissa.startsWith('-') ? '-' : '';
-  const digits = mantissa.replace(/[-.]/g, '');
-  // float8out and float4out switch to exponents below 1e-4 and from 1e15 (1e6 for 32 bits) on.
-  if (exponent < -4 || exponent >= (bits === 64 ? 15 : 6)) {
-    const point = digits.length > 1 ? `${digits[0]}.${digits.slice(1)}` : digits;
-    const power = String(Math.abs(exponent)).padStart(2, '0');
-    return `${sign}${point}e${exponent < 0 ? '-' : '+'}${power}`;
-  }
-  if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`;
-  if (digits.length <= exponent + 1) return sign + digits.padEnd(exponent + 1, '0');
-  return `${sign}${digits.slice(0, exponent + 1)}.${digits.slice(exponent + 1)}`;
-}
-
-function shortest32(value: number): string {
-  const wanted = Math.fround(value);
-  for (let digits = 0; digits < 8; digits++) {
-    const text = wanted.toExponential(digits);
-    if (Math.fround(Number(text)) === wanted) return text;
-  }
-  return wanted.toExponential(8);
-}
-
 const INTEGER = /^(?:0|-?[1-9]\d*)$/;
 
 function checkInteger(type: Of<'integer'>, text: string): string | undefined {
   if (!INTEGER.test(text)) return 'expected a whole number without leading zeros';
-  // Nothing of four digits is outside any range, unless it must not be negative.
-  if (text.length <= 4 && !type.unsigned) return undefined;
+  // Nothing of four digits is outside the usual ranges, unless it must not be negative.
+  if (text.length <= 4 && !type.unsigned && type.bits > 8) return undefined;
   if (text.length > 20) return `outside ${typeText(type)}`;
   const value = BigInt(text);
   const least = type.unsigned ? 0n : -(1n << BigInt(type.bits - 1));

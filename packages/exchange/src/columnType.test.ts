@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { checkValue, floatText } from './checkValue.ts';
+import { checkValue } from './checkValue.ts';
 import { type ColumnType, typeText } from './columnType.ts';
 import { fit } from './fit.ts';
+import { floatText } from './floatText.ts';
 
 const TYPES: ColumnType[] = [
   ...([16, 32, 64] as const).flatMap((bits): ColumnType[] => [
@@ -11,6 +12,7 @@ const TYPES: ColumnType[] = [
     { type: 'integer', bits, unsigned: true },
   ]),
   { type: 'decimal' },
+  { type: 'decimal', trimmed: true },
   ...[
     [4, 0],
     [5, 2],
@@ -119,6 +121,12 @@ describe('column types', () => {
       [16777216, 32, '1.6777216e+07'],
       [3.4028234663852886e38, 32, '3.4028235e+38'],
       [1e-45, 32, '1e-45'],
+      [49579752, 32, '4.9579752e+07'],
+      [-49579752, 32, '-4.9579752e+07'],
+      [2097152.25, 32, '2.0971522e+06'],
+      [265842.625, 32, '265842.62'],
+      [1.2621774483536189e-29, 32, '1.2621775e-29'],
+      [255070102923398016, 64, '2.5507010292339802e+17'],
       [-0, 64, '-0'],
     ];
     expect(printed.map(([value, bits]) => floatText(value, bits))).toEqual(printed.map(([, , text]) => text));

@@ -7,9 +7,12 @@
 
 export type ColumnType =
   /** `-12`. Signed two's complement unless `unsigned`. */
-  | { type: 'integer'; bits: 16 | 32 | 64; unsigned?: boolean }
-  /** `12.50`: the scale is kept. Without precision and scale: unlimited. A scale below 0 counts zeros before the point. */
-  | { type: 'decimal'; precision?: number; scale?: number }
+  | { type: 'integer'; bits: 8 | 16 | 24 | 32 | 64; unsigned?: boolean }
+  /**
+   * `12.50`: the scale is kept. Without precision and scale: unlimited. A scale below 0 counts zeros before the point. `trimmed`: a number, whose
+   * text never has zeros at the end of its fraction.
+   */
+  | { type: 'decimal'; precision?: number; scale?: number; trimmed?: true }
   /** Shortest round trip: `0.1` `1e+20` `NaN` `Infinity` `-Infinity`. */
   | { type: 'float'; bits: 32 | 64 }
   /** `t` or `f`. */
@@ -30,8 +33,8 @@ export type ColumnType =
   | { type: 'uuid' }
   /** The text untouched. */
   | { type: 'json' }
-  /** Exact only to the same system and name: inet, interval, jsonb, ranges, arrays, enums. */
-  | { type: 'native'; system: 'postgres'; name: string };
+  /** Exact only to the same system and name: inet, interval, jsonb, ranges, arrays, enums, sets, years. */
+  | { type: 'native'; system: 'postgres' | 'mysql'; name: string };
 
 /** A type as people read it: `integer(64)`, `decimal(10,2)`, `text(20)`. */
 export function typeText(type: ColumnType): string {
@@ -61,5 +64,37 @@ export function typeText(type: ColumnType): string {
       return type.type;
     default:
       return type satisfies never;
+  }
+}
+
+/** Reads what typeText writes, for the types that a bridge may name; undefined for anything else. */
+export function parseTypeText(text: string): ColumnType | undefined {
+  const [, name = '', first, second] = /^([a-z]+)(?:\((\d{1,9})(?:,(\d{1,4}))?\))?$/.exec(text) ?? [];
+  const size = first === undefined ? undefined : Number(first);
+  if (second !== undefined && name !== 'decimal') return undefined;
+  switch (name) {
+    case 'integer':
+      return size === 16 || size === 32 || size === 64 ? { type: 'integer', bits: size } : undefined;
+    case 'float':
+      return size === 32 || size === 64 ? { type: 'float', bits: size } : undefined;
+    case 'decimal': {
+      if (size === undefined) return { type: 'decimal' };
+      const scale = Number(second ?? 0);
+      return size >= 1 && size <= 1_000 && scale <= size ? { type: 'decimal', precision: size, scale } : undefined;
+    }
+    case 'text':
+      if (size === undefined) return { type: 'text' };
+      return size >= 1 ? { type: 'text', maxLength: size } : undefined;
+    case 'time':
+    case 'timestamp':
+    case 'timestamptz':
+      return size !== undefined && size <= 9 ? { type: name, digits: size } : undefined;
+    case 'boolean':
+    case 'date':
+    case 'uuid':
+    case 'json':
+      return size === undefined ? { type: name } : undefined;
+    default:
+      return undefined;
   }
 }

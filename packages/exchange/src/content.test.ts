@@ -138,7 +138,7 @@ describe('content', () => {
     for (const [parts, message] of wrong) expect(() => decodeContent(encodeContent([section(parts)]))).toThrow(message);
     const refused: [Partial<Section>, RegExp][] = [
       [{ table: '' }, /empty table name/],
-      [{ table: 'x'.repeat(64) }, /over 63 characters/],
+      [{ table: 'x'.repeat(65) }, /over 64 characters/],
       [{ table: 'a\nb' }, /control characters/],
       [{ columns: [] }, /0 columns/],
       [{ columns: ['a', 'a'] }, /named twice/],

@@ -18,7 +18,7 @@ export const CONTENT_MAX_SECTIONS = 100_000;
 /** The most columns of one section. */
 export const SECTION_MAX_COLUMNS = 1_600;
 /** The longest table name, in characters. */
-export const TABLE_NAME_MAX = 63;
+export const TABLE_NAME_MAX = 64;
 /** The longest column name, in characters. */
 export const COLUMN_NAME_MAX = 128;
 

@@ -140,10 +140,15 @@ describe('the filter language', () => {
         fc.property(filter, row, (each, values) => {
           database.exec('DELETE FROM t');
           insert.run(COLUMNS.map((name) => values[name] ?? null));
-          const { sql, parameters } = filterSql(each, {
-            identifier: quoted,
-            parameter: () => '?',
-            literalType: (column) => (isText(column) ? undefined : 'NUMERIC'),
+          const parameters: string[] = [];
+          const bound = (text: string): string => {
+            parameters.push(text);
+            return '?';
+          };
+          const sql = filterSql(each, {
+            column: quoted,
+            literal: (column, text) => (isText(column) ? bound(text) : `CAST(${bound(text)} AS NUMERIC)`),
+            like: (column, pattern) => `${quoted(column)} LIKE ${bound(pattern)} ESCAPE '\\'`,
           });
           const { passes } = database.prepare(`SELECT count(*) AS passes FROM t WHERE ${sql}`).get(parameters) as {
             passes: number;

@@ -1,33 +1,21 @@
 /**
- * A filter as SQL: identifiers quoted by the adapter's dialect, every literal a bound parameter. The adapter chooses casts
- * and collations so that the database compares as evaluateFilter does.
+ * A filter as SQL, in the words of an adapter: it chooses casts and collations so that the database compares as evaluateFilter does, and
+ * whether a literal is bound or spelled out.
  */
-import type { Filter, Literal } from './filter.ts';
+import type { Filter } from './filter.ts';
 
-/** What an adapter says about its SQL. */
+/** What an adapter says about its SQL. Each is told the column's name. */
 export interface FilterDialect {
-  /** The column as SQL: quoted; may add a collation, for example `"name" COLLATE "C"`. */
-  identifier(name: string): string;
-  /** The n-th bound parameter, from 1. */
-  parameter(index: number): string;
-  /**
-   * SQL type that a literal beside this column is cast to; undefined for none. Whole-number columns want a decimal type:
-   * literals may have fractions or lie outside the column's range.
-   */
-  literalType?(column: string): string | undefined;
-  /** A case-sensitive LIKE with backslash as escape; default `column LIKE pattern ESCAPE '\'`. */
-  like?(column: string, pattern: string): string;
+  /** As it is compared, for example `"name" COLLATE "C"`. */
+  column(name: string): string;
+  /** A value beside that column. Whole-number columns want a decimal type: literals may have fractions or lie outside the column's range. */
+  literal(name: string, text: string): string;
+  /** A case-sensitive LIKE with backslash as escape. */
+  like(name: string, pattern: string): string;
 }
 
-/** The condition in parentheses, and its parameters in order. */
-export function filterSql(filter: Filter, dialect: FilterDialect): { sql: string; parameters: string[] } {
-  const parameters: string[] = [];
-  const bind = (column: string, text: string): string => {
-    parameters.push(text);
-    const parameter = dialect.parameter(parameters.length);
-    const type = dialect.literalType?.(column);
-    return type === undefined ? parameter : `CAST(${parameter} AS ${type})`;
-  };
+/** The condition in parentheses. Literals are asked for in the order in which they stand. */
+export function filterSql(filter: Filter, dialect: FilterDialect): string {
   const write = (each: Filter): string => {
     switch (each.kind) {
       case 'and':
@@ -36,28 +24,25 @@ export function filterSql(filter: Filter, dialect: FilterDialect): { sql: string
       case 'not':
         return `(NOT ${write(each.filter)})`;
       case 'isNull':
-        return `(${dialect.identifier(each.column)} IS ${each.negated ? 'NOT ' : ''}NULL)`;
+        return `(${dialect.column(each.column)} IS ${each.negated ? 'NOT ' : ''}NULL)`;
       case 'like': {
-        parameters.push(each.pattern);
-        const pattern = dialect.parameter(parameters.length);
-        const column = dialect.identifier(each.column);
-        const like = dialect.like?.(column, pattern) ?? `${column} LIKE ${pattern} ESCAPE '\\'`;
+        const like = dialect.like(each.column, each.pattern);
         return each.negated ? `(NOT (${like}))` : `(${like})`;
       }
       case 'compare':
-        return `(${dialect.identifier(each.column)} ${each.operator} ${bind(each.column, each.literal.text)})`;
+        return `(${dialect.column(each.column)} ${each.operator} ${dialect.literal(each.column, each.literal.text)})`;
       case 'between': {
-        const low = bind(each.column, each.low.text);
-        const high = bind(each.column, each.high.text);
-        return `(${dialect.identifier(each.column)} ${each.negated ? 'NOT ' : ''}BETWEEN ${low} AND ${high})`;
+        const low = dialect.literal(each.column, each.low.text);
+        const high = dialect.literal(each.column, each.high.text);
+        return `(${dialect.column(each.column)} ${each.negated ? 'NOT ' : ''}BETWEEN ${low} AND ${high})`;
       }
       case 'in': {
-        const list = each.literals.map((literal: Literal) => bind(each.column, literal.text)).join(', ');
-        return `(${dialect.identifier(each.column)} ${each.negated ? 'NOT ' : ''}IN (${list}))`;
+        const list = each.literals.map(({ text }) => dialect.literal(each.column, text)).join(', ');
+        return `(${dialect.column(each.column)} ${each.negated ? 'NOT ' : ''}IN (${list}))`;
       }
       default:
         return each satisfies never;
     }
   };
-  return { sql: write(filter), parameters };
+  return write(filter);
 }

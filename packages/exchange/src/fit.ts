@@ -12,7 +12,7 @@
  * | text | text as long |
  * | date | date, timestamp, text |
  * | time, timestamp, timestamptz | itself with digits enough, text |
- * | native | the same, text; jsonb also json |
+ * | native | the same, text as long; jsonb also json, year also integer |
  */
 import { type ColumnType, typeText } from './columnType.ts';
 
@@ -55,13 +55,16 @@ export function fit(source: ColumnType, target: ColumnType): Fit {
       }
       break;
     case 'json':
-      if (target.type === 'native' && target.name === 'jsonb') {
-        return { kind: 'lossy', why: 'jsonb keeps neither the order of keys, nor repeated keys, nor blanks' };
+      if (target.type === 'native' && isBinaryJson(target)) {
+        return { kind: 'lossy', why: `${target.name} keeps neither the order of keys, nor repeated keys, nor blanks` };
       }
       return target.type === 'json' ? EXACT : refused(source, target);
     case 'native':
       if (target.type === 'native' && target.system === source.system && target.name === source.name) return EXACT;
-      return source.name === 'jsonb' && target.type === 'json' ? EXACT : refused(source, target);
+      if (isBinaryJson(source) && target.type === 'json') return EXACT;
+      return source.system === 'mysql' && source.name === 'year'
+        ? fitInteger({ type: 'integer', bits: 16 }, target)
+        : refused(source, target);
     case 'boolean':
     case 'uuid':
       return target.type === source.type ? EXACT : refused(source, target);
@@ -71,10 +74,15 @@ export function fit(source: ColumnType, target: ColumnType): Fit {
   return refused(source, target);
 }
 
+/** JSON that the database takes apart and writes anew: PostgreSQL's jsonb, MySQL's json (MariaDB's is text). */
+function isBinaryJson({ system, name }: Of<'native'>): boolean {
+  return system === 'postgres' ? name === 'jsonb' : name === 'json';
+}
+
 // Decimal digits that every value of so many bits fits into.
-const INTEGER_DIGITS = { 16: 5, 32: 10, 64: 19 } as const;
+const INTEGER_DIGITS = { 8: 3, 16: 5, 24: 8, 32: 10, 64: 19 } as const;
 // Largest count of decimal digits whose every value fits into so many bits.
-const SAFE_DIGITS = { 16: 4, 32: 9, 64: 18 } as const;
+const SAFE_DIGITS = { 8: 2, 16: 4, 24: 6, 32: 9, 64: 18 } as const;
 // Largest count of decimal digits whose every whole number a float keeps.
 const WHOLE_DIGITS = { 32: 7, 64: 15 } as const;
 const MANTISSA_BITS = { 32: 24, 64: 53 } as const;
@@ -119,7 +127,10 @@ function fitDecimal(source: Of<'decimal'>, target: ColumnType): Fit {
       : refused(source, target, 'fractions or numbers outside its range exist');
   }
   if (target.type !== 'decimal') return refused(source, target);
-  if (target.precision === undefined) return EXACT;
+  if (target.precision === undefined) {
+    const hasZeros = source.precision === undefined && source.trimmed !== true && target.trimmed === true;
+    return hasZeros ? { kind: 'lossy', why: 'zeros at the end of a fraction are not kept: 1.50 becomes 1.5' } : EXACT;
+  }
   if (source.precision === undefined) return refused(source, target, 'the source has no limit');
   const sourceScale = source.scale ?? 0;
   const targetScale = target.scale ?? 0;
@@ -133,7 +144,10 @@ function fitFloat(source: Of<'float'>, target: ColumnType): Fit {
   if (target.type === 'float')
     return target.bits >= source.bits ? EXACT : refused(source, target, 'digits would be lost');
   if (target.type === 'decimal' && target.precision === undefined) {
-    return { kind: 'lossy', why: 'the shortest decimal is kept instead of the binary fraction' };
+    return {
+      kind: 'lossy',
+      why: 'the shortest decimal is kept instead of the binary fraction, and no minus before zero',
+    };
   }
   return refused(source, target);
 }
@@ -191,11 +205,27 @@ export function longestText(type: ColumnType): number {
     case 'uuid':
       return 36;
     case 'json':
-    case 'native':
       return Number.POSITIVE_INFINITY;
+    case 'native':
+      return longestNative(type);
     default:
       return type satisfies never;
   }
+}
+
+/** Enums, and MySQL's sets, bits and years: the longest text that their name allows. */
+function longestNative({ system, name }: Of<'native'>): number {
+  const labels = /^(?:enum|set)\((.*)\)$/s.exec(name)?.[1];
+  if (labels !== undefined) {
+    const lengths = [...labels.matchAll(/'((?:[^']|'')*)'/g)].map(
+      ([, label = '']) => Array.from(label.replaceAll("''", "'")).length,
+    );
+    const all = lengths.reduce((sum, length) => sum + length + 1, -1);
+    return name.startsWith('set') ? Math.max(all, 0) : Math.max(0, ...lengths);
+  }
+  if (system !== 'mysql') return Number.POSITIVE_INFINITY;
+  if (name === 'year') return 4;
+  return Number(/^bit\((\d+)\)$/.exec(name)?.[1] ?? Number.POSITIVE_INFINITY);
 }
 
 function fraction(digits: number): number {

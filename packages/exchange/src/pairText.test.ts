@@ -53,6 +53,14 @@ describe('a value compared at both ends', () => {
       '2024-01-31 08:00:00.5+00',
     ],
     ['infinity', { type: 'timestamptz', digits: 6 }, { type: 'timestamp', digits: 6 }, 'infinity', 'infinity'],
+    [
+      'a short float kept in a long one',
+      { type: 'float', bits: 32 },
+      { type: 'float', bits: 64 },
+      '16777216',
+      '1.6777216e+07',
+    ],
+    ['its smallest', { type: 'float', bits: 32 }, { type: 'float', bits: 64 }, '1e-45', '1e-45'],
     ['a number kept as text', { type: 'decimal', precision: 5, scale: 2 }, { type: 'text' }, '1.50', '1.50'],
   ])('%s has the text of the source', (_what, source, target, stored, expected) => {
     expect(back(source, target, stored)).toBe(expected);
@@ -60,6 +68,7 @@ describe('a value compared at both ends', () => {
 
   test.each<[string, ColumnType, ColumnType, string]>([
     ['cents in a column of integers', integer, { type: 'decimal', precision: 12, scale: 2 }, '12.34'],
+    ['a long float where a short one was sent', { type: 'float', bits: 32 }, { type: 'float', bits: 64 }, '0.10000001'],
     ['an hour in a column of days', { type: 'date' }, { type: 'timestamp', digits: 6 }, '2024-01-31 00:00:01'],
   ])('%s stay visible as what nobody sent', (_what, source, target, stored) => {
     expect(back(source, target, stored)).toBe(stored);

@@ -5,6 +5,7 @@
  */
 import type { ColumnType } from './columnType.ts';
 import { fit } from './fit.ts';
+import { floatText } from './floatText.ts';
 
 /** same: the text is the same at both ends. back: the destination's text is rewritten. none: the pair cannot be compared. */
 export type PairText =
@@ -27,7 +28,8 @@ export function pairText(source: ColumnType, target: ColumnType): PairText {
     case 'decimal':
       return { kind: 'back', back: backToScale(source) };
     case 'float':
-      return source.type === 'float' ? SAME : { kind: 'back', back: (text) => backToScale(source)(plainNumber(text)) };
+      if (source.type !== 'float') return { kind: 'back', back: (text) => backToScale(source)(plainNumber(text)) };
+      return source.bits === target.bits ? SAME : { kind: 'back', back: shortSpelling };
     case 'timestamp':
       return source.type === 'date' ? { kind: 'back', back: withoutMidnight } : SAME;
     default:
@@ -57,6 +59,13 @@ function plainNumber(text: string): string {
   if (found === null) return text;
   const [, sign = '', first = '', rest = '', exponent = '0'] = found;
   return rest.length > Number(exponent) ? text : `${sign}${first}${rest.padEnd(Number(exponent), '0')}`;
+}
+
+/** The same digits as a 32-bit float spells them (16777216 is 1.6777216e+07); what no such float spells stays as it is. */
+function shortSpelling(text: string): string {
+  const value = Number(text);
+  const short = floatText(Math.fround(value), 32);
+  return Number(short) === value ? short : text;
 }
 
 function withoutMidnight(text: string): string {

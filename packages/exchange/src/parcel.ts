@@ -36,6 +36,8 @@ export class ParcelBuilder {
   #overhead = 0;
   #rows = 0;
   #sections: OpenSection[] = [];
+  /** After a full parcel the next one begins as large: growing to it would copy every byte once more. */
+  #firstBytes = FIRST_BUFFER_BYTES;
 
   constructor(limitBytes: number = DEFAULT_PARCEL_BYTES) {
     const most = CONTENT_MAX_BYTES - MAX_ROW_BYTES;
@@ -91,6 +93,7 @@ export class ParcelBuilder {
       const { table, keyColumns } = layout;
       return { table, kind, columns, keyColumns, rowCount, rows: buffer.subarray(start, end), wholeRows };
     });
+    if (this.isFull) this.#firstBytes = this.#used + FIRST_BUFFER_BYTES;
     // The sections keep the buffer; the next parcel gets its own.
     this.#buffer = Buffer.alloc(0);
     this.#used = 0;
@@ -126,7 +129,7 @@ export class ParcelBuilder {
   #reserve(bytes: number): void {
     const needed = this.#used + bytes;
     if (needed <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2, FIRST_BUFFER_BYTES));
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2, this.#firstBytes));
     this.#buffer.copy(grown, 0, 0, this.#used);
     this.#buffer = grown;
   }

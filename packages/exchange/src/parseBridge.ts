@@ -3,15 +3,16 @@
  * nodes. Both have one shape (bridgeSchema.ts); reading resolves defaults and units.
  */
 import type {
+  BridgeCursor,
   BridgeDefinition,
   BridgeLimits,
   BridgeTable,
   Destination,
   DestinationTable,
   JournalColumns,
-  Transform,
 } from './bridge.ts';
 import { bridgeProblems } from './bridgeChecks.ts';
+import { BridgeFiles } from './bridgeFiles.ts';
 import {
   BRIDGE_DEFAULTS,
   bridgeSchema,
@@ -22,10 +23,13 @@ import {
   type WrittenDestination,
   type WrittenTable,
 } from './bridgeSchema.ts';
+import { checkOf, writtenCheck } from './checks/checkSchema.ts';
 import { bytesText, durationText, parseBytes, parseDuration } from './duration.ts';
 import { type Problem, ProblemsError } from './errors.ts';
+import { own, sorted } from './mapping.ts';
 import type { Schedule } from './schedule.ts';
 import { schemaProblems, withoutUnknownKeys } from './schemaProblems.ts';
+import { transformOf, writtenTransform } from './transform/transformSchema.ts';
 import { readYaml, YAML_MAX_BYTES } from './yamlText.ts';
 
 /** Names of a journal's own columns where the bridge gives none. */
@@ -77,24 +81,46 @@ function readJson(json: string): unknown {
 function readBridge(value: unknown): { definition?: BridgeDefinition; problems: Problem[] } {
   const known = withoutUnknownKeys(bridgeSchema, value);
   const problems = [...schemaProblems(bridgeSchema, value), ...captureProblems(known), ...scheduleProblems(known)];
-  problems.push(...limitProblems(known), ...bridgeProblems(partsOf(known)));
+  const files = new BridgeFiles(at(known, 'files'));
+  problems.push(...limitProblems(known), ...bridgeProblems(partsOf(known, files)), ...files.problems);
   if (problems.some((problem) => problem.warning !== true)) return { problems };
-  return { definition: definitionOf(bridgeSchema.parse(value)), problems };
+  const definition = definitionOf(bridgeSchema.parse(value), files);
+  const tooLarge = sizeProblem(definition);
+  return tooLarge === undefined ? { definition, problems } : { problems: [...problems, tooLarge] };
+}
+
+/** A file that several columns go by is written out for each. */
+function sizeProblem(definition: BridgeDefinition): Problem | undefined {
+  const bytes = Buffer.byteLength(bridgeJson(definition));
+  if (bytes <= YAML_MAX_BYTES) return undefined;
+  return {
+    code: 'BRIDGE_TOO_LARGE',
+    path: '',
+    message: `Found ${bytes} bytes with every file written out; expected at most ${YAML_MAX_BYTES}.`,
+    hint: 'Take values out that do not occur, or divide the tables among several bridges.',
+  };
 }
 
 // ------------------------------------------------------------------------------------- what the schema alone cannot say
 
 function captureProblems(value: unknown): Problem[] {
   const capture = at(value, 'source', 'capture');
-  if (capture !== 'log' && capture !== 'trigger' && capture !== 'cursor') return [];
-  return [
-    {
-      code: 'CAPTURE_NOT_AVAILABLE',
-      path: 'source.capture',
-      message: `Found capture: ${capture}, which this version does not run yet; expected compare.`,
-      hint: 'Write capture: compare.',
-    },
-  ];
+  if (at(value, 'source', 'wholeScanEvery') !== undefined && capture !== 'trigger') {
+    const message = `Found wholeScanEvery: with capture: ${String(capture)}; only triggers miss what a whole scan finds.`;
+    return [{ code: 'WHOLE_SCAN_UNUSED', path: 'source.wholeScanEvery', message, hint: 'Leave it out.' }];
+  }
+  return listAt(value, 'source', 'tables').flatMap((table, index): Problem[] => {
+    const hasCursor = at(table, 'cursor') !== undefined;
+    if (hasCursor === (capture === 'cursor')) return [];
+    const path = `source.tables[${index}].cursor`;
+    if (hasCursor) {
+      const message = `Found cursor: with capture: ${String(capture)}, which does not read by it.`;
+      return [{ code: 'CURSOR_UNUSED', path, message, hint: 'Write capture: cursor, or leave cursor: out.' }];
+    }
+    const message = 'Found capture: cursor, and no column to go by.';
+    const hint = 'Add cursor: {column: COLUMN}: a column that rises with every insert and update.';
+    return [{ code: 'CURSOR_MISSING', path, message, hint }];
+  });
 }
 
 function scheduleProblems(value: unknown): Problem[] {
@@ -139,7 +165,8 @@ function limitProblems(value: unknown): Problem[] {
 }
 
 /** The parts that can be read although others cannot. */
-function partsOf(value: unknown): Parameters<typeof bridgeProblems>[0] {
+function partsOf(value: unknown, files: BridgeFiles): Parameters<typeof bridgeProblems>[0] {
+  const name = textOf(at(value, 'name'));
   const tables = listAt(value, 'source', 'tables');
   return {
     source: {
@@ -147,7 +174,7 @@ function partsOf(value: unknown): Parameters<typeof bridgeProblems>[0] {
       dataSource: textOf(at(value, 'source', 'dataSource')),
       tables: tables.map((table) => {
         const { data } = tableSchema.safeParse(table);
-        return data === undefined ? undefined : tableOf(data);
+        return data === undefined ? undefined : tableOf(data, name, files);
       }),
     },
     tableNames: tables.map((table) => at(table, 'name')).filter((name) => typeof name === 'string'),
@@ -182,13 +209,19 @@ function textOf(value: unknown): string {
 
 // ---------------------------------------------------------------------------------------------- from written to resolved
 
-function definitionOf(written: WrittenBridge): BridgeDefinition {
-  const { node, dataSource, tables } = written.source;
+function definitionOf(written: WrittenBridge, files: BridgeFiles): BridgeDefinition {
+  const { node, dataSource, capture, wholeScanEvery = BRIDGE_DEFAULTS.wholeScanEvery, tables } = written.source;
   return {
     kind: 'Bridge',
     name: written.name,
     title: written.title,
-    source: { node, dataSource, capture: 'compare', tables: tables.map(tableOf) },
+    source: {
+      node,
+      dataSource,
+      capture,
+      ...(capture === 'trigger' ? { wholeScanEveryMs: parseDuration(wholeScanEvery) as number } : {}),
+      tables: tables.map((table) => tableOf(table, written.name, files)),
+    },
     schedule: scheduleOf(written.schedule),
     destinations: written.destinations.map(destinationOf),
     lateAfterMs: parseDuration(written.lateAfter ?? BRIDGE_DEFAULTS.lateAfter) as number,
@@ -216,19 +249,21 @@ function scheduleOf(written: WrittenBridge['schedule']): Schedule {
   return { kind: 'cron', cron: written.cron as string, timeZone: written.timeZone as string };
 }
 
-function tableOf(written: WrittenTable): BridgeTable {
+function tableOf(written: WrittenTable, bridge: string, files: BridgeFiles): BridgeTable {
   const { name, schema, key, columns, where, transform = [], checks = [] } = written;
-  return { name, ...present({ schema, key, columns, where }), transform: transform.map(transformOf), checks };
+  const cursor = written.cursor === undefined ? undefined : cursorOf(written.cursor);
+  return {
+    name,
+    ...present({ schema, key, columns, where, cursor }),
+    transform: transform.map((step) => transformOf(step, bridge, files)),
+    checks: checks.map((check) => checkOf(check, files)),
+  };
 }
 
-function transformOf(written: NonNullable<WrittenTable['transform']>[number]): Transform {
-  const { rename, dictionary, mask } = written;
-  if (rename !== undefined) return { rename: own(Object.entries(rename)) };
-  if (dictionary !== undefined) {
-    const { map, otherwise = 'refuse' } = dictionary;
-    return { dictionary: { ...dictionary, map: own(Object.entries(map)), otherwise } };
-  }
-  return { mask: { ...(mask as NonNullable<typeof mask>), with: mask?.with ?? '*' } };
+function cursorOf({ column, lag, timeZone }: NonNullable<WrittenTable['cursor']>): BridgeCursor {
+  const lagMs = typeof lag === 'string' ? parseDuration(lag) : undefined;
+  const lagSteps = typeof lag === 'number' ? lag : undefined;
+  return { column, ...present({ lagMs, lagSteps, timeZone }) };
 }
 
 function destinationOf({ node, dataSource, tables }: WrittenDestination): Destination {
@@ -240,6 +275,7 @@ function destinationOf({ node, dataSource, tables }: WrittenDestination): Destin
       landing = 'mirror',
       onDelete = 'delete',
       markColumn,
+      conflict,
       journalColumns,
     } = written;
     const journal = landing === 'journal' || journalColumns !== undefined;
@@ -251,7 +287,8 @@ function destinationOf({ node, dataSource, tables }: WrittenDestination): Destin
         ownership,
         landing,
         onDelete,
-        ...present({ markColumn }),
+        // The default is not written out, so that nodes which know no policy can read the bridge.
+        ...present({ markColumn, conflict: conflict === 'sourceWins' ? undefined : conflict }),
         ...(journal ? { journalColumns: { ...DEFAULT_JOURNAL_COLUMNS, ...present(journalColumns ?? {}) } } : {}),
         mark: 'target',
       },
@@ -272,30 +309,36 @@ function writtenBridge(definition: BridgeDefinition): WrittenBridge {
       node: source.node,
       dataSource: source.dataSource,
       capture: source.capture,
+      wholeScanEvery: source.wholeScanEveryMs === undefined ? undefined : durationText(source.wholeScanEveryMs),
       tables: source.tables.map((table) => ({
         name: table.name,
         schema: table.schema,
         key: table.key,
         columns: table.columns,
         where: table.where,
-        transform: table.transform.map(sortedTransform),
-        checks: table.checks.map(({ column, required }) => ({ column, required })),
+        cursor: table.cursor === undefined ? undefined : writtenCursor(table.cursor),
+        transform: table.transform.map(writtenTransform),
+        checks: table.checks.map(writtenCheck),
       })),
     },
     schedule: writtenSchedule(definition.schedule),
     destinations: definition.destinations.map(({ node, dataSource, tables }) => ({
       node,
       dataSource,
-      tables: sorted(tables, ({ to, schema, ownership, landing, onDelete, markColumn, journalColumns, mark }) => ({
-        to,
-        schema,
-        ownership: typeof ownership === 'string' ? ownership : { where: ownership.where },
-        landing,
-        onDelete,
-        markColumn,
-        journalColumns: journalColumns === undefined ? undefined : { ...DEFAULT_JOURNAL_COLUMNS, ...journalColumns },
-        mark,
-      })),
+      tables: sorted(
+        tables,
+        ({ to, schema, ownership, landing, onDelete, markColumn, conflict, journalColumns, mark }) => ({
+          to,
+          schema,
+          ownership: typeof ownership === 'string' ? ownership : { where: ownership.where },
+          landing,
+          onDelete,
+          markColumn,
+          conflict,
+          journalColumns: journalColumns === undefined ? undefined : { ...DEFAULT_JOURNAL_COLUMNS, ...journalColumns },
+          mark,
+        }),
+      ),
     })),
     lateAfter: durationText(definition.lateAfterMs),
     limits:
@@ -322,6 +365,10 @@ function writtenBridge(definition: BridgeDefinition): WrittenBridge {
   };
 }
 
+function writtenCursor({ column, lagMs, lagSteps, timeZone }: BridgeCursor): WrittenTable['cursor'] {
+  return { column, lag: lagMs === undefined ? lagSteps : durationText(lagMs), timeZone };
+}
+
 function writtenSchedule(schedule: Schedule): WrittenBridge['schedule'] {
   switch (schedule.kind) {
     case 'realtime':
@@ -334,32 +381,6 @@ function writtenSchedule(schedule: Schedule): WrittenBridge['schedule'] {
     default:
       return schedule satisfies never;
   }
-}
-
-function sortedTransform(transform: Transform): Transform {
-  if ('rename' in transform) return { rename: sorted(transform.rename, (name) => name) };
-  if ('dictionary' in transform) {
-    const { column, map, otherwise } = transform.dictionary;
-    return { dictionary: { column, map: sorted(map, (text) => text), otherwise } };
-  }
-  const { column, keepFirst, keepLast, with: cover } = transform.mask;
-  return { mask: { column, keepFirst, keepLast, with: cover } };
-}
-
-/** Order in a mapping means nothing, so the canonical text has its keys sorted. */
-function sorted<T, U>(record: Readonly<Record<string, T>>, write: (value: T) => U): Record<string, U> {
-  const entries = Object.entries(record).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  return Object.fromEntries(entries.map(([key, value]) => [key, write(value)]));
-}
-
-/**
- * A mapping that holds its own keys and nothing else: tables and columns may be called `constructor` or `toString`, and an
- * ordinary object would answer for them although nobody wrote them.
- */
-function own<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
-  const mapping = Object.create(null) as Record<string, T>;
-  for (const [key, value] of entries) mapping[key] = value;
-  return mapping;
 }
 
 type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };

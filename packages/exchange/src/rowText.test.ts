@@ -55,6 +55,40 @@ describe('row text', () => {
     }
   });
 
+  test('rows of a few bytes are read wherever in memory they begin', () => {
+    const memory = Buffer.from('\n\n\n\n\n\n\n\n\n\n\n\n');
+    for (let start = 0; start < 5; start++) {
+      for (let length = 0; length < 7; length++) {
+        expect(checkRows(memory.subarray(start, start + length), 1)).toBe(length);
+      }
+    }
+  });
+
+  test('what stands out is found at every place, wherever in memory the rows begin', () => {
+    const memory = Buffer.alloc(128);
+    const bad: [Buffer, string][] = [
+      [Buffer.from([0]), 'NUL'],
+      [Buffer.from('\r'), 'CR'],
+      [Buffer.from('\\x'), 'escape'],
+      [Buffer.from('\t'), 'fields'],
+    ];
+    for (let start = 0; start < 4; start++) {
+      for (let length = 1; length < 11; length++) {
+        const line = Buffer.from(`${'x'.repeat(length)}\n桥\n`);
+        const rows = memory.subarray(start, start + line.length);
+        line.copy(rows);
+        expect(checkRows(rows, 1)).toBe(2);
+        for (const [bytes, why] of bad) {
+          for (let at = 0; at + bytes.length <= length; at++) {
+            line.copy(rows);
+            bytes.copy(rows, at);
+            expect(() => checkRows(rows, 1), `${why} at ${at} of ${length}, from ${start}`).toThrow(why);
+          }
+        }
+      }
+    }
+  });
+
   test('a refusal names the line and never its contents', () => {
     const rows = Buffer.from('a\tb\nsecret\\x\tb\n');
     const error = capture(() => checkRows(rows, 2));

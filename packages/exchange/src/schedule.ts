@@ -88,6 +88,15 @@ export function dayOf(atMs: number, timeZone: string): string {
   return parts.join('-');
 }
 
+/** What a wall clock in a zone shows at an instant, as the milliseconds since 1970 of a clock in UTC that shows the same. */
+export function wallClockMs(atMs: number, timeZone: string): number {
+  const options = { year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit' } as const;
+  const wanted = ['year', 'month', 'day', 'hour', 'minute', 'second'] as const;
+  const parts = partsOf(atMs, timeZone, { ...options, minute: '2-digit', second: '2-digit' }, wanted).map(Number);
+  const [year = 0, month = 1, day, hour, minute, second] = parts;
+  return Date.UTC(year, month - 1, day, hour, minute, second) + (((atMs % 1000) + 1000) % 1000);
+}
+
 function readWindow(window: string): { start: number; end: number } | undefined {
   const [, startHour, startMinute, endHour, endMinute] = WINDOW.exec(window) ?? [];
   if (startHour === undefined) return undefined;
