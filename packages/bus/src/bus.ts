@@ -46,6 +46,11 @@ export interface ConsumeOptions {
   readonly signal: AbortSignal;
   /** Messages held here that the caller has not taken: 1 to 10,000, default 256. */
   readonly maxMessages?: number;
+  /**
+   * Nobody else reads this consumer. What it delivered over a line that broke is called for again at the first words over the next one,
+   * not after the ack wait; what another reader had in hand would come twice.
+   */
+  readonly isOnlyReader?: boolean;
   /** Bytes held here or asked for: default 24 MiB; raised to twice the server's largest message when smaller. */
   readonly maxBytes?: number;
 }

@@ -15,6 +15,7 @@ import { QiaoError } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { Algorithms, encodeAccount, encodeOperator, encodeUser } from 'nats-jwt';
 import { createAccount, createOperator, createUser, fromPublic, fromSeed, type KeyPair } from 'nkeys.js';
+import './ed25519.ts';
 import { accountBorders } from './accountBorders.ts';
 import type { BusAddress, BusCredentials } from './bus.ts';
 import { type BusRole, permissionsOf } from './permissions.ts';

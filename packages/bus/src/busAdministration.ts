@@ -64,7 +64,7 @@ const NO_ROOM = new Set([10047, 10002, 10028]);
 
 /**
  * How long a message may be worked on before it comes again. Long for a node's data, because megabytes travel a slow line inside it;
- * short for control, because a restarted process waits this long for what its predecessor held.
+ * shorter for control, which is small. Who reads alone calls for what was lost with a line or a process at once (lost.ts).
  */
 const ACK_WAIT_MS = { router: 30_000, nodeData: 60_000, control: 15_000 } as const;
 const MAX_ACK_PENDING = 1_000;
@@ -80,13 +80,21 @@ interface QueueWish {
 
 interface StreamInfo {
   readonly config: Readonly<Record<string, unknown>>;
-  readonly state: { readonly messages: number; readonly bytes: number; readonly first_seq: number };
+  readonly state: {
+    readonly messages: number;
+    readonly bytes: number;
+    readonly first_seq: number;
+    readonly last_seq: number;
+  };
 }
 
 interface ConsumerInfo {
   readonly config: Record<string, unknown>;
+  /** The highest sequence of the stream that was given out. */
+  readonly delivered: { readonly stream_seq: number };
   /** Every message up to this sequence of the stream was acknowledged. */
   readonly ack_floor: { readonly stream_seq: number };
+  readonly num_ack_pending: number;
 }
 
 export class BusAdministration {
@@ -148,24 +156,6 @@ export class BusAdministration {
     }
   }
 
-  /**
-   * What a dead process of the node had taken and not acknowledged waits again at once, for its successor, instead of until the ack
-   * wait: a consumer that is made anew holds nothing. What the living one has taken meanwhile comes to it twice.
-   */
-  async giveBackHeld(node: BusNode): Promise<void> {
-    for (const line of downLines(node.role)) {
-      const stream = downStream(node.code, line);
-      const name = consumers.node(node.code);
-      const found = await this.#call<{ num_ack_pending: number }>(`CONSUMER.INFO.${stream}.${name}`, undefined);
-      if (found.error !== undefined || found.num_ack_pending === 0) continue;
-      const removed = await this.#call(`CONSUMER.DELETE.${stream}.${name}`, undefined);
-      if (removed.error !== undefined && removed.error.err_code !== CONSUMER_NOT_FOUND)
-        throw refused(stream, removed.error);
-      this.#log.info({ stream, messages: found.num_ack_pending }, 'what a former process of the node held waits again');
-    }
-    await this.ensureNode(node);
-  }
-
   /** Removes a node's down streams with everything that waited there; the senders' outboxes still hold it. */
   async removeNode(code: string): Promise<void> {
     for (const line of ['data', 'control'] as const) {
@@ -182,12 +172,15 @@ export class BusAdministration {
     return { messages: info.state.messages, bytes: info.state.bytes, maxBytes: Number(info.config['max_bytes']) };
   }
 
-  /** Makes or mends a stream and its consumer, and drops what that has acknowledged. */
+  /** Makes or mends a stream and its consumer, and puts in order what a kill of the server left of them. */
   async #ensureQueue(wish: QueueWish): Promise<void> {
     const state = await this.#ensureStream(wish);
-    const floor = await this.#ensureConsumer(wish);
-    if (state !== undefined && state.messages > 0 && state.first_seq <= floor) {
-      await this.#dropAcknowledged(wish.stream, floor);
+    const consumer = await this.#ensureConsumer(wish);
+    if (state === undefined || consumer === undefined) return;
+    if (consumer.delivered.stream_seq > state.last_seq && (await this.#hasForgotten(wish, consumer))) {
+      await this.#makeConsumerAnew(wish);
+    } else if (state.messages > 0 && state.first_seq <= consumer.ack_floor.stream_seq) {
+      await this.#dropAcknowledged(wish.stream, consumer);
     }
   }
 
@@ -219,8 +212,8 @@ export class BusAdministration {
     return info?.state;
   }
 
-  /** The sequence of the stream up to which every message was acknowledged; 0 when the consumer was made. */
-  async #ensureConsumer({ stream, consumer: name, ackWaitMs }: QueueWish): Promise<number> {
+  /** How far the consumer was before; undefined when it was made. */
+  async #ensureConsumer({ stream, consumer: name, ackWaitMs }: QueueWish): Promise<ConsumerInfo | undefined> {
     const wished: Record<string, unknown> = {
       durable_name: name,
       deliver_policy: 'all',
@@ -233,24 +226,50 @@ export class BusAdministration {
     };
     const found = await this.#call<ConsumerInfo>(`CONSUMER.INFO.${stream}.${name}`, undefined);
     if (found.error !== undefined && found.error.err_code !== CONSUMER_NOT_FOUND) throw refused(stream, found.error);
-    const config = found.error === undefined ? found.config : undefined;
-    const floor = found.error === undefined ? found.ack_floor.stream_seq : 0;
+    const before = found.error === undefined ? found : undefined;
+    const config = before?.config;
     if (config !== undefined && Object.entries(wished).every(([key, value]) => isSame(config[key], value)))
-      return floor;
+      return before;
     const answer = await this.#call(`CONSUMER.DURABLE.CREATE.${stream}.${name}`, {
       stream_name: stream,
       config: { ...config, ...wished },
     });
     if (answer.error !== undefined) throw refused(stream, answer.error);
     this.#log.info({ stream, consumer: name }, config === undefined ? 'consumer made' : 'consumer mended');
-    return floor;
+    return before;
+  }
+
+  /** The stream was asked before its consumer: what came and was given out meanwhile is no sign. */
+  async #hasForgotten({ stream }: QueueWish, { delivered }: ConsumerInfo): Promise<boolean> {
+    const info = await this.#streamInfo(stream);
+    return info !== undefined && info.state.last_seq < delivered.stream_seq;
+  }
+
+  /**
+   * A nats-server that was killed may forget the newest messages and their sequences, and not that its consumer was given them: it gives
+   * the same sequences to new messages, and those to nobody. A consumer made anew gives out all that waits, some of it once more.
+   */
+  async #makeConsumerAnew(wish: QueueWish): Promise<void> {
+    const { stream, consumer } = wish;
+    const removed = await this.#call(`CONSUMER.DELETE.${stream}.${consumer}`, undefined);
+    if (removed.error !== undefined && removed.error.err_code !== CONSUMER_NOT_FOUND) {
+      throw refused(stream, removed.error);
+    }
+    this.#log.warn(
+      { stream, consumer },
+      'a killed server forgot messages that it had given out: their consumer is made anew',
+    );
+    await this.#ensureConsumer(wish);
   }
 
   /**
    * A nats-server that was killed forgets that it removed messages, and not that they were acknowledged: it gives them to nobody, and
-   * they would fill the stream for ever. Every message up to the consumer's floor was acknowledged, so this takes nothing else away.
+   * they would fill the stream for ever. What is up to the consumer's floor was acknowledged, or was published under a sequence that the
+   * server had given before; its sender keeps that until the receipt, and sends it again. Then nats-server 2.9 forgets as well what is on its way, which would never come again. It waits for a moment without.
    */
-  async #dropAcknowledged(stream: string, floor: number): Promise<void> {
+  async #dropAcknowledged(stream: string, consumer: ConsumerInfo): Promise<void> {
+    if (consumer.num_ack_pending > 0) return;
+    const floor = consumer.ack_floor.stream_seq;
     const answer = await this.#call<{ purged: number }>(`STREAM.PURGE.${stream}`, { seq: floor + 1 });
     if (answer.error !== undefined) throw refused(stream, answer.error);
     if (answer.purged > 0) {

@@ -7,6 +7,7 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { QiaoError } from '@qiao/exchange';
 import { type Log, systemClock } from '@qiao/runtime';
 import { connect, jwtAuthenticator, type NatsConnection, NatsError } from 'nats';
+import './ed25519.ts';
 import type { BusAddress, BusCredentials, BusStatus } from './bus.ts';
 import { closedError, unreachable } from './busErrors.ts';
 import { withinMs } from './within.ts';

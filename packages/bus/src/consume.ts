@@ -4,6 +4,8 @@
  *
  * Two things are told apart: the *consumer is proven* (CONSUMER.INFO answered) and a *pull is out*. Silence past two heartbeats unproves it.
  * The subscription stays, because on a slow line the silence may be a large message on its way.
+ *
+ * What was on its way when a line broke is called for again over the next one: see `lost.ts`.
  */
 import { QiaoError } from '@qiao/exchange';
 import { createBackoff, createWakeup, type Log } from '@qiao/runtime';
@@ -11,7 +13,8 @@ import { createInbox, type Msg, type NatsError, type Subscription } from 'nats';
 import type { BusMessage, ConsumeOptions } from './bus.ts';
 import { type ApiError, busError, deniedError } from './busErrors.ts';
 import type { Connection, Session } from './connection.ts';
-import { streamApi } from './names.ts';
+import { type ConsumerState, lostMessages } from './lost.ts';
+import { ACK_PREFIX, streamApi } from './names.ts';
 import { withinMs } from './within.ts';
 
 const MAX_MESSAGES = 256;
@@ -23,8 +26,8 @@ const HEARTBEAT_MS = 5_000;
 const SILENCE_MS = 12_000;
 const LOOK_AGAIN_MS = 3_000;
 /**
- * The first pull after a proof ends soon, by an answer. A consumer that the hub makes anew at a node's start, between the proof and the
- * pull, takes the pull with it, and across the border of accounts nobody says so: this silence is short.
+ * The first pull after a proof ends soon, by an answer. A consumer that the hub makes anew between the proof and the pull takes the pull
+ * with it, and across the border of accounts nobody says so: this silence is short.
  */
 const FIRST_EXPIRES_MS = 1_000;
 const FIRST_SILENCE_MS = 2_000;
@@ -32,8 +35,6 @@ const PROOF_TIMEOUT_MS = 5_000;
 const DRAIN_LIMIT_MS = 1_000;
 const SWEEP_MS = 20;
 const NANOS_PER_MS = 1_000_000;
-/** What JetStream puts before the place of a message in its reply subject. */
-const ACK_PREFIX = '$JS.ACK.';
 
 /** See `Bus.consume`. */
 export async function* consumeStream(
@@ -50,7 +51,7 @@ export async function* consumeStream(
     for (;;) {
       const session = await connection.ready(signal);
       if (session === undefined) return;
-      const pull = new Pull(session, stream, consumer, held, options);
+      const pull = new Pull(session, log, stream, consumer, held, options);
       try {
         while (!signal.aborted && !session.isOver) {
           const message = held.take();
@@ -108,6 +109,11 @@ class HeldMessages {
     this.arrival.wake();
   }
 
+  /** Their sequences in the stream. */
+  sequences(): Set<bigint> {
+    return new Set(this.#messages.map(({ reply }) => placeOf(reply ?? '').sequence));
+  }
+
   giveBack(message: Msg): void {
     this.#messages.unshift(message);
     this.#bytes += message.data.length;
@@ -123,9 +129,12 @@ class HeldMessages {
 /** Asking one consumer for messages during one session. */
 class Pull {
   readonly #session: Session;
+  readonly #log: Log;
   readonly #stream: string;
   readonly #consumer: string;
   readonly #held: HeldMessages;
+  /** Whether messages may have been lost with the line before this one. */
+  #mayMiss: boolean;
   readonly #batch: number;
   readonly #bytes: number;
   readonly #subscription: Subscription;
@@ -139,8 +148,17 @@ class Pull {
   #denied: QiaoError | undefined;
   reason = '';
 
-  constructor(session: Session, stream: string, consumer: string, held: HeldMessages, options: ConsumeOptions) {
+  constructor(
+    session: Session,
+    log: Log,
+    stream: string,
+    consumer: string,
+    held: HeldMessages,
+    options: ConsumeOptions,
+  ) {
     this.#session = session;
+    this.#log = log;
+    this.#mayMiss = options.isOnlyReader === true;
     this.#stream = stream;
     this.#consumer = consumer;
     this.#held = held;
@@ -178,9 +196,10 @@ class Pull {
         this.#session.nats.request(subject, new Uint8Array(), { timeout: PROOF_TIMEOUT_MS }),
         lost,
       ]);
-      const answer = reply?.json<{ error?: ApiError }>();
+      const answer = reply?.json<ConsumerState & { error?: ApiError }>();
       if (answer === undefined) return false;
       this.reason = answer.error?.description ?? '';
+      if (answer.error === undefined && this.#mayMiss) await this.#callForLost(answer);
       this.#isProven = answer.error === undefined;
       this.#isFirst = true;
     } catch (error) {
@@ -191,6 +210,19 @@ class Pull {
       forget();
     }
     return this.#isProven;
+  }
+
+  /** Before the first pull of a line: nothing can be on its way over it yet. */
+  async #callForLost(state: ConsumerState): Promise<void> {
+    this.#mayMiss = false;
+    const lost = lostMessages(this.#stream, this.#consumer, state, this.#held.sequences());
+    if (lost.length === 0) return;
+    // The pull of the line that broke would swallow what is handed back.
+    await this.#sweep();
+    if (this.#session.isOver || this.#session.nats.isClosed()) return;
+    for (const reply of lost) this.#session.nats.publish(reply, new TextEncoder().encode('-NAK'));
+    const [messages, stream] = [state.num_ack_pending, this.#stream];
+    this.#log.info({ stream, messages }, 'what was on its way when the line broke is called for again');
   }
 
   /** Sends the next pull when none is out and at least half of the room is free. */

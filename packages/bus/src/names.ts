@@ -53,6 +53,9 @@ export function inboxPrefix(node: string): string {
 /** What nodes say instead of `$JS.API.`: see accountBorders.ts. */
 export const NODE_API = 'qiao.js.';
 
+/** What JetStream puts before the place of a message in its reply subject. */
+export const ACK_PREFIX = '$JS.ACK.';
+
 /** JetStream's API as a client with this inbox prefix reaches it. The code `hub` is reserved, so the prefix tells the side of the border. */
 export function streamApi(prefix: string): string {
   return prefix === inboxPrefix('hub') ? '$JS.API.' : NODE_API;

@@ -7,6 +7,7 @@ import { migrateSqlite } from './migrateSqlite.ts';
 import type { Migration } from './migrations.ts';
 import { openFile } from './openFile.ts';
 import { connectionOptions, OneWriterDialect, openPool } from './postgres.ts';
+import { keepingStatements } from './statements.ts';
 import { type DatabaseTarget, isUrl, readPostgresUrl } from './target.ts';
 
 /** How long a statement waits for another process's write lock before it fails, milliseconds. */
@@ -55,5 +56,5 @@ function openSqlite<Schema>(file: string, migrations: readonly Migration[], repl
     database.close();
     throw error;
   }
-  return new Kysely<Schema>({ dialect: new SqliteDialect({ database }) });
+  return new Kysely<Schema>({ dialect: new SqliteDialect({ database: keepingStatements(database) }) });
 }

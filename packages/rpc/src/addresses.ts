@@ -2,6 +2,8 @@
 import { connect } from 'node:net';
 import { QiaoError } from '@qiao/exchange';
 import { type Address, addressText, parseAddress } from './address.ts';
+import type { ServerRole } from './serverIdentity.ts';
+import { unreachable } from './unreachable.ts';
 
 const ADDRESSES_MAX = 8;
 /** A machine that is gone says nothing at all; one that is there answers a call within a round trip. */
@@ -17,15 +19,12 @@ export function parseAddresses(text: string): Address[] {
 }
 
 /** The first of the addresses where somebody listens. One alone is not tried here. Throws SERVER_UNREACHABLE (transient). */
-export async function firstAnswering(text: string): Promise<string> {
+export async function firstAnswering(text: string, role: ServerRole = 'hub'): Promise<string> {
   const addresses = parseAddresses(text);
   const [only] = addresses;
   if (only !== undefined && addresses.length === 1) return addressText(only);
   for (const address of addresses) if (await answers(address)) return addressText(address);
-  throw new QiaoError('SERVER_UNREACHABLE', `none of ${text} answers`, {
-    hint: 'check that one of them runs and that the network openings are granted',
-    fate: 'transient',
-  });
+  throw unreachable(role, text, '');
 }
 
 function answers({ host, port }: Address): Promise<boolean> {

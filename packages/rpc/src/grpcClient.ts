@@ -73,13 +73,13 @@ export function createGrpcClient<D extends CompatServiceDefinition>(
     'grpc.max_reconnect_backoff_ms': 2_000,
   });
   const client = createClientFactory()
-    .use(problems(address, options.deadlineMs ?? 30_000))
+    .use(problems(address, options.role ?? 'hub', options.deadlineMs ?? 30_000))
     .create(definition, channel);
   const close = (): void => channel.close();
   return Object.assign(client, { close, [Symbol.dispose]: close }) as GrpcClient<D>;
 }
 
-function problems(address: string, defaultDeadlineMs: number): ClientMiddleware<DeadlineOption> {
+function problems(address: string, role: ServerRole, defaultDeadlineMs: number): ClientMiddleware<DeadlineOption> {
   return async function* callProblems(call, { deadlineMs, ...options }) {
     const limitMs = deadlineMs ?? (call.responseStream ? undefined : defaultDeadlineMs);
     const deadline = new AbortController();
@@ -110,7 +110,7 @@ function problems(address: string, defaultDeadlineMs: number): ClientMiddleware<
       if (!(error instanceof ClientError)) throw error;
       // grpc-js hands the status to the callback before it emits it: the trailer arrives one turn later.
       if (!trailer) await new Promise<void>((resolve) => setImmediate(resolve));
-      throw fromClientError(error, trailer, address);
+      throw fromClientError(error, trailer, address, role);
     } finally {
       clearTimeout(timer);
     }

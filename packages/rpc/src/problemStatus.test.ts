@@ -47,10 +47,14 @@ test('an error that is not ours shows nothing but a reference', () => {
   expect(reported).toEqual(['ref-1', cause]);
 });
 
-test('a server that does not answer is told without what the library left empty', () => {
+test('a server that does not answer is told in our words: which one, where, why, and the next command', () => {
   const why = 'No connection established. Last error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ';
-  const { message } = fromClientError(new ClientError('/x', Status.UNAVAILABLE, why), undefined, 'hub:7400');
-  expect(message).toBe(
-    'hub:7400 does not answer: No connection established. Last error: connect ECONNREFUSED 127.0.0.1:1.',
-  );
+  const told = (details: string, role: 'hub' | 'monitor') =>
+    fromClientError(new ClientError('/x', Status.UNAVAILABLE, details), undefined, '10.0.0.5:7400', role);
+  const refused = told(why, 'monitor');
+  expect(refused.message).toBe('the monitor at 10.0.0.5:7400 does not answer: nobody listens there (ECONNREFUSED)');
+  expect(refused.hint).toContain('systemctl status qiao-monitor');
+  expect(refused.hint).toContain('qiao operator monitor HOST:PORT');
+  const other = 'No connection established. Last error: self-signed certificate. Resolution note: ';
+  expect(told(other, 'hub').message).toBe('the hub at 10.0.0.5:7400 does not answer: self-signed certificate');
 });

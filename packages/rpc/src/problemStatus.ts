@@ -6,6 +6,8 @@ import { Problem as ContractProblem } from '@qiao/contract/control';
 import { CheckBridgeResponse } from '@qiao/contract/hub';
 import { type Fate, type Problem, ProblemsError, QiaoError } from '@qiao/exchange';
 import { type ClientError, type Metadata, ServerError, Status } from 'nice-grpc-common';
+import type { ServerRole } from './serverIdentity.ts';
+import { unreachable } from './unreachable.ts';
 
 export const PROBLEM_TRAILER = 'qiao-problem-bin';
 export const PROBLEMS_TRAILER = 'qiao-problems-bin';
@@ -99,7 +101,12 @@ export function toServerError(error: QiaoError, trailer: Metadata): ServerError 
 }
 
 /** The error a client throws: as the server threw it when the trailer says so, else in words for the status. */
-export function fromClientError(error: ClientError, trailer: Metadata | undefined, address: string): QiaoError {
+export function fromClientError(
+  error: ClientError,
+  trailer: Metadata | undefined,
+  address: string,
+  role: ServerRole = 'hub',
+): QiaoError {
   const fate = fateOf(error.code);
   const problem = decode(trailer?.get(PROBLEM_TRAILER), (bytes) => ContractProblem.decode(bytes));
   const list = decode(trailer?.get(PROBLEMS_TRAILER), (bytes) => CheckBridgeResponse.decode(bytes));
@@ -109,16 +116,7 @@ export function fromClientError(error: ClientError, trailer: Metadata | undefine
   if (problem) return new QiaoError(problem.code, problem.message, { hint: problem.hint, fate, cause: error });
   switch (error.code) {
     case Status.UNAVAILABLE:
-      // grpc-js ends with this label even when it has nothing to say under it.
-      return new QiaoError(
-        'SERVER_UNREACHABLE',
-        `${address} does not answer: ${shorten(error.details.replace(/ *Resolution note: *$/, ''), 300)}`,
-        {
-          hint: 'check that the service runs and that the network opening is granted',
-          fate,
-          cause: error,
-        },
-      );
+      return unreachable(role, address, error.details, error);
     case Status.UNIMPLEMENTED:
       return new QiaoError('CALL_NOT_SERVED', `${address} does not serve ${error.path}`, {
         hint: 'compare versions: qiao --version at both ends',

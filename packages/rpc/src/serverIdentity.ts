@@ -6,6 +6,7 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { connect, type PeerCertificate } from 'node:tls';
 import { QiaoError } from '@qiao/exchange';
 import { parseAddress } from './address.ts';
+import { unreachable } from './unreachable.ts';
 
 /** Sent as server name instead of the address: an IP address is no valid server name (RFC 6066, 3). */
 export const SERVER_NAME = 'qiao.internal';
@@ -56,13 +57,7 @@ function shownChain(address: string, timeoutMs: number): Promise<Uint8Array[]> {
     });
     const fail = (why: string, cause?: unknown): void => {
       socket.destroy();
-      reject(
-        new QiaoError('SERVER_UNREACHABLE', `${address} does not answer: ${why}`, {
-          hint: 'check that the hub runs and that the network opening is granted',
-          fate: 'transient',
-          cause,
-        }),
-      );
+      reject(unreachable('hub', address, why, cause));
     };
     socket.once('timeout', () => fail(`no answer in ${timeoutMs} ms`));
     socket.once('error', (error) => fail(error.message, error));

@@ -4,8 +4,10 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Clock {
-  /** Milliseconds since 1970 UTC. */
+  /** Milliseconds since 1970 UTC: for dates, and for what is written down. Somebody may set it forward or back at any time. */
   nowMs(): number;
+  /** Milliseconds since some moment before this process began, by a clock that nobody sets: for how long something took or waits. */
+  elapsedMs(): number;
   /** Resolves after `ms`, or early, without an error, when the signal aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
@@ -14,6 +16,7 @@ const offsetMs = drillOffset();
 
 export const systemClock: Clock = {
   nowMs: () => Date.now() + offsetMs(),
+  elapsedMs: () => performance.now(),
   sleep: async (ms, signal) => {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });

@@ -8,18 +8,20 @@ import type { z } from 'zod';
 /** Configuration files larger than this are refused unread. */
 const CONFIG_MAX_BYTES = 1024 * 1024;
 
+const NAME_THE_FILE = 'name the file with --config, or write one from the samples in deploy/config/';
+
 /**
- * Reads and validates a configuration file.
+ * Reads and validates a configuration file; `whenMissing` is the hint where there is none.
  * Throws CONFIG_NOT_FOUND, or CONFIG_INVALID (a ProblemsError) that names every problem with its path.
  */
-export function readConfig<T>(file: string, schema: z.ZodType<T>): T {
+export function readConfig<T>(file: string, schema: z.ZodType<T>, whenMissing = NAME_THE_FILE): T {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     throw new QiaoError('CONFIG_NOT_FOUND', `cannot read ${file}: ${code ?? String(error)}`, {
-      hint: 'name the file with --config, or write one from the samples in deploy/config/',
+      hint: whenMissing,
       cause: error,
     });
   }

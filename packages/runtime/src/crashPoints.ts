@@ -33,6 +33,16 @@ export const CRASH_POINTS = {
     between: 'source database read → exchange.db: changes, digests, position',
     restart: 'nothing was written; the next scan reads the rows again',
   },
+  'entries.noted': {
+    step: 'capture',
+    between: 'exchange.db: keys that triggers noted → source database: their entries forgotten',
+    restart: 'the entries are read and noted again; their rows are found unchanged',
+  },
+  'entries.forgotten': {
+    step: 'capture',
+    between: 'source database: entries of triggers forgotten → exchange.db: their rows captured',
+    restart: 'the keys are in the exchange database; the next scan reads their rows',
+  },
   'capture.packed': {
     step: 'capture',
     between: 'exchange.db: parcel, deliveries, statements → bus',
@@ -129,6 +139,16 @@ export const CRASH_POINTS = {
     between: 'target, inside the transaction: rows → outcomes in the mark',
     restart: 'the target has rolled back; the delivery waits in the inbox',
   },
+  'landing.staged': {
+    step: 'apply',
+    between: 'target of files: a delivery’s files, where nobody looks → its mark',
+    restart: 'files that no mark names are removed; the delivery waits in the inbox',
+  },
+  'landing.marked': {
+    step: 'apply',
+    between: 'target of files: mark of a delivery → its files in the department’s folders',
+    restart: 'the files that the mark names are put there before anything else is done in the lane',
+  },
   'quarantine.kept': {
     step: 'apply',
     between: 'exchange.db: refused rows kept → target: COMMIT',
@@ -138,6 +158,11 @@ export const CRASH_POINTS = {
     step: 'apply',
     between: 'target, inside the transaction: mark, rows, outcomes → COMMIT',
     restart: 'the target has rolled back; the delivery waits in the inbox',
+  },
+  'arrivals.noted': {
+    step: 'apply',
+    between: 'exchange.db: what the other end of a two-way pair has → target: transaction',
+    restart: 'the attempt is repeated and notes the same',
   },
   'apply.committed': {
     step: 'apply',
@@ -369,12 +394,6 @@ export const CRASH_POINTS = {
     step: 'identity',
     between: 'hub.db: fencing token given, audit → bus: answer, peers told',
     restart: 'the agent asks again and gets the next token',
-  },
-  'hello.heldGivenBack': {
-    step: 'identity',
-    between:
-      'bus: what a former process of the node held waits again → hub.db: renewed certificate; the hello answered',
-    restart: 'the agent asks again and gets the next token; nothing is held any more',
   },
   'hello.answered': {
     step: 'identity',

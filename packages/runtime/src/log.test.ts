@@ -22,5 +22,6 @@ test('the version printed is the version of the repository', () => {
 
 test('an old Node is refused with the way out', () => {
   expect(() => requireNode24('20.20.2')).toThrow(/needs Node 24/);
-  requireNode24('24.21.0');
+  expect(() => requireNode24('24.6.9')).toThrow(/needs Node 24.7/);
+  for (const enough of ['24.7.0', '24.21.0', '26.0.0']) requireNode24(enough);
 });

@@ -4,7 +4,7 @@ import { type Clock, createBackoff, createWakeup, silentLog, supervise } from '.
 /** A clock whose sleeps end at once and are written down. */
 function quickClock(): Clock & { slept: number[] } {
   const slept: number[] = [];
-  return { slept, nowMs: () => 0, sleep: async (ms) => void slept.push(ms) };
+  return { slept, nowMs: () => 0, elapsedMs: () => 0, sleep: async (ms) => void slept.push(ms) };
 }
 
 test('a part that fails is started again after a growing pause until it is stopped', async () => {

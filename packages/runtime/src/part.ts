@@ -37,14 +37,14 @@ export async function supervise(parts: readonly Part[], options: SuperviseOption
 async function superviseOne(part: Part, { signal, clock, log, onFailure }: SuperviseOptions): Promise<void> {
   const pauses = createBackoff(part.mostPauseMs === undefined ? {} : { mostMs: part.mostPauseMs });
   for (let attempt = 1; !signal.aborted; attempt += 1) {
-    const startedAtMs = clock.nowMs();
+    const startedAtMs = clock.elapsedMs();
     try {
       await part.run(signal);
       if (signal.aborted) return;
       throw new QiaoError('PART_ENDED', `${part.name} ended though nobody stopped it`, { fate: 'transient' });
     } catch (error) {
       if (signal.aborted) return;
-      if (clock.nowMs() - startedAtMs > PROGRESS_MS) {
+      if (clock.elapsedMs() - startedAtMs > PROGRESS_MS) {
         pauses.reset();
         attempt = 1;
       }

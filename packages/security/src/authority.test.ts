@@ -1,12 +1,14 @@
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, statSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Authority } from './authority.ts';
-import { createKeyAndCsr, fingerprintOf, readCertificate, verifyIssued } from './certificate.ts';
-import { toPem } from './pem.ts';
+import { fingerprintOf, hostsOfCertificate, identityUri, readCertificate, verifyIssued } from './certificate.ts';
+import { fromPem, toPem } from './pem.ts';
+import { createKeyAndCsr } from './request.ts';
 import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 import { twinOf } from './twin.ts';
+import { writeCertificate } from './x509.ts';
 
 const platformId = new Uint8Array(16).fill(0xab);
 const nodeId = new Uint8Array(16).fill(0x02);
@@ -72,6 +74,36 @@ test('a certificate is refused after its end and before its begin', async () => 
   );
 });
 
+test('the certificate of a server names where it answers, and no other role’s does', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const hosts = ['127.0.0.1', 'hub.example', 'fe80::1'];
+  const { csrDer } = await createKeyAndCsr('centre');
+  const about = { platformId, nodeId, code: 'centre', days: 30, hosts, nowMs } as const;
+  const hub = await authority.issue(csrDer, { ...about, role: 'hub' });
+  expect(hostsOfCertificate(hub)).toEqual(['127.0.0.1', 'hub.example', 'fe80:0000:0000:0000:0000:0000:0000:0001']);
+  const renewed = await authority.issue(csrDer, { ...about, role: 'hub', hosts: hostsOfCertificate(hub) });
+  expect(new X509Certificate(renewed).subjectAltName).toBe(new X509Certificate(hub).subjectAltName);
+  expect(hostsOfCertificate(await authority.issue(csrDer, { ...about, role: 'agent' }))).toEqual([]);
+});
+
+test('a certificate whose URI is anything more or less than the identity, carries no identity', async () => {
+  using dir = temporaryDirectory();
+  const authority = await authorityIn(dir.path);
+  const { csrDer } = await createKeyAndCsr('centre');
+  const issuer = {
+    certificate: authority.certificateDer,
+    privateKey: fromPem(readFileSync(join(dir.path, 'authority.key'), 'utf8'), 'PRIVATE KEY'),
+  };
+  const uri = identityUri({ role: 'agent', platformId, nodeId, code: 'health' });
+  const leaf = { subject: `CN=${uri}`, isServer: false, hosts: [], notBefore: new Date(0), notAfter: new Date(nowMs) };
+  for (const other of [`${uri}, URI:${uri}`, `x, URI:${uri}`, `${uri}\0`, ` ${uri}`, `${uri}\n`, '']) {
+    const certificate = await writeCertificate(csrDer, issuer, { ...leaf, uri: other });
+    expect(() => readCertificate(certificate), other).toThrow(code('CERTIFICATE_WITHOUT_IDENTITY'));
+  }
+  expect(readCertificate(await writeCertificate(csrDer, issuer, { ...leaf, uri })).code).toBe('health');
+});
+
 test('a changed certificate is refused', async () => {
   using dir = temporaryDirectory();
   const authority = await authorityIn(dir.path);
@@ -84,7 +116,7 @@ test('a changed certificate is refused', async () => {
   // Readable as a whole, broken in an extension that nobody asked for.
   const oddKeyUse = Uint8Array.from(await issue(authority));
   oddKeyUse[Buffer.from(oddKeyUse).indexOf(Buffer.from('2b06010505070302', 'hex')) - 1] = 0x50;
-  expect(() => readCertificate(oddKeyUse)).toThrow(code('CERTIFICATE_INVALID'));
+  expect(() => verifyIssued(oddKeyUse, authority.certificateDer, nowMs)).toThrow(code('CERTIFICATE_FOREIGN'));
 });
 
 test('a certificate is one row of bytes: with anything after it, or written another way, it is none', async () => {

@@ -3,12 +3,9 @@
  * `qiao://<platformId>/<role>/<nodeId>/<code>` (in the subject alternative name: subjects are for people, never compared).
  * Issuing is `authority.ts`; revocation is asked of the hub's registry by the caller.
  */
-import 'reflect-metadata';
-import { createHash, webcrypto, X509Certificate } from 'node:crypto';
-import * as x509 from '@peculiar/x509';
+import { createHash, hash, X509Certificate } from 'node:crypto';
 import { CODE, idText, parseId, QiaoError } from '@qiao/exchange';
-import { p256Sha256 } from './cryptoSuite.ts';
-import { fromPem, toPem } from './pem.ts';
+import { type Element, elements, SEQUENCE } from './der.ts';
 import { twinOf } from './twin.ts';
 
 /** What a process or person is to the platform; the words of NodeRole in lower case. */
@@ -41,38 +38,6 @@ export interface Identity {
   readonly code: string;
 }
 
-export const KEY_ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-
-x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
-
-/**
- * Makes a key pair and a signing request that proves its possession. `subject` is a code; it is for people only, the authority
- * writes its own. Throws CODE_INVALID.
- */
-export async function createKeyAndCsr(subject: string): Promise<{ keyPem: string; csrDer: Uint8Array }> {
-  requireCode(subject);
-  const pair = p256Sha256.generateKey();
-  const keys = await importPair(pair.privateKey, pair.publicKey);
-  return { keyPem: toPem(pair.privateKey, 'PRIVATE KEY'), csrDer: await requestFor(subject, keys) };
-}
-
-async function importPair(pkcs8: Uint8Array, spki: Uint8Array): Promise<webcrypto.CryptoKeyPair> {
-  const { subtle } = webcrypto;
-  return {
-    privateKey: await subtle.importKey('pkcs8', pkcs8 as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, false, ['sign']),
-    publicKey: await subtle.importKey('spki', spki as Uint8Array<ArrayBuffer>, KEY_ALGORITHM, true, ['verify']),
-  };
-}
-
-async function requestFor(subject: string, keys: webcrypto.CryptoKeyPair): Promise<Uint8Array> {
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: `CN=${subject}`,
-    keys,
-    signingAlgorithm: KEY_ALGORITHM,
-  });
-  return new Uint8Array(request.rawData);
-}
-
 // Facts are read at every call and message; parsing ASN.1 each time would dominate. Immutable, so the cache is safe to share.
 const CACHED_FACTS = 4096;
 const factsByFingerprint = new Map<string, CertificateFacts>();
@@ -93,14 +58,7 @@ export function readCertificate(der: Uint8Array): CertificateFacts {
  * CERTIFICATE_FOREIGN (another authority), CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, CERTIFICATE_WITHOUT_IDENTITY.
  */
 export function verifyIssued(certificateDer: Uint8Array, authorityDer: Uint8Array, nowMs: number): CertificateFacts {
-  const certificate = parse(certificateDer);
-  const authority = parse(authorityDer);
-  if (
-    !authority.ca ||
-    certificate.ca ||
-    !certificate.checkIssued(authority) ||
-    !certificate.verify(authority.publicKey)
-  ) {
+  if (!isIssued(certificateDer, authorityDer)) {
     throw new QiaoError(
       'CERTIFICATE_FOREIGN',
       `the certificate ${fingerprintOf(certificateDer).slice(0, 16)} was not issued by this platform's authority ${fingerprintOf(authorityDer).slice(0, 16)}`,
@@ -131,9 +89,25 @@ export function verifyIssued(certificateDer: Uint8Array, authorityDer: Uint8Arra
   return facts;
 }
 
+// Asked for every message too. Only what was issued is kept: what is refused costs its sender a signature each time.
+const issued = new Set<string>();
+
+function isIssued(certificateDer: Uint8Array, authorityDer: Uint8Array): boolean {
+  const both = `${fingerprintOf(certificateDer)} ${fingerprintOf(authorityDer)}`;
+  if (issued.has(both)) return true;
+  const certificate = parse(certificateDer);
+  const authority = parse(authorityDer);
+  const isGood =
+    authority.ca && !certificate.ca && certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
+  if (!isGood) return false;
+  if (issued.size >= CACHED_FACTS) issued.clear();
+  issued.add(both);
+  return true;
+}
+
 /** SHA-256 of a certificate (DER), 64 lower-case hexadecimal digits. */
 export function fingerprintOf(certificateDer: Uint8Array): string {
-  return createHash('sha256').update(certificateDer).digest('hex');
+  return hash('sha256', certificateDer, 'hex');
 }
 
 /** The identity as a URI for the subject alternative name. Throws CODE_INVALID. */
@@ -144,8 +118,12 @@ export function identityUri(identity: Identity): string {
 
 /** Whether two certificates (DER) are for one public key. Throws CERTIFICATE_INVALID. */
 export function sameKey(a: Uint8Array, b: Uint8Array): boolean {
-  const keyOf = (der: Uint8Array) => parse(der).publicKey.export({ format: 'der', type: 'spki' });
-  return Buffer.compare(keyOf(a), keyOf(b)) === 0;
+  return certifiedKey(a).equals(certifiedKey(b));
+}
+
+/** The public key that a certificate is for (SPKI, DER). Throws CERTIFICATE_INVALID. */
+export function certifiedKey(der: Uint8Array): Buffer {
+  return parse(der).publicKey.export({ format: 'der', type: 'spki' });
 }
 
 /**
@@ -153,29 +131,23 @@ export function sameKey(a: Uint8Array, b: Uint8Array): boolean {
  * lower-case hexadecimal. A renewed certificate has the same. Throws CERTIFICATE_INVALID.
  */
 export function keysFingerprint(certificate: Uint8Array, sealingKey: Uint8Array): string {
-  const signingKey = parse(certificate).publicKey.export({ format: 'der', type: 'spki' });
-  const hash = createHash('sha256').update('qiao.keys.v1');
-  for (const key of [signingKey, sealingKey]) {
+  const digest = createHash('sha256').update('qiao.keys.v1');
+  for (const key of [certifiedKey(certificate), sealingKey]) {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(key.length);
-    hash.update(length).update(key);
+    digest.update(length).update(key);
   }
-  return hash.digest('hex');
+  return digest.digest('hex');
 }
 
-/** Host names and addresses in a certificate's subject alternative name. */
+/** Host names and addresses in a certificate's subject alternative name. Throws CERTIFICATE_INVALID. */
 export function hostsOfCertificate(der: Uint8Array): string[] {
-  const names =
-    new x509.X509Certificate(Buffer.from(der)).getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
-  return names.filter(({ type }) => type === 'dns' || type === 'ip').map(({ value }) => value);
-}
-
-/** A signing request (DER) for a key that is there already, to renew its certificate. Throws CODE_INVALID, PEM_INVALID. */
-export async function createCsr(subject: string, keyPem: string): Promise<Uint8Array> {
-  requireCode(subject);
-  const pkcs8 = fromPem(keyPem, 'PRIVATE KEY');
-  const keys = await importPair(pkcs8, p256Sha256.publicKeyOf(pkcs8));
-  return await requestFor(subject, keys);
+  parse(der);
+  return alternativeNames(der).flatMap(({ tag, value }) => {
+    if (tag === DNS_NAME) return [Buffer.from(value).toString('latin1')];
+    if (tag === IP_ADDRESS) return [addressOf(value)];
+    return [];
+  });
 }
 
 export function requireCode(code: string): void {
@@ -189,10 +161,8 @@ const URI = /^qiao:\/\/([0-9a-f]{32})\/(agent|monitor|hub|operator)\/([0-9a-f]{3
 
 function parseFacts(der: Uint8Array, fingerprint: string): CertificateFacts {
   const certificate = parse(der);
-  // The library's parser and not X509Certificate.subjectAltName: that is one printed string, and splitting it invites forgery.
-  const names = subjectNames(der);
-  const uris = names.filter((name) => name.type === 'url').map((name) => name.value);
-  const match = uris.length === 1 ? URI.exec(uris[0] as string) : null;
+  const uris = alternativeNames(der).filter(({ tag }) => tag === URI_NAME);
+  const match = uris.length === 1 ? URI.exec(Buffer.from(uris[0]?.value ?? []).toString('latin1')) : null;
   if (!match) {
     throw new QiaoError(
       'CERTIFICATE_WITHOUT_IDENTITY',
@@ -212,21 +182,36 @@ function parseFacts(der: Uint8Array, fingerprint: string): CertificateFacts {
   };
 }
 
-function subjectNames(der: Uint8Array): readonly { readonly type: string; readonly value: string }[] {
-  try {
-    return (
-      new x509.X509Certificate(Buffer.from(der)).getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? []
-    );
-  } catch (cause) {
-    // The library reads every extension at once, and one that is broken throws errors of its own.
-    throw new QiaoError(
-      'CERTIFICATE_INVALID',
-      `the extensions of a certificate of ${der.length} bytes cannot be read`,
-      {
-        cause,
-      },
-    );
-  }
+// RFC 5280, 4.1 and 4.2.1.6: where the extensions lie, and the kinds of a name.
+const EXTENSIONS = 0xa3;
+const OCTET_STRING = 0x04;
+const SUBJECT_ALTERNATIVE_NAME = Buffer.from('551d11', 'hex');
+const DNS_NAME = 0x82;
+const URI_NAME = 0x86;
+const IP_ADDRESS = 0x87;
+
+/**
+ * The names in the subject alternative name of a certificate that OpenSSL has read. From its bytes and not from
+ * X509Certificate.subjectAltName: that is one printed string, and splitting it invites forgery.
+ */
+function alternativeNames(der: Uint8Array): Element[] {
+  const within = ({ value }: Element) => elements(value);
+  return elements(der)
+    .flatMap((certificate) => within(certificate).slice(0, 1).flatMap(within))
+    .filter(({ tag }) => tag === EXTENSIONS)
+    .flatMap((extensions) => within(extensions).flatMap(within))
+    .map(within)
+    .filter(([id]) => id !== undefined && SUBJECT_ALTERNATIVE_NAME.equals(id.value))
+    .flatMap((extension) => extension.filter(({ tag }) => tag === OCTET_STRING))
+    .flatMap((names) => within(names).filter(({ tag }) => tag === SEQUENCE))
+    .flatMap(within);
+}
+
+/** Four bytes or sixteen, as text. */
+function addressOf(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const hex = Buffer.from(bytes).toString('hex');
+  return hex.match(/.{4}/g)?.join(':') ?? '';
 }
 
 function parse(der: Uint8Array): X509Certificate {

@@ -2,12 +2,12 @@
  * The key under which two ends compare their rows: row digests, key hashes and what they write to each other all come from
  * it, each under a label of its own. Only the two ends hold it, so that nobody else can guess a row from its digest.
  */
-import { createCipheriv, createDecipheriv, createHmac, hash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, type Hmac, randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
+import { Mac } from './mac.ts';
 
 /** Bytes of the key itself. */
 export const COMPARISON_KEY_BYTES = 32;
-const BLOCK_BYTES = 64;
 const DIGEST_DIGITS = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -18,6 +18,7 @@ export type ComparisonSide = 'question' | 'reading';
 export class ComparisonKey {
   readonly #row: Mac;
   readonly #key: Mac;
+  readonly #text: Buffer;
   readonly #sides: Readonly<Record<ComparisonSide, Buffer>>;
   readonly #seed: number;
 
@@ -32,18 +33,24 @@ export class ComparisonKey {
     const derive = (label: string) => createHmac('sha256', secret).update(`qiao.compare.v1\0${label}`).digest();
     this.#row = new Mac(derive('row'));
     this.#key = new Mac(derive('key'));
+    this.#text = derive('text');
     this.#sides = { question: derive('question'), reading: derive('reading') };
     this.#seed = derive('bucket').readUInt32LE(0);
   }
 
   /** HMAC-SHA-256 of a row's compared columns, cut to 128 bits: 32 hexadecimal digits. */
   digest(row: Uint8Array): string {
-    return this.#row.of(row);
+    return this.#row.of(row).slice(0, DIGEST_DIGITS);
+  }
+
+  /** HMAC-SHA-256 of many rows, which the caller adds as they come. */
+  text(): Hmac {
+    return createHmac('sha256', this.#text);
   }
 
   /** HMAC-SHA-256 of a row's canonical key, cut to 128 bits: 32 hexadecimal digits. */
   keyHash(key: Uint8Array): string {
-    return this.#key.of(key);
+    return this.#key.of(key).slice(0, DIGEST_DIGITS);
   }
 
   /** The bucket of a key among 2^bits. Spreads evenly and differs from job to job; it hides nothing by itself. */
@@ -78,33 +85,5 @@ export class ComparisonKey {
     } catch (cause) {
       throw new QiaoError('COMPARISON_UNREADABLE', 'a message of a comparison cannot be opened', { cause });
     }
-  }
-}
-
-/**
- * HMAC-SHA-256 (RFC 2104) over one-shot hashes: an Hmac object per row costs twenty times as much as the two hashes it stands
- * for. Keys are 32 bytes, shorter than a block.
- */
-class Mac {
-  readonly #outer = Buffer.alloc(BLOCK_BYTES + 32, 0x5c);
-  #inner = Buffer.alloc(4_096, 0x36);
-
-  constructor(key: Uint8Array) {
-    for (const [at, byte] of key.entries()) {
-      this.#inner[at] = byte ^ 0x36;
-      this.#outer[at] = byte ^ 0x5c;
-    }
-  }
-
-  of(message: Uint8Array): string {
-    const needed = BLOCK_BYTES + message.length;
-    if (needed > this.#inner.length) {
-      const grown = Buffer.alloc(needed * 2);
-      this.#inner.copy(grown, 0, 0, BLOCK_BYTES);
-      this.#inner = grown;
-    }
-    this.#inner.set(message, BLOCK_BYTES);
-    this.#outer.write(hash('sha256', this.#inner.subarray(0, needed), 'hex'), BLOCK_BYTES, 'hex');
-    return hash('sha256', this.#outer, 'hex').slice(0, DIGEST_DIGITS);
   }
 }

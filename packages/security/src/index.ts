@@ -18,8 +18,6 @@ export {
 export { filesIn } from './backup/filesIn.ts';
 export {
   type CertificateFacts,
-  createCsr,
-  createKeyAndCsr,
   fingerprintOf,
   hostsOfCertificate,
   type Identity,
@@ -33,11 +31,21 @@ export { COMPARISON_KEY_BYTES, ComparisonKey, type ComparisonSide } from './comp
 export { type CryptoSuite, type KeyPair, p256Sha256, suiteNamed } from './cryptoSuite.ts';
 export { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
 export { type JoiningOptions, joinPlatform } from './joining.ts';
+export { createMaskHasher, type MaskHasher } from './maskHasher.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
 export { isRenewalDue, renewalRequest, takeRenewal } from './renewal.ts';
+export { createCsr, createKeyAndCsr } from './request.ts';
 export { createRowBox, type RowBox } from './rowBox.ts';
-export { labelledContext, type Sealed, type Sealing, type SealingKeys, sealing, sealingContext } from './sealing.ts';
+export {
+  labelledContext,
+  rowContext,
+  type Sealed,
+  type Sealing,
+  type SealingKeys,
+  sealing,
+  sealingContext,
+} from './sealing.ts';
 export { decryptSecret, encryptSecret, type HostKey, isEncryptedSecret, openHostKey } from './secretBox.ts';
 export { type Context, keyIdOf, SIGNED_MAX_BYTES, Signer, Verifier } from './signed.ts';
 export { type JoinToken, makeToken, newSecret, readToken, secretHash } from './token.ts';

@@ -7,8 +7,9 @@ import { JoinRequest, type JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
-import { createCsr, createKeyAndCsr, fingerprintOf, verifyIssued } from './certificate.ts';
+import { fingerprintOf, verifyIssued } from './certificate.ts';
 import { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
+import { createCsr, createKeyAndCsr } from './request.ts';
 import { sealing } from './sealing.ts';
 import { type JoinToken, readToken } from './token.ts';
 

@@ -5,8 +5,9 @@
  */
 import type { Renewal } from '@qiao/contract/control';
 import { QiaoError, sameBytes } from '@qiao/exchange';
-import { createCsr, readCertificate, sameKey, verifyIssued } from './certificate.ts';
+import { readCertificate, sameKey, verifyIssued } from './certificate.ts';
 import { type NodeIdentity, writeIdentity } from './identityFiles.ts';
+import { createCsr } from './request.ts';
 
 /** The last third of its life, so that a machine that is off for months still comes back in time. */
 const DUE_SHARE = 2 / 3;

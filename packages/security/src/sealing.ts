@@ -3,10 +3,10 @@
  * for. The body is AES-256-GCM under a fresh key; that key is wrapped for the receiver with HPKE (RFC 9180, base mode,
  * DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM). Who the receiver is, and what the context holds, the caller says.
  */
-import { createCipheriv, createDecipheriv, randomBytes, type webcrypto } from 'node:crypto';
+import { createCipheriv, createDecipheriv, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { Aes256Gcm, CipherSuite, DhkemP256HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { QiaoError } from '@qiao/exchange';
+import { importPoint, importScalar, openBase, POINT_BYTES, sealBase, TAG_BYTES } from './hpke.ts';
 
 export interface Sealed {
   /** 12 bytes nonce, ciphertext, 16 bytes tag. */
@@ -34,15 +34,14 @@ export interface Sealing {
 }
 
 const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-const POINT_BYTES = 65;
 const WRAPPED_BYTES = POINT_BYTES + 32 + TAG_BYTES;
 // Other work gets its turn between slices: 64 MiB in one call would hold the process for an eighth of a second.
 const SLICE_BYTES = 4 * 1024 * 1024;
 const LABEL = Buffer.from('qiao.sealing.v1\0', 'latin1');
 
-const kem = new DhkemP256HkdfSha256();
-const suite = new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+// Reading a key costs as much as using it. The maps hold keys only as long as their bytes are held elsewhere.
+const publicKeys = new WeakMap<Uint8Array, KeyObject>();
+const privateKeys = new WeakMap<Uint8Array, KeyObject>();
 
 /** The one sealing of today; its name stands in every delivery's header. */
 export const sealing: Sealing = {
@@ -50,18 +49,17 @@ export const sealing: Sealing = {
   overheadBytes: NONCE_BYTES + TAG_BYTES,
 
   async generateKey() {
-    const pair = await kem.generateKeyPair();
-    return {
-      publicKey: new Uint8Array(await kem.serializePublicKey(pair.publicKey)),
-      privateKey: new Uint8Array(await kem.serializePrivateKey(pair.privateKey)),
-    };
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    // Each is written in 32 bytes, leading zeros included (RFC 7518, 6.2).
+    const { x = '', y = '', d = '' } = privateKey.export({ format: 'jwk' });
+    const [X, Y, scalar] = [x, y, d].map((text) => Buffer.from(text, 'base64url')) as [Buffer, Buffer, Buffer];
+    return { publicKey: Uint8Array.from([4, ...X, ...Y]), privateKey: Uint8Array.from(scalar) };
   },
 
   async seal(content, receiverPublicKey, context) {
-    const recipientPublicKey = await importReceiver(receiverPublicKey);
+    const receiver = importReceiver(receiverPublicKey);
     const bodyKey = randomBytes(32);
-    const sender = await suite.createSenderContext({ recipientPublicKey, info: plain(bound(context)) });
-    const wrapped = await sender.seal(plain(bodyKey));
+    const [enc, wrapped] = sealBase(receiver, bound(context), bodyKey);
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', bodyKey, nonce);
     cipher.setAAD(bound(context));
@@ -71,7 +69,7 @@ export const sealing: Sealing = {
     cipher.final();
     cipher.getAuthTag().copy(body, NONCE_BYTES + content.length);
     bodyKey.fill(0);
-    return { body, wrappedKey: Buffer.concat([new Uint8Array(sender.enc), new Uint8Array(wrapped)]) };
+    return { body, wrappedKey: Buffer.concat([enc, wrapped]) };
   },
 
   async open(sealed, receiverPrivateKey, context) {
@@ -81,12 +79,9 @@ export const sealing: Sealing = {
       );
     }
     try {
-      const recipient = await suite.createRecipientContext({
-        recipientKey: await kem.importKey('raw', plain(receiverPrivateKey), false),
-        enc: plain(sealed.wrappedKey.subarray(0, POINT_BYTES)),
-        info: plain(bound(context)),
-      });
-      const bodyKey = Buffer.from(await recipient.open(plain(sealed.wrappedKey.subarray(POINT_BYTES))));
+      const key = once(privateKeys, receiverPrivateKey, importScalar);
+      const enc = sealed.wrappedKey.subarray(0, POINT_BYTES);
+      const bodyKey = openBase(key, enc, bound(context), sealed.wrappedKey.subarray(POINT_BYTES));
       const decipher = createDecipheriv('aes-256-gcm', bodyKey, sealed.body.subarray(0, NONCE_BYTES));
       decipher.setAAD(bound(context));
       const end = sealed.body.length - TAG_BYTES;
@@ -133,13 +128,13 @@ export function labelledContext(label: string, fields: readonly Uint8Array[]): U
   return Buffer.concat([Buffer.of(0), ...parts]);
 }
 
-function bound(context: Uint8Array): Uint8Array {
-  return Buffer.concat([LABEL, context]);
+/** What contents of a row, or rows of a table, are bound to when they are sealed for a person's session: what for, and which. */
+export function rowContext(purpose: 'show' | 'edit' | 'preview', ref: string): Uint8Array {
+  return labelledContext(`qiao.row.${purpose}.v1`, [Buffer.from(ref)]);
 }
 
-/** A copy without a pool behind it: HPKE takes the whole ArrayBuffer of what it is given. */
-function plain(bytes: Uint8Array): ArrayBuffer {
-  return Uint8Array.from(bytes).buffer;
+function bound(context: Uint8Array): Uint8Array {
+  return Buffer.concat([LABEL, context]);
 }
 
 async function* slices(bytes: Uint8Array): AsyncGenerator<[Uint8Array, number]> {
@@ -149,9 +144,9 @@ async function* slices(bytes: Uint8Array): AsyncGenerator<[Uint8Array, number]> 
   }
 }
 
-async function importReceiver(publicKey: Uint8Array): Promise<webcrypto.CryptoKey> {
+function importReceiver(publicKey: Uint8Array): KeyObject {
   try {
-    return await kem.deserializePublicKey(plain(publicKey));
+    return once(publicKeys, publicKey, importPoint);
   } catch (cause) {
     throw new QiaoError(
       'SEALING_KEY_INVALID',
@@ -162,6 +157,19 @@ async function importReceiver(publicKey: Uint8Array): Promise<webcrypto.CryptoKe
       },
     );
   }
+}
+
+function once(
+  keys: WeakMap<Uint8Array, KeyObject>,
+  bytes: Uint8Array,
+  read: (bytes: Uint8Array) => KeyObject,
+): KeyObject {
+  let key = keys.get(bytes);
+  if (key === undefined) {
+    key = read(bytes);
+    keys.set(bytes, key);
+  }
+  return key;
 }
 
 function unreadable(message: string, cause?: unknown): QiaoError {

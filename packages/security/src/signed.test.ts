@@ -2,8 +2,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { Authority } from './authority.ts';
-import { createKeyAndCsr } from './certificate.ts';
 import { p256Sha256 } from './cryptoSuite.ts';
+import { createKeyAndCsr } from './request.ts';
 import { Signer, Verifier } from './signed.ts';
 import { temporaryDirectory } from './temporaryDirectory.testing.ts';
 
