@@ -1,15 +1,20 @@
 /** Opens the data source that an agent's configuration names: the one place that knows which adapters there are. */
 import type { DataSource, DataSourceConfig } from './adapter.ts';
-import { openPostgres } from './postgres/dataSource.ts';
-import { openSqlite } from './sqlite/dataSource.ts';
 
-/** Opens a data source without connecting yet: ask `probe()` whether it can be reached. Throws on settings that can never work. */
+/**
+ * Opens a data source without connecting yet: ask `probe()` whether it can be reached. Throws on settings that can
+ * never work. A driver is loaded by the first data source that needs it.
+ */
 export async function openDataSource(config: DataSourceConfig): Promise<DataSource> {
   switch (config.adapter) {
     case 'postgres':
-      return openPostgres(config);
+      return (await import('./postgres/dataSource.ts')).openPostgres(config);
+    case 'mysql':
+      return (await import('./mysql/dataSource.ts')).openMysql(config);
     case 'sqlite':
-      return openSqlite(config);
+      return (await import('./sqlite/dataSource.ts')).openSqlite(config);
+    case 'files':
+      return (await import('./files/dataSource.ts')).openFiles(config);
     default:
       return config satisfies never;
   }

@@ -189,7 +189,9 @@ export function loadContract(make: () => Promise<Fixture>): void {
     test('extra parents and children go together', async () => {
       await using fixture = await make();
       await fixture.sql('CREATE TABLE parent (id bigint NOT NULL PRIMARY KEY, x text)');
-      await fixture.sql('CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, parent_id bigint REFERENCES parent (id))');
+      await fixture.sql(
+        'CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, parent_id bigint, FOREIGN KEY (parent_id) REFERENCES parent (id))',
+      );
       await fixture.sql(`INSERT INTO parent VALUES (1, 'a'), (2, 'b')`);
       await fixture.sql('INSERT INTO child VALUES (1, 1), (2, 2)');
       const child = mirror('child', [

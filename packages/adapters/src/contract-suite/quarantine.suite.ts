@@ -19,7 +19,9 @@ const CHILD_COLUMNS = ['id', 'parent_id'];
 
 async function family(fixture: Fixture): Promise<void> {
   await fixture.sql('CREATE TABLE parent (id bigint NOT NULL PRIMARY KEY, x text)');
-  await fixture.sql('CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, parent_id bigint REFERENCES parent (id))');
+  await fixture.sql(
+    'CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, parent_id bigint, FOREIGN KEY (parent_id) REFERENCES parent (id))',
+  );
 }
 
 export function quarantineContract(make: () => Promise<Fixture>): void {
@@ -208,7 +210,9 @@ export function quarantineContract(make: () => Promise<Fixture>): void {
 
     test('a tree sent leaves first lands', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE office (id bigint NOT NULL PRIMARY KEY, above bigint REFERENCES office (id))');
+      await fixture.sql(
+        'CREATE TABLE office (id bigint NOT NULL PRIMARY KEY, above bigint, FOREIGN KEY (above) REFERENCES office (id))',
+      );
       const office = mirror('office', [
         { name: 'id', type: integer },
         { name: 'above', type: integer },

@@ -170,7 +170,8 @@ export function rowsContract(make: () => Promise<Fixture>): void {
 
     test('a table of keys only can be inserted, updated and deleted', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE k (a bigint NOT NULL, b text NOT NULL, PRIMARY KEY (a, b))');
+      const { keyTextType = 'text' } = fixture.dialect;
+      await fixture.sql(`CREATE TABLE k (a bigint NOT NULL, b ${keyTextType} NOT NULL, PRIMARY KEY (a, b))`);
       const { target, lane } = await openLane(fixture, [
         mirror(
           'k',
@@ -218,9 +219,9 @@ export function rowsContract(make: () => Promise<Fixture>): void {
 
     test('values arrive exactly as they were sent', async () => {
       await using fixture = await make();
-      const { bytesType } = fixture.dialect;
+      const { bytesType, timestampType = 'timestamp', uuidType = 'uuid' } = fixture.dialect;
       await fixture.sql(
-        `CREATE TABLE v (id bigint NOT NULL PRIMARY KEY, d decimal(10,2), f double precision, b boolean, t text, y ${bytesType}, day date, at timestamp, u uuid)`,
+        `CREATE TABLE v (id bigint NOT NULL PRIMARY KEY, d decimal(10,2), f double precision, b boolean, t text, y ${bytesType}, day date, at ${timestampType}, u ${uuidType})`,
       );
       const names = ['id', 'd', 'f', 'b', 't', 'y', 'day', 'at', 'u'];
       const described = await fixture.dataSource.describe({ name: 'v' });
@@ -372,7 +373,7 @@ export function rowsContract(make: () => Promise<Fixture>): void {
       expect(cells).toEqual(['t delete deleted 1', 't insert inserted 1', 't update updated 2']);
       const { operation, batchNo, sourceDepartment, appliedAt, processed } = defaultJournalColumns;
       const rows = await fixture.query(
-        `SELECT ${operation}, id, city, x, ${batchNo}, ${sourceDepartment}, ${processed}, CAST(${appliedAt} AS text) FROM "流水" ORDER BY qiao_journal_id`,
+        `SELECT ${operation}, id, city, x, ${batchNo}, ${sourceDepartment}, ${processed}, CONCAT(${appliedAt}, '') FROM "流水" ORDER BY qiao_journal_id`,
       );
       expect(rows.map((row) => row.slice(0, 7))).toEqual([
         ['I', '1', 'c', 'a', 'batch-1', '卫生健康委员会', '0'],
@@ -382,6 +383,24 @@ export function rowsContract(make: () => Promise<Fixture>): void {
       ]);
       // 2023-11-14 22:13:20 UTC, in whatever zone the department's own session prints it.
       expect(rows.every((row) => /^2023-11-1[45] \d\d:13:20/.test(row[7] ?? ''))).toBe(true);
+    });
+
+    test('one delivery may have many tables', { timeout: 120_000 }, async () => {
+      await using fixture = await make();
+      const names = Array.from({ length: 120 }, (_, place) => `t${place}`);
+      await fixture.sql(names.map((name) => DDL.replace('TABLE t ', `TABLE ${name} `)).join('; '));
+      const { target, lane } = await openLane(
+        fixture,
+        names.map((name) => ({ ...table(), table: name, ref: { name } })),
+      );
+      const each = (kind: 'insert' | 'update', x: string) =>
+        names.map((name) => section(name, kind, COLUMNS, [['1', 'c', x]]));
+      const { cells } = await applied(target, lane.next([...each('insert', 'old'), ...each('update', 'new')]));
+      expect(cells).toEqual(
+        names.flatMap((name) => [`${name} insert inserted 1`, `${name} update updated 1`]).toSorted(),
+      );
+      const changed = await applied(target, lane.next([...each('update', 'newer')]));
+      expect(changed.cells).toEqual(names.map((name) => `${name} update updated 1`).toSorted());
     });
 
     test('a large delivery is applied in bounded time while the event loop goes on', { timeout: 120_000 }, async () => {

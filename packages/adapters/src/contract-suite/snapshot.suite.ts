@@ -6,10 +6,10 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
   describe('reading', () => {
     test('every value travels as its canonical text', async () => {
       await using fixture = await make();
-      const { bytesType, bytes } = fixture.dialect;
+      const { bytesType, bytes, timestampType = 'timestamp', uuidType = 'uuid' } = fixture.dialect;
       await fixture.sql(
         `CREATE TABLE v (id bigint NOT NULL PRIMARY KEY, i int, d decimal(10,2), f double precision, b boolean, t text, y ${bytesType},
-           day date, at timestamp, u uuid)`,
+           day date, at ${timestampType}, u ${uuidType})`,
       );
       await fixture.sql(
         `INSERT INTO v VALUES (9007199254740993, -12, 12.50, 0.1, TRUE, '张三', ${bytes('6869')}, '2024-01-31', '2024-01-31 08:00:00.5', '0f8fad5b-d9cb-469f-a165-70867728950e'),
@@ -84,7 +84,10 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
 
     test('every row appears exactly once, whatever the key', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE t (x text, area text NOT NULL, no bigint NOT NULL, PRIMARY KEY (area, no))');
+      const { keyTextType = 'text' } = fixture.dialect;
+      await fixture.sql(
+        `CREATE TABLE t (x text, area ${keyTextType} NOT NULL, no bigint NOT NULL, PRIMARY KEY (area, no))`,
+      );
       const expected = new Set<string>();
       for (let batch = 0; batch < 5; batch++) {
         const values: string[] = [];
@@ -107,7 +110,10 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
 
     test('read in steps, every row appears exactly once, and what was committed meanwhile may be seen', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE t (x text, area text NOT NULL, no bigint NOT NULL, PRIMARY KEY (area, no))');
+      const { keyTextType = 'text' } = fixture.dialect;
+      await fixture.sql(
+        `CREATE TABLE t (x text, area ${keyTextType} NOT NULL, no bigint NOT NULL, PRIMARY KEY (area, no))`,
+      );
       const areas = ['济南', 'Qingdao', 'qingdao', "o'clock", 'back\\slash', '𠮷'];
       const values = Array.from({ length: 6_000 }, (_, n) => {
         const area = areas[n % areas.length] as string;
@@ -129,7 +135,8 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
 
     test('large values come whole among small ones', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x text)');
+      const { textType = 'text' } = fixture.dialect;
+      await fixture.sql(`CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x ${textType})`);
       const long = '长文\\本\t'.repeat(100_000);
       await fixture.sql(`INSERT INTO t VALUES (1, 'a'), (2, '${long}'), (3, 'b'), (4, '${long}!')`);
       const { rows } = await scan(fixture.dataSource, await snapshotTable(fixture.dataSource, 't', ['id', 'x']));
@@ -173,8 +180,9 @@ export function snapshotContract(make: () => Promise<Fixture>): void {
 
     test('two snapshots of the same rows give the same bytes', async () => {
       await using fixture = await make();
+      const { timestampType = 'timestamp' } = fixture.dialect;
       await fixture.sql(
-        'CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, f double precision, d decimal(12,3), at timestamp)',
+        `CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, f double precision, d decimal(12,3), at ${timestampType})`,
       );
       await fixture.sql(
         `INSERT INTO t VALUES (1, 1e-7, 1.5, '2024-02-29 00:00:00'), (2, 123456789.125, 0, '2024-02-29 12:00:00.000001'), (3, 1e300, -1, NULL)`,

@@ -1,17 +1,25 @@
 /** Makes a target table for an operator who has none: exactly the bridged columns, the key as primary key. */
 
-import { QiaoError } from '@qiao/exchange';
+import { type ColumnType, QiaoError } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
+import { homeOf } from '../pairs.ts';
 import type { Session } from './session.ts';
 import { identifier, identifiers, qualified } from './sql.ts';
 import { columnSql } from './types.ts';
 
 /** Does nothing when the table exists. Throws TYPE_REFUSED for a type that the database does not have. */
 export async function createTable(session: Session, schema: string, table: TargetTable): Promise<void> {
+  for (const { name, type } of table.columns) {
+    if (isOwn(type)) await proveType(session, columnSql(type, name), name);
+  }
+  await session.run(createTableSql(schema, table));
+}
+
+/** The statement that makes the table. Throws TYPE_REFUSED. */
+export function createTableSql(schema: string, table: TargetTable): string {
   const lines: string[] = [];
   for (const { name, type } of table.columns) {
-    const sql = columnSql(type, name);
-    if (type.type === 'native') await proveType(session, sql, name);
+    const sql = columnSql(homeOf(type, 'postgres'), name);
     // A journal's deletes carry the key only, so nothing but the key may be required there.
     lines.push(`${identifier(name)} ${sql}${table.key.includes(name) ? ' NOT NULL' : ''}`);
   }
@@ -32,9 +40,11 @@ export async function createTable(session: Session, schema: string, table: Targe
     }
     lines.push(`PRIMARY KEY (${identifiers(table.key)})`);
   }
-  await session.run(
-    `CREATE TABLE IF NOT EXISTS ${qualified(table.ref.schema ?? schema, table.ref.name)} (\n  ${lines.join(',\n  ')}\n)`,
-  );
+  return `CREATE TABLE IF NOT EXISTS ${qualified(table.ref.schema ?? schema, table.ref.name)} (\n  ${lines.join(',\n  ')}\n)`;
+}
+
+function isOwn(type: ColumnType): boolean {
+  return type.type === 'native' && type.system === 'postgres';
 }
 
 async function proveType(session: Session, sql: string, column: string): Promise<void> {

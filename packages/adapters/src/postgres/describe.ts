@@ -18,6 +18,12 @@ export interface PostgresTable extends Omit<TableDescription, 'isEmpty'> {
   readonly columns: readonly PostgresColumn[];
   /** Every whole, valid, immediate unique index, nullable columns included. */
   readonly uniqueIndexes: readonly (readonly string[])[];
+  readonly foreignKeys: readonly PostgresForeignKey[];
+}
+
+export interface PostgresForeignKey extends ForeignKey {
+  readonly constraint: string;
+  readonly isDeferrable: boolean;
 }
 
 export interface PostgresColumn extends ColumnDescription {
@@ -89,7 +95,8 @@ const FOREIGN_KEYS = `
          (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place) FROM pg_catalog.unnest(f.conkey) WITH ORDINALITY k (attnum, place)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum),
          (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place) FROM pg_catalog.unnest(f.confkey) WITH ORDINALITY k (attnum, place)
-            JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum),
+         f.conname, f.condeferrable
     FROM pg_catalog.pg_constraint f
     JOIN pg_catalog.pg_class c ON c.oid = f.confrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -157,11 +164,16 @@ function columnOf(row: (string | null)[]): PostgresColumn {
   };
 }
 
-function foreignKeyOf([schema, name, columns, toColumns]: (string | null)[]): ForeignKey {
+function foreignKeyOf([schema, name, columns, toColumns, constraint, isDeferrable]: (
+  | string
+  | null
+)[]): PostgresForeignKey {
   return {
     columns: nameList(columns ?? '[]'),
     toTable: { schema: schema ?? '', name: name ?? '' },
     toColumns: nameList(toColumns ?? '[]'),
+    constraint: constraint ?? '',
+    isDeferrable: isDeferrable === 't',
   };
 }
 

@@ -1,58 +1,40 @@
 /**
  * Lands one piece of a section, already in a stage, with set-based statements that count every row's outcome exactly.
- * A failure of one row fails the whole statement: isolating it belongs to `isolate.ts`.
+ * A failure of one row fails the whole statement: isolating it belongs to `../isolate.ts`.
  */
 
-import { type Filter, filterSql, type Kind, type Outcome } from '@qiao/exchange';
-import type { QuarantinedRow } from '../adapter.ts';
-import { columnOf, type Layout, schemaError } from './layout.ts';
+import { type Filter, filterSql, type Outcome } from '@qiao/exchange';
+import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../isolate.ts';
+import { type JournalValues, schemaError } from '../targetServer.ts';
+import { leaveToTarget, type Meeting, takesPlace } from './conflict.ts';
+import { columnOf, type Layout } from './layout.ts';
 import type { Session } from './session.ts';
 import { identifier, identifiers } from './sql.ts';
 import type { Stage } from './stage.ts';
 
-/** A run of lines of one section. */
-export interface Piece {
-  readonly kind: Kind;
-  readonly columns: readonly string[];
-  readonly keyColumns: number;
-  readonly wholeRows: boolean;
-  readonly rows: Uint8Array;
-  readonly rowCount: number;
-}
-
-/** What became of a piece. `isolated` rows count in the matrix too; `index` is the line in the piece, from 0. */
-export interface Landed {
-  readonly counts: readonly (readonly [Outcome, number])[];
-  readonly isolated: readonly IsolatedLine[];
-}
-
-type IsolatedLine = Pick<QuarantinedRow, 'index' | 'outcome' | 'code' | 'reason'>;
-
-/** What a journal writes beside the row. */
-export interface JournalValues {
-  readonly batchNo: string;
-  readonly sourceDepartment: string;
-  readonly appliedAtMs: number;
-}
-
-/** Lands the piece that the stage holds. Throws RowError when a row is refused, classified QiaoErrors otherwise. */
+/**
+ * Lands the piece that the stage holds. `isMostlyEqual`: the table is likely to have the rows as they are, which pays for a look
+ * before anything is written; outcomes are the same either way. Throws RowError when a row is refused, classified QiaoErrors otherwise.
+ */
 export async function land(
   session: Session,
   layout: Layout,
   stage: Stage,
   piece: Piece,
   journal: JournalValues,
+  isMostlyEqual = false,
 ): Promise<Landed> {
   if (layout.target.landing === 'journal') return landJournal(session, layout, stage, piece, journal);
-  if (layout.hasNotes) {
-    await session.run(
-      `DELETE FROM ${layout.notes} n USING ${stage.sql} s WHERE ${sameKey(layout.target.key, 'n', 's')}`,
-    );
-  }
+  if (layout.hasNotes) await takeOutOfNotes(session, layout, stage);
   if (piece.kind === 'delete') return landDelete(session, layout, stage, piece);
   return piece.kind === 'update' && !piece.wholeRows
     ? landPartialUpdate(session, layout, stage, piece)
-    : landWholeRows(session, layout, stage, piece);
+    : landWholeRows(session, layout, stage, piece, isMostlyEqual);
+}
+
+/** The source has the keys of the stage: the end of the load must not remove their rows. */
+export async function takeOutOfNotes(session: Session, layout: Layout, stage: Stage): Promise<void> {
+  await session.run(`DELETE FROM ${layout.notes} n USING ${stage.sql} s WHERE ${sameKey(layout.target.key, 'n', 's')}`);
 }
 
 /** Whether a section needs its lines numbered in the stage, because some of them may have to be named. */
@@ -78,15 +60,20 @@ const ALWAYS: Condition = { sql: 'true', parameters: [] };
 export function ownedBy(layout: Layout, of: string | ((column: string) => string)): Condition {
   const { ownership } = layout.target;
   if (typeof ownership !== 'object') return ALWAYS;
-  const { sql, parameters } = filterSql(ownership satisfies Filter, {
-    identifier: (name) => {
-      const column = columnOf(layout, name);
-      const text = `${typeof of === 'string' ? of : of(name)}.${identifier(name)}`;
-      // Filters compare by code point everywhere, whatever the column's collation sorts like.
-      return column.isCollatable ? `${text} COLLATE "C"` : text;
+  const parameters: string[] = [];
+  const bound = (text: string) => `$${parameters.push(text)}`;
+  const compared = (name: string) => {
+    const text = `${typeof of === 'string' ? of : of(name)}.${identifier(name)}`;
+    // Filters compare by code point everywhere, whatever the column's collation sorts like.
+    return columnOf(layout, name).isCollatable ? `${text} COLLATE "C"` : text;
+  };
+  const sql = filterSql(ownership satisfies Filter, {
+    column: compared,
+    literal: (name, text) => {
+      const { baseType, sqlType } = columnOf(layout, name);
+      return `CAST(${bound(text)} AS ${literalType(baseType, sqlType)})`;
     },
-    parameter: (index) => `$${index}`,
-    literalType: (name) => literalType(columnOf(layout, name).baseType, columnOf(layout, name).sqlType),
+    like: (name, pattern) => `${compared(name)} LIKE ${bound(pattern)} ESCAPE '\\'`,
   });
   return { sql: `((${sql}) IS TRUE)`, parameters };
 }
@@ -107,15 +94,36 @@ export function markOf(layout: Layout): { column: string; set: string; clear: st
   throw schemaError(`column ${markColumn} of table ${layout.sql} is ${sqlType}; expected boolean, integer or text`);
 }
 
-async function landWholeRows(session: Session, layout: Layout, stage: Stage, piece: Piece): Promise<Landed> {
-  const { key } = layout.target;
+/** The row `t` counts as there. */
+function aliveOf(layout: Layout): string {
+  const mark = markOf(layout);
+  return mark === undefined ? 'true' : `NOT ${mark.isMarked}`;
+}
+
+function meeting(layout: Layout, written: readonly string[]): Meeting {
+  return {
+    sameKey: sameKey(layout.target.key, 't', 's'),
+    alive: aliveOf(layout),
+    differs: imagesDiffer(written, 's'),
+  };
+}
+
+async function landWholeRows(
+  session: Session,
+  layout: Layout,
+  stage: Stage,
+  piece: Piece,
+  isMostlyEqual: boolean,
+): Promise<Landed> {
+  const { key, conflict = 'sourceWins' } = layout.target;
   const isolated = await isolateOutside(session, layout, stage, ownedBy(layout, 's'));
-  const count = piece.rowCount - isolated.length;
   const owned = ownedBy(layout, 't');
   const mark = markOf(layout);
   // A key that is equal may still be stored otherwise (1.0 and 1.00): types whose equality is loose are compared too.
   const written = piece.columns.filter((name) => !key.includes(name) || hasLooseEquality(layout, name));
   const differs = (other: string) => imagesDiffer(written, other);
+  const left = await leaveToTarget(session, layout, stage.sql, piece, meeting(layout, written));
+  const count = piece.rowCount - isolated.length - left;
   const assignments = written.map((name) => `${identifier(name)} = EXCLUDED.${identifier(name)}`);
   if (mark !== undefined)
     assignments.push(`${mark.column} = CASE WHEN ${mark.isMarked} THEN ${mark.clear} ELSE t.${mark.column} END`);
@@ -133,11 +141,17 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
   const due = layout.hasRowTriggers
     ? await countOf(session, `SELECT count(*) FROM ${join} WHERE ${differs('s')} AND ${owned.sql}`, owned.parameters)
     : 0;
+  // ON CONFLICT locks a row that it leaves as it is, and a lock is a write: of the row's page and to the log.
+  const looksFirst = isMostlyEqual && owned === ALWAYS && mark === undefined && !layout.hasRowTriggers;
+  const unequal = looksFirst
+    ? `WHERE NOT EXISTS (SELECT 1 FROM ${layout.sql} t WHERE ${sameKey(key, 't', 's')} AND NOT ${differs('s')})`
+    : '';
   const upsert = `
     INSERT INTO ${layout.sql} AS t (${identifiers(piece.columns)}${mark === undefined ? '' : `, ${mark.column}`})
-    SELECT ${identifiers(piece.columns, 's.')}${mark === undefined ? '' : `, ${mark.clear}`} FROM ${stage.sql} s
+    SELECT ${identifiers(piece.columns, 's.')}${mark === undefined ? '' : `, ${mark.clear}`} FROM ${stage.sql} s ${unequal}
     ON CONFLICT (${identifiers(key)}) DO UPDATE SET ${assignments.join(', ')}
-    WHERE (${differs('EXCLUDED')}${mark === undefined ? '' : ` OR ${mark.isMarked}`}) AND ${owned.sql}`;
+    WHERE ((${differs('EXCLUDED')} AND ${takesPlace(layout, piece.columns, 'EXCLUDED')})${mark === undefined ? '' : ` OR ${mark.isMarked}`})
+      AND ${owned.sql}`;
   const [row] = await session.rows(
     layout.isPartitioned
       ? // A partitioned table shows no xmax: what its snapshot had before the statement was there.
@@ -154,6 +168,9 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
     owned === ALWAYS
       ? 0
       : await countOf(session, `SELECT count(*) FROM ${join} WHERE NOT ${owned.sql}`, owned.parameters);
+  // Rows that somebody else put into the table since the policy was asked, and that it leaves to the target.
+  const late =
+    conflict === 'sourceWins' ? 0 : await countOf(session, `SELECT count(*) FROM ${join} WHERE ${differs('s')}`, []);
   if (layout.hasRowTriggers) {
     const present = await countOf(session, `SELECT count(*) FROM ${join}`, []);
     if (present < count || changed < due) throw swallowed(layout);
@@ -163,18 +180,20 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
     counts: [
       [isInsert ? 'inserted' : 'insertedInsteadOfUpdate', fresh + revived],
       [isInsert ? 'updatedInsteadOfInsert' : 'updated', changed - revived],
-      ['keptTarget', kept],
-      ['unchanged', count - fresh - changed - kept],
+      ['keptTarget', kept + left + late],
+      ['unchanged', count - fresh - changed - kept - late],
     ],
     isolated,
   };
 }
 
 async function landPartialUpdate(session: Session, layout: Layout, stage: Stage, piece: Piece): Promise<Landed> {
-  const { key } = layout.target;
-  const mark = markOf(layout);
-  const alive = mark === undefined ? 'true' : `NOT ${mark.isMarked}`;
-  const hasBase = `EXISTS (SELECT 1 FROM ${layout.sql} t WHERE ${sameKey(key, 't', 's')} AND ${alive})`;
+  const { key, conflict } = layout.target;
+  const hasBase = `EXISTS (SELECT 1 FROM ${layout.sql} t WHERE ${sameKey(key, 't', 's')} AND ${aliveOf(layout)})`;
+  if (typeof conflict === 'object') {
+    const judged = await isolate(session, stage, { sql: `NOT ${hasBase}`, parameters: [] }, NOT_WHOLE);
+    return { counts: [['keptTarget', piece.rowCount - judged.length]], isolated: judged };
+  }
   const missing = await isolate(
     session,
     stage,
@@ -202,7 +221,8 @@ async function landPartialUpdate(session: Session, layout: Layout, stage: Stage,
   const isolated = merged(missing, outside);
   const owned = ownedBy(layout, 't');
   const written = piece.columns.filter((name) => !key.includes(name));
-  const count = piece.rowCount - isolated.length;
+  const left = await leaveToTarget(session, layout, stage.sql, piece, meeting(layout, written));
+  const count = piece.rowCount - isolated.length - left;
   const kept =
     owned === ALWAYS
       ? 0
@@ -225,7 +245,7 @@ async function landPartialUpdate(session: Session, layout: Layout, stage: Stage,
   return {
     counts: [
       ['updated', updated],
-      ['keptTarget', kept],
+      ['keptTarget', kept + left],
       ['unchanged', count - updated - kept],
     ],
     isolated,
@@ -237,6 +257,8 @@ async function landDelete(session: Session, layout: Layout, stage: Stage, piece:
   const owned = ownedBy(layout, 't');
   const mark = markOf(layout);
   const match = `${sameKey(key, 't', 's')} AND ${owned.sql}`;
+  const left = await leaveToTarget(session, layout, stage.sql, piece, meeting(layout, []));
+  if (layout.target.conflict === 'targetWins') return nothingDeleted(piece, left);
   const deleted = await session.run(
     mark === undefined
       ? `DELETE FROM ${layout.sql} t USING ${stage.sql} s WHERE ${match}`
@@ -245,10 +267,9 @@ async function landDelete(session: Session, layout: Layout, stage: Stage, piece:
   );
   let kept = 0;
   if (owned !== ALWAYS || layout.hasRowTriggers) {
-    const alive = mark === undefined ? 'true' : `NOT ${mark.isMarked}`;
     kept = await countOf(
       session,
-      `SELECT count(*) FROM ${layout.sql} t JOIN ${stage.sql} s ON ${sameKey(key, 't', 's')} WHERE ${alive}`,
+      `SELECT count(*) FROM ${layout.sql} t JOIN ${stage.sql} s ON ${sameKey(key, 't', 's')} WHERE ${aliveOf(layout)}`,
       [],
     );
     if (owned === ALWAYS && kept > 0) throw swallowed(layout);
@@ -256,8 +277,8 @@ async function landDelete(session: Session, layout: Layout, stage: Stage, piece:
   return {
     counts: [
       ['deleted', deleted],
-      ['keptTarget', kept],
-      ['deletedNothing', piece.rowCount - deleted - kept],
+      ['keptTarget', kept + left],
+      ['deletedNothing', piece.rowCount - deleted - kept - left],
     ],
     isolated: [],
   };
@@ -293,6 +314,12 @@ const OUTSIDE = {
   outcome: 'quarantined',
   code: 'OUTSIDE_OWNERSHIP',
   reason: "the row does not satisfy the lane's ownership condition",
+} as const;
+
+const NOT_WHOLE = {
+  outcome: 'held',
+  code: 'MISSING_BASE',
+  reason: 'the update does not carry every column, and conflict: newestWins judges whole rows',
 } as const;
 
 async function isolateOutside(

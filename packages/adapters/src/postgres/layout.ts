@@ -3,9 +3,10 @@
  * stop the lane, not spoil rows. One round trip for all tables of a delivery.
  */
 
-import { filterColumns, QiaoError } from '@qiao/exchange';
+import { filterColumns } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
 import { loadTableName } from '../mark.ts';
+import { schemaError } from '../targetServer.ts';
 import type { Session } from './session.ts';
 import { qualified } from './sql.ts';
 
@@ -115,11 +116,25 @@ export function columnOf(layout: Layout, name: string): LayoutColumn {
   return column;
 }
 
-/** The permanent error for a target that is not what the bridge was checked against. */
-export function schemaError(found: string): QiaoError {
-  return new QiaoError('TARGET_SCHEMA', found, {
-    hint: 'the target no longer is what the bridge was checked against: qiao bridge check',
-  });
+/** Labels of tables ordered so that a referenced table comes before those that reference it; cycles in any order. */
+export async function parentsFirst(session: Session, layouts: readonly Layout[]): Promise<string[]> {
+  const rows = await session.rows(
+    `SELECT conrelid, confrelid FROM pg_catalog.pg_constraint
+      WHERE contype = 'f' AND conrelid <> confrelid AND conrelid = ANY ($1::oid[]) AND confrelid = ANY ($1::oid[])`,
+    [layouts.map((layout) => layout.oid)],
+  );
+  const parents = new Map<string, string[]>();
+  for (const [child, parent] of rows) parents.set(child ?? '', [...(parents.get(child ?? '') ?? []), parent ?? '']);
+  const order: string[] = [];
+  const seen = new Set<string>();
+  const visit = (oid: string): void => {
+    if (seen.has(oid)) return;
+    seen.add(oid);
+    for (const parent of parents.get(oid) ?? []) visit(parent);
+    order.push(...layouts.filter((layout) => layout.oid === oid).map((layout) => layout.target.table));
+  };
+  for (const layout of layouts) visit(layout.oid);
+  return order;
 }
 
 function neededColumns(target: TargetTable): string[] {

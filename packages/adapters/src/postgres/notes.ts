@@ -3,8 +3,8 @@
  * takes its keys out, and what is left at the end the source does not have. Tables without rows get no notes.
  */
 
-import type { ApplyWork, ExtraRows } from '../adapter.ts';
-import { guardStops, loadTablePrefix } from '../mark.ts';
+import { loadTablePrefix } from '../mark.ts';
+import type { Noted } from '../targetServer.ts';
 import { markOf, ownedBy, sameKey } from './landing.ts';
 import type { Layout } from './layout.ts';
 import type { Session } from './session.ts';
@@ -44,51 +44,29 @@ export async function beginNotes(session: Session, layouts: Iterable<Layout>): P
   }
 }
 
-export type NotesEnd =
-  | { readonly kind: 'done'; readonly extras: ExtraRows[] }
-  | { readonly kind: 'guard'; readonly table: string; readonly rows: number; readonly of: number };
-
-/** Removes or keeps what is still noted, children first, and drops the notes. */
-export async function endNotes(
-  session: Session,
-  layouts: readonly Layout[],
-  work: Pick<ApplyWork, 'deleteGuard' | 'load'>,
-): Promise<NotesEnd> {
-  const extras: ExtraRows[] = [];
-  const noted = layouts.filter((layout) => layout.hasNotes);
-  // Every guard first: it stops the whole end.
-  const left = new Map<Layout, number>();
-  for (const layout of noted) {
-    const present = presentRows(layout);
-    const [row] = await session.rows(
-      `SELECT (SELECT count(*) FROM ${layout.notes} n JOIN ${layout.sql} t ON ${sameKey(layout.target.key, 't', 'n')} WHERE ${present.sql}),
-              pg_catalog.obj_description(pg_catalog.to_regclass($${present.parameters.length + 1})::oid, 'pg_class')`,
-      [...present.parameters, layout.notes],
-    );
-    const rows = Number(row?.[0]);
-    const of = Number(row?.[1] ?? rows);
-    left.set(layout, rows);
-    if (removes(layout, work) && guardStops(rows, of, work)) {
-      return { kind: 'guard', table: layout.target.table, rows, of };
-    }
-  }
-  for (const layout of noted) {
-    const rows = left.get(layout) ?? 0;
-    const deleted = rows === 0 || !removes(layout, work) ? 0 : await removeNoted(session, layout);
-    if (rows > 0) extras.push({ table: layout.target.table, deleted, kept: rows - deleted });
-    await session.run(`DROP TABLE ${layout.notes}`);
-    layout.hasNotes = false;
-  }
-  return { kind: 'done', extras };
+/** How many rows are still noted and there, and how many were noted at the beginning. */
+export async function countNoted(session: Session, layout: Layout): Promise<Noted> {
+  const present = presentRows(layout);
+  const [row] = await session.rows(
+    `SELECT (SELECT count(*) FROM ${layout.notes} n JOIN ${layout.sql} t ON ${sameKey(layout.target.key, 't', 'n')} WHERE ${present.sql}),
+            pg_catalog.obj_description(pg_catalog.to_regclass($${present.parameters.length + 1})::oid, 'pg_class')`,
+    [...present.parameters, layout.notes],
+  );
+  const rows = Number(row?.[0]);
+  return { rows, of: Number(row?.[1] ?? rows) };
 }
 
-/** Whether the end of the load takes away what is still noted: not what it does not own, nor what it may not have named. */
-function removes({ target }: Layout, { load }: Pick<ApplyWork, 'load'>): boolean {
-  return target.ownership !== 'none' && load.incomplete?.includes(target.table) !== true;
+/** Drops the notes of one table. */
+export async function forgetNoted(session: Session, layout: Layout): Promise<void> {
+  await session.run(`DROP TABLE ${layout.notes}`);
+  layout.hasNotes = false;
 }
 
-/** Rows that other tables of the department still point to stay: constraints are never switched off (DESIGN section 12). */
-async function removeNoted(session: Session, layout: Layout): Promise<number> {
+/**
+ * Takes away the rows that are still noted; how many went. Rows that other tables of the department still point to stay: constraints are
+ * never switched off (DESIGN section 12).
+ */
+export async function removeNoted(session: Session, layout: Layout): Promise<number> {
   await session.run('SAVEPOINT qiao_notes');
   try {
     const removed = await remove(session, layout, undefined);

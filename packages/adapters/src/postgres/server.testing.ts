@@ -8,8 +8,9 @@ import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { Client } from 'pg';
-import type { PostgresConfig } from './session.ts';
+import { Client, type CustomTypesConfig } from 'pg';
+import { type PostgresConfig, tlsOptions } from './session.ts';
+import { identifier } from './sql.ts';
 
 const run = promisify(execFile);
 
@@ -20,6 +21,25 @@ export interface PostgresServer extends AsyncDisposable {
   database(options?: { encoding?: string; template?: string }): Promise<PostgresConfig>;
   /** Stops and starts again, for tests of reconnecting. */
   restart(): Promise<void>;
+}
+
+/** A connection of the department's own. */
+export interface DepartmentSession extends AsyncDisposable {
+  /** Every value as text. */
+  query(sql: string): Promise<(string | null)[][]>;
+}
+
+/** Tables without a schema are those of `config`'s, where it names one. */
+export async function departmentSession(config: PostgresConfig): Promise<DepartmentSession> {
+  const types = { getTypeParser: () => (value: unknown) => value } as unknown as CustomTypesConfig;
+  const client = new Client({ ...config, ssl: tlsOptions(config), types });
+  client.on('error', () => undefined);
+  await client.connect();
+  if (config.schema !== undefined) await client.query(`SET search_path = ${identifier(config.schema)}`);
+  return {
+    query: async (sql) => (await client.query<(string | null)[]>({ text: sql, rowMode: 'array' })).rows,
+    [Symbol.asyncDispose]: () => client.end().catch(() => undefined),
+  };
 }
 
 const SUPERUSER = 'qiao_test';

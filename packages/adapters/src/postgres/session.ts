@@ -4,10 +4,14 @@
  * what is asked over the connection belongs to others.
  */
 
+import type { Socket } from 'node:net';
 import { QiaoError } from '@qiao/exchange';
 import { Client, type ClientConfig, type CustomTypesConfig } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import type { DataSourceConfig } from '../adapter.ts';
+import { lackError, type Product } from '../product.ts';
+import { isThisMachine } from '../thisMachine.ts';
+import { productOf } from './product.ts';
 import { classify, type Side } from './sqlstate.ts';
 
 /**
@@ -34,14 +38,14 @@ const textTypes = { getTypeParser: () => (value: unknown) => value } as unknown 
 export class Session {
   readonly side: Side;
   readonly versionNumber: number;
-  readonly version: string;
+  readonly product: Product;
   readonly client: Client;
   #isBroken = false;
 
-  constructor(client: Client, side: Side, version: string, versionNumber: number) {
+  constructor(client: Client, side: Side, product: Product, versionNumber: number) {
     this.client = client;
     this.side = side;
-    this.version = version;
+    this.product = product;
     this.versionNumber = versionNumber;
     client.on('error', () => {
       this.#isBroken = true;
@@ -119,13 +123,17 @@ export class Session {
   }
 }
 
-/** Connects and fixes the settings. Throws classified errors; `<SIDE>_VERSION` for a server that is too old. */
+/**
+ * Connects and fixes the settings. `replication`: a session that may stream the log, and knows statements without parameters only.
+ * Throws classified errors; `<SIDE>_VERSION` for a server that is too old.
+ */
 export async function openSession(
   config: PostgresConfig,
-  options: { side: Side; purpose: string; limits: SessionLimits },
+  options: { side: Side; purpose: string; limits: SessionLimits; replication?: boolean },
 ): Promise<Session> {
   const { side, limits } = options;
   const client = new Client({
+    ...(options.replication === true ? { replication: 'database' } : {}),
     host: config.host,
     port: config.port,
     database: config.database,
@@ -139,31 +147,63 @@ export async function openSession(
     application_name: `qiao ${options.purpose}`.slice(0, 63),
   });
   client.on('error', () => undefined); // a second listener watches in Session; without one Node ends the process
+  const greeted = guardGreeting(client);
   try {
     await client.connect();
+    greeted();
     const shown = await client.query<Row>({
-      text: "SELECT current_setting('server_version'), current_setting('server_version_num')",
+      text: "SELECT current_setting('server_version'), current_setting('server_version_num'), pg_catalog.version()",
       rowMode: 'array',
       types: textTypes,
     });
     const version = shown.rows[0]?.[0] ?? '';
     const versionNumber = Number(shown.rows[0]?.[1] ?? 0);
-    if (versionNumber < OLDEST_VERSION) {
+    const product = productOf(shown.rows[0]?.[2] ?? '', version);
+    // Kin count otherwise: what they have is asked of each.
+    if (!product.isKin && versionNumber < OLDEST_VERSION) {
       throw new QiaoError(`${side}_VERSION`, `PostgreSQL ${version} is too old; 12 or later is expected`, {
         hint: 'upgrade the database, or share through the exchange tables of this node',
       });
     }
-    const session = new Session(client, side, version, versionNumber);
-    const settings = Object.entries(fixedSettings(config, limits, side, versionNumber));
+    const session = new Session(client, side, product, versionNumber);
+    const fixed = fixedSettings(config, limits, side, versionNumber);
+    const settings = Object.entries(product.isKin ? await knownToKin(session, fixed) : fixed);
+    const literal = (text: string) => client.escapeLiteral(text);
     await session.rows(
-      `SELECT ${settings.map((_, index) => `set_config($${index * 2 + 1}, $${index * 2 + 2}, false)`).join(', ')}`,
-      settings.flat(),
+      `SELECT ${settings.map(([name, value]) => `set_config(${literal(name)}, ${literal(value)}, false)`).join(', ')}`,
     );
     return session;
   } catch (error) {
     await client.end().catch(() => undefined);
     throw classify(error, side);
   }
+}
+
+/**
+ * Until the call of what it gives back, what the driver cannot understand is an error of the connection: it throws it where the bytes arrive,
+ * and kin that ask for passwords in ways of their own would end the process.
+ */
+function guardGreeting(client: Client): () => void {
+  let isGreeted = false;
+  const { connection } = client as unknown as { connection: { attachListeners(stream: Socket): void } };
+  const attach = connection.attachListeners.bind(connection);
+  connection.attachListeners = (stream) => {
+    attach(stream);
+    for (const listener of stream.listeners('data') as ((chunk: Buffer) => void)[]) {
+      stream.off('data', listener);
+      stream.on('data', (chunk: Buffer) => {
+        try {
+          listener(chunk);
+        } catch (error) {
+          if (isGreeted) throw error;
+          stream.destroy(error as Error);
+        }
+      });
+    }
+  };
+  return () => {
+    isGreeted = true;
+  };
 }
 
 /** The schema that a reference without one means. */
@@ -207,13 +247,41 @@ function fixedSettings(
   };
 }
 
-function tlsOptions(config: PostgresConfig): ClientConfig['ssl'] {
+/** Without these a kin server is slower, or waits longer, and reads and writes the same. */
+const DISPENSABLE = new Set([
+  'IntervalStyle',
+  'xmloption',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'jit',
+  'client_connection_check_interval',
+  'max_parallel_workers_per_gather',
+  'random_page_cost',
+  'temp_buffers',
+  'work_mem',
+]);
+
+/** In Oracle's mode of some kin a text of no characters is stored as null. */
+const KIN_SETTINGS = { ora_input_emptystr_isnull: 'off' };
+
+/** The settings that a kin server knows. Throws `<SIDE>_SERVER_LACKS` where one is unknown without which values would be read otherwise. */
+export async function knownToKin(session: Session, fixed: Record<string, string>): Promise<Record<string, string>> {
+  const found = await session.rows('SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings');
+  const known = new Set(found.map(([name]) => name));
+  const isKnown = (name: string) => known.has(name.toLowerCase());
+  const missing = Object.keys(fixed).filter((name) => !isKnown(name) && !DISPENSABLE.has(name));
+  if (missing.length > 0)
+    throw lackError(
+      session.product,
+      session.side,
+      missing.map((name) => `the setting ${name}`),
+    );
+  return Object.fromEntries(Object.entries({ ...fixed, ...KIN_SETTINGS }).filter(([name]) => isKnown(name)));
+}
+
+export function tlsOptions(config: PostgresConfig): ClientConfig['ssl'] {
   const tls = config.tls ?? (isThisMachine(config.host) ? 'disable' : 'require');
   if (tls === 'disable') return false;
   if (tls === 'require') return { rejectUnauthorized: false };
   return { ca: tls.ca, rejectUnauthorized: true, servername: config.host };
-}
-
-function isThisMachine(host: string): boolean {
-  return host.startsWith('/') || host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

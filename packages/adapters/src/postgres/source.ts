@@ -3,17 +3,22 @@
  * text already but for three escapes, which are rewritten only where they occur; no row becomes an object.
  */
 
-import { isUtf8 } from 'node:buffer';
 import { MAX_ROW_BYTES, QiaoError, splitRow } from '@qiao/exchange';
 import { to as copyTo } from 'pg-copy-streams';
-import type { RefusedRows, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import type { SnapshotCursor, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import { linesOf, withoutBrokenText } from '../lines.ts';
+import { keyBatches } from '../namedKeys.ts';
+import { RefusedCounts } from '../refusedCounts.ts';
+import { countNulls, cursorConditions, highest, nowMs, readIdentity } from './cursor.ts';
+import { readHorizon } from './horizon.ts';
+import { keyCondition } from './keys.ts';
+import { readSeen } from './seen.ts';
 import { defaultSchema, openSession, type PostgresConfig, type Session } from './session.ts';
-import { identifier, identifiers, qualified } from './sql.ts';
+import { identifiers, qualified } from './sql.ts';
 import { classify } from './sqlstate.ts';
 
 const LF = 0x0a;
 const BACKSLASH = 0x5c;
-const TAB = 0x09;
 /** A chunk is given out when it has this many bytes, so that a slow server does not cost a wake per row. */
 const CHUNK_BYTES = 128 * 1024;
 
@@ -43,6 +48,7 @@ export async function openSnapshot(config: PostgresConfig, options: SnapshotOpti
 
 class PostgresSnapshot implements SourceSnapshot {
   readonly consistency: 'snapshot' | 'chunks';
+  readonly cursor: SnapshotCursor;
   readonly #session: Session;
   readonly #schema: string;
   readonly #signal: AbortSignal;
@@ -70,9 +76,28 @@ class PostgresSnapshot implements SourceSnapshot {
     }, options.maxMs);
     this.#timer.unref();
     this.#signal.addEventListener('abort', this.#stop, { once: true });
+    this.cursor = {
+      nowMs: () => this.#asked(nowMs(session)),
+      highest: (table, atMost) => this.#asked(highest(session, schema, table, atMost)),
+      horizon: () => this.#asked(readHorizon(session)),
+      identity: (ref) => this.#asked(readIdentity(session, schema, ref)),
+    };
+  }
+
+  seen(): Promise<string> {
+    return this.#asked(readSeen(this.#session));
   }
 
   async *rows(table: SnapshotTable): AsyncGenerator<SourceChunk> {
+    if (table.keys !== undefined) {
+      yield* this.#rowsOfKeys(table);
+      return;
+    }
+    const nulls = await this.#asked(countNulls(this.#session, this.#schema, table));
+    if (nulls > 0) {
+      const refused = [{ code: 'CURSOR_NULL', column: table.cursor?.column ?? '', count: nulls }];
+      yield { rows: Buffer.alloc(0), refused };
+    }
     if (this.#stepRows === undefined) {
       yield* this.#copy(table, this.#statement(table));
       return;
@@ -100,6 +125,13 @@ class PostgresSnapshot implements SourceSnapshot {
         });
       }
       after = splitRow(lastLine.toString('utf8')).slice(0, table.keyColumns) as string[];
+    }
+  }
+
+  async *#rowsOfKeys(table: SnapshotTable): AsyncGenerator<SourceChunk> {
+    for (const batch of keyBatches(table)) {
+      const found = keyCondition(table, batch.keys, (text) => this.#session.client.escapeLiteral(text));
+      for await (const chunk of this.#copy(table, this.#select(table, ` WHERE ${found}`))) yield batch.only(chunk);
     }
   }
 
@@ -143,17 +175,31 @@ class PostgresSnapshot implements SourceSnapshot {
   }
 
   #statement(table: SnapshotTable, step?: { after: readonly string[] | undefined; limit: number }): string {
-    const names = table.columns.map((column) => column.name);
-    const key = names.slice(0, table.keyColumns).map(identifier).join(', ');
-    const from = qualified(table.ref.schema ?? this.#schema, table.ref.name);
+    const key = identifiers(table.columns.slice(0, table.keyColumns).map((column) => column.name));
     const order = key === '' ? '' : ` ORDER BY ${key}`;
     // COPY takes no parameters: keys come back as literals of unknown type, which the comparison reads as the columns' own.
-    const literals = step?.after?.map((text) => this.#session.client.escapeLiteral(text)).join(', ');
-    const where = literals === undefined ? '' : ` WHERE (${key}) > (${literals})`;
+    const literal = (text: string) => this.#session.client.escapeLiteral(text);
+    const conditions = cursorConditions(table, literal);
+    if (step?.after !== undefined) conditions.push(`(${key}) > (${step.after.map(literal).join(', ')})`);
+    const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
     const limit = step === undefined ? '' : ` LIMIT ${step.limit}`;
+    return this.#select(table, `${where}${order}${limit}`);
+  }
+
+  #select(table: SnapshotTable, rest: string): string {
+    const names = identifiers(table.columns.map((column) => column.name));
+    const from = qualified(table.ref.schema ?? this.#schema, table.ref.name);
     // Asked for UTF-8, a SQL_ASCII server would fail the whole COPY at the first broken text.
     const encoding = this.#isUtf8Sure ? '' : " (ENCODING 'SQL_ASCII')";
-    return `COPY (SELECT ${identifiers(names)} FROM ${from}${where}${order}${limit}) TO STDOUT${encoding}`;
+    return `COPY (SELECT ${names} FROM ${from}${rest}) TO STDOUT${encoding}`;
+  }
+
+  async #asked<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      throw this.#failure(error);
+    }
   }
 
   #check(): void {
@@ -176,6 +222,8 @@ class PostgresSnapshot implements SourceSnapshot {
   }
 }
 
+const TOO_LARGE = { code: 'ROW_TOO_LARGE', column: '' };
+
 /** Cuts a byte stream of COPY lines at row ends; holds less than a chunk and one row. */
 export class RowCutter {
   readonly #columns: readonly string[];
@@ -185,7 +233,7 @@ export class RowCutter {
   /** Bytes since the last row end that was seen. */
   #openBytes = 0;
   #isSkipping = false;
-  #tooLarge = 0;
+  #refused = new RefusedCounts();
 
   constructor(columns: readonly string[], isUtf8Sure: boolean) {
     this.#columns = columns;
@@ -217,7 +265,7 @@ export class RowCutter {
 
   /** What is left when the stream has ended, if anything. */
   finish(): SourceChunk | undefined {
-    if (this.#bytes === 0 && this.#tooLarge === 0) return undefined;
+    if (this.#bytes === 0 && this.#refused.isEmpty) return undefined;
     const all = Buffer.concat(this.#pieces, this.#bytes);
     this.#pieces = [];
     this.#bytes = 0;
@@ -231,18 +279,16 @@ export class RowCutter {
     this.#bytes = 0;
     this.#openBytes = 0;
     this.#isSkipping = true;
-    this.#tooLarge += 1;
+    this.#refused.add(TOO_LARGE);
     return this.#chunk(all.subarray(0, end));
   }
 
   #chunk(lines: Buffer): SourceChunk {
-    const refused: RefusedRows[] = [];
-    let rows = withoutLargeRows(toRowText(lines), () => {
-      this.#tooLarge += 1;
-    });
-    if (this.#tooLarge > 0) refused.push({ code: 'ROW_TOO_LARGE', column: '', count: this.#tooLarge });
-    this.#tooLarge = 0;
-    if (!this.#isUtf8Sure && !isUtf8(rows)) rows = withoutBrokenText(rows, this.#columns, refused);
+    let rows = withoutLargeRows(toRowText(lines), () => this.#refused.add(TOO_LARGE));
+    // A SQL_ASCII database stores whatever bytes it was given.
+    if (!this.#isUtf8Sure) rows = withoutBrokenText(rows, this.#columns, this.#refused);
+    const refused = this.#refused.list();
+    this.#refused = new RefusedCounts();
     return refused.length === 0 ? { rows } : { rows, refused };
   }
 }
@@ -282,39 +328,6 @@ function withoutLargeRows(lines: Buffer, onLarge: () => void): Buffer {
       return line.length <= MAX_ROW_BYTES;
     }),
   );
-}
-
-/** A SQL_ASCII database stores whatever bytes it was given: rows that are not UTF-8 stay behind, counted. */
-function withoutBrokenText(lines: Buffer, columns: readonly string[], refused: RefusedRows[]): Buffer {
-  const counts = new Map<string, number>();
-  const kept: Buffer[] = [];
-  for (const line of linesOf(lines)) {
-    if (isUtf8(line)) {
-      kept.push(line);
-      continue;
-    }
-    const column = columns[brokenField(line)] ?? '';
-    counts.set(column, (counts.get(column) ?? 0) + 1);
-  }
-  for (const [column, count] of counts) refused.push({ code: 'TEXT_NOT_UTF8', column, count });
-  return Buffer.concat(kept);
-}
-
-function brokenField(line: Buffer): number {
-  let start = 0;
-  for (let field = 0; ; field++) {
-    const tab = line.indexOf(TAB, start);
-    if (!isUtf8(line.subarray(start, tab === -1 ? line.length : tab)) || tab === -1) return field;
-    start = tab + 1;
-  }
-}
-
-function* linesOf(lines: Buffer): Generator<Buffer> {
-  for (let start = 0; start < lines.length; ) {
-    const end = lines.indexOf(LF, start) + 1 || lines.length;
-    yield lines.subarray(start, end);
-    start = end;
-  }
 }
 
 function countLines(lines: Buffer): number {

@@ -5,9 +5,10 @@
  */
 
 import { QiaoError } from '@qiao/exchange';
+import { RowRefusal } from '../isolate.ts';
 
 /** A failure that belongs to single rows: a value or a constraint. `line` is the 1-based line of a COPY, when known. */
-export class RowError extends Error {
+export class RowError extends RowRefusal {
   readonly sqlState: string;
   readonly code: string;
   readonly line: number | undefined;
@@ -69,6 +70,17 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
         },
       );
     }
+    // Before any server's message: the driver gives these no code.
+    if (/^SASL: Only mechanism|^Unknown authenticationOk/.test(fields.message ?? '')) {
+      return new QiaoError(
+        `${side}_RIGHTS`,
+        'the database asks for the password in a way of its own, which is not spoken here: scram-sha-256 and md5 are',
+        {
+          hint: 'as a DBA of openGauss and its kin: password_encryption_type = 1, set the password of the account anew, and write md5 for it in pg_hba.conf',
+          cause: safeCause,
+        },
+      );
+    }
     if (/CERT|SIGNED|ALTNAME|TLS/.test(state)) {
       return new QiaoError(`${side}_TLS_REFUSED`, `the database server's certificate is not accepted (${state})`, {
         hint: "compare `tls.ca` of the data source with the server's certificate authority",
@@ -77,7 +89,7 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
     }
     return new QiaoError(`${side}_UNAVAILABLE`, `the database cannot be reached${state === '' ? '' : ` (${state})`}`, {
       fate: 'transient',
-      hint: 'check that PostgreSQL runs and that host and port are open: qiao agent datasource test',
+      hint: 'check that PostgreSQL runs and that host and port of the data source are open',
       cause: safeCause,
     });
   }
@@ -101,7 +113,7 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
   }
   if (state.startsWith('28')) {
     return new QiaoError(`${side}_RIGHTS`, `the database refused the login (SQLSTATE ${state})`, {
-      hint: 'check user and password of the data source: qiao agent datasource test',
+      hint: 'check user and password of the data source',
       cause: safeCause,
     });
   }

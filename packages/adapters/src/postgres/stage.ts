@@ -3,11 +3,12 @@
  * and empties itself at the end of each transaction (ON COMMIT DELETE ROWS cuts the file; no catalog row changes).
  */
 
-import { type Layout, schemaError } from './layout.ts';
+import { schemaError } from '../targetServer.ts';
+import type { Layout } from './layout.ts';
 import type { Session } from './session.ts';
 import { identifier, identifiers } from './sql.ts';
 
-/** Enough for every table and shape of a busy node; beyond it the session starts afresh. */
+/** Enough for every table and shape of a busy node; beyond it those of earlier deliveries go. */
 const MOST_STAGES = 200;
 /**
  * A new file for each piece of a delivery that is cut down to its bad rows costs more than all else, and each costs more than the one
@@ -27,17 +28,42 @@ export interface Stage {
   readonly columns: readonly string[];
 }
 
+/** These columns of a table, and whether their lines are numbered. */
+export interface Shape {
+  readonly layout: Layout;
+  readonly columns: readonly string[];
+  readonly isNumbered: boolean;
+}
+
 /** The stages of one session. */
 export class Stages {
-  readonly #stages = new Map<string, Stage>();
+  #stages = new Map<string, Stage>();
   #made = 0;
 
-  /** A stage for these columns of a table. Call outside a transaction, so that no rollback can take it away. */
-  async ensure(session: Session, layout: Layout, columns: readonly string[], isNumbered: boolean): Promise<Stage> {
-    const id = JSON.stringify([layout.fingerprint, columns, isNumbered]);
+  /** A stage for each shape of one delivery, under the names given. Call outside a transaction, so that no rollback can take them away. */
+  async ensure(session: Session, shapes: ReadonlyMap<string, Shape>): Promise<Map<string, Stage>> {
+    await this.#makeRoom(session, new Set([...shapes.values()].map(idOf)));
+    const stages = new Map<string, Stage>();
+    const known = new Map(this.#stages);
+    const isNew = [...shapes.values()].some((shape) => !known.has(idOf(shape)));
+    // Every commit empties every stage: one for all of them.
+    if (isNew) await session.run('BEGIN');
+    try {
+      for (const [name, shape] of shapes) stages.set(name, await this.#ensureOne(session, shape));
+      if (isNew) await session.run('COMMIT');
+    } catch (error) {
+      this.#stages = known;
+      await session.run('ROLLBACK').catch(() => undefined);
+      throw error;
+    }
+    return stages;
+  }
+
+  async #ensureOne(session: Session, shape: Shape): Promise<Stage> {
+    const { layout, columns, isNumbered } = shape;
+    const id = idOf(shape);
     const known = this.#stages.get(id);
     if (known !== undefined) return known;
-    if (this.#stages.size >= MOST_STAGES) await this.#dropAll(session);
     for (const column of columns) {
       if (!layout.columns.has(column)) throw schemaError(`column ${column} of table ${layout.sql} is missing`);
     }
@@ -64,10 +90,20 @@ export class Stages {
     }
   }
 
-  async #dropAll(session: Session): Promise<void> {
-    for (const stage of this.#stages.values()) await session.run(`DROP TABLE ${stage.sql}`);
-    this.#stages.clear();
+  /** Stages that these shapes do not use go first; what one delivery needs stays together, be it more than the limit. */
+  async #makeRoom(session: Session, wanted: ReadonlySet<string>): Promise<void> {
+    const missing = [...wanted].filter((id) => !this.#stages.has(id)).length;
+    if (missing === 0 || this.#stages.size + missing <= MOST_STAGES) return;
+    for (const [id, stage] of this.#stages) {
+      if (wanted.has(id)) continue;
+      await session.run(`DROP TABLE ${stage.sql}`);
+      this.#stages.delete(id);
+    }
   }
+}
+
+function idOf({ layout, columns, isNumbered }: Shape): string {
+  return JSON.stringify([layout.fingerprint, columns, isNumbered]);
 }
 
 /** Fills a stage with lines of row text; what it held before is gone. */

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ApplyWork, defaultJournalColumns, type Target, type TargetTable } from '../adapter.ts';
 import { openPostgres } from './dataSource.ts';
 import { type Layout, readLayouts } from './layout.ts';
-import { type PostgresServer, startPostgres } from './server.testing.ts';
+import { departmentSession, type PostgresServer, startPostgres } from './server.testing.ts';
 import { openSession, type PostgresConfig, type Session } from './session.ts';
-import { fill, Stages } from './stage.ts';
+import { fill, type Stage, Stages } from './stage.ts';
 
 let server: PostgresServer;
 beforeAll(async () => {
@@ -135,6 +135,24 @@ describe('rows', () => {
       ['2', '赵', 'kept'],
       ['4', '孙', null],
       ['9', '周', null],
+    ]);
+  });
+
+  test('rows that come again as they are write nothing, and the others among them land', async () => {
+    await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY, v text)');
+    const t = table('t', ['id', 'v']);
+    const insert = (...lines: string[]) => world.apply([t], [section('t', 'insert', ['id', 'v'], lines)]);
+    const versions = () => world.session.rows('SELECT id, ctid, xmin, xmax FROM t WHERE id < 4 ORDER BY 1');
+    await insert('1\ta', '2\tb', '3\t\\N', '4\td');
+    expect(outcomes(await insert('1\ta', '2\tb', '3\t\\N', '4\td'))).toBe('insert:unchanged 4');
+    const before = await versions();
+    expect(outcomes(await insert('1\ta', '2\tb', '3\t\\N', '4\tD', '5\te'))).toBe(
+      'insert:inserted 1, insert:unchanged 3, insert:updatedInsteadOfInsert 1',
+    );
+    expect(await versions()).toEqual(before);
+    expect(await world.session.rows('SELECT id, v FROM t WHERE id > 3 ORDER BY 1')).toEqual([
+      ['4', 'D'],
+      ['5', 'e'],
     ]);
   });
 
@@ -457,7 +475,8 @@ describe('the mark', () => {
     await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY)');
     const { session } = world;
     const layouts = await readLayouts(session, 'public', 'ab'.repeat(16), [table('t', ['id'])]);
-    const stage = await new Stages().ensure(session, layouts.get('t') as Layout, ['id'], false);
+    const shape = { layout: layouts.get('t') as Layout, columns: ['id'], isNumbered: false };
+    const stage = (await new Stages().ensure(session, new Map([['t', shape]]))).get('t') as Stage;
     await session.run('BEGIN');
     const files = new Set<string | null | undefined>();
     for (let piece = 0; piece < 100; piece += 1) {
@@ -474,6 +493,20 @@ describe('the mark', () => {
     }
     expect(files.size).toBeGreaterThan(1);
     expect(files.size).toBeLessThan(10);
+  });
+
+  test('a row that is committed while the delivery waits for it is the target’s, and counted so', async () => {
+    await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY, x text)');
+    await using other = await departmentSession(world.config);
+    const tables = [table('t', ['id', 'x'], { ownership: 'none', conflict: 'targetWins' })];
+    await other.query('BEGIN');
+    await other.query("INSERT INTO t VALUES (7, 'theirs')");
+    const applied = world.apply(tables, [section('t', 'update', ['id', 'x'], ['7\tsent', '8\tsent'])]);
+    const waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while ((await world.session.rows(waits)).length === 0);
+    await other.query('COMMIT');
+    expect(outcomes(await applied)).toBe('update:insertedInsteadOfUpdate 1, update:keptTarget 1');
+    expect(await world.session.rows('SELECT x FROM t ORDER BY id')).toEqual([['theirs'], ['sent']]);
   });
 
   test('a server that restarted is used again', async () => {

@@ -119,8 +119,9 @@ function precisionOf(modifier: number): { precision: number; scale: number } {
 export function columnSql(type: ColumnType, column: string): string {
   switch (type.type) {
     case 'integer':
-      if (type.unsigned === true) return { 16: 'integer', 32: 'bigint', 64: 'numeric(20,0)' }[type.bits];
-      return { 16: 'smallint', 32: 'integer', 64: 'bigint' }[type.bits];
+      if (type.unsigned === true)
+        return { 8: 'smallint', 16: 'integer', 24: 'integer', 32: 'bigint', 64: 'numeric(20,0)' }[type.bits];
+      return { 8: 'smallint', 16: 'smallint', 24: 'integer', 32: 'integer', 64: 'bigint' }[type.bits];
     case 'decimal':
       if (type.precision === undefined) return 'numeric';
       if (type.precision > 1000) throw refused(column, `numeric holds 1000 digits, ${type.precision} are asked for`);
@@ -147,6 +148,7 @@ export function columnSql(type: ColumnType, column: string): string {
     case 'json':
       return 'json';
     case 'native':
+      if (type.system !== 'postgres') throw refused(column, `${type.name} is a type of another database`);
       if (/^"?[a-z][a-z0-9_ ]*"?(\(\d+(,-?\d+)?\))?[a-z ]*(\[\])?$/.test(type.name)) return type.name;
       throw refused(column, 'a type of the department itself (an enum, for example) has to be created by hand first');
     default:

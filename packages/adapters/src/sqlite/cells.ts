@@ -111,7 +111,7 @@ function stringOnly(value: unknown): string | Refusal {
   return typeof value === 'string' ? value : STORAGE_CLASS;
 }
 
-function integerText(type: { bits: 16 | 32 | 64; unsigned?: boolean }): (value: unknown) => string | Refusal {
+function integerText(type: Extract<ColumnType, { type: 'integer' }>): (value: unknown) => string | Refusal {
   if (type.bits === 64 && !type.unsigned) return stringOnly;
   const low = type.unsigned ? 0 : -(2 ** (type.bits - 1));
   const high = 2 ** (type.unsigned ? type.bits : type.bits - 1) - 1;
@@ -161,12 +161,14 @@ function float32Text(value: unknown): string | Refusal {
   return Math.fround(value) === value ? floatText(value, 32) : VALUE_INVALID;
 }
 
-export const DECIMAL = /^-?(0|[1-9]\d*)(?:\.(\d+))?$/;
+/** Zero has no sign. */
+export const DECIMAL = /^(?!-[0.]+$)-?(0|[1-9]\d*)(?:\.(\d+))?$/;
 
 function decimalFromText(type: { precision?: number; scale?: number }): (value: unknown) => string | Refusal {
   return (value) => {
     if (typeof value !== 'string') return STORAGE_CLASS;
-    return DECIMAL.test(value) && fitsDecimal(value, type) ? value : VALUE_INVALID;
+    if (!DECIMAL.test(value) || !fitsDecimal(value, type)) return VALUE_INVALID;
+    return withScale(value, type.scale);
   };
 }
 
@@ -177,7 +179,7 @@ function decimalFromNumber(type: { precision?: number; scale?: number }): (value
     else if (typeof value === 'number') text = decimalOfReal(value);
     else return STORAGE_CLASS;
     if (text === undefined || !fitsDecimal(text, type)) return VALUE_INVALID;
-    return withScale(text, type.scale ?? 0);
+    return withScale(text, type.scale);
   };
 }
 
@@ -216,11 +218,14 @@ export function fitsDecimal(text: string, type: { precision?: number; scale?: nu
   return point < 0 || text.length - point - 1 <= scale || text.slice(point + 1).replace(/0+$/, '').length <= scale;
 }
 
-/** The text with at least `scale` decimals; what fits never has more that count. */
-function withScale(text: string, scale: number): string {
+/** The text with `scale` decimals, if there is a scale; what fits never has more that count. */
+function withScale(text: string, scale: number | undefined): string {
+  if (scale === undefined) return text;
   const point = text.indexOf('.');
   if (point < 0) return scale === 0 ? text : `${text}.${'0'.repeat(scale)}`;
-  return text.padEnd(point + 1 + scale, '0');
+  if (scale === 0) return text.slice(0, point);
+  const length = point + 1 + scale;
+  return text.length > length ? text.slice(0, length) : text.padEnd(length, '0');
 }
 
 export const DATE = /^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/;

@@ -3,6 +3,7 @@
  */
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
+import { cursorTableProblems } from './cursor.ts';
 import { isSupported, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
 import { missingColumn, missingTable, notUnique } from './problems.ts';
 import { type Connection, isWal } from './session.ts';
@@ -31,8 +32,12 @@ export function checkSource(db: Connection, tables: readonly SourceTable[]): Pro
       }
     }
     problems.push(...sourceKeyProblems(label, table, wanted.key, columns));
+    if (wanted.cursor === undefined) continue;
+    const column = table.columns.find((each) => each.name === wanted.cursor);
+    if (column) problems.push(...cursorTableProblems(db, label, table, column));
+    else if (!columns.includes(wanted.cursor)) problems.push(missingColumn(label, wanted.cursor, table));
   }
-  if (problems.length === 0 && !isWal(db)) {
+  if (problems.every(({ warning }) => warning === true) && !isWal(db)) {
     problems.push({
       code: 'READS_STOP_WRITERS',
       path: '',

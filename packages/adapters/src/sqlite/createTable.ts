@@ -3,6 +3,7 @@
  */
 import { QiaoError } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
+import { homeOf } from '../pairs.ts';
 import { quote } from './session.ts';
 import { declaredTypeOf } from './types.ts';
 
@@ -19,7 +20,9 @@ export function createTableSql(table: TargetTable): string {
     throw new QiaoError('COLUMN_MISSING', `the key column ${name} is not among the columns of ${table.ref.name}`);
   }
   for (const { name, type } of table.columns) {
-    parts.push(`${quote(name)} ${declaredTypeOf(name, type)}${table.key.includes(name) ? ' NOT NULL' : ''}`);
+    parts.push(
+      `${quote(name)} ${declaredTypeOf(name, homeOf(type, 'sqlite'))}${table.key.includes(name) ? ' NOT NULL' : ''}`,
+    );
   }
   if (isJournal) {
     const { operation, batchNo, sourceDepartment, appliedAt, processed } = table.journalColumns;

@@ -1,6 +1,8 @@
 /**
  * One SQLite file as a data source: ties describing, checking, reading and applying together and closes what was opened through it.
  */
+
+import type { QiaoError } from '@qiao/exchange';
 import type {
   DataSource,
   DataSourceConfig,
@@ -14,6 +16,7 @@ import type {
   Target,
   TargetTable,
 } from '../adapter.ts';
+import type { Triggers } from '../triggers.ts';
 import { checkSource } from './check.ts';
 import { checkTarget } from './checkTarget.ts';
 import { createTableSql } from './createTable.ts';
@@ -21,6 +24,7 @@ import { description, listTables, readTable } from './describe.ts';
 import { type Connection, failure, openReader, openWriter, patiently } from './session.ts';
 import { takeSnapshot } from './source.ts';
 import { openTarget } from './target.ts';
+import { forgetEntries, planTriggers, runStatements, triggerState } from './triggers.ts';
 
 export type SqliteConfig = Extract<DataSourceConfig, { adapter: 'sqlite' }>;
 
@@ -46,10 +50,10 @@ class SqliteDataSource implements DataSource {
         db.prepare('SELECT count(*) FROM sqlite_schema').get();
         return db.prepare('SELECT sqlite_version()').pluck().get() as string;
       });
-      return { reachable: true, version };
+      return { reachable: true, version: `SQLite ${version}` };
     } catch (error) {
-      const { code = 'SOURCE_UNAVAILABLE', message } = error as { code?: string; message: string };
-      return { reachable: false, code, message };
+      const { code = 'SOURCE_UNAVAILABLE', message, hint = '' } = error as Partial<QiaoError> & Error;
+      return { reachable: false, code, message, hint };
     }
   }
 
@@ -79,6 +83,20 @@ class SqliteDataSource implements DataSource {
     return snapshot;
   }
 
+  /** One writer: whoever wrote when a snapshot was taken is seen by the next, or takes its values after it. */
+  async remainsOpen(): Promise<undefined> {
+    return undefined;
+  }
+
+  get triggers(): Triggers {
+    return {
+      plan: (table) => this.#read((db) => planTriggers(db, table)),
+      state: (plan) => this.#read((db) => triggerState(db, plan)),
+      run: (statements) => this.#write((db) => runStatements(db, statements)),
+      forget: (plan, ids) => this.#write((db) => forgetEntries(db, plan, ids)),
+    };
+  }
+
   async openTarget(): Promise<Target> {
     const target = openTarget(this.#file, () => this.#open.delete(target));
     this.#open.add(target);
@@ -87,9 +105,14 @@ class SqliteDataSource implements DataSource {
 
   async createTable(table: TargetTable): Promise<void> {
     const sql = createTableSql(table);
+    await this.#write((db) => void db.exec(sql));
+  }
+
+  /** Lends a connection that writes, for one short transaction. */
+  async #write(write: (db: Connection) => void): Promise<void> {
     const db = openWriter(this.#file);
     try {
-      await patiently(() => db.exec(sql));
+      await patiently(() => write(db));
     } catch (error) {
       throw failure(error, 'TARGET_UNAVAILABLE', this.#file);
     } finally {

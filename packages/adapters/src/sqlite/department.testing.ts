@@ -20,7 +20,21 @@ export async function makeDepartment(journalMode: 'wal' | 'delete' = 'wal'): Pro
   return {
     file,
     dataSource,
-    dialect: { bytesType: 'bytea', bytes: (hex) => `x'${hex}'`, unsupportedType: 'anything' },
+    dialect: {
+      bytesType: 'bytea',
+      bytes: (hex) => `x'${hex}'`,
+      nowSeconds: 'SELECT unixepoch()',
+      unsupportedType: 'anything',
+      upserts: [
+        ['INSERT INTO t VALUES (1, 5) ON CONFLICT (id) DO UPDATE SET x = 6', ['U 1']],
+        ['REPLACE INTO t VALUES (1, 7), (2, 7)', ['I 1', 'I 2']],
+        ['INSERT OR IGNORE INTO t VALUES (1, 5), (3, 5)', ['I 3']],
+      ],
+      lastId: {
+        table: 'CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, x bigint)',
+        ask: 'SELECT last_insert_rowid()',
+      },
+    },
     sql: async (text) => void department.exec(text),
     query: async (text) => {
       const rows = department.prepare(text).raw().safeIntegers().all() as unknown[][];

@@ -4,6 +4,7 @@
  */
 import { evaluateFilter, type Filter, filterColumns, type Kind, type Outcome } from '@qiao/exchange';
 import { schemaError, type TargetColumns } from './columns.ts';
+import { Meeting } from './conflict.ts';
 import { EncodingPlan, type RowPlan, type RowRefusal, SKIPPED } from './rowPlan.ts';
 import { type Connection, quote } from './session.ts';
 import type { StoredValue } from './values.ts';
@@ -16,6 +17,11 @@ const OUTSIDE: RowRefusal = {
 const MISSING_BASE: RowRefusal = {
   code: 'MISSING_BASE',
   reason: 'the update carries some columns only and its row is not there',
+  mayPass: false,
+};
+const NOT_WHOLE: RowRefusal = {
+  code: 'MISSING_BASE',
+  reason: 'the update does not carry every column, and conflict: newestWins judges whole rows',
   mayPass: false,
 };
 type Statement = ReturnType<Connection['prepare']>;
@@ -31,7 +37,8 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
   readonly #look: Statement;
   readonly #orphan: Statement | undefined;
   readonly #outside: ((values: StoredValue[]) => boolean) | undefined;
-  /** Rows may be outside ownership or marked: look before writing. */
+  readonly #meeting: Meeting | undefined;
+  /** Rows may be outside ownership, marked, or the target's by its conflict policy: look before writing. */
   readonly #mustLook: boolean;
   readonly #isTriggered: boolean;
   /** The row before was there already: the next one probably is, too. */
@@ -57,7 +64,8 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
     const marksItself = marks && !quoted.includes(marks.column) ? marks : undefined;
     const where = key.map((name) => `${quote(name)} = ?`).join(' AND ');
     const owned = target.ownedSql();
-    this.#mustLook = owned !== undefined || marks !== undefined;
+    this.#meeting = Meeting.of(target, names, names.slice(keyColumns), where);
+    this.#mustLook = owned !== undefined || marks !== undefined || this.#meeting !== undefined;
     // OR ABORT: a conflict clause in the table's own definition (ON CONFLICT REPLACE) must not remove other rows for us.
     this.#insert = db.prepare(
       `INSERT OR ABORT INTO ${table} (${[...quoted, ...(marksItself ? [marksItself.column] : [])].join(', ')}) VALUES (${[...quoted.map(() => '?'), ...(marksItself ? [marksItself.clear] : [])].join(', ')}) ON CONFLICT (${key.map(quote).join(', ')}) DO NOTHING`,
@@ -95,7 +103,9 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
 
   override encode(fields: readonly (string | null)[]): StoredValue[] | RowRefusal {
     const values = super.encode(fields);
-    if (this.#outside && Array.isArray(values) && this.#outside(fields as StoredValue[])) return OUTSIDE;
+    if (!Array.isArray(values)) return values;
+    if (this.#outside?.(fields as StoredValue[])) return OUTSIDE;
+    this.#meeting?.note(values, fields);
     return values;
   }
 
@@ -141,11 +151,14 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
     const found = this.#look.get(key) as [number, number] | undefined;
     if (found && found[0] !== 1) return 'keptTarget';
     const isMarked = found !== undefined && found[1] === 1;
+    const isThere = found !== undefined && !isMarked;
+    const met = this.#meeting === undefined ? undefined : this.#meet(this.#meeting, kind, values, wholeRow, isThere);
+    if (met !== undefined) return met;
     if (kind === 'delete') {
-      if (!found || isMarked) return 'deletedNothing';
+      if (!isThere) return 'deletedNothing';
       return this.#remove.run(key).changes === 1 ? 'deleted' : SKIPPED;
     }
-    if (found && !isMarked) {
+    if (isThere) {
       if (this.#changed(values)) return kind === 'insert' ? 'updatedInsteadOfInsert' : 'updated';
       return 'unchanged';
     }
@@ -155,6 +168,22 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
       : this.#insert.run(values).changes === 1;
     if (!isWritten) return SKIPPED;
     return kind === 'insert' ? 'inserted' : 'insertedInsteadOfUpdate';
+  }
+
+  /** What the conflict policy says of a row by itself; undefined where it is written as without one. */
+  #meet(
+    meeting: Meeting,
+    kind: Kind,
+    values: StoredValue[],
+    wholeRow: boolean,
+    isThere: boolean,
+  ): Outcome | RowRefusal | undefined {
+    if (!isThere) return kind === 'update' && meeting.isByTime ? 'keptTarget' : undefined;
+    if (kind === 'delete') return meeting.isByTime ? undefined : 'keptTarget';
+    if (kind === 'update' && !wholeRow && meeting.isByTime) return NOT_WHOLE;
+    const key = values.slice(0, this.#keyColumns);
+    if (!meeting.differs(key, values.slice(this.#keyColumns))) return 'unchanged';
+    return meeting.takesPlace(values, key) ? undefined : 'keptTarget';
   }
 
   #changed(values: StoredValue[]): boolean {

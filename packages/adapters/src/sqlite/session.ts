@@ -95,7 +95,7 @@ export function failure(error: unknown, away: 'SOURCE_UNAVAILABLE' | 'TARGET_UNA
   if (isBusy(error)) {
     return new QiaoError(`${side}_BUSY`, `another program has kept ${file} locked for ten seconds`, {
       fate: 'transient',
-      hint: 'Find the program that holds a transaction open; Qiao tries again by itself.',
+      hint: `Find the program that holds a transaction open: fuser -v ${file}. A running agent tries again by itself.`,
       cause: error,
     });
   }
@@ -148,6 +148,6 @@ function requireFile(file: string): void {
   if (existsSync(file)) return;
   throw new QiaoError('FILE_MISSING', `${file} does not exist`, {
     fate: 'transient',
-    hint: 'Correct `file` of the data source in agent.yaml, or let the department create its database.',
+    hint: 'Let the department make its database, or correct `file` of the data source in agent.yaml.',
   });
 }

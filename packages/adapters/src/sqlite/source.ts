@@ -7,9 +7,13 @@ import { isUtf8 } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { escapeField, MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
-import type { RefusedRows, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import type { SnapshotCursor, SnapshotOptions, SnapshotTable, SourceChunk, SourceSnapshot } from '../adapter.ts';
+import { keyBatches } from '../namedKeys.ts';
+import { RefusedCounts } from '../refusedCounts.ts';
 import { type CellReader, cellReader, LARGE_MARKER, Refusal, SUSPECT_TEXT } from './cells.ts';
+import { type CursorWindow, cursorWindow, highest, identityOf, NOBODY_OPEN, refusedByCursor } from './cursor.ts';
 import { readTable } from './describe.ts';
+import { keyWindow } from './keys.ts';
 import { ReadLock } from './readLock.ts';
 import { type Connection, failure, openReader, quote } from './session.ts';
 
@@ -30,8 +34,10 @@ export async function takeSnapshot(
   const db = openReader(file);
   try {
     const lock = new ReadLock(db, file, options.signal);
+    // The file's writers go by this machine's clock, too.
+    const takenAtMs = Date.now();
     await lock.take();
-    return new SqliteSnapshot(db, file, lock, options, onClose);
+    return new SqliteSnapshot(db, file, lock, options, takenAtMs, onClose);
   } catch (error) {
     db.close();
     throw failure(error, 'SOURCE_UNAVAILABLE', file);
@@ -47,8 +53,16 @@ class SqliteSnapshot implements SourceSnapshot {
   readonly #maxMs: number;
   readonly #stepRows: number | undefined;
   readonly #onClose: () => void;
+  readonly cursor: SnapshotCursor;
 
-  constructor(db: Connection, file: string, lock: ReadLock, options: SnapshotOptions, onClose: () => void) {
+  constructor(
+    db: Connection,
+    file: string,
+    lock: ReadLock,
+    options: SnapshotOptions,
+    takenAtMs: number,
+    onClose: () => void,
+  ) {
     this.#db = db;
     this.#file = file;
     this.#lock = lock;
@@ -57,6 +71,12 @@ class SqliteSnapshot implements SourceSnapshot {
     this.#maxMs = options.maxMs;
     this.#stepRows = options.stepRows;
     this.#onClose = onClose;
+    this.cursor = {
+      nowMs: async () => takenAtMs,
+      highest: (table, atMost) => this.#locked(() => highest(db, table, atMost)),
+      horizon: async () => NOBODY_OPEN,
+      identity: async () => identityOf(file),
+    };
   }
 
   get consistency(): 'snapshot' | 'chunks' {
@@ -65,27 +85,54 @@ class SqliteSnapshot implements SourceSnapshot {
 
   async *rows(table: SnapshotTable): AsyncGenerator<SourceChunk, void, undefined> {
     try {
-      await this.#lock.take();
-      const scan = new TableScan(this.#db, table);
-      let sinceRelease = 0;
-      while (!scan.isDone) {
-        this.#signal.throwIfAborted();
-        if (performance.now() > this.#deadline) {
-          throw new QiaoError('SNAPSHOT_TOO_LONG', `the snapshot was read for more than ${this.#maxMs} ms`, {
-            fate: 'transient',
-            hint: 'Bridge fewer tables, or raise the time a snapshot may take in agent.yaml.',
-          });
-        }
-        await this.#lock.take();
-        yield* scan.next();
-        sinceRelease += 1;
-        if (this.#stepRows !== undefined && sinceRelease * MOST_ROWS >= this.#stepRows) {
-          // A WAL file grows as long as a reader looks at its past.
-          this.#lock.release();
-          sinceRelease = 0;
-        }
-        await nextTurn();
+      if (table.keys !== undefined) {
+        yield* this.#rowsOfKeys(table);
+        return;
       }
+      await this.#lock.take();
+      const refused = refusedByCursor(this.#db, table);
+      if (refused.length > 0) yield { rows: Buffer.alloc(0), rowCount: 0, refused };
+      await this.#lock.take();
+      yield* this.#scan(new TableScan(this.#db, table, cursorWindow(this.#db, table)));
+    } catch (error) {
+      throw failure(error, 'SOURCE_UNAVAILABLE', this.#file);
+    }
+  }
+
+  async *#rowsOfKeys(table: SnapshotTable): AsyncGenerator<SourceChunk, void, undefined> {
+    for (const batch of keyBatches(table)) {
+      await this.#lock.take();
+      const scan = new TableScan(this.#db, table, keyWindow(this.#db, table, batch.keys));
+      for await (const chunk of this.#scan(scan)) yield batch.only(chunk);
+    }
+  }
+
+  async *#scan(scan: TableScan): AsyncGenerator<SourceChunk, void, undefined> {
+    let sinceRelease = 0;
+    while (!scan.isDone) {
+      this.#signal.throwIfAborted();
+      if (performance.now() > this.#deadline) {
+        throw new QiaoError('SNAPSHOT_TOO_LONG', `the snapshot was read for more than ${this.#maxMs} ms`, {
+          fate: 'transient',
+          hint: 'Bridge fewer tables, or raise the time a snapshot may take in agent.yaml.',
+        });
+      }
+      await this.#lock.take();
+      yield* scan.next();
+      sinceRelease += 1;
+      if (this.#stepRows !== undefined && sinceRelease * MOST_ROWS >= this.#stepRows) {
+        // A WAL file grows as long as a reader looks at its past.
+        this.#lock.release();
+        sinceRelease = 0;
+      }
+      await nextTurn();
+    }
+  }
+
+  async #locked<T>(read: () => T): Promise<T> {
+    try {
+      await this.#lock.take();
+      return read();
     } catch (error) {
       throw failure(error, 'SOURCE_UNAVAILABLE', this.#file);
     }
@@ -110,11 +157,12 @@ class TableScan {
   readonly #table: string;
   readonly #keys: readonly string[];
   readonly #select: string;
+  readonly #window: CursorWindow;
   #last: unknown[] | undefined;
   #limit = FIRST_ROWS;
   isDone = false;
 
-  constructor(db: Connection, table: SnapshotTable) {
+  constructor(db: Connection, table: SnapshotTable, window: CursorWindow) {
     const found = readTable(db, table.ref);
     if (!found) throw schemaError(`table ${table.ref.name} does not exist`);
     this.#readers = table.columns.map(({ name, type }) => {
@@ -127,6 +175,7 @@ class TableScan {
     this.#table = quote(found.name);
     this.#keys = table.columns.slice(0, table.keyColumns).map(({ name }) => quote(name));
     this.#select = this.#readers.map((reader) => reader.select()).join(', ');
+    this.#window = window;
   }
 
   /** The rows after the last ones, as one chunk or, when large values are among them, several. */
@@ -144,13 +193,18 @@ class TableScan {
   }
 
   #read(): unknown[][] {
-    const after = this.#last ? `WHERE (${this.#keys.join(', ')}) > (${this.#keys.map(() => '?').join(', ')})` : '';
+    const { conditions, values, isNarrow } = this.#window;
+    const behind = `(${this.#keys.join(', ')}) > (${this.#keys.map(() => '?').join(', ')})`;
+    // A plus would take the keys' affinity from a comparison; a truth value only takes the index of the keys out of the choice.
+    const after = this.#last ? [isNarrow ? `(${behind}) IS TRUE` : behind] : [];
+    const order = this.#keys.map((key) => (isNarrow ? `+${key}` : key)).join(', ');
+    const where = [...conditions, ...after].map((each, i) => `${i === 0 ? 'WHERE' : 'AND'} ${each}`).join(' ');
     // ORDER BY and the comparison use the same collation, the column's own, whatever it is.
-    const sql = `SELECT ${this.#select} FROM ${this.#table} ${after} ORDER BY ${this.#keys.join(', ')} LIMIT ${this.#limit}`;
+    const sql = `SELECT ${this.#select} FROM ${this.#table} ${where} ORDER BY ${order} LIMIT ${this.#limit}`;
     return this.#db
       .prepare(sql)
       .raw()
-      .all(...(this.#last ?? [])) as unknown[][];
+      .all(...values, ...(this.#last ?? [])) as unknown[][];
   }
 
   /** Every key of the chunk is one that cannot be compared: look further, up to a bound. */
@@ -182,7 +236,7 @@ class TableScan {
   }
 
   *#chunks(rows: unknown[][]): Generator<SourceChunk, void, undefined> {
-    const refused = new Map<string, RefusedRows>();
+    const refused = new RefusedCounts();
     let text = '';
     let count = 0;
     let bytes = 0;
@@ -198,14 +252,11 @@ class TableScan {
           text = '';
           count = 0;
         }
-      } else if (line) {
-        const key = `${line.code} ${line.column}`;
-        refused.set(key, { ...line, count: (refused.get(key)?.count ?? 0) + 1 });
-      }
+      } else if (line) refused.add(line);
     }
     const chunk = Buffer.from(text);
     bytes += chunk.length;
-    if (count > 0 || refused.size > 0) yield { rows: chunk, rowCount: count, refused: [...refused.values()] };
+    if (count > 0 || !refused.isEmpty) yield { rows: chunk, rowCount: count, refused: refused.list() };
     const mean = rows.length === 0 ? 1 : Math.max(bytes / rows.length, 1);
     this.#limit = Math.max(
       1,

@@ -43,6 +43,7 @@ function typeOf(name: string, first: number | undefined, second: number | undefi
     case 'DEC':
     case 'NUMERIC':
     case 'NUMBER':
+      return first === undefined ? { type: 'decimal', trimmed: true } : decimal(first, second);
     case 'DECIMAL_TEXT':
       return decimal(first, second);
     case 'FLOAT4':
@@ -75,9 +76,8 @@ function typeOf(name: string, first: number | undefined, second: number | undefi
   }
   switch (affinityOf(name)) {
     case 'TEXT': {
-      const padded = /^(N|NATIONAL |NATIVE )?CHAR(ACTER)?$/.test(name);
-      if (first === undefined) return { type: 'text' };
-      return padded ? { type: 'text', maxLength: first, padded: true } : { type: 'text', maxLength: first };
+      // CHAR(n) too: nothing is filled up with blanks here.
+      return first === undefined ? { type: 'text' } : { type: 'text', maxLength: first };
     }
     case 'BLOB':
       return first === undefined ? { type: 'bytes' } : { type: 'bytes', maxBytes: first };
@@ -123,7 +123,7 @@ function decimal(precision: number | undefined, scale: number | undefined): Colu
 export function declaredTypeOf(column: string, type: ColumnType): string {
   switch (type.type) {
     case 'integer': {
-      const name = type.bits === 16 ? 'INT2' : type.bits === 32 ? 'INT4' : 'INT8';
+      const name = type.bits <= 16 ? 'INT2' : type.bits <= 32 ? 'INT4' : 'INT8';
       if (!type.unsigned) return name;
       if (type.bits !== 64) return `${name} UNSIGNED`;
       break;
@@ -138,7 +138,7 @@ export function declaredTypeOf(column: string, type: ColumnType): string {
       return 'BOOLEAN';
     case 'text':
       if (type.maxLength === undefined) return 'TEXT';
-      return `${type.padded ? 'CHAR' : 'VARCHAR'}(${type.maxLength})`;
+      return `VARCHAR(${type.maxLength})`;
     case 'bytes':
       return type.maxBytes === undefined ? 'BLOB' : `BLOB(${type.maxBytes})`;
     case 'date':

@@ -43,16 +43,18 @@ export function valueWriter(type: ColumnType, declared: string): ValueWriter {
       };
     }
     case 'decimal': {
-      const inexact = new Unfit(
-        'a decimal of more than 15 digits cannot be stored exactly in a column of NUMERIC affinity',
-      );
+      const inexact = new Unfit('a decimal of more digits cannot be stored exactly in a column of NUMERIC affinity');
       return (text) => {
         if (!DECIMAL.test(text) || !fitsDecimal(text, type)) return unfit;
         if (affinity === 'TEXT') return text;
         const point = text.indexOf('.');
-        if (point < 0 && text.length <= 18) return text.length <= 15 ? Number(text) : BigInt(text);
+        if (point < 0) {
+          if (text.length <= 15) return Number(text);
+          const whole = BigInt.asIntN(64, BigInt(text));
+          return String(whole) === text ? whole : inexact;
+        }
         const digits = text.replace(/^-?0*\.?0*|[.-]/g, '');
-        return digits.length <= 15 && text !== '-0' ? Number(text) : inexact;
+        return digits.length <= 15 ? Number(text) : inexact;
       };
     }
     case 'float': {

@@ -1,21 +1,72 @@
 /**
  * Lands the sections of a delivery so that one bad row costs one row: first everything at once; when constraints object,
  * in another order of tables; then by halves under savepoints until the bad rows stand alone, which are tried once more
- * after all others. What landing means belongs to `landing.ts`; the transaction to `target.ts`.
+ * after all others. What landing means belongs to each adapter's `landing.ts`; the transaction to its `target.ts`.
  */
 
-import { Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
-import type { QuarantinedRow } from '../adapter.ts';
-import { MOST_ISOLATED } from '../mark.ts';
-import type { Landed, Piece } from './landing.ts';
-import type { Session } from './session.ts';
-import { RowError } from './sqlstate.ts';
+import { type Kind, Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
+import type { QuarantinedRow } from './adapter.ts';
+import { MOST_ISOLATED } from './mark.ts';
 
 /** Rows that wait for each other resolve in few rounds; more would be a loop. */
 const MOST_ROUNDS = 10;
 
+/** A failure that belongs to single rows: a value or a constraint. */
+export abstract class RowRefusal extends Error {
+  /** As `QuarantinedRow.code`; the message is its reason. */
+  abstract readonly code: string;
+  /** The 1-based line of the piece that the database stumbled over, when it says so. */
+  abstract readonly line: number | undefined;
+  /** Another order of the same rows may satisfy the constraint. */
+  abstract readonly isIntegrity: boolean;
+}
+
+/** A run of lines of one section. */
+export interface Piece {
+  readonly kind: Kind;
+  readonly columns: readonly string[];
+  readonly keyColumns: number;
+  readonly wholeRows: boolean;
+  readonly rows: Uint8Array;
+  readonly rowCount: number;
+}
+
+/** What became of a piece. `isolated` rows count in the matrix too; `index` is the line in the piece, from 0. */
+export interface Landed {
+  readonly counts: readonly (readonly [Outcome, number])[];
+  readonly isolated: readonly IsolatedLine[];
+}
+
+/** Deletes of which the target keeps `kept` rows; the others find none, or one that came a moment ago. */
+export function nothingDeleted({ rowCount }: Pick<Piece, 'rowCount'>, kept: number): Landed {
+  return {
+    counts: [
+      ['keptTarget', kept],
+      ['deletedNothing', rowCount - kept],
+    ],
+    isolated: [],
+  };
+}
+
+export type IsolatedLine = Pick<QuarantinedRow, 'index' | 'outcome' | 'code' | 'reason'>;
+
+/** Savepoints of the transaction, by name. */
+export interface Savepoints {
+  set(name: string): Promise<unknown>;
+  /** Undoes what was done since; the point stays. */
+  undo(name: string): Promise<unknown>;
+  /** Undoes what was done since, and forgets the point. */
+  drop(name: string): Promise<unknown>;
+  /** Keeps what was done since, and forgets the point. */
+  release(name: string): Promise<unknown>;
+  /** Keeps what was done since: the point is here from now on. */
+  move(name: string): Promise<unknown>;
+  /** When constraints that can wait speak up. Nothing where none can. */
+  constraints(when: 'DEFERRED' | 'IMMEDIATE'): Promise<unknown>;
+}
+
 export interface SectionPort {
-  readonly session: Session;
+  readonly savepoints: Savepoints;
   readonly sections: readonly Section[];
   /** Rows that may be isolated before the failure counts as the delivery's; default 1,000. */
   readonly mostIsolated?: number | undefined;
@@ -41,17 +92,17 @@ export async function landSections(port: SectionPort): Promise<LandedSections> {
   const tables = port.sections.map(({ table }) => table);
   const mayChangeAgain = new Set(tables).size < tables.length;
   if (!mayChangeAgain) return landRound(port, new Map());
-  const { session } = port;
+  const { savepoints } = port;
   let behind: LinesBehind = new Map();
   for (;;) {
-    await session.run('SAVEPOINT qiao_round');
+    await savepoints.set('qiao_round');
     const landed = await landRound(port, behind);
     const found = linesBehind(port.sections, landed.isolated);
     if (countLines(found) <= countLines(behind)) {
-      await session.run('RELEASE qiao_round');
+      await savepoints.release('qiao_round');
       return landed;
     }
-    await session.run('ROLLBACK TO qiao_round; RELEASE qiao_round');
+    await savepoints.drop('qiao_round');
     behind = merged(behind, found);
   }
 }
@@ -59,17 +110,18 @@ export async function landSections(port: SectionPort): Promise<LandedSections> {
 async function landRound(port: SectionPort, behind: LinesBehind): Promise<LandedSections> {
   const sent = port.sections.map((_, index) => index);
   if (sent.length === 0) return { matrix: new Matrix(), isolated: [] };
-  const { session } = port;
-  await session.run('SAVEPOINT qiao_sections');
-  const attempt = async (work: () => Promise<LandedSections>): Promise<LandedSections | RowError> => {
+  const { savepoints } = port;
+  await savepoints.set('qiao_sections');
+  const attempt = async (work: () => Promise<LandedSections>): Promise<LandedSections | RowRefusal> => {
     try {
       const landed = await work();
       // Deferrable constraints speak up here, where a failure can still be undone and isolated.
-      await session.run('SET CONSTRAINTS ALL IMMEDIATE; RELEASE qiao_sections');
+      await savepoints.constraints('IMMEDIATE');
+      await savepoints.release('qiao_sections');
       return landed;
     } catch (error) {
-      if (!(error instanceof RowError)) throw error;
-      await session.run('ROLLBACK TO qiao_sections');
+      if (!(error instanceof RowRefusal)) throw error;
+      await savepoints.undo('qiao_sections');
       return error;
     }
   };
@@ -77,19 +129,19 @@ async function landRound(port: SectionPort, behind: LinesBehind): Promise<Landed
   let order = sent;
   if (behind.size === 0) {
     const first = await attempt(() => landWhole(port, sent));
-    if (!(first instanceof RowError)) return first;
+    if (!(first instanceof RowRefusal)) return first;
     if (first.isIntegrity) {
       order = reordered(port.sections, await port.parentsFirst());
       if (order.some((section, place) => section !== place)) {
         const second = await attempt(() => landWhole(port, order));
-        if (!(second instanceof RowError)) return second;
+        if (!(second instanceof RowRefusal)) return second;
       }
     }
   } else order = reordered(port.sections, await port.parentsFirst());
   const third = await attempt(() => landByHalves(port, order, 'DEFERRED', behind));
-  if (!(third instanceof RowError)) return third;
+  if (!(third instanceof RowRefusal)) return third;
   const last = await attempt(() => landByHalves(port, order, 'IMMEDIATE', behind));
-  if (!(last instanceof RowError)) return last;
+  if (!(last instanceof RowRefusal)) return last;
   throw last;
 }
 
@@ -123,7 +175,7 @@ function reordered(sections: readonly Section[], parentsFirst: readonly string[]
 
 async function landWhole(port: SectionPort, order: readonly number[]): Promise<LandedSections> {
   const tally = new Tally(port);
-  await port.session.run('SET CONSTRAINTS ALL DEFERRED');
+  await port.savepoints.constraints('DEFERRED');
   for (const index of order) {
     const section = port.sections[index] as Section;
     tally.add(index, 0, await port.land(section, { ...section }, true));
@@ -137,23 +189,24 @@ async function landByHalves(
   constraints: 'DEFERRED' | 'IMMEDIATE',
   behind: LinesBehind,
 ): Promise<LandedSections> {
-  const { session, sections, mostIsolated = MOST_ISOLATED } = port;
+  const { savepoints, sections, mostIsolated = MOST_ISOLATED } = port;
   const tally = new Tally(port);
   const lines = sections.map((section) => new Lines(section));
-  const failed: { section: number; index: number; error: RowError }[] = [];
+  const failed: { section: number; index: number; error: RowRefusal }[] = [];
+  await savepoints.constraints(constraints);
   // Open from here to the end, moved on after each piece: a hundred pieces are a hundred words less to the server.
-  await session.run(`SET CONSTRAINTS ALL ${constraints}; SAVEPOINT qiao_piece`);
+  await savepoints.set('qiao_piece');
 
-  const tryPiece = async (index: number, from: number, to: number): Promise<RowError | undefined> => {
+  const tryPiece = async (index: number, from: number, to: number): Promise<RowRefusal | undefined> => {
     const section = sections[index] as Section;
     try {
       const landed = await port.land(section, (lines[index] as Lines).piece(from, to), false);
-      await session.run('RELEASE qiao_piece; SAVEPOINT qiao_piece');
+      await savepoints.move('qiao_piece');
       tally.add(index, from, landed);
       return undefined;
     } catch (error) {
-      if (!(error instanceof RowError)) throw error;
-      await session.run('ROLLBACK TO qiao_piece');
+      if (!(error instanceof RowRefusal)) throw error;
+      await savepoints.undo('qiao_piece');
       return error;
     }
   };
@@ -167,7 +220,7 @@ async function landByHalves(
     }
     const error = await tryPiece(index, from, to);
     if (error === undefined) return;
-    // COPY names the line that it stumbled over; other statements do not.
+    // Some statements name the line that they stumbled over.
     const named = error.line !== undefined && error.line <= to - from ? from + error.line - 1 : undefined;
     const bad = to - from === 1 ? from : named;
     if (bad === undefined) {
@@ -197,7 +250,7 @@ async function landByHalves(
     }
     open = still;
   }
-  await session.run('RELEASE qiao_piece');
+  await savepoints.release('qiao_piece');
   for (const { section, index, error } of open) {
     tally.add(section, index, {
       counts: [],
