@@ -54,12 +54,13 @@ async function runAgent({
     nowMs: () => clock.nowMs(),
     rowBox: createRowBox(openHostKey(rowKeyFile(config), { create: true })),
   });
+  const start = database.meta.countStart();
   noticeRestore(config, database, clock, log);
   const sources = createDataSources(dataSourceConfigs(config));
   let bus: Bus | undefined;
   try {
     bus = await openBus(identity, log);
-    const agent = composeAgent({ config, identity, database, sources, bus, log, clock });
+    const agent = composeAgent({ config, identity, database, start, sources, bus, log, clock });
     log.info({ node: identity.nodeCode, platform: identity.platformCode, version: VERSION }, 'agent started');
     await supervise(agent, { signal, clock, log });
     log.info('agent stopped');

@@ -20,6 +20,7 @@ import {
   exchangeDatabaseFile,
   exchangeTablesFile,
   hostKeyFile,
+  maskingKeyFile,
   readAgentConfig,
   rowKeyFile,
 } from './data-sources/settings.ts';
@@ -55,6 +56,7 @@ export async function backupAgent(options: BackupAgentOptions): Promise<BackupCo
         ...present([
           { name: 'host.key', file: hostKeyFile(config) },
           { name: 'rows.key', file: rowKeyFile(config) },
+          { name: 'masking.key', file: maskingKeyFile(config) },
         ]),
         ...filesIn(identityDirectory(config)),
       ],

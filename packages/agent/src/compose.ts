@@ -37,10 +37,10 @@ import { helloPart } from './control/hello.ts';
 import { knowledgeOf } from './control/knowledge.ts';
 import { outgoingControlPart } from './control/outgoing.ts';
 import { withPeerKeys } from './control/peerKeys.ts';
-import { createSnapshotDoor } from './control/takeSnapshot.ts';
+import { certificatesPart, createSnapshotDoor } from './control/takeSnapshot.ts';
 import { createTrust } from './control/trust.ts';
 import { createDataSources } from './data-sources/registry.ts';
-import { permissionsOf } from './data-sources/settings.ts';
+import { maskingKeyFile, permissionsOf } from './data-sources/settings.ts';
 import { openExchangeDatabase } from './exchange-database/index.ts';
 import { heartbeatPart } from './heartbeat/heartbeat.ts';
 import { dataSourceProbes } from './heartbeat/probes.ts';
@@ -51,6 +51,7 @@ import { createRowAsker, rowsWantedContext } from './receive/askRows.ts';
 import { giveReceipts } from './receive/giveReceipts.ts';
 import { receivePart } from './receive/receive.ts';
 import { createSendParts, DEFAULT_SEND_LIMITS } from './send/index.ts';
+import { nodeHasher } from './transform/index.ts';
 import { bodyOpener, keyOpener, sealedForOf, unseal } from './unseal.ts';
 import { createVerifyService } from './verify/index.ts';
 
@@ -58,6 +59,8 @@ export interface Ingredients {
   readonly config: AgentConfig;
   readonly identity: NodeIdentity;
   readonly database: ReturnType<typeof openExchangeDatabase>;
+  /** How often an agent started on that exchange database, this start included. */
+  readonly start: bigint;
   readonly sources: ReturnType<typeof createDataSources>;
   readonly bus: Bus;
   readonly log: Log;
@@ -65,7 +68,7 @@ export interface Ingredients {
 }
 
 /** Every part of a running agent, wired; nothing runs yet. */
-export function composeAgent({ config, identity, database, sources, bus, log, clock }: Ingredients): Part[] {
+export function composeAgent({ config, identity, database, start, sources, bus, log, clock }: Ingredients): Part[] {
   const nodeId = idText(identity.nodeId);
   const platformId = idText(identity.platformId);
   const { platformCode, nodeCode, hubCertificate } = identity;
@@ -78,6 +81,7 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
   const renewing = { identity };
   const trust = createTrust({ authority: identity.authority, platformId, nowMs: () => clock.nowMs() });
   const permissions = permissionsOf(config, sources);
+  const hasher = nodeHasher(maskingKeyFile(config), database.meta);
   const { desired, part: peerKeysPart } = withPeerKeys(createDesiredState(), {
     directory: identityDirectory(config),
     confirm: config.confirmDestinations,
@@ -118,6 +122,7 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
     desired,
     dataSources: sources,
     permissions,
+    hasher,
     signer,
     fence,
     clock,
@@ -155,6 +160,7 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
     desired,
     dataSources: sources,
     permissions,
+    hasher,
     fence,
     signer,
     sealing,
@@ -268,7 +274,8 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
     }),
     controlPart({
       isFenced: () => fence.isLost,
-      consume: (stop) => bus.consume(streams.downControl(nodeCode), consumers.node(nodeCode), { signal: stop }),
+      consume: (stop) =>
+        bus.consume(streams.downControl(nodeCode), consumers.node(nodeCode), { signal: stop, isOnlyReader: true }),
       nodeId,
       hubCertificate,
       desired,
@@ -313,7 +320,11 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
     receivePart({
       isFenced: () => fence.isLost,
       consume: (stop) =>
-        bus.consume(streams.downData(nodeCode), consumers.node(nodeCode), { signal: stop, maxMessages: 64 }),
+        bus.consume(streams.downData(nodeCode), consumers.node(nodeCode), {
+          signal: stop,
+          maxMessages: 64,
+          isOnlyReader: true,
+        }),
       nodeId,
       platformId,
       desired: () => desired.current(),
@@ -367,10 +378,13 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
       },
       version: VERSION,
       exchangeDatabaseId: () => database.id,
+      start,
+      fencingToken: () => database.meta.fencingToken(),
       dataSources: () => probes.states(),
       services,
       host: createHostSampler(config.directory),
       booksNumber: () => database.books.cursor().last,
+      booksWaitingSinceMs: () => database.books.waitingSinceMs(),
       sign: (payload) => signer.sign('qiao.heartbeat.v1', payload),
       publish: (bytes) => bus.publish(subjects.telemetry(platformCode, nodeCode, 'heartbeat'), bytes),
       everyMs: config.limits.heartbeatMs,
@@ -386,6 +400,7 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
         executeCommand(command, {
           nodeId,
           permissions,
+          hasher,
           open: (dataSource) => sources.open(dataSource),
           desired: () => desired.current(),
           verify,
@@ -400,6 +415,18 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
             seal: (content, key, context) => sealing.seal(content, key, context),
             unseal: (sealed, context) => unseal(identity, sealed, context),
             sealingKey: identity.sealingKey?.publicKey ?? new Uint8Array(0),
+          },
+          sourceRows: {
+            nodeCode,
+            rights: config.operators,
+            trust,
+            clock,
+            permissions,
+            hasher,
+            database,
+            desired: () => desired.current(),
+            open: (dataSource) => sources.open(dataSource),
+            seal: (content, key, context) => sealing.seal(content, key, context),
           },
           diagnose: () =>
             diagnose({
@@ -432,6 +459,7 @@ export function composeAgent({ config, identity, database, sources, bus, log, cl
       log: child('cleaning'),
     }),
     peerKeysPart,
+    certificatesPart(door, clock),
     ...capture.parts,
     ...send.parts,
     ...verify.parts,

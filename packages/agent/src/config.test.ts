@@ -26,3 +26,13 @@ test('a password may be text, taken from the environment or encrypted, and nothi
     parse(withPassword(password));
   expect(() => parse(withPassword('{encrypted: "something else"}'))).toThrow(/agent.yaml/);
 });
+
+test('a table of files has neither the folder of the mark nor a null that is no field', () => {
+  const withTable = (name: string, more: string): string =>
+    `${SMALLEST}dataSources: {f: {adapter: files, directory: d, tables: {${name}: {nature: target, columns: {id: text}${more}}}}}\n`;
+  parse(withTable('t', ', folder: in/t, "null": "NULL"'));
+  for (const more of [', folder: .qiao/mark', ', "null": ","', `, "null": '"'`, ', "null": "a\\n"']) {
+    expect(() => parse(withTable('t', more)), more).toThrow(/agent.yaml/);
+  }
+  expect(() => parse(withTable('.qiao', ''))).toThrow(/agent.yaml/);
+});

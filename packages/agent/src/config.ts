@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { DEFAULT_CAPTURE_LIMITS } from './capture/ports.ts';
+import { files } from './data-sources/filesSchema.ts';
 import { HEARTBEAT_EVERY_MS } from './heartbeat/heartbeat.ts';
 import { DEFAULT_SEND_LIMITS } from './send/ports.ts';
 
@@ -15,20 +16,30 @@ const MIB = 1024 * 1024;
 /** A secret: text, `${ENV:NAME}`, or encrypted with this host's key. */
 const secret = z.union([z.string(), z.strictObject({ encrypted: z.string().startsWith('qiaosec1:') })]);
 
-const postgres = z.strictObject({
-  adapter: z.literal('postgres'),
+const server = {
   host: z.string().min(1),
-  port: z.int().min(1).max(65_535).default(5432),
   database: z.string().min(1),
   user: z.string().min(1),
   password: secret.default(''),
-  schema: z.string().min(1).optional(),
   tls: z.union([z.literal('disable'), z.literal('require'), z.strictObject({ ca: z.string().min(1) })]).optional(),
+};
+const port = z.int().min(1).max(65_535);
+
+const postgres = z.strictObject({
+  adapter: z.literal('postgres'),
+  ...server,
+  port: port.default(5432),
+  schema: z.string().min(1).optional(),
 });
+
+/** MySQL, MariaDB and what speaks their protocol; a table of another database of the same server is named `schema: OTHER`. */
+const mysql = z.strictObject({ adapter: z.literal('mysql'), ...server, port: port.default(3306) });
 
 const sqlite = z.strictObject({ adapter: z.literal('sqlite'), file: z.string().min(1) });
 
-const dataSource = z.discriminatedUnion('adapter', [postgres, sqlite]);
+const dataSource = z.discriminatedUnion('adapter', [postgres, mysql, sqlite, files]);
+/** Exchange tables are read and written by the department itself: files are none. */
+const exchange = z.discriminatedUnion('adapter', [postgres, mysql, sqlite]);
 
 /** One rule of `exposes` or `accepts`: the table may be `*`; without columns, or with `*`, every column. */
 const rule = z.strictObject({
@@ -49,6 +60,13 @@ const limits = z.strictObject({
   outboxBudgetBytes: z.int().min(MIB).default(DEFAULT_CAPTURE_LIMITS.outboxBudgetBytes),
   /** Bodies are compressed before they are sealed; `none` spends bandwidth to spare the processor. */
   compression: z.enum(['zstd', 'none']).default(DEFAULT_CAPTURE_LIMITS.compression),
+  /** What a database may keep of its log for this node; past it the log is given up, and the tables are scanned. */
+  logBudgetBytes: z
+    .int()
+    .min(16 * MIB)
+    .default(DEFAULT_CAPTURE_LIMITS.logBudgetBytes),
+  /** Pause between two questions to the database about what it keeps. */
+  logWatchMs: z.int().min(200).max(60_000).default(DEFAULT_CAPTURE_LIMITS.logWatchMs),
   snapshotMaxMs: z.int().min(1_000).default(DEFAULT_CAPTURE_LIMITS.snapshotMaxMs),
   resendAfterMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendAfterMs),
   resendMostMs: z.int().min(100).default(DEFAULT_SEND_LIMITS.resendMostMs),
@@ -100,7 +118,7 @@ export const agentConfigSchema = z.strictObject({
   directory: z.string().min(1),
   dataSources: z.record(code, dataSource).default({}),
   /** Replaces the built-in data source `exchange` (a SQLite file in the directory). */
-  exchange: dataSource.optional(),
+  exchange: exchange.optional(),
   exposes: z.array(rule).default([]),
   accepts: z.array(rule).default([]),
   /** Who may see or change what lies in quarantine here. Nobody, unless named. */

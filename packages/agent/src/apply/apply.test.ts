@@ -63,6 +63,28 @@ test('a crash between the target’s commit and the receipt is answered from the
   expect(world.database.inbox.total().deliveries).toBe(0);
 });
 
+test('a delivery waits when the one before it left a row behind, and its own change of that row is held', async () => {
+  using world = new ReceiverWorld({
+    ddl: "CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL CHECK (name <> 'bad')) STRICT",
+  });
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\tAnna'])]),
+    sender.rows([personRows('insert', ['2\tbad'])]),
+    sender.rows([personRows('insert', ['2\tBo', '3\tCy'])]),
+  );
+  await world.apply();
+  expect(world.targetRows()).toEqual([
+    [1, 'Anna'],
+    [3, 'Cy'],
+  ]);
+  expect(outcomes(world.receipts().at(-1))).toEqual([
+    [Outcome.INSERTED, 1n],
+    [Outcome.HELD, 1n],
+  ]);
+});
+
 test('a gap is asked for and closes when the missing delivery comes', async () => {
   using world = new ReceiverWorld();
   const sender = new TestSender();

@@ -4,26 +4,28 @@
 
 import type { DataSource, Target } from '@qiao/adapters';
 import { RefusalFate } from '@qiao/contract/control';
-import { DeliveryHeader } from '@qiao/contract/delivery';
-import { Signed } from '@qiao/contract/signed';
-import { idText, parseId, QiaoError, sameBytes } from '@qiao/exchange';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
+import { idText, parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import { forgetKept, isPast } from '../cleaning/cleaning.ts';
 import { type DesiredBridge, type DesiredLane, type DesiredState, isOver } from '../control/desired.ts';
 import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
-import { type ApplyDeliveryPorts, applyDelivery, type Landing, type OpenedDelivery } from './applyDelivery.ts';
+import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
+import { noteArrivals, wayBack } from './arrivals.ts';
 import { type LaneConditions, reasonOf } from './laneConditions.ts';
 import { nextStep } from './nextDelivery.ts';
-import { type BodyOpener, openBody } from './openBody.ts';
+import { OpenAhead } from './openAhead.ts';
+import type { BodyOpener } from './openBody.ts';
 import { recoverLane } from './recover.ts';
 import { SettleLanes } from './settleLanes.ts';
 import { TargetTables } from './targetTables.ts';
 import { definitionFor } from './versions.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
-  readonly database: ApplyDeliveryPorts['database'] & Pick<ExchangeDatabase, 'bridgeVersions'>;
+  readonly database: ApplyDeliveryPorts['database'] &
+    Pick<ExchangeDatabase, 'bridgeVersions' | 'arrivals' | 'captures'>;
   readonly nodeId: string;
   readonly desired: Pick<DesiredState, 'current'>;
   open(dataSource: string): Promise<DataSource>;
@@ -94,8 +96,7 @@ class Worker {
   readonly #lookedAtMs = new Map<string, number>();
   readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
-  /** The one body opened ahead. */
-  #ahead: { delivery: InboxDelivery; opened: Promise<OpenedDelivery> } | undefined;
+  readonly #ahead: OpenAhead;
   readonly #settleLanes: SettleLanes;
   #turn = 0;
   #forgetAtMs = 0;
@@ -106,6 +107,7 @@ class Worker {
     this.#target = target;
     this.#targetId = targetId;
     this.#ports = ports;
+    this.#ahead = new OpenAhead(ports);
     this.#settleLanes = new SettleLanes(ports);
   }
 
@@ -126,8 +128,8 @@ class Worker {
   async #forgetGone(): Promise<void> {
     const { database, clock, retentionMs } = this.#ports;
     const nowMs = clock.nowMs();
-    if (nowMs < this.#forgetAtMs && this.#forgetAtMs - nowMs <= FORGET_EVERY_MS) return;
-    this.#forgetAtMs = nowMs + Math.min(FORGET_EVERY_MS, Math.max(retentionMs, POLL_MS));
+    if (clock.elapsedMs() < this.#forgetAtMs) return;
+    this.#forgetAtMs = clock.elapsedMs() + Math.min(FORGET_EVERY_MS, Math.max(retentionMs, POLL_MS));
     for (const lane of database.lanesIn.all()) {
       if (lane.goneAtMs === 0 || lane.targetId !== this.#targetId || !isPast(lane.goneAtMs, retentionMs, nowMs))
         continue;
@@ -171,7 +173,7 @@ class Worker {
         isOver: isOver(bridge, lane),
       };
       this.#recovered.set(lane.laneId, await recoverLane(this.#target, this.#targetId, end, this.#ports));
-      this.#lookedAtMs.set(lane.laneId, clock.nowMs());
+      this.#lookedAtMs.set(lane.laneId, clock.elapsedMs());
     }
     const state = database.lanesIn.get(laneId);
     const isHere = this.#recovered.get(lane.laneId) === true && state !== undefined && !conditions.isStopped(state);
@@ -188,9 +190,9 @@ class Worker {
       case 'apply':
         return { kind: 'apply', bridge, lane, laneId, delivery: step.delivery };
       case 'missing': {
-        const sinceMs = this.#gapSinceMs.get(lane.laneId) ?? clock.nowMs();
+        const sinceMs = this.#gapSinceMs.get(lane.laneId) ?? clock.elapsedMs();
         this.#gapSinceMs.set(lane.laneId, sinceMs);
-        if (clock.nowMs() - sinceMs < GAP_PATIENCE_MS) return undefined;
+        if (clock.elapsedMs() - sinceMs < GAP_PATIENCE_MS) return undefined;
         const { epoch, nonce, first, last } = step;
         ask.resend({ lane: laneId, senderId: lane.senderId, epoch, nonce, first, last, reason: 'gap' });
         return undefined;
@@ -198,7 +200,7 @@ class Worker {
       case 'wait':
         // The target answers, and nothing is left that could fail: what stopped the lane is over.
         if (!onlyNewEpoch && database.inbox.waiting(laneId).deliveries === 0) conditions.clear(state);
-        if (Math.abs(clock.nowMs() - (this.#lookedAtMs.get(lane.laneId) ?? 0)) > LOOK_AT_MARK_MS) {
+        if (clock.elapsedMs() - (this.#lookedAtMs.get(lane.laneId) ?? 0) > LOOK_AT_MARK_MS) {
           this.#recovered.delete(lane.laneId);
         }
         return undefined;
@@ -224,9 +226,9 @@ class Worker {
     const { conditions } = this.#ports;
     const { bridge, lane, laneId } = claim;
     try {
-      const opened = await this.#opened(claim.delivery);
+      const opened = await this.#ahead.take(claim.delivery);
       const landing = this.#landing(claim, opened.header);
-      this.#openAhead(claim);
+      this.#ahead.openBehind(claim.delivery);
       const applied = await applyDelivery(opened, landing, this.#ports);
       switch (applied.kind) {
         case 'answered':
@@ -260,7 +262,7 @@ class Worker {
   /** A lane's own failure stops that lane; a target that went away ends this attempt for all of them. */
   #failed({ bridge, lane, laneId, delivery }: ApplyClaim, error: unknown): void {
     const { conditions, ask, database } = this.#ports;
-    this.#ahead = undefined;
+    this.#ahead.forget();
     if (error instanceof QiaoError && error.code === 'VERSION_AHEAD') this.#ports.wantSnapshot.wake();
     if (!(error instanceof QiaoError) || error.fate !== 'permanent') {
       conditions.retryLater(laneId, error);
@@ -300,41 +302,19 @@ class Worker {
     // What a table carries is learnt anew with each version of the bridge.
     const tables = held?.version === version ? held.tables : new TargetTables();
     this.#tables.set(lane.laneId, { version, tables });
+    const desired = this.#ports.desired.current();
+    const ways = wayBack(desired, { definition }, { ...lane, destination });
     return {
       target: this.#target,
       targetId: this.#targetId,
       source: this.#source,
       bridge: { ...bridge, definition },
       lane: { ...lane, destination },
-      sender: this.#ports.desired.current()?.peers.get(lane.senderId),
+      sender: desired?.peers.get(lane.senderId),
       tables,
+      noteArrivals: ways.size === 0 ? undefined : (sections) => noteArrivals(sections, ways, this.#ports.database),
     };
   }
-
-  #opened(delivery: InboxDelivery): Promise<OpenedDelivery> {
-    const ahead = this.#ahead;
-    this.#ahead = undefined;
-    // Not the number alone: SQLite gives it again when the newest row went, and a void may have come in its place.
-    const isSame = ahead?.delivery.number === delivery.number && sameBytes(ahead.delivery.header, delivery.header);
-    return isSame ? ahead.opened : openDelivery(delivery, this.#ports);
-  }
-
-  /** While this delivery is applied, the next of the same lane is opened: loads come one after another. */
-  #openAhead({ delivery }: ApplyClaim): void {
-    const next = this.#ports.database.inbox.get({ ...delivery, sequence: delivery.sequence + 1n });
-    if (next === undefined) return;
-    const opened = openDelivery(next, this.#ports);
-    // Whoever takes it sees the failure; until then it must not end the process.
-    opened.catch(() => {});
-    this.#ahead = { delivery: next, opened };
-  }
-}
-
-async function openDelivery(delivery: InboxDelivery, ports: ApplyPorts): Promise<OpenedDelivery> {
-  const header = DeliveryHeader.decode(Signed.decode(delivery.header).payload);
-  if (header.role?.$case !== 'rows') return { delivery, header, sections: [] };
-  const body = ports.database.inbox.body(delivery) ?? new Uint8Array(0);
-  return { delivery, header, sections: await openBody(header, body, ports.body) };
 }
 
 function lanesInto(dataSource: string, ports: ApplyPorts): { bridge: DesiredBridge; lane: DesiredLane }[] {

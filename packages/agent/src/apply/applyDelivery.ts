@@ -48,6 +48,8 @@ export interface Landing {
   readonly lane: DesiredLane;
   readonly sender: DesiredPeer | undefined;
   readonly tables: TargetTables;
+  /** Told before rows land, where they have a way back (arrivals.ts). */
+  readonly noteArrivals: ((sections: readonly Section[]) => void) | undefined;
 }
 
 export type Applied =
@@ -56,6 +58,15 @@ export type Applied =
   | { readonly kind: 'lookAgain'; readonly why: string }
   | { readonly kind: 'fork'; readonly why: string }
   | { readonly kind: 'guard'; readonly table: string; readonly rows: number; readonly of: number };
+
+/** What the target said to a delivery; the answer to it is not on disk yet. */
+interface LandedDelivery {
+  readonly result: ApplyResult;
+  readonly opened: OpenedDelivery;
+  readonly landing: Landing;
+  readonly split: HeldSplit;
+  readonly work: ApplyWork;
+}
 
 /**
  * Applies one delivery. Throws QiaoError: transient for what will pass, permanent for what stops the lane (TARGET_SCHEMA,
@@ -66,7 +77,15 @@ export async function applyDelivery(
   landing: Landing,
   ports: ApplyDeliveryPorts,
 ): Promise<Applied> {
-  const { header, delivery } = opened;
+  return await answerDelivery(await landDelivery(opened, landing, ports), ports);
+}
+
+async function landDelivery(
+  opened: OpenedDelivery,
+  landing: Landing,
+  ports: ApplyDeliveryPorts,
+): Promise<LandedDelivery> {
+  const { header } = opened;
   const place = placeOf(header);
   refuseForeignColumns(opened.sections, landing, ports);
   const { database } = ports;
@@ -101,24 +120,21 @@ export async function applyDelivery(
     keepOpenRows(place, heldRows(split, opened.sections), mostOpen, appliedAtMs, database);
     crashPoint('quarantine.held');
   }
+  if (!isKnown && landing.noteArrivals !== undefined) {
+    landing.noteArrivals(work.sections);
+    crashPoint('arrivals.noted');
+  }
   const result = await landing.target.apply(work);
   crashPoint('apply.committed');
   if (header.role?.$case === 'opening') crashPoint('epoch.applied');
   if (header.role?.$case === 'void') crashPoint('void.applied');
-  return answerResult(result, { opened, landing, split, work, delivery }, ports);
+  return { result, opened, landing, split, work };
 }
 
-interface Outcome {
-  readonly opened: OpenedDelivery;
-  readonly landing: Landing;
-  readonly split: HeldSplit;
-  readonly work: ApplyWork;
-  readonly delivery: InboxDelivery;
-}
-
-async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyDeliveryPorts): Promise<Applied> {
-  const { opened, landing, work, delivery } = outcome;
-  const { header } = opened;
+/** The books, the inbox and the receipt follow what the target said. A crash before is answered from the mark. */
+async function answerDelivery(landed: LandedDelivery, ports: ApplyDeliveryPorts): Promise<Applied> {
+  const { result, opened, landing, work } = landed;
+  const { header, delivery } = opened;
   const place = placeOf(header);
   switch (result.kind) {
     case 'applied':
@@ -130,7 +146,7 @@ async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyD
           if (dropped > 0)
             ports.log.warn({ lane: idText(place.lane), dropped }, 'deliveries of a closed epoch dropped');
         }
-        afterApplied(outcome, result.answer, ports);
+        afterApplied(landed, result.answer, ports);
         oweWhatWasThere(place, ports);
         ports.answers.give({
           header,
@@ -143,7 +159,7 @@ async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyD
       crashPoint('receipt.made');
       return { kind: 'answered' };
     case 'alreadyApplied':
-      await answerFromMark(result.answer, outcome, ports);
+      await answerFromMark(result.answer, landed, ports);
       return { kind: 'answered' };
     case 'gap':
       return { kind: 'lookAgain', why: `the target expects sequence ${result.expected}` };
@@ -157,7 +173,11 @@ async function answerResult(result: ApplyResult, outcome: Outcome, ports: ApplyD
 }
 
 /** What is decided by the delivery itself once it is in the target: written beside its receipt. */
-function afterApplied({ opened, split, work }: Outcome, answer: StoredAnswer, { database }: ApplyDeliveryPorts): void {
+function afterApplied(
+  { opened, split, work }: LandedDelivery,
+  answer: StoredAnswer,
+  { database }: ApplyDeliveryPorts,
+): void {
   const place = placeOf(opened.header);
   if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
   const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
@@ -166,9 +186,9 @@ function afterApplied({ opened, split, work }: Outcome, answer: StoredAnswer, { 
 }
 
 /** The target committed this before: the stored receipt goes out again, or one is made from what the mark kept. */
-async function answerFromMark(marked: StoredAnswer, outcome: Outcome, ports: ApplyDeliveryPorts): Promise<void> {
-  const { opened, delivery, work, landing } = outcome;
-  const { header } = opened;
+async function answerFromMark(marked: StoredAnswer, landed: LandedDelivery, ports: ApplyDeliveryPorts): Promise<void> {
+  const { opened, work, landing } = landed;
+  const { header, delivery } = opened;
   const { database, answers } = ports;
   const place = placeOf(header);
   if (marked.revision === 0 && header.role?.$case !== 'opening') {
@@ -180,13 +200,13 @@ async function answerFromMark(marked: StoredAnswer, outcome: Outcome, ports: App
   const held = header.receipts?.revision ?? 0;
   // The target was restored from a backup, and the sender holds a later word than the mark remembers.
   const isBehind = marked.revision > 0 && marked.revision < held;
-  const answer = isBehind ? await lifted(held, outcome, landing, ports, marked) : marked;
+  const answer = isBehind ? await lifted(held, landed, landing, ports, marked) : marked;
   database.transaction(() => {
     const known = database.quarantine.ofDelivery(place);
     if (known.length === 0 && answer.open.length > 0) {
       database.quarantine.replace(place, rowsOfMark(answer.open, opened.sections), work.appliedAtMs);
     } else database.quarantine.follow(place, answer.open, work.appliedAtMs);
-    afterApplied(outcome, answer, ports);
+    afterApplied(landed, answer, ports);
     const stored = database.receiptsOut.get(place);
     if (stored !== undefined && stored.revision >= answer.revision) {
       answers.giveAgain(place, header.contentHash, header.senderId);
@@ -207,7 +227,7 @@ async function answerFromMark(marked: StoredAnswer, outcome: Outcome, ports: App
 /** The stored answer under a revision above the one that the sender holds. */
 async function lifted(
   revisionAbove: number,
-  { work }: Outcome,
+  { work }: LandedDelivery,
   { target }: Landing,
   ports: ApplyDeliveryPorts,
   marked: StoredAnswer,

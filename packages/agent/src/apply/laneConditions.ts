@@ -65,21 +65,21 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
     mayTry(state, bridgeVersion) {
       const retry = retryOf(state.lane);
       if (state.stuck !== undefined) {
-        retry.stuckSinceMs ??= clock.nowMs();
+        retry.stuckSinceMs ??= clock.elapsedMs();
         // A newer version is a new attempt at once; what fails again keeps its pause.
         const isFresh = bridgeVersion > state.stuckVersion && retry.failure === undefined;
         if (isFresh && !STOPPED.has(state.stuck.code)) return true;
       }
-      return clock.nowMs() >= retry.notBeforeMs;
+      return clock.elapsedMs() >= retry.notBeforeMs;
     },
     isStopped: (state) => state.stuck !== undefined && STOPPED.has(state.stuck.code),
     stick(lane, bridgeVersion, reason) {
       const retry = retryOf(lane);
       retry.failure = undefined;
-      retry.notBeforeMs = clock.nowMs() + LOOK_AGAIN_MS;
+      retry.notBeforeMs = clock.elapsedMs() + LOOK_AGAIN_MS;
       const before = database.lanesIn.get(lane)?.stuck;
       if (before?.code !== reason.code) {
-        retry.stuckSinceMs = clock.nowMs();
+        retry.stuckSinceMs = clock.elapsedMs();
         log.error(
           { lane: idText(lane), code: reason.code, detail: reason.message, hint: reason.hint },
           'lane is stuck',
@@ -92,7 +92,7 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
     retryLater(lane, error) {
       const retry = retryOf(lane);
       const pauseMs = retry.pauses.next();
-      retry.notBeforeMs = clock.nowMs() + pauseMs;
+      retry.notBeforeMs = clock.elapsedMs() + pauseMs;
       retry.retries += 1n;
       retry.failure = reasonOf(error);
       log.warn({ lane: idText(lane), pauseMs, err: describeError(error) }, 'apply failed, trying again');
@@ -105,7 +105,7 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
     },
     clear(state) {
       const retry = retryOf(state.lane);
-      if (clock.nowMs() < retry.notBeforeMs) return;
+      if (clock.elapsedMs() < retry.notBeforeMs) return;
       retry.failure = undefined;
       if (state.stuck === undefined) return;
       retry.stuckSinceMs = undefined;
@@ -124,7 +124,7 @@ export function createLaneConditions({ database, clock, log }: LaneConditionPort
     },
     stuckForMs(lane) {
       const sinceMs = retryOf(lane).stuckSinceMs;
-      return sinceMs === undefined ? 0 : clock.nowMs() - sinceMs;
+      return sinceMs === undefined ? 0 : clock.elapsedMs() - sinceMs;
     },
     states(desired) {
       const states: ServiceState[] = [];

@@ -16,6 +16,8 @@ import {
 import { isSealedForAnother, KEY_UNKNOWN_WHY } from '../receive/intake.ts';
 
 const decompress = promisify(zstdDecompress);
+/** zlib takes no smaller pieces. */
+const LEAST_CHUNK_BYTES = 64;
 
 /** Opens a body sealed for this node; `aad` is what the sender bound into it. */
 export interface BodyOpener {
@@ -77,8 +79,10 @@ async function unpack(compression: string, opened: Uint8Array, contentBytes: num
       break;
     case 'zstd':
       try {
-        // maxOutputLength refuses 0 and stops a bomb at the size that the sender signed.
-        content = await decompress(opened, { maxOutputLength: Math.max(contentBytes, 1) });
+        // maxOutputLength refuses 0 and stops a bomb at the size that the sender signed. In one piece: by default each 16 KiB would go
+        // through the thread pool alone, and all of them be copied together at the end.
+        const chunkSize = Math.max(contentBytes + 1, LEAST_CHUNK_BYTES);
+        content = await decompress(opened, { maxOutputLength: Math.max(contentBytes, 1), chunkSize });
       } catch (error) {
         throw new QiaoError(
           'BODY_UNREADABLE',

@@ -32,12 +32,12 @@ export class SettleLanes {
     const { database, clock } = this.#ports;
     const lane = parseId(laneId);
     const pace = this.#pace(laneId);
-    const nowMs = clock.nowMs();
+    const elapsedMs = clock.elapsedMs();
     const decided = database.rowDecisions.countDecided(lane);
-    if (nowMs < pace.notBeforeMs && decided <= pace.decided) return false;
-    if (pace.mayHaveParents && nowMs - pace.childrenTriedMs >= CHILDREN_EVERY_MS) {
+    if (elapsedMs < pace.notBeforeMs && decided <= pace.decided) return false;
+    if (pace.mayHaveParents && elapsedMs - pace.childrenTriedMs >= CHILDREN_EVERY_MS) {
       pace.mayHaveParents = false;
-      pace.childrenTriedMs = nowMs;
+      pace.childrenTriedMs = elapsedMs;
       if (database.quarantine.hasCode(lane, 'FOREIGN_KEY') && retryChildren(lane, this.#ports)) return true;
     }
     return decided > 0;
@@ -69,14 +69,20 @@ export class SettleLanes {
 
   #pause(pace: Pace, laneId: string): void {
     const { database, clock } = this.#ports;
-    pace.notBeforeMs = clock.nowMs() + pace.pauses.next();
+    pace.notBeforeMs = clock.elapsedMs() + pace.pauses.next();
     pace.decided = database.rowDecisions.countDecided(parseId(laneId));
   }
 
   #pace(laneId: string): Pace {
     let pace = this.#paces.get(laneId);
     if (pace === undefined) {
-      pace = { pauses: createBackoff(), notBeforeMs: 0, decided: 0, mayHaveParents: true, childrenTriedMs: 0 };
+      pace = {
+        pauses: createBackoff(),
+        notBeforeMs: 0,
+        decided: 0,
+        mayHaveParents: true,
+        childrenTriedMs: Number.NEGATIVE_INFINITY,
+      };
       this.#paces.set(laneId, pace);
     }
     return pace;

@@ -7,6 +7,8 @@ import {
   type BridgeTable,
   type ColumnType,
   type Destination,
+  leavingKey,
+  leavingNames,
   parseFilter,
   QiaoError,
   type Section,
@@ -35,6 +37,7 @@ export function targetTable(destination: Destination, table: string, sent: SentC
     landing: target.landing,
     onDelete: target.onDelete,
     ...(target.markColumn === undefined ? {} : { markColumn: target.markColumn }),
+    ...(target.conflict === undefined ? {} : { conflict: target.conflict }),
     journalColumns: target.journalColumns ?? defaultJournalColumns,
   };
 }
@@ -100,7 +103,7 @@ export class TargetTables {
       target === undefined
         ? undefined
         : await source.describe({ ...(target.schema === undefined ? {} : { schema: target.schema }), name: target.to });
-    const key = table.key?.map((column) => renamed(table, column)) ?? described?.primaryKey ?? [];
+    const key = leavingKey(table) ?? described?.primaryKey ?? [];
     if (key.length === 0 && target?.landing !== 'journal') {
       throw new QiaoError(
         'KEY_UNKNOWN',
@@ -117,17 +120,11 @@ export class TargetTables {
   }
 }
 
-/** Columns and key as the definition itself names them, after renames; undefined when it leaves either to the source. */
+/** Columns and key as the definition itself names them, as they leave; undefined when it leaves either to the source. */
 export function declaredColumns(table: BridgeTable): SentColumns | undefined {
-  if (table.key === undefined || table.columns === undefined) return undefined;
-  const key = table.key.map((column) => renamed(table, column));
-  const rest = table.columns.map((column) => renamed(table, column)).filter((column) => !key.includes(column));
-  return { key, columns: [...key, ...rest].map((name) => ({ name, type: { type: 'text' } as const })) };
-}
-
-/** A source column's name at the destination. */
-export function renamed(table: BridgeTable, column: string): string {
-  let name = column;
-  for (const step of table.transform) if ('rename' in step) name = step.rename[name] ?? name;
-  return name;
+  const key = leavingKey(table);
+  const names = leavingNames(table);
+  if (key === undefined || names === undefined) return undefined;
+  const columns = [...new Set([...key, ...names])].map((name) => ({ name, type: { type: 'text' } as const }));
+  return { key, columns };
 }

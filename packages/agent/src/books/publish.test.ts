@@ -45,7 +45,7 @@ class BooksWorld implements Disposable {
         if (this.waits <= 0) this.#stop.abort();
       },
     },
-    clock: { nowMs: () => this.nowMs, sleep: async () => {} },
+    clock: { nowMs: () => this.nowMs, elapsedMs: () => this.nowMs, sleep: async () => {} },
     log: silentLog(),
   });
 

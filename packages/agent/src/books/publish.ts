@@ -9,7 +9,7 @@ import type { Fence } from '../control/fence.ts';
 import type { ExchangeDatabase, StoredBookEntry } from '../exchange-database/index.ts';
 
 export interface BooksPorts {
-  readonly database: Pick<ExchangeDatabase, 'id' | 'books' | 'transaction' | 'becomeAnother'>;
+  readonly database: Pick<ExchangeDatabase, 'id' | 'books' | 'lazyTransaction' | 'becomeAnother'>;
   readonly fence: Fence;
   /** This node's certificate (DER), so that the monitor checks every signature itself. */
   /** The same entry under the key of that certificate, when it was signed before this node got it. */
@@ -46,7 +46,7 @@ export function booksPart(ports: BooksPorts): Books {
   const { database, fence, certificate, renew, publish, wakeup, clock, log } = ports;
   const keptEntries = BigInt(ports.keptEntries);
   const { books } = database;
-  let lastMoveMs = clock.nowMs();
+  let lastMoveMs = clock.elapsedMs();
   let confirmWithinMs = CONFIRM_WITHIN_MS;
 
   function batchAfter(number: bigint): { entries: BookEntry[]; last: bigint } {
@@ -86,7 +86,7 @@ export function booksPart(ports: BooksPorts): Books {
     mostPauseMs: 5_000,
     async run(signal) {
       await fence.whenGiven(signal);
-      lastMoveMs = clock.nowMs();
+      lastMoveMs = clock.elapsedMs();
       while (!signal.aborted) {
         await fence.whenGiven(signal);
         if (signal.aborted) return;
@@ -97,15 +97,15 @@ export function booksPart(ports: BooksPorts): Books {
           crashPoint('books.published');
           // Bus first, then the cursor: a crash between publishes a batch twice, and numbers tell them apart. The cursor may
           // have been set back meanwhile by the monitor: then that stands.
-          if (books.cursor().published === published) books.setPublished(last);
-          lastMoveMs = clock.nowMs();
+          if (books.cursor().published === published) database.lazyTransaction(() => books.setPublished(last));
+          lastMoveMs = clock.elapsedMs();
           continue;
         }
-        if (through < published && clock.nowMs() - lastMoveMs > confirmWithinMs) {
+        if (through < published && clock.elapsedMs() - lastMoveMs > confirmWithinMs) {
           confirmWithinMs = Math.min(confirmWithinMs * 2, CONFIRM_MOST_MS);
           log.info({ through: String(through), published: String(published) }, 'books not confirmed, publishing again');
           books.setPublished(through);
-          lastMoveMs = clock.nowMs();
+          lastMoveMs = clock.elapsedMs();
           continue;
         }
         await wakeup.wait(POLL_MS, signal);
@@ -134,12 +134,12 @@ export function booksPart(ports: BooksPorts): Books {
         wakeup.wake();
         return;
       }
-      database.transaction(() => {
+      database.lazyTransaction(() => {
         books.setThrough(number);
         if (sendAgain && number < before.published) books.setPublished(number);
         if (number > keptEntries) books.removeThrough(number - keptEntries);
       });
-      lastMoveMs = clock.nowMs();
+      lastMoveMs = clock.elapsedMs();
       confirmWithinMs = CONFIRM_WITHIN_MS;
       wakeup.wake();
     },

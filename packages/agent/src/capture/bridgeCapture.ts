@@ -8,7 +8,8 @@ import type { Desired, DesiredBridge } from '../control/desired.ts';
 import { exposeProblems } from '../control/permissions.ts';
 import { alignLanes } from '../send/lanes.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
-import { capturedBridge } from './captured.ts';
+import { capturedBridge, isByLog } from './captured.ts';
+import type { LogScan } from './logScans.ts';
 import type { CapturePorts } from './ports.ts';
 import { scanBridge, waitsForSnapshot } from './scan.ts';
 import { type Due, dueScan } from './schedule.ts';
@@ -18,6 +19,8 @@ const LOOK_AGAIN_MS = 60_000;
 export interface BridgeCaptureHooks {
   readonly wakeup: Wakeup;
   readonly room: Wakeup;
+  /** With capture `log`: takes the bridge out of the log. */
+  hold(bridge: DesiredBridge, signal: AbortSignal): Promise<LogScan | undefined>;
   /** A scan finished, or the capture stuck for good: earlier failures are history. */
   onSettled(): void;
 }
@@ -61,13 +64,18 @@ function dueOf(
   isFirstLook: boolean,
 ): Due {
   const bridgeId = parseId(bridge.bridgeId);
+  const state = database.captures.get(bridgeId);
+  const log = database.logs.get(bridgeId);
   const lanes = database.lanesOut.ofBridge(bridgeId).filter((lane) => !waitsForSnapshot(lane, bridge));
   return dueScan({
     bridge,
-    state: database.captures.get(bridgeId),
+    state,
     hasLoading: lanes.some((lane) => lane.phase === 'loading'),
     hasLanes: lanes.some((lane) => lane.phase === 'loading' || lane.phase === 'streaming'),
     isFirstLook,
+    owesScan: isByLog(bridge)
+      ? log === undefined || log.owes !== undefined || state?.version !== bridge.version
+      : undefined,
     startedAtMs,
     nowMs: clock.nowMs(),
     realtimeEveryMs: limits.compareEveryMs,
@@ -84,11 +92,14 @@ async function scan(
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = ports.clock.nowMs();
+  oweNewVersion(ports, bridge);
   try {
     const problems = exposeProblems(bridge.definition, ports.permissions);
     if (problems.length > 0) throw new ProblemsError(problems);
     const { runNumber, allowedDeletes } = due;
-    const result = await scanBridge(ports, { desired, bridge, runNumber, allowedDeletes, signal, room: hooks.room });
+    await using log = await hooks.hold(bridge, signal);
+    const work = { desired, bridge, runNumber, allowedDeletes, signal, room: hooks.room, log };
+    const result = await scanBridge(ports, work);
     if (result.guarded !== undefined) stick(ports, bridge, runNumber, result.guarded);
     hooks.onSettled();
     ports.log.debug(
@@ -101,6 +112,13 @@ async function scan(
     stick(ports, bridge, due.runNumber, error);
     hooks.onSettled();
   }
+}
+
+/** Before anything of the new version is written: however its scan ends, the log does not go on without one. */
+function oweNewVersion({ database }: CapturePorts, bridge: DesiredBridge): void {
+  const id = parseId(bridge.bridgeId);
+  if (!isByLog(bridge) || database.captures.get(id)?.version === bridge.version) return;
+  database.transaction(() => database.logs.owe(id, { code: 'LOG_TABLES', message: 'the bridge has a new version' }));
 }
 
 function stick(ports: CapturePorts, bridge: DesiredBridge, runNumber: bigint, error: QiaoError): void {

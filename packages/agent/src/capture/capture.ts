@@ -4,7 +4,8 @@ import { parseId, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, supervise, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import { bridgeCapturePart } from './bridgeCapture.ts';
-import { isCaptured, isSourceOf } from './captured.ts';
+import { isByLog, isCaptured, isSourceOf } from './captured.ts';
+import { LogReaders } from './logReaders.ts';
 import { forgetBridge } from './plan.ts';
 import type { CapturePorts, CaptureService } from './ports.ts';
 
@@ -18,17 +19,22 @@ interface RunningCapture {
 }
 
 const LOOK_AGAIN_MS = 60_000;
+/** A transaction that is open for longer keeps a cursor's position for longer than is usual. */
+const CURSOR_HELD_MS = 60 * 60_000;
+/** A gap is shown for so long, also when the scan that closed it took no time. */
+const GAP_SHOWN_MS = 60 * 60_000;
 
 export function createCaptureParts(ports: CapturePorts): CaptureService {
   const running = new Map<string, RunningCapture>();
+  const readers = new LogReaders(ports, (bridgeId) => running.get(bridgeId)?.wakeup.wake());
   return {
-    parts: [capturePart(ports, running)],
+    parts: [capturePart(ports, running, readers)],
     states() {
       const desired = ports.desired.current();
       if (desired === undefined) return [];
       return [...desired.bridges.values()]
         .filter((bridge) => isSourceOf(desired, bridge) && bridge.state !== BridgeState.RETIRED)
-        .map((bridge) => stateOf(ports, desired, bridge, running.get(bridge.bridgeId)));
+        .map((bridge) => stateOf(ports, desired, bridge, running.get(bridge.bridgeId), readers));
     },
     wake() {
       for (const { room, wakeup } of running.values()) {
@@ -36,11 +42,12 @@ export function createCaptureParts(ports: CapturePorts): CaptureService {
         // A lane that was answered may load now.
         wakeup.wake();
       }
+      readers.wake();
     },
   };
 }
 
-function capturePart(ports: CapturePorts, running: Map<string, RunningCapture>): Part {
+function capturePart(ports: CapturePorts, running: Map<string, RunningCapture>, readers: LogReaders): Part {
   return {
     name: 'capture',
     async run(signal) {
@@ -48,13 +55,14 @@ function capturePart(ports: CapturePorts, running: Map<string, RunningCapture>):
       const unsubscribe = ports.desired.onChange(() => changed.wake());
       try {
         while (!signal.aborted) {
-          await startAndStop(ports, running, signal);
+          await startAndStop(ports, running, readers, signal);
+          readers.start(signal);
           await changed.wait(LOOK_AGAIN_MS, signal);
         }
       } finally {
         unsubscribe();
         for (const { stop } of running.values()) stop.abort();
-        await Promise.all([...running.values()].map(({ done }) => done));
+        await Promise.all([...[...running.values()].map(({ done }) => done), readers.stop()]);
         running.clear();
       }
     },
@@ -64,6 +72,7 @@ function capturePart(ports: CapturePorts, running: Map<string, RunningCapture>):
 async function startAndStop(
   ports: CapturePorts,
   running: Map<string, RunningCapture>,
+  readers: LogReaders,
   signal: AbortSignal,
 ): Promise<void> {
   const desired = ports.desired.current();
@@ -79,14 +88,21 @@ async function startAndStop(
     running.delete(id);
   }
   for (const bridge of desired.bridges.values()) {
+    // What it had of a log keeps no database waiting.
+    if (!isByLog(bridge) || !isSourceOf(desired, bridge)) ports.database.logs.remove(parseId(bridge.bridgeId));
     if (bridge.state === BridgeState.RETIRED) await forgetBridge(ports.database, parseId(bridge.bridgeId));
     else if (isCaptured(desired, bridge) && !running.has(bridge.bridgeId)) {
-      running.set(bridge.bridgeId, startCapture(ports, bridge, signal));
+      running.set(bridge.bridgeId, startCapture(ports, bridge, readers, signal));
     }
   }
 }
 
-function startCapture(ports: CapturePorts, bridge: DesiredBridge, signal: AbortSignal): RunningCapture {
+function startCapture(
+  ports: CapturePorts,
+  bridge: DesiredBridge,
+  readers: LogReaders,
+  signal: AbortSignal,
+): RunningCapture {
   const wakeup = createWakeup();
   const room = createWakeup();
   const stop = new AbortController();
@@ -94,6 +110,7 @@ function startCapture(ports: CapturePorts, bridge: DesiredBridge, signal: AbortS
   const part = bridgeCapturePart(ports, bridge.bridgeId, {
     wakeup,
     room,
+    hold: async (now, scanning) => (isByLog(now) ? await readers.of(now).hold(now.bridgeId, scanning) : undefined),
     onSettled() {
       one.failure = undefined;
     },
@@ -116,11 +133,17 @@ function stateOf(
   desired: Desired,
   bridge: DesiredBridge,
   running: RunningCapture | undefined,
+  readers: LogReaders,
 ): ServiceState {
   const bridgeId = parseId(bridge.bridgeId);
   const state = ports.database.captures.get(bridgeId);
   const isOn = isCaptured(desired, bridge);
-  const waiting = running?.failure ?? deletesHeld(ports, bridgeId);
+  const waiting =
+    running?.failure ??
+    deletesHeld(ports, bridgeId) ??
+    cursorTrouble(ports, bridge) ??
+    logTrouble(ports, bridge, readers) ??
+    gaps(ports, bridge);
   const cause = state?.stuck ?? waiting;
   return {
     bridgeId,
@@ -132,8 +155,9 @@ function stateOf(
     hint: isOn ? (cause?.hint ?? '') : '',
     waitingDeliveries: 0n,
     waitingBytes: 0n,
+    oldestWaitingAtMs: 0n,
     lastRunAtMs: BigInt(state?.lastRunAtMs ?? 0),
-    openRows: 0n,
+    openRows: BigInt(ports.database.refusals.ofBridge(bridgeId)),
     decidedRows: 0n,
     retries: BigInt(running?.retries ?? 0),
   };
@@ -151,6 +175,61 @@ function deletesHeld({ database }: CapturePorts, bridgeId: Uint8Array): RunningC
     code: 'DELETES_HELD',
     message: `deletes are held: ${each.join('; ')}`,
     hint: 'mend those rows at the source, or the dictionary of the key in the bridge; a column that cannot travel: leave it out (columns:)',
+  };
+}
+
+/** History was lost, not long ago, or the log is not read as it should be. */
+function logTrouble(
+  { database, clock }: CapturePorts,
+  bridge: DesiredBridge,
+  readers: LogReaders,
+): RunningCapture['failure'] {
+  const state = database.logs.get(parseId(bridge.bridgeId));
+  if (state?.owes?.code === 'LOG_GAP' || (state !== undefined && clock.nowMs() - state.gapAtMs < GAP_SHOWN_MS)) {
+    const isScanned = state.owes === undefined;
+    return {
+      code: 'LOG_GAP',
+      message: `history was lost at the source${isScanned ? ', and the tables were scanned' : `: ${state.owes.message}`}`,
+      hint: isScanned
+        ? 'what the rows are now has been sent; what they were in between is lost'
+        : 'the tables are scanned as soon as they can be; nothing is to be done',
+    };
+  }
+  return isByLog(bridge) ? readers.of(bridge).troubleOf(bridge.bridgeId) : undefined;
+}
+
+/** The source of a cursor was put back, or somebody's open transaction has kept its position for long. */
+function cursorTrouble(
+  { database, clock }: CapturePorts,
+  { bridgeId, name }: DesiredBridge,
+): RunningCapture['failure'] {
+  const troubles = database.cursors.troubles(parseId(bridgeId), clock.nowMs() - CURSOR_HELD_MS);
+  const tablesOf = (some: typeof troubles) => some.map((each) => each.name).join(', ');
+  const back = troubles.filter(({ wentBack }) => wentBack);
+  if (back.length > 0) {
+    return {
+      code: 'CURSOR_WENT_BACK',
+      message: `the source lies behind what was captured of it (${tablesOf(back)}): put back from a backup, made anew, its newest rows deleted, or its clock set back. The tables were read whole; rows that are gone stay at the destinations`,
+      hint: `compare both ends: qiao bridge resync ${name}; then say that you know: qiao bridge run ${name}`,
+    };
+  }
+  if (troubles.length === 0) return undefined;
+  const sinceMs = Math.min(...troubles.map(({ heldSinceMs }) => heldSinceMs ?? Number.POSITIVE_INFINITY));
+  return {
+    code: 'CURSOR_HELD',
+    message: `a transaction of the source database has been open since before ${new Date(sinceMs).toISOString()}: each scan reads again what came after (${tablesOf(troubles)})`,
+    hint: 'nothing is lost; find it (PostgreSQL: pg_stat_activity, pg_prepared_xacts; MySQL: information_schema.INNODB_TRX), and end it',
+  };
+}
+
+/** Triggers were away, or what they noted did not suffice. */
+function gaps({ database }: CapturePorts, { bridgeId, name }: DesiredBridge): RunningCapture['failure'] {
+  const found = database.triggers.gaps(parseId(bridgeId));
+  if (found.length === 0) return undefined;
+  return {
+    code: 'TRIGGER_GAP',
+    message: `changes at the source were not noted: ${found.map(({ reason }) => reason).join('; ')}. The tables are read whole, so that both ends agree again; what came and went meanwhile is not known`,
+    hint: `say that you know: qiao bridge run ${name}`,
   };
 }
 

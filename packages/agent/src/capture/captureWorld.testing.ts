@@ -19,6 +19,7 @@ import {
   sameBytes,
 } from '@qiao/exchange';
 import { createWakeup, silentLog } from '@qiao/runtime';
+import { createMaskHasher } from '@qiao/security';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from '../exchange-database/index.ts';
 import { alignLanes } from '../send/lanes.ts';
@@ -56,6 +57,8 @@ export class MemoryDestination {
   sequence = -1n;
   chain: Uint8Array = new Uint8Array(32);
   #noted: Map<string, Set<string>> | undefined;
+  /** Of whole rows, by table. */
+  readonly #columns = new Map<string, readonly string[]>();
 
   constructor(lane: Uint8Array) {
     this.lane = lane;
@@ -99,6 +102,7 @@ export class MemoryDestination {
       this.#noted = new Map([...this.tables].map(([table, rows]) => [table, new Set(rows.keys())]));
     }
     for (const section of decodeContent(content)) {
+      if (section.wholeRows) this.#columns.set(section.table, section.columns);
       const rows = this.tables.get(section.table) ?? new Map<string, string>();
       this.tables.set(section.table, rows);
       for (const line of Buffer.from(section.rows).toString().split('\n').slice(0, -1)) {
@@ -107,7 +111,11 @@ export class MemoryDestination {
         const had = rows.has(key);
         this.outcomes.push(`${section.kind}${had ? '' : '-missing'}`);
         if (section.kind === 'delete') rows.delete(key);
-        else rows.set(key, line);
+        else
+          rows.set(
+            key,
+            section.wholeRows ? line : laidOver(rows.get(key), line, section.columns, this.#columns.get(section.table)),
+          );
       }
     }
     if (loadEnds) {
@@ -115,6 +123,19 @@ export class MemoryDestination {
       this.#noted = undefined;
     }
   }
+}
+
+/** A row of which only some columns came, over the one that is there. */
+function laidOver(
+  row: string | undefined,
+  line: string,
+  columns: readonly string[],
+  all: readonly string[] | undefined,
+): string {
+  if (row === undefined || all === undefined) throw new Error('a part of a row, and no row to lay it over');
+  const fields = row.split('\t');
+  for (const [index, field] of line.split('\t').entries()) fields[all.indexOf(columns[index] as string)] = field;
+  return fields.join('\t');
 }
 
 export class CaptureWorld implements Disposable {
@@ -130,6 +151,8 @@ export class CaptureWorld implements Disposable {
   version = 1;
   /** Something that happens while a table is read. */
   onSnapshot: () => void = () => {};
+  /** Something that happens between two chunks, when this many were taken. */
+  onChunk: (taken: number) => void = () => {};
   /** Run that a person asked for last. */
   captureRun = 1n;
   /** The newest fencing token that the hub gave, as the snapshot says. */
@@ -137,8 +160,15 @@ export class CaptureWorld implements Disposable {
   allowedDeletes = 0n;
   deleteGuard = { rows: 1_000, share: 0.05 };
   bridgeTables: BridgeTable[] = [];
+  bridgeLimits: BridgeDefinition['limits'];
+  capture: BridgeDefinition['source']['capture'] = 'compare';
+  schedule: BridgeDefinition['schedule'] = { kind: 'manual' };
+  /** A real data source in place of the tables in memory. */
+  source: Promise<DataSource> | undefined;
   lanes: DesiredLane[] = [];
   packed = 0;
+  /** Something that happens each time that rows came to disk. */
+  onFlush: () => void = () => {};
 
   constructor() {
     this.database = openExchangeDatabase(join(this.directory, 'exchange.db'));
@@ -169,13 +199,14 @@ export class CaptureWorld implements Disposable {
       kind: 'Bridge',
       name: 'people',
       title: 'People',
-      source: { node: 'health', dataSource: 'his', capture: 'compare', tables: this.bridgeTables },
-      schedule: { kind: 'manual' },
+      source: { node: 'health', dataSource: 'his', capture: this.capture, tables: this.bridgeTables },
+      schedule: this.schedule,
       destinations: [],
       lateAfterMs: 300_000,
       explainedAlertShare: 1,
       windowBytes: 16 * 1024 * 1024,
       deleteGuard: this.deleteGuard,
+      limits: this.bridgeLimits,
       stopAfterQuarantined: 1_000,
     } as unknown as BridgeDefinition;
   }
@@ -209,8 +240,9 @@ export class CaptureWorld implements Disposable {
     return {
       database: this.database,
       desired: { current: () => this.desired, onChange: () => () => undefined },
-      dataSources: { open: async () => memoryDataSource(this) },
+      dataSources: { open: async () => this.source ?? memoryDataSource(this) },
       permissions: { exposes: [], accepts: [], defaultSchema: () => undefined },
+      hasher: createMaskHasher(new Uint8Array(32)).hash,
       signer: {
         sign: (_context, payload) => ({
           payload,
@@ -220,12 +252,13 @@ export class CaptureWorld implements Disposable {
         }),
       },
       fence: { token: () => 1n, isLost: false, whenGiven: async () => undefined },
-      clock: { nowMs: () => this.nowMs, sleep: async () => undefined },
+      clock: { nowMs: () => this.nowMs, elapsedMs: () => this.nowMs, sleep: async () => undefined },
       log: silentLog(),
       newId: () => randomBytes(16),
       limits: { ...DEFAULT_CAPTURE_LIMITS, parcelBytes: this.parcelBytes },
       onPacked: () => {
         this.packed += 1;
+        this.onFlush();
       },
     };
   }
@@ -238,7 +271,7 @@ export class CaptureWorld implements Disposable {
     return scanBridge(ports, {
       desired,
       bridge,
-      runNumber: 1n,
+      runNumber: this.captureRun,
       allowedDeletes: this.allowedDeletes,
       signal,
       room: createWakeup(),
@@ -287,7 +320,8 @@ function memoryDataSource(world: CaptureWorld): DataSource {
       async *rows({ ref }: { ref: { name: string } }): AsyncGenerator<SourceChunk> {
         world.onSnapshot();
         const { lines, refused } = world.tables.get(ref.name) as MemoryTable;
-        for (let start = 0; start < lines.length; start += world.chunkRows) {
+        for (let start = 0, taken = 0; start < lines.length; start += world.chunkRows, taken++) {
+          if (taken > 0) world.onChunk(taken);
           if (world.failAfterChunks-- <= 0) throw new Error('the source went away');
           yield { rows: Buffer.from(`${lines.slice(start, start + world.chunkRows).join('\n')}\n`) };
         }

@@ -13,6 +13,10 @@ export function isCaptured(desired: Desired, bridge: DesiredBridge): boolean {
   return isOn && isSourceOf(desired, bridge);
 }
 
+export function isByLog({ definition }: DesiredBridge): boolean {
+  return definition.source.capture === 'log';
+}
+
 /** Its rows come from this node. */
 export function isSourceOf(desired: Desired, bridge: DesiredBridge): boolean {
   return bridge.lanes.some((lane) => lane.senderId === desired.nodeId);

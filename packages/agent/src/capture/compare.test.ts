@@ -248,6 +248,37 @@ describe('a scan', () => {
     expect(world.database.digests.after(1, '', 10)).toHaveLength(2);
   });
 
+  test('remembers what the last scan refused: counts by code and column, keys under references that stay', async () => {
+    using world = new CaptureWorld();
+    const table = people(['1\ta', '2\t ', '3\tc', '4\t\\N']);
+    world.addTable('person', table, {
+      checks: [
+        { column: 'name', required: true },
+        { column: 'name', dictionary: ['a'] },
+      ],
+    });
+    world.addLane();
+    await world.scan();
+    const { refusals } = world.database;
+    expect(refusals.counts(1)).toEqual([
+      { code: 'DICTIONARY_UNKNOWN_VALUE', column: 'name', count: 1 },
+      { code: 'REQUIRED_MISSING', column: 'name', count: 2 },
+    ]);
+    const first = refusals.rows(1, 10);
+    expect(first.map(({ ref, ...row }) => [/^[0-9a-f]{20}$/.test(ref), row.code])).toEqual([
+      [true, 'REQUIRED_MISSING'],
+      [true, 'DICTIONARY_UNKNOWN_VALUE'],
+      [true, 'REQUIRED_MISSING'],
+    ]);
+    expect(new Set(first.map(({ ref }) => ref)).size).toBe(3);
+    table.lines = ['1\ta', '2\ta', '4\t\\N'];
+    await world.scan();
+    expect(refusals.rows(1, 10)).toEqual([first[2]]);
+    table.lines = [];
+    await world.scan();
+    expect([refusals.rows(1, 10), refusals.counts(1)]).toEqual([[], []]);
+  });
+
   test('loads anew when the key of a table changes', async () => {
     using world = new CaptureWorld();
     const table = people(['1\ta', '2\tb']);

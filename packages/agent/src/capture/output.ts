@@ -1,14 +1,15 @@
 /**
- * What a scan has found and not yet made durable: at most one parcel of changes, one parcel of a load, and the digests that
+ * What a scan, or the log, has found and not yet made durable: at most one parcel of changes, one parcel of a load, and the digests that
  * stand for them. `flush` makes all of it durable in one transaction: rows in the outbox, digests moved, statements written.
  */
 import { type Kind, ParcelBuilder, parseId, type TableLayout } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { DigestChange, LaneOut } from '../exchange-database/index.ts';
-import { type PackedLane, packParcel, prepareContent } from '../send/pack.ts';
+import type { Arrival, DigestChange, DigestRun, LaneOut } from '../exchange-database/index.ts';
+import { type PackedLane, packParcel, prepareContent, streamingLane } from '../send/pack.ts';
 import type { CapturePorts } from './ports.ts';
-import { CaptureTally } from './tally.ts';
+import { CaptureTally, type Fate } from './tally.ts';
+import type { KindCounts } from './trigger.ts';
 
 /** Digests held before a flush even when little is packed: filtered rows fill no parcel. */
 const MOST_PENDING = 50_000;
@@ -23,6 +24,10 @@ interface ScanLane {
 interface PendingTable {
   readonly put: DigestChange[];
   readonly removed: string[];
+  /** Held by the digests: emptied when somebody else writes one. */
+  readonly runs: DigestRun[];
+  /** Arrivals that were found. */
+  readonly arrived: Arrival[];
   /** Difference in the number of digests. */
   count: number;
 }
@@ -39,6 +44,7 @@ export class ScanOutput {
   readonly #load: ParcelBuilder;
   readonly #changeTally = new CaptureTally();
   readonly #loadTally = new CaptureTally();
+  readonly #outcomes = new Map<string, KindCounts>();
   readonly #pending = new Map<number, PendingTable>();
   /** Tables of which this scan could not carry a row: a load that ends must not take such a row's older version away. */
   readonly #incomplete = new Set<string>();
@@ -81,20 +87,30 @@ export class ScanOutput {
   change(layout: TableLayout, kind: Kind, line: Uint8Array): void {
     if (!this.isStreaming) return;
     this.#changes.add(layout, kind, line);
-    this.#changeTally.add(layout.table, kind, 'packed');
+    this.#count(layout.table, kind, 'packed', 1);
   }
 
-  /** A row of the source: loading lanes get every one. */
-  loadRow(layout: TableLayout, line: Uint8Array): void {
-    this.#load.add(layout, 'insert', line);
-    this.#loadTally.add(layout.table, 'insert', 'packed');
+  /** Rows of the source, as whole lines: loading lanes get every one. */
+  loadRows(layout: TableLayout, lines: Uint8Array, rows: number): void {
+    this.#load.addRows(layout, 'insert', lines, rows);
+    this.#loadTally.add(layout.table, 'insert', 'packed', rows);
   }
 
   /** A change that does not travel. `isNew`: it was not counted in an earlier scan. Loads count every such row. */
   kept(table: string, kind: Kind, fate: 'filtered' | 'refused', isNew: boolean, rows = 1): void {
     if (fate === 'refused') this.#incomplete.add(table);
-    if (isNew && this.isStreaming) this.#changeTally.add(table, kind, fate, rows);
+    if (isNew && this.isStreaming) this.#count(table, kind, fate, rows);
     if (this.isLoading && kind !== 'delete') this.#loadTally.add(table, 'insert', fate, rows);
+  }
+
+  /** Changes that led to no outcome of their own: a later one of the same key stands for them, or the row is as it was sent. */
+  folded(table: string, kind: Kind, changes: number): void {
+    if (this.isStreaming && changes > 0) this.#changeTally.add(table, kind, 'folded', changes);
+  }
+
+  /** Changes of this scan that were counted for streaming lanes, by kind. */
+  outcomes(table: string): Readonly<KindCounts> {
+    return this.#outcomes.get(table) ?? { insert: 0, update: 0, delete: 0 };
   }
 
   /** Rows of the table could not be carried, whether they are new in the books or not. */
@@ -116,6 +132,22 @@ export class ScanOutput {
     this.#pendingRows += 1;
   }
 
+  /** What the other end said last of a row was found here, or is no longer its last word. */
+  arrived(tableId: number, arrival: Arrival): void {
+    this.#of(tableId).arrived.push(arrival);
+  }
+
+  /** A run whose digests are on disk when the next flush is. */
+  run(tableId: number, run: DigestRun): void {
+    this.#of(tableId).runs.push(run);
+    this.#pendingRows += 1;
+  }
+
+  /** A row turned up inside runs that were made before it was met. */
+  forgetRuns(tableId: number): void {
+    this.#pending.get(tableId)?.runs.splice(0);
+  }
+
   /** Keys with a digest that is not on disk yet. */
   pendingKeys(tableId: number): readonly DigestChange[] {
     return this.#pending.get(tableId)?.put ?? [];
@@ -135,7 +167,7 @@ export class ScanOutput {
     crashPoint('capture.read');
     database.transaction(() => {
       if (changes !== undefined) {
-        const lanes = this.#stillThere(this.#streaming, 'streaming').map(({ lane }) => plain(lane));
+        const lanes = this.#stillThere(this.#streaming, 'streaming').map(({ lane }) => streamingLane(lane));
         if (lanes.length > 0) this.#pack(changes, 'change', lanes, this.#changeTally);
         else this.#changeTally.forgetPacked();
       }
@@ -145,8 +177,8 @@ export class ScanOutput {
         else this.#loadTally.forgetPacked();
       }
       for (const [tableId, pending] of this.#pending) {
-        database.digests.put(tableId, pending.put);
-        database.digests.remove(tableId, pending.removed);
+        database.digests.settle(tableId, pending);
+        database.arrivals.forget(tableId, pending.arrived);
         database.captures.countDigests(tableId, pending.count);
       }
       if (last !== undefined) {
@@ -160,10 +192,17 @@ export class ScanOutput {
     if (changes !== undefined || load !== undefined || isLast) this.#ports.onPacked();
   }
 
+  #count(table: string, kind: Kind, fate: Fate, rows: number): void {
+    this.#changeTally.add(table, kind, fate, rows);
+    const counts = this.#outcomes.get(table) ?? { insert: 0, update: 0, delete: 0 };
+    counts[kind] += rows;
+    this.#outcomes.set(table, counts);
+  }
+
   #of(tableId: number): PendingTable {
     let pending = this.#pending.get(tableId);
     if (pending === undefined) {
-      pending = { put: [], removed: [], count: 0 };
+      pending = { put: [], removed: [], arrived: [], runs: this.#ports.database.digests.runs.hold(tableId), count: 0 };
       this.#pending.set(tableId, pending);
     }
     return pending;
@@ -213,8 +252,4 @@ export class ScanOutput {
     const bridgeId = parseId(this.#bridge.bridgeId);
     database.books.append({ $case: 'unpacked', value: { bridgeId, capture, atMs: BigInt(atMs) } }, atMs);
   }
-}
-
-function plain(lane: Uint8Array): PackedLane {
-  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] };
 }

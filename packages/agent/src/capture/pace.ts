@@ -11,9 +11,9 @@ export function createPace(
   signal: AbortSignal,
 ): (rows: number) => Promise<void> {
   if (perSecond === undefined) return async () => undefined;
-  let dueMs = clock.nowMs();
+  let dueMs = clock.elapsedMs();
   return async (rows) => {
-    const nowMs = clock.nowMs();
+    const nowMs = clock.elapsedMs();
     dueMs = Math.max(dueMs, nowMs - THROTTLE_MOST_MS) + (rows * 1_000) / perSecond;
     if (dueMs > nowMs) await clock.sleep(dueMs - nowMs, signal);
   };

@@ -3,14 +3,26 @@
  * the digests in line with the bridge's present version.
  */
 import type { DataSource, SnapshotTable, TableDescription } from '@qiao/adapters';
-import { type BridgeDefinition, columnsToRead, parseId, QiaoError, type TableLayout } from '@qiao/exchange';
+import {
+  type BridgeDefinition,
+  type BridgeTable,
+  columnsToRead,
+  type Hasher,
+  parseId,
+  QiaoError,
+  type TableLayout,
+} from '@qiao/exchange';
 import type { DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
 import { type TableTransform, tableTransform } from '../transform/index.ts';
+import { type PlannedCursor, planCursor } from './cursor.ts';
 import { KeyEncoder } from './keys.ts';
 
 export interface PlannedTable {
   readonly name: string;
+  readonly definition: BridgeTable;
+  /** With capture `cursor`. */
+  readonly cursor: PlannedCursor | undefined;
   readonly read: SnapshotTable;
   readonly layout: TableLayout;
   readonly transform: TableTransform;
@@ -24,7 +36,11 @@ const DROP_STEP = 20_000;
  * Describes and compiles every table of the bridge; the result is in the order of inserts, parents first. Throws TABLE_MISSING,
  * KEYLESS_TABLE, TYPE_UNSUPPORTED, COLUMN_MISSING (permanent) or what the data source throws.
  */
-export async function planTables(dataSource: DataSource, definition: BridgeDefinition): Promise<PlannedTable[]> {
+export async function planTables(
+  dataSource: DataSource,
+  definition: BridgeDefinition,
+  hasher: Hasher,
+): Promise<PlannedTable[]> {
   const described: { name: string; description: TableDescription; planned: PlannedTable }[] = [];
   for (const table of definition.source.tables) {
     const ref = { ...(table.schema === undefined ? {} : { schema: table.schema }), name: table.name };
@@ -48,10 +64,18 @@ export async function planTables(dataSource: DataSource, definition: BridgeDefin
     const columns = columnsToRead(table, available, description.primaryKey).map((name) =>
       typed(table.name, description, name),
     );
-    const transform = tableTransform(table, columns, description.primaryKey);
-    const read: SnapshotTable = { ref, columns, keyColumns: key.length };
+    const transform = tableTransform(table, columns, description.primaryKey, hasher);
+    const cursor = planCursor(dataSource, definition, table, description);
+    const read: SnapshotTable = {
+      ref,
+      columns,
+      keyColumns: key.length,
+      ...(cursor === undefined ? {} : { cursor: { column: cursor.column, type: cursor.type } }),
+    };
     const planned = {
       name: table.name,
+      definition: table,
+      cursor,
       read,
       layout: transform.layout,
       transform,
@@ -138,6 +162,7 @@ export async function alignDigests(
 export async function forgetBridge(database: ExchangeDatabase, bridgeId: Uint8Array): Promise<void> {
   for (const { id } of database.captures.tables(bridgeId)) await dropTable(database, id);
   database.captures.remove(bridgeId);
+  database.logs.remove(bridgeId);
 }
 
 function reload(database: ExchangeDatabase, bridgeId: Uint8Array): void {

@@ -2,6 +2,7 @@
 import type { DataSource } from '@qiao/adapters';
 import type { ServiceState } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
+import type { Hasher } from '@qiao/exchange';
 import type { Clock, Log, Part } from '@qiao/runtime';
 import type { DesiredState } from '../control/desired.ts';
 import type { Fence } from '../control/fence.ts';
@@ -21,6 +22,10 @@ export interface CaptureLimits {
   readonly outboxBudgetBytes: number;
   /** A scan that reads longer than this gives up and starts again. */
   readonly snapshotMaxMs: number;
+  /** What a database may keep of its log for this node, bytes on its disk; past it the log is given up. */
+  readonly logBudgetBytes: number;
+  /** How often it is asked. */
+  readonly logWatchMs: number;
   /** How bodies are compressed before they are sealed. */
   readonly compression: Compression;
 }
@@ -30,6 +35,8 @@ export const DEFAULT_CAPTURE_LIMITS: CaptureLimits = {
   parcelBytes: 4 * 1024 * 1024,
   outboxBudgetBytes: 256 * 1024 * 1024,
   snapshotMaxMs: 6 * 60 * 60 * 1000,
+  logBudgetBytes: 16 * 1024 * 1024 * 1024,
+  logWatchMs: 10_000,
   compression: 'zstd',
 };
 
@@ -38,6 +45,8 @@ export interface CapturePorts {
   readonly desired: Pick<DesiredState, 'current' | 'onChange'>;
   readonly dataSources: { open(name: string): Promise<DataSource> };
   readonly permissions: Permissions;
+  /** Hashes under this node's key. */
+  readonly hasher: Hasher;
   readonly signer: BookSigner;
   /** A process that lost its fence opens no epoch. */
   readonly fence: Fence;

@@ -9,13 +9,21 @@ import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
+import { CursorScan } from './cursorScan.ts';
+import type { LogScan } from './logScans.ts';
 import { ScanOutput } from './output.ts';
 import { createPace } from './pace.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
+import { Refusals } from './refusals.ts';
+import { TriggerScan } from './triggerScan.ts';
+import { WANTED } from './wantedRows.ts';
+import { wholeSnapshot } from './wholeSnapshot.ts';
 
 /** Keys of deletes taken in one step. */
 const DELETE_PAGE = 5_000;
+/** Places of refused rows that a log line names. */
+const MOST_PLACES = 10;
 
 export interface ScanWork {
   readonly desired: Desired;
@@ -26,6 +34,8 @@ export interface ScanWork {
   readonly signal: AbortSignal;
   /** Woken when room came free in the outbox. */
   readonly room: Wakeup;
+  /** With capture `log`: the bridge stands aside until the scan has ended. */
+  readonly log?: LogScan | undefined;
 }
 
 export interface ScanResult {
@@ -37,12 +47,16 @@ export interface ScanResult {
 interface ScannedTable {
   readonly table: PlannedTable;
   readonly held: CaptureTable;
-  /** Rows the adapter could not carry. */
+  /** Rows the adapter could not carry, but for the valueless. */
   refused: number;
+  /** Rows without the cursor's value: every reading counts all of them, also that of a part. */
+  valueless: number;
   /** Rows without a usable key, here or at the adapter: with any, no delete may be concluded. */
   nameless: number;
   /** Deletes that were not concluded. */
   heldDeletes: number;
+  /** Everything that was refused, by code and column. */
+  refusals: Refusals;
 }
 
 /**
@@ -59,7 +73,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const { bridge, signal } = work;
   const bridgeId = parseId(bridge.bridgeId);
   const dataSource = await ports.dataSources.open(bridge.definition.source.dataSource);
-  const tables = await planTables(dataSource, bridge.definition);
+  const tables = await planTables(dataSource, bridge.definition, ports.hasher);
   const held = await alignDigests(database, bridge, tables);
   const scan = database.captures.beginScan(bridgeId, bridge.version);
   // A destination that a newer version binds meanwhile does not know the version that is captured here: its load is the next scan's.
@@ -68,14 +82,41 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const scanned = tables.map((table): ScannedTable => {
     const found = held.get(table.name) as CaptureTable;
     database.digests.clearUnseen(found.id);
-    return { table, held: found, refused: 0, nameless: 0, heldDeletes: 0 };
+    return { table, held: found, refused: 0, valueless: 0, nameless: 0, heldDeletes: 0, refusals: new Refusals() };
   });
 
+  const { isLoading } = output;
+  const cursors = await CursorScan.begin(
+    ports,
+    {
+      bridgeName: bridge.name,
+      dataSourceName: bridge.definition.source.dataSource,
+      platformZone: work.desired.timeZone,
+      runNumber: work.runNumber,
+      isLoading,
+      signal,
+    },
+    dataSource,
+    scanned,
+  );
+  const triggers = await TriggerScan.begin(
+    ports,
+    { nodeId: work.desired.nodeId, bridge, runNumber: work.runNumber, isLoading, signal },
+    dataSource,
+    scanned,
+  );
   let rows = 0;
-  {
-    await using snapshot = await dataSource.snapshot({ signal, maxMs: ports.limits.snapshotMaxMs });
+  let seen: string | undefined;
+  if (!triggers.isIdle) {
+    const taken =
+      work.log === undefined
+        ? { snapshot: await dataSource.snapshot({ signal, maxMs: ports.limits.snapshotMaxMs }), seen: undefined }
+        : await wholeSnapshot(ports, dataSource, work.log, signal);
+    await using snapshot = taken.snapshot;
+    seen = taken.seen;
+    await cursors.look(snapshot);
     const pace = createPace(ports.clock, bridge.definition.limits?.rowsPerSecond, signal);
-    for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, pace);
+    for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, { pace, cursors, triggers });
   }
   stopIf(signal);
 
@@ -83,14 +124,34 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   for (const one of scanned.toReversed()) {
     if (!guarded.tables.has(one.table.name)) await takeDeletes(ports, work, one, output);
   }
+  triggers.fold(output, guarded.tables);
   await output.flush({
     finish() {
-      for (const { held: table, ...found } of scanned) database.captures.setFound(table.id, found);
+      for (const { held: table, refusals, ...found } of scanned) {
+        if (triggers.isByKeys(found.table)) {
+          refusals.keep(database.refusals, table.id);
+          continue;
+        }
+        if (refusals.ofWholeTable) database.captures.setFound(table.id, found);
+        else database.captures.setFoundInPart(table.id, found);
+        refusals.keep(database.refusals, table.id);
+      }
+      cursors.finish();
+      if (seen !== undefined) work.log?.finish(seen);
+      triggers.finish(guarded.tables);
       database.captures.finishScan(bridgeId, scan, work.runNumber, ports.clock.nowMs());
     },
   });
   for (const { held: table } of scanned) database.digests.clearUnseen(table.id);
+  await triggers.forgetKeys(guarded.tables);
   return { rows, guarded: guarded.error };
+}
+
+/** What of a scan concerns every table of it. */
+interface ScanParts {
+  pace(rows: number): Promise<void>;
+  readonly cursors: CursorScan;
+  readonly triggers: TriggerScan;
 }
 
 async function scanTable(
@@ -99,13 +160,22 @@ async function scanTable(
   snapshot: SourceSnapshot,
   one: ScannedTable,
   output: ScanOutput,
-  pace: (rows: number) => Promise<void>,
+  { pace, cursors, triggers }: ScanParts,
 ): Promise<number> {
-  const compare = new TableCompare(ports.database, one.table, one.held.id, output);
+  const isByKeys = triggers.isByKeys(one.table);
+  const { isWhole: isAll, read } = cursors.read(one.table);
+  const isWhole = isAll && !isByKeys;
+  const compare = new TableCompare(ports.database, one.table, one.held.id, output, { isPart: !isWhole });
   let rows = 0;
-  for await (const chunk of snapshot.rows(one.table.read)) {
+  const firstRefused: string[] = [];
+  for await (const chunk of isByKeys ? triggers.rows(one.table, snapshot, compare) : snapshot.rows(read)) {
     stopIf(work.signal);
-    for (const { count } of chunk.refused ?? []) one.refused += count;
+    for (const { code, column, count, first } of chunk.refused ?? []) {
+      if (first !== undefined && firstRefused.length < MOST_PLACES) firstRefused.push(`${code} ${first}`);
+      if (code === 'CURSOR_NULL') one.valueless += count;
+      else one.refused += count;
+      compare.refusals.add(code, column, undefined, count);
+    }
     if (chunk.rows.length === 0) continue;
     const taken = compare.take(chunk.rows);
     rows += taken;
@@ -117,16 +187,28 @@ async function scanTable(
     await pace(taken);
     stopIf(work.signal);
   }
-  await compare.finish();
+  rows += await compare.finish();
+  one.refusals = compare.refusals;
+  one.refusals.ofWholeTable = isWhole;
   stopIf(work.signal);
-  if (one.refused > 0) output.incomplete(one.table.name);
-  one.nameless = one.refused + compare.nameless;
-  // Rows the adapter refuses come again in each scan: only more of them than last time are new in the books.
-  const more = one.refused - one.held.refused;
+  const refusedRows = one.refused + one.valueless;
+  if (refusedRows > 0) output.incomplete(one.table.name);
+  // A key that was asked for and has no row is gone, whatever other rows are like.
+  one.nameless = isByKeys ? 0 : refusedRows + compare.nameless;
+  // Rows the adapter refuses come again in each scan: only more of them than in the last reading of the kind are new in the books.
+  const before = isByKeys ? 0 : isWhole ? one.held.refused : one.held.refusedOfPart;
+  const moreRefused = one.refused - before;
+  const moreValueless = one.valueless - one.held.valueless;
+  const more = Math.max(0, moreRefused) + Math.max(0, moreValueless);
   if (more > 0) output.kept(one.table.name, 'insert', 'refused', true, more);
-  if (one.refused > 0 && more !== 0) {
+  if (refusedRows > 0 && (moreRefused !== 0 || moreValueless !== 0)) {
     ports.log.warn(
-      { bridge: work.bridge.name, table: one.table.name, refusedRows: one.refused },
+      {
+        bridge: work.bridge.name,
+        table: one.table.name,
+        refusedRows,
+        ...(firstRefused.length > 0 && { places: firstRefused }),
+      },
       'some rows could not be carried exactly and were left out',
     );
   }
@@ -152,7 +234,8 @@ function guardedTables(
   const guard = work.bridge.definition.deleteGuard;
   const over: { name: string; rows: number; of: number }[] = [];
   for (const { table, held, nameless } of scanned) {
-    if (nameless > 0 || !output.isStreaming) continue;
+    // By a cursor nothing is concluded from a row that was not met.
+    if (nameless > 0 || !output.isStreaming || table.cursor !== undefined) continue;
     const rows = ports.database.digests.countUnseenSent(held.id);
     const of = held.digestCount;
     if (rows > guard.rows && rows > guard.share * of) over.push({ name: table.name, rows, of });
@@ -175,6 +258,10 @@ function guardedTables(
 async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTable, output: ScanOutput): Promise<void> {
   const { database } = ports;
   const { table, held } = one;
+  if (table.cursor !== undefined) {
+    await answerWanted(ports, work, one, output);
+    return;
+  }
   if (one.nameless > 0) {
     one.heldDeletes = database.digests.countUnseenSent(held.id);
     if (one.heldDeletes > 0 && one.heldDeletes !== held.heldDeletes) {
@@ -201,6 +288,32 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
     const last = page.at(-1);
     if (last === undefined) return;
     after = last[0];
+    stopIf(work.signal);
+  }
+}
+
+/**
+ * By a cursor a row that is gone is not noticed, and stays. But when a destination has asked for a row by its key, and the whole table
+ * was read without meeting it, the answer is that there is none.
+ */
+async function answerWanted(ports: CapturePorts, work: ScanWork, one: ScannedTable, output: ScanOutput): Promise<void> {
+  const { database } = ports;
+  const { table, held } = one;
+  if (one.nameless > 0) return;
+  for (let after = ''; ; ) {
+    const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
+    for (const [key] of page) {
+      if (isNameless(key) || database.digests.get(held.id, key)?.[1] !== WANTED) continue;
+      output.change(table.layout, 'delete', table.keys.decode(key));
+      output.remove(held.id, key);
+    }
+    const last = page.at(-1);
+    if (last === undefined) return;
+    after = last[0];
+    if (output.isFull) {
+      await output.flush();
+      await room(ports, work);
+    }
     stopIf(work.signal);
   }
 }

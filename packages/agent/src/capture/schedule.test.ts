@@ -21,6 +21,7 @@ function facts(
     hasLoading: false,
     hasLanes: true,
     isFirstLook: false,
+    owesScan: undefined,
     startedAtMs: NOON,
     nowMs: NOON,
     realtimeEveryMs: 5_000,

@@ -18,6 +18,8 @@ export interface ScheduleFacts {
   readonly hasLanes: boolean;
   /** The first look of this process: what stuck before is tried once more. */
   readonly isFirstLook: boolean;
+  /** With capture `log`: whether the log cannot go on without a scan; undefined with another capture. */
+  readonly owesScan: boolean | undefined;
   readonly startedAtMs: number;
   readonly nowMs: number;
   readonly realtimeEveryMs: number;
@@ -53,6 +55,8 @@ export function dueScan(facts: ScheduleFacts): Due {
     // A clock that was set back must not silence a bridge until it has caught up.
     const lastRunAtMs = (state?.lastRunAtMs ?? 0) > nowMs ? 0 : (state?.lastRunAtMs ?? 0);
     if (isFrequent && (hasLoading || lastRunAtMs === 0)) return nowMs;
+    // What the log brings needs no scan, however often one would be due.
+    if (facts.owesScan !== undefined && (facts.owesScan || isFrequent)) return facts.owesScan ? nowMs : undefined;
     return nextRunMs(schedule, lastRunAtMs === 0 ? startedAtMs : lastRunAtMs, realtimeEveryMs);
   }
 }

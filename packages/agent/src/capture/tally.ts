@@ -1,8 +1,8 @@
-/** Counts of capture per table and kind: captured = packed + folded + filtered + refused, always. Compare never folds. */
+/** Counts of capture per table and kind: captured = packed + folded + filtered + refused, always. Only log and triggers fold. */
 import { CaptureCounts } from '@qiao/contract/counts';
 import { contractKind, KINDS, type Kind } from '@qiao/exchange';
 
-export type Fate = 'packed' | 'filtered' | 'refused';
+export type Fate = 'packed' | 'folded' | 'filtered' | 'refused';
 
 type KindTally = Record<Fate, number>;
 
@@ -33,8 +33,8 @@ export class CaptureTally {
     const counts: CaptureCounts[] = [];
     for (const [table, kinds] of this.#tables) {
       for (const kind of KINDS) {
-        const { packed, filtered, refused } = kinds[kind];
-        const captured = packed + filtered + refused;
+        const { packed, folded, filtered, refused } = kinds[kind];
+        const captured = packed + folded + filtered + refused;
         if (captured === 0) continue;
         counts.push(
           CaptureCounts.fromPartial({
@@ -42,7 +42,7 @@ export class CaptureTally {
             kind: contractKind(kind),
             captured: BigInt(captured),
             packed: BigInt(packed),
-            folded: 0n,
+            folded: BigInt(folded),
             filtered: BigInt(filtered),
             refused: BigInt(refused),
           }),
@@ -55,5 +55,5 @@ export class CaptureTally {
 }
 
 function none(): KindTally {
-  return { packed: 0, filtered: 0, refused: 0 };
+  return { packed: 0, folded: 0, filtered: 0, refused: 0 };
 }

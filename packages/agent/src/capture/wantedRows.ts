@@ -5,9 +5,12 @@ import { idText, QiaoError, type Section } from '@qiao/exchange';
 import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import { KeyEncoder } from './keys.ts';
 
+/** In place of the digest of a row that a destination asked for: no row has it. */
+export const WANTED = '?';
+
 /** Makes the rows travel whole with the next scan; returns how many keys were named. One transaction. Throws ROWS_WANTED_INVALID. */
 export function wantRows(
-  database: Pick<ExchangeDatabase, 'captures' | 'digests' | 'transaction'>,
+  database: Pick<ExchangeDatabase, 'captures' | 'cursors' | 'digests' | 'logs' | 'transaction' | 'triggers'>,
   bridge: Uint8Array,
   sections: readonly Section[],
 ): number {
@@ -21,17 +24,25 @@ export function wantRows(
       if (section.kind !== 'delete' || JSON.stringify(layout) !== JSON.stringify(section.columns)) {
         throw invalid(`the key (${section.columns.join(', ')}) of ${section.table}; expected (${layout.join(', ')})`);
       }
+      // They may lie below the position of a cursor: the next scan reads the whole table.
+      database.cursors.forget(table.id);
+      database.logs.owe(bridge, { code: 'LOG_ROWS', message: 'a destination asks for whole rows' });
       const keys = KeyEncoder.ofEncoding(encoding);
       const lines = Buffer.from(section.rows);
-      for (let start = 0; start < lines.length; ) {
+      const wanted = new Set<string>();
+      for (let start = 0; start < lines.length; rows++) {
         const end = lines.indexOf(0x0a, start);
-        const key = keys.encode(lines, start, end);
-        if (database.digests.get(table.id, key) === undefined) database.captures.countDigests(table.id, 1);
-        // The destinations count as holding a version of it: what travels is an update, or a delete.
-        database.digests.put(table.id, [{ key, digest: '', sent: true }]);
-        rows += 1;
+        wanted.add(keys.encode(lines, start, end));
+        database.triggers.want(table.id, lines.toString('utf8', start, end));
         start = end + 1;
       }
+      const known = database.digests.getMany(table.id, [...wanted]).size;
+      database.captures.countDigests(table.id, wanted.size - known);
+      // The destinations count as holding a version of them: what travels is an update, or a delete.
+      database.digests.put(
+        table.id,
+        [...wanted].map((key) => ({ key, digest: WANTED, sent: true })),
+      );
     }
     return rows;
   });

@@ -24,7 +24,8 @@ const signed = (payload: Uint8Array): Signed => ({
 
 function cleaning(world: CaptureWorld | ReceiverWorld, named: () => Named): CleaningPorts {
   const { database } = world;
-  const clock = 'nowMs' in world ? { nowMs: () => world.nowMs, sleep: async () => {} } : world.clock;
+  const clock =
+    'nowMs' in world ? { nowMs: () => world.nowMs, elapsedMs: () => world.nowMs, sleep: async () => {} } : world.clock;
   const desired =
     'nowMs' in world
       ? { current: () => world.desired, onChange: () => () => undefined }

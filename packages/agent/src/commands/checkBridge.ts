@@ -10,23 +10,31 @@ import {
   type ColumnType,
   columnsToRead,
   compileTransform,
+  cursorKind,
   type Destination,
+  type Hasher,
+  leavingKey,
   type Problem,
   ProblemsError,
   parseBridgeJson,
   QiaoError,
 } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
-import { declaredColumns, renamed, targetTable } from '../apply/targetTables.ts';
+import { declaredColumns, targetTable } from '../apply/targetTables.ts';
+import { lagProblem } from '../capture/cursor.ts';
 import type { Desired } from '../control/desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
 import { EXCHANGE } from '../data-sources/settings.ts';
+import { triggerOwner } from '../data-sources/triggers.ts';
+import { tableMeant } from './tableMeant.ts';
 
 export interface CheckBridgePorts {
   readonly nodeId: string;
   readonly permissions: Permissions;
   /** Throws DATA_SOURCE_UNKNOWN. */
   open(dataSource: string): Promise<DataSource>;
+  /** Hashes under this node's key. */
+  readonly hasher: Hasher;
   /** Other bridges here, for two lanes into one table. */
   desired(): Desired | undefined;
 }
@@ -69,6 +77,14 @@ async function checkSourceEnd(
   if (definition.source.tables.every((_table, index) => !isOpen(index))) return { problems, tables };
   try {
     const source = await ports.open(definition.source.dataSource);
+    if (definition.source.capture === 'cursor' && source.remainsOpen === undefined) {
+      const message = `data source ${source.name} (${source.adapter}) is not read by a cursor in this version`;
+      problems.push({ code: 'CAPTURE_NOT_AVAILABLE', path: 'source.capture', message, hint: 'write capture: compare' });
+    }
+    if (definition.source.capture === 'log' && source.log === undefined) {
+      const message = `the log of data source ${source.name} (${source.adapter}) is not read in this version`;
+      problems.push({ code: 'CAPTURE_NOT_AVAILABLE', path: 'source.capture', message, hint: 'write capture: compare' });
+    }
     const found = await source.checkSource(
       definition.source.tables
         .filter((_table, index) => isOpen(index))
@@ -77,48 +93,119 @@ async function checkSourceEnd(
           ref: refOf(table),
           ...(table.key === undefined ? {} : { key: table.key }),
           ...(table.columns === undefined ? {} : { columns: table.columns }),
+          ...(table.cursor === undefined ? {} : { cursor: table.cursor.column }),
+          ...(definition.source.capture === 'log' ? { log: true } : {}),
         })),
     );
-    problems.push(...found.map((problem) => ({ ...problem, path: sourcePath(definition, problem.path) })));
+    const hints = new Map<string, string>();
     for (const [index, table] of definition.source.tables.entries()) {
       if (!isOpen(index)) continue;
       const description = await source.describe(refOf(table));
+      if (definition.source.capture === 'trigger' && description !== undefined) {
+        problems.push(...(await triggerProblems(source, ports.nodeId, definition, table, `source.tables[${index}]`)));
+      }
       // A missing table is checkSource's finding already.
       if (description === undefined) continue;
+      problems.push(...cursorProblems(table, description, `source.tables[${index}].cursor`, ports.desired()?.timeZone));
       try {
-        tables.push(shapeOf(table, description));
+        tables.push(shapeOf(tableMeant(table, description, hints), description, ports.hasher));
       } catch (error) {
         problems.push(...problemsOf(error, `source.tables[${index}]`));
       }
     }
+    for (const { path, ...problem } of found) {
+      const hint = problem.code === 'COLUMN_MISSING' ? hints.get(path) : undefined;
+      problems.push({ ...problem, path: sourcePath(definition, path), hint: hint ?? problem.hint });
+    }
   } catch (error) {
     problems.push(...problemsOf(error, 'source.dataSource'));
   }
+  if (definition.source.capture === 'cursor') problems.push(NO_DELETES);
   return { problems: distinct(problems), tables };
 }
 
-/** A table as it will be carried: after renames, key first. */
-function shapeOf(table: BridgeTable, description: TableDescription): TableShape {
+/** What keeps the table's changes from being noted, and those that no trigger sees. */
+async function triggerProblems(
+  { triggers, adapter }: DataSource,
+  nodeId: string,
+  { name, source }: BridgeDefinition,
+  table: BridgeTable,
+  path: string,
+): Promise<Problem[]> {
+  if (triggers === undefined) {
+    const message = `${adapter} has no triggers`;
+    return [{ code: 'CAPTURE_NOT_AVAILABLE', path: 'source.capture', message, hint: 'write capture: compare' }];
+  }
+  try {
+    const owner = triggerOwner(nodeId, source.dataSource);
+    const plan = await triggers.plan({ table: table.name, ref: refOf(table), key: table.key, owner });
+    const state = await triggers.state(plan);
+    const blind = plan.blind.map((problem) => ({ ...problem, path }));
+    if (state.kind === 'ready') return blind;
+    const hint = `on node ${source.node}: qiao agent triggers show --file ${name}.yaml, then install`;
+    return [{ code: state.code, path, message: state.message, hint }, ...blind];
+  } catch (error) {
+    return problemsOf(error, path);
+  }
+}
+
+const NO_DELETES: Problem = {
+  code: 'CURSOR_NO_DELETES',
+  path: 'source.capture',
+  message: 'capture cursor brings new and updated rows only: rows deleted at the source stay at the destinations',
+  hint: 'remove them from time to time by qiao bridge resync NAME, or write capture: compare',
+  warning: true,
+};
+
+/** What the bridge says of a cursor, held against its column; what the database says of it is checkSource's finding. */
+function cursorProblems(
+  { cursor }: BridgeTable,
+  { columns }: TableDescription,
+  path: string,
+  platformZone: string | undefined,
+): Problem[] {
+  const column = columns.find(({ name }) => name === cursor?.column);
+  if (cursor === undefined || column === undefined || 'unsupported' in column.type) return [];
+  const kind = cursorKind(column.type);
+  const problem = kind === undefined ? undefined : lagProblem(cursor, kind);
+  const problems: Problem[] = [];
+  if (problem !== undefined) {
+    problems.push({
+      code: 'CURSOR_LAG',
+      path: `${path}.lag`,
+      message: `found ${problem}`,
+      hint: 'correct lag:, or leave it out',
+    });
+  }
+  const isWithoutZone = kind === 'time' && column.type.type !== 'timestamptz';
+  if (isWithoutZone && cursor.timeZone === undefined && platformZone !== 'UTC') {
+    problems.push({
+      code: 'CURSOR_ZONE',
+      path: `${path}.timeZone`,
+      message: `column ${column.name} keeps no time zone: each scan reads again as many hours as UTC and ${platformZone ?? 'the platform’s zone'} are apart`,
+      hint: `write timeZone: ${platformZone ?? 'ZONE'}, or UTC, whichever the column is written in`,
+      warning: true,
+    });
+  }
+  return problems;
+}
+
+/** A table as it will be carried: after its transforms, key first. */
+function shapeOf(table: BridgeTable, description: TableDescription, hasher: Hasher): TableShape {
   const byName = new Map(description.columns.map((column) => [column.name, column]));
   const available = description.columns.filter(({ type }) => !('unsupported' in type)).map(({ name }) => name);
   const read = columnsToRead(table, available, description.primaryKey).flatMap((name) => {
     const type = byName.get(name)?.type;
-    return type === undefined || 'unsupported' in type ? [] : [{ name, type }];
+    if (type === undefined || 'unsupported' in type) return [];
+    return [{ name, type, nullable: byName.get(name)?.nullable === true }];
   });
-  const { layout, types } = compileTransform(table, read, description.primaryKey);
-  const nullable = new Set(
-    description.columns.filter((column) => column.nullable).map((column) => renamed(table, column.name)),
-  );
-  for (const step of table.transform) {
-    if ('dictionary' in step && step.dictionary.otherwise === 'null')
-      nullable.add(renamed(table, step.dictionary.column));
-  }
+  const { layout, types, nullable } = compileTransform(table, read, description.primaryKey, hasher);
   return TableShape.fromPartial({
     table: table.name,
     columns: layout.columns.map((name, index) => ({
       name,
       typeJson: JSON.stringify(types[index]),
-      nullable: nullable.has(name),
+      nullable: nullable[index] === true,
     })),
     key: layout.columns.slice(0, layout.keyColumns),
   });
@@ -168,8 +255,7 @@ async function checkDestinationEnd(
           ? declaredColumns(table)
           : { columns: columns.map(({ name, type }) => ({ name, type })), key: shape.key };
       if (sent === undefined) unknown.add(table);
-      const key = table.key?.map((column) => renamed(table, column)) ?? [];
-      targets.push(targetTable(destination, table.name, sent ?? { columns: [], key }));
+      targets.push(targetTable(destination, table.name, sent ?? { columns: [], key: leavingKey(table) ?? [] }));
     }
     const absent = destination.dataSource === EXCHANGE ? await absentTables(source, targets) : [];
     const found = await source.checkTarget(
@@ -180,7 +266,11 @@ async function checkDestinationEnd(
     const isKnown = ({ code, path: label }: Problem) => {
       const table = definition.source.tables[tableIndex(definition, label)];
       if (table === undefined || !unknown.has(table)) return true;
-      return code !== 'COLUMN_REQUIRED' && !(code === 'KEY_NOT_UNIQUE' && table.key === undefined);
+      return (
+        code !== 'COLUMN_REQUIRED' &&
+        code !== 'CONFLICT_COLUMN_MISSING' &&
+        !(code === 'KEY_NOT_UNIQUE' && table.key === undefined)
+      );
     };
     problems.push(...found.filter(isKnown).map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
     const isBlocked = problems.some(({ warning }) => warning !== true);

@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
+import { Command, CommandOutcome, CommandResult, PreviewContents, RowAccess, RowAction } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
 import { bridgeJson, parseId, QiaoError } from '@qiao/exchange';
 import { silentLog, systemClock } from '@qiao/runtime';
-import { sealing } from '@qiao/security';
+import { createMaskHasher, labelledContext, sealing } from '@qiao/security';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
+import type { Desired } from '../control/desired.ts';
 import { createDataSources } from '../data-sources/registry.ts';
 import { openExchangeDatabase } from '../exchange-database/index.ts';
 import { definition, RECEIVER, ReceiverWorld, SENDER } from '../receive/sender.testing.ts';
@@ -35,6 +36,7 @@ class Databases implements Disposable {
         accepts: [{ dataSource: 'target', table: '*' }],
         defaultSchema: () => undefined,
       },
+      hasher: createMaskHasher(new Uint8Array(32)).hash,
       open: (name) => this.sources.open(name),
       desired: () => undefined,
       verify: { start: () => [], job: () => undefined, jobs: () => [], rows: () => [] },
@@ -51,13 +53,110 @@ class Databases implements Disposable {
         unseal: async ({ body }) => body,
         sealingKey: new Uint8Array(65),
       },
+      sourceRows: this.sourceRows(),
       ...change,
+    };
+  }
+  /** Whose file names `mayRead`, and who asks as operator `asks`. */
+  sourceRows(mayRead: string[] = [], asks = 'zhang'): ExecutePorts['sourceRows'] {
+    const bridge = { ...definition(), bridgeId: '00'.repeat(16), name: 'people', definition: masked() };
+    return {
+      nodeCode: 'health',
+      rights: { mayRead, mayEdit: [] },
+      trust: { operatorOf: () => ({ name: asks, fingerprint: '' }) },
+      clock: systemClock,
+      permissions: { exposes: [{ dataSource: 'his', table: '*' }], accepts: [], defaultSchema: () => undefined },
+      hasher: createMaskHasher(new Uint8Array(32)).hash,
+      database: openExchangeDatabase(join(this.path, 'rows.db')),
+      desired: () => ({ bridges: new Map([['', bridge]]) }) as unknown as Desired,
+      open: (name) => this.sources.open(name),
+      seal: sealing.seal,
     };
   }
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }
 }
+
+function masked() {
+  const bridge = definition();
+  for (const table of bridge.source.tables) {
+    table.where = 'id <> 4';
+    table.transform = [
+      { check: { column: 'name', required: true } },
+      { mask: { column: 'name', keepFirst: 1, keepLast: 0, with: '*' } },
+    ];
+  }
+  return bridge;
+}
+
+/** A preview of table person, asked under this reference and opened with the session's key. */
+async function preview(ports: ExecutePorts, ref = 'health/people/person', rows = 10) {
+  const session = await sealing.generateKey();
+  const payload = RowAccess.encode({
+    node: 'health',
+    ref,
+    action: RowAction.PREVIEW,
+    sessionKey: session.publicKey,
+    sealedSha256: new Uint8Array(0),
+    atMs: BigInt(Date.now()),
+  }).finish();
+  const access = { payload, suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) };
+  const value = { bridge: 'people', table: 'person', rows, access, certificate: new Uint8Array(0) };
+  const result = await executeCommand(Command.fromPartial({ command: { $case: 'previewRows', value } }), ports);
+  const { sealed: body, wrappedKey } = result.previewedRows ?? {
+    sealed: new Uint8Array(0),
+    wrappedKey: new Uint8Array(0),
+  };
+  const context = labelledContext('qiao.row.preview.v1', [Buffer.from(ref)]);
+  const contents = PreviewContents.decode(await sealing.open({ body, wrappedKey }, session.privateKey, context));
+  return { ...contents, rows: Buffer.from(contents.rows).toString('utf8') };
+}
+
+test('the first rows of a table are shown as they would leave, to whom the node names and in that session alone', async () => {
+  using databases = new Databases();
+  const database = new Database(join(databases.path, 'his.db'));
+  const rows = ["(1, '王小明')", "(2, ' ')", "(3, '李')", "(4, 'SECRET')", "(5, '赵云')"];
+  database.exec(`INSERT INTO person VALUES ${rows.join(', ')}`);
+  database.close();
+
+  const ports = databases.ports({ sourceRows: databases.sourceRows(['zhang']) });
+  const shown = await preview(ports);
+  expect(shown).toMatchObject({ columns: ['id', 'name'], keyColumns: 1, rows: '1\t王**\n3\t*\n5\t赵*\n', filtered: 1 });
+  expect(shown.refused).toEqual([
+    { ref: '', table: 'person', code: 'REQUIRED_MISSING', column: 'name', key: Buffer.from('2\n') },
+  ]);
+  expect(shown.refusedCounts).toEqual([{ table: 'person', code: 'REQUIRED_MISSING', column: 'name', rows: 1n }]);
+  expect((await preview(ports, undefined, 1)).rows).toBe('1\t王**\n');
+
+  // An access to another table, an operator nobody named, a table that the node's file does not let out.
+  await expect(preview(ports, 'health/people/card')).rejects.toThrow('an access to health, row health/people/card');
+  await expect(preview(databases.ports())).rejects.toThrow('operator zhang is not named in operators.mayRead');
+  const closed = { ...databases.sourceRows(['zhang']), permissions: databases.ports().permissions };
+  const shut = { ...closed, permissions: { ...closed.permissions, exposes: [] } };
+  await expect(preview(databases.ports({ sourceRows: shut }))).rejects.toThrow('not named in this node');
+});
+
+test('a preview says which rows cannot be read at the source, and when a row did not fit into the answer', async () => {
+  using databases = new Databases();
+  const database = new Database(join(databases.path, 'his.db'));
+  database.exec("INSERT INTO person VALUES (1, 'a' || char(0)), (2, char(0) || 'b'), (3, ' ')");
+  const ports = databases.ports({ sourceRows: databases.sourceRows(['zhang']) });
+  const unreadable = await preview(ports);
+  expect(unreadable).toMatchObject({ rows: '', sizeLimited: false });
+  expect(unreadable.refusedCounts.toSorted((a, b) => a.code.localeCompare(b.code))).toEqual([
+    { table: 'person', code: 'REQUIRED_MISSING', column: 'name', rows: 1n },
+    { table: 'person', code: 'TEXT_HAS_NUL', column: 'name', rows: 2n },
+  ]);
+
+  database.exec(
+    `DELETE FROM person; INSERT INTO person VALUES ${[1, 2].map((id) => `(${id}, '${'x'.repeat(500_000)}')`).join()}`,
+  );
+  database.close();
+  const limited = await preview(ports);
+  expect([limited.rows.split('\n').length - 1, limited.sizeLimited]).toEqual([1, true]);
+  expect((await preview(ports, undefined, 1)).sizeLimited).toBe(false);
+});
 
 const check = (command: object) =>
   Command.fromPartial({
@@ -85,6 +184,19 @@ test('every problem of both ends is reported at once', async () => {
   expect(codes).toContain('COLUMN_MISSING source.tables[0].nickname');
   expect(codes.some((code) => code.startsWith('TABLE_MISSING destinations[0]'))).toBe(true);
   expect(result.outcome).toBe(CommandOutcome.PARTLY_DONE);
+});
+
+test('a misspelled column is one problem that names the column that was meant', async () => {
+  using databases = new Databases();
+  const bridge = definition();
+  const [table] = bridge.source.tables;
+  if (table !== undefined) {
+    table.columns = ['id', 'nmae'];
+  }
+  const command = check({ definitionJson: bridgeJson(bridge), source: true, destinations: [0] });
+  expect((await executeCommand(command, databases.ports())).problems).toMatchObject([
+    { code: 'COLUMN_MISSING', path: 'source.tables[0].nmae', hint: 'Did you mean name?' },
+  ]);
 });
 
 test('a destination whose source could not be asked is not blamed for columns that nobody knows', async () => {
@@ -172,7 +284,7 @@ async function ask(requests: readonly Uint8Array[]) {
     },
     sign: (payload) => ({ payload, suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) }),
     seen: { take: () => true },
-    clock: { nowMs: () => 1_000, sleep: async () => {} },
+    clock: { nowMs: () => 1_000, elapsedMs: () => 1_000, sleep: async () => {} },
     log: silentLog(),
   }).run(new AbortController().signal);
   return { answers, executed };

@@ -1,5 +1,5 @@
 // What each command does on this node: check_bridge, list_tables and diagnose only look; those about jobs are in jobs.ts,
-// those about rows in quarantine in quarantine.ts.
+// those about rows in quarantine in quarantine.ts, at the source in sourceRows.ts.
 
 import { type Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
@@ -7,12 +7,14 @@ import type { Permissions } from '../control/permissions.ts';
 import { type CheckBridgePorts, checkBridge } from './checkBridge.ts';
 import { answerJobs, type JobDoor } from './jobs.ts';
 import { listOpenRows, type QuarantinePorts, settleRows, showOpenRow } from './quarantine.ts';
+import { listRefusedRows, previewRows, type SourceRowPorts } from './sourceRows.ts';
 
 export interface ExecutePorts extends CheckBridgePorts {
   readonly verify: JobDoor;
   /** How everything is, as a JSON document: see status.ts. */
   diagnose(): unknown;
   readonly quarantine: QuarantinePorts;
+  readonly sourceRows: SourceRowPorts;
 }
 
 export async function executeCommand(command: Command, ports: ExecutePorts): Promise<CommandResult> {
@@ -44,6 +46,10 @@ export async function executeCommand(command: Command, ports: ExecutePorts): Pro
       return await showOpenRow(command.command.value, ports.quarantine);
     case 'settleRows':
       return await settleRows(command.command.value, ports.quarantine, command.operator);
+    case 'previewRows':
+      return await previewRows(command.command.value, ports.sourceRows);
+    case 'listRefusedRows':
+      return await listRefusedRows(command.command.value, ports.sourceRows);
     case undefined:
       throw new QiaoError('COMMAND_UNKNOWN', 'this agent does not know the command', { hint: 'update the agent' });
     default:

@@ -103,6 +103,7 @@ function tableView(counts: TableCounts, rows: readonly JobRow[]): TableFindings 
     unreadableAtTarget: BigInt(counts.unreadableAtTarget),
     notCompared: [...counts.notCompared],
     skipped: counts.skipped,
+    conflict: counts.conflict ?? '',
     sentRows: BigInt(counts.sentRows),
     sentDeletes: BigInt(counts.sentDeletes),
     left: BigInt(counts.left),

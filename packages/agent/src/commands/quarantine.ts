@@ -25,7 +25,7 @@ import {
   QiaoError,
   sameBytes,
 } from '@qiao/exchange';
-import { labelledContext } from '@qiao/security';
+import { rowContext } from '@qiao/security';
 import { keyTextOf } from '../apply/held.ts';
 import type { Desired } from '../control/desired.ts';
 import type { ExchangeDatabase, KeptRow, RowDecision, RowSelection } from '../exchange-database/index.ts';
@@ -123,17 +123,13 @@ export async function settleRows(settle: SettleRows, ports: QuarantinePorts, ope
       }
       return await decideRows(settle, 'abandon', ports, operator);
     case RowAction.SHOW:
+    case RowAction.PREVIEW:
     case RowAction.UNSPECIFIED:
     case RowAction.UNRECOGNIZED:
       throw new QiaoError('COMMAND_UNKNOWN', 'this agent cannot do that to rows', { hint: 'update the agent' });
     default:
       return settle.action satisfies never;
   }
-}
-
-/** What sealed contents of a row are bound to; the CLI says the same. */
-export function rowContext(purpose: 'show' | 'edit', ref: string): Uint8Array {
-  return labelledContext(`qiao.row.${purpose}.v1`, [Buffer.from(ref)]);
 }
 
 async function decideRows(
@@ -177,11 +173,11 @@ async function waitFor(
   decided: readonly KeptRow[],
   ports: QuarantinePorts,
 ): Promise<{ settled: number; refused: number; pending: number; refusedRows: OpenRow[] }> {
-  const until = ports.clock.nowMs() + WAIT_MS;
+  const untilMs = ports.clock.elapsedMs() + WAIT_MS;
   for (;;) {
     const now = decided.map((row) => ports.database.rowDecisions.byRef(row.ref));
     const pending = now.filter((row) => row?.state === 'open' && row.decision !== undefined).length;
-    if (pending === 0 || ports.clock.nowMs() >= until) {
+    if (pending === 0 || ports.clock.elapsedMs() >= untilMs) {
       const refused = now.filter((row) => row?.state === 'open' && row.decision === undefined);
       return {
         settled: now.length - refused.length - pending,

@@ -1,4 +1,4 @@
-// Who may read or change the contents of rows in quarantine: the department's own file names operators, and the operator signs each
+// Who may read the contents of rows, or change those in quarantine: the department's own file names operators, and the operator signs each
 // access with their own key, so that a hub that relays it can neither make one nor turn it to another row, session or edit.
 
 import { createHash } from 'node:crypto';
@@ -25,7 +25,7 @@ export interface AccessAsked {
   readonly access: Signed | undefined;
   readonly certificate: Uint8Array;
   readonly ref: string;
-  readonly action: typeof RowAction.SHOW | typeof RowAction.EDIT;
+  readonly action: typeof RowAction.SHOW | typeof RowAction.EDIT | typeof RowAction.PREVIEW;
   /** EDIT: the sealed row that the operator signed for. */
   readonly sealed?: Uint8Array;
 }
@@ -52,7 +52,7 @@ export function checkAccess(
   ) {
     throw invalid('another edit than was signed');
   }
-  const right = asked.action === RowAction.SHOW ? 'mayRead' : 'mayEdit';
+  const right = asked.action === RowAction.EDIT ? 'mayEdit' : 'mayRead';
   const named = rights[right];
   if (!named.includes(operator.name) && !named.includes(`sha256:${operator.fingerprint.toLowerCase()}`)) {
     throw new QiaoError(

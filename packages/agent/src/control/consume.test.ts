@@ -73,7 +73,7 @@ async function consumeAt(
         if (Buffer.compare(signed.keyId, certificate) !== 0) throw new QiaoError('KEY_MISMATCH', 'another key');
       },
     },
-    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
+    door: { take: () => 'taken', loadCached: () => false, judgeAgain: () => {}, reportAgain: () => {} },
     onReceipt: ({ sequence }) => void heard.push(`receipt ${sequence}`),
     onResend: ({ firstSequence }) => void heard.push(`resend ${firstSequence}`),
     onRefusal: ({ code }) => void heard.push(`refusal ${code}`),

@@ -46,7 +46,7 @@ class Sender extends CaptureWorld {
       hubCertificate: HUB,
       desired: { current: () => this.desired },
       trust: { checkPeer: () => {}, checkMonitor: () => {}, checkSigned: () => {} },
-      door: { take: never, loadCached: never, reportAgain: never },
+      door: { take: never, loadCached: never, judgeAgain: never, reportAgain: never },
       onReceipt: never,
       onResend: never,
       onReceiptsWanted: never,

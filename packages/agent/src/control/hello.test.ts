@@ -31,7 +31,7 @@ function partOf(ask: HelloPorts['ask'], more: Partial<HelloPorts> = {}) {
   return helloPart({
     ask,
     fence: createFence(),
-    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => {} },
+    door: { take: () => 'taken', loadCached: () => false, judgeAgain: () => {}, reportAgain: () => {} },
     nodeId: 'a'.repeat(32),
     exchangeDatabaseId: () => new Uint8Array(16),
     knows: () => NodeKnowledge.fromPartial({}),
@@ -42,7 +42,7 @@ function partOf(ask: HelloPorts['ask'], more: Partial<HelloPorts> = {}) {
     keepToken: () => {},
     sending: () => [],
     version: '0.1.0',
-    clock: { nowMs: () => 0, sleep: async () => {} },
+    clock: { nowMs: () => 0, elapsedMs: () => 0, sleep: async () => {} },
     log: silentLog(),
     everyMs: 60_000,
     wakeup: { ...createWakeup(), wait: async () => {} },

@@ -8,7 +8,7 @@ import type { Fence } from './fence.ts';
 import { type ControlSigner, encodeControl } from './messages.ts';
 
 export interface OutgoingPorts {
-  readonly database: Pick<ExchangeDatabase, 'controlOut'>;
+  readonly database: Pick<ExchangeDatabase, 'controlOut' | 'lazyTransaction'>;
   readonly fence: Fence;
   readonly signer: ControlSigner;
   readonly publish: (bytes: Uint8Array) => Promise<void>;
@@ -38,7 +38,7 @@ export function outgoingControlPart({ database, fence, signer, publish, wakeup }
           waiting.map(async ({ number, message }) => {
             await publish(encodeControl(ControlMessage.decode(message), signer));
             crashPoint('receipt.published');
-            database.controlOut.sent(number);
+            database.lazyTransaction(() => database.controlOut.sent(number));
           }),
         );
         const failed = outcomes.find((outcome) => outcome.status === 'rejected');

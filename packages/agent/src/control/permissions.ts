@@ -7,10 +7,10 @@ import {
   type BridgeTable,
   type Destination,
   filterColumns,
+  leavingNames,
   type Problem,
   parseFilter,
 } from '@qiao/exchange';
-import { renamed } from '../apply/targetTables.ts';
 
 /** One rule of `exposes:` or `accepts:`. */
 export interface PermissionRule {
@@ -77,7 +77,7 @@ export function acceptProblems(
       return [notNamed('ACCEPT_DENIED', path, 'accepts', destination.dataSource, target.schema, target.to)];
     }
     const table = definition.source.tables.find((one) => one.name === source);
-    const declared = table?.columns?.map((column) => renamed(table, column));
+    const declared = table === undefined ? undefined : leavingNames(table);
     const filter = typeof target.ownership === 'string' ? undefined : parseFilter(target.ownership.where).filter;
     // Written by the landing, or read to find what may be deleted.
     const own = [

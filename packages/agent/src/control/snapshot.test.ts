@@ -176,3 +176,27 @@ test('a newer snapshot is cached, run and reported; an older or forged one chang
   expect(cached.loadCached()).toBe(true);
   expect(restarted.current()?.number).toBe(5n);
 });
+
+test('what only a wrong clock stood against is run when the clock is set right, without another snapshot', () => {
+  const desired = createDesiredState();
+  const reports: number[] = [];
+  let isSetBack = true;
+  const untimely = () => {
+    if (isSetBack) throw new QiaoError('CERTIFICATE_NOT_YET_VALID', 'it begins tomorrow');
+  };
+  const door = createSnapshotDoor({
+    reader: { ...reader(), trust: { ...reader().trust, checkPeer: untimely, checkMonitor: untimely } },
+    desired,
+    cache: { load: () => undefined, save: () => {} },
+    report: ({ refused }) => void reports.push(refused.length),
+    onRead: () => {},
+    log: silentLog(),
+  });
+  door.take(signedSnapshot(snapshot((made) => void made.monitors.push(new Uint8Array(1)))));
+  door.judgeAgain();
+  expect([desired.current()?.bridges.size, desired.current()?.monitors.length, reports]).toEqual([0, 0, [1]]);
+  isSetBack = false;
+  door.judgeAgain();
+  door.judgeAgain();
+  expect([desired.current()?.bridges.size, desired.current()?.monitors.length, reports]).toEqual([1, 1, [1, 0]]);
+});

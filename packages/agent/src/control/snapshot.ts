@@ -10,6 +10,7 @@ import {
 } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
 import { type BridgeDefinition, idText, type Problem, ProblemsError, parseBridgeJson, QiaoError } from '@qiao/exchange';
+import { fingerprintOf } from '@qiao/security';
 import type { Desired, DesiredBridge, DesiredLane, DesiredPeer } from './desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from './permissions.ts';
 import { idOrEmpty, type Trust } from './trust.ts';
@@ -28,6 +29,8 @@ export interface SnapshotReading {
   readonly desired: Desired;
   /** Bridges this node will not run, for the ActualState. */
   readonly refused: readonly BridgeProblem[];
+  /** Certificates (SHA-256, hex) that by this node's clock have not begun or have ended: with another time the plan is another. */
+  readonly untimely: readonly string[];
 }
 
 /** Verifies the hub's signature and the addressee. Throws SIGNATURE_INVALID, SNAPSHOT_INVALID or SNAPSHOT_FOREIGN. */
@@ -55,15 +58,20 @@ export function openSnapshot(signed: Signed, reader: SnapshotReader): NodeSnapsh
 export function planSnapshot(snapshot: NodeSnapshot, reader: SnapshotReader): SnapshotReading {
   const peers = new Map<string, DesiredPeer>();
   const badPeers = new Map<string, string>();
+  const untimely: string[] = [];
   for (const peer of snapshot.peers) {
     const nodeId = idOrEmpty(peer.nodeId);
-    try {
-      reader.trust.checkPeer(peer.certificate, nodeId);
-      peers.set(nodeId, readPeer(peer));
-    } catch (error) {
-      badPeers.set(nodeId, error instanceof Error ? error.message : String(error));
-    }
+    const refusal = refusalOf(() => reader.trust.checkPeer(peer.certificate, nodeId));
+    if (refusal === undefined) peers.set(nodeId, readPeer(peer));
+    else badPeers.set(nodeId, refusal.message);
+    if (isUntimely(refusal)) untimely.push(fingerprintOf(peer.certificate));
   }
+  const monitors = snapshot.monitors.filter((certificate) => {
+    // One that does not hold is left out: its word is not taken, and the books stay here until one that holds speaks.
+    const refusal = refusalOf(() => reader.trust.checkMonitor(certificate));
+    if (isUntimely(refusal)) untimely.push(fingerprintOf(certificate));
+    return refusal === undefined;
+  });
   const bridges = new Map<string, DesiredBridge>();
   const refused: BridgeProblem[] = [];
   for (const assignment of snapshot.bridges) {
@@ -82,9 +90,10 @@ export function planSnapshot(snapshot: NodeSnapshot, reader: SnapshotReader): Sn
       fencingToken: snapshot.fencingToken,
       bridges,
       peers,
-      monitors: snapshot.monitors.filter((certificate) => isMonitor(certificate, reader)),
+      monitors,
     },
     refused,
+    untimely,
   };
 }
 
@@ -102,15 +111,19 @@ function readPeer(peer: Peer): DesiredPeer {
   };
 }
 
-/** One that does not hold is left out: its word is not taken, and the books stay here until one that holds speaks. */
-function isMonitor(certificate: Uint8Array, reader: SnapshotReader): boolean {
+/** Why a certificate is not trusted; undefined when it is. */
+function refusalOf(check: () => void): Error | undefined {
   try {
-    reader.trust.checkMonitor(certificate);
-    return true;
+    check();
+    return undefined;
   } catch (error) {
-    if (error instanceof QiaoError) return false;
-    throw error;
+    return error instanceof Error ? error : new Error(String(error));
   }
+}
+
+function isUntimely(refusal: Error | undefined): boolean {
+  if (!(refusal instanceof QiaoError)) return false;
+  return refusal.code === 'CERTIFICATE_NOT_YET_VALID' || refusal.code === 'CERTIFICATE_EXPIRED';
 }
 
 function planBridge(

@@ -22,7 +22,19 @@ export type NewDataSource =
       readonly schema?: string;
       readonly tls?: 'disable' | 'require' | { readonly ca: string };
     }
-  | { readonly adapter: 'sqlite'; readonly file: string };
+  | {
+      readonly adapter: 'mysql';
+      readonly host: string;
+      readonly port?: number;
+      readonly database: string;
+      readonly user: string;
+      /** As for postgres. */
+      readonly password: string;
+      readonly tls?: 'disable' | 'require' | { readonly ca: string };
+    }
+  | { readonly adapter: 'sqlite'; readonly file: string }
+  /** Its tables are declared in agent.yaml itself. */
+  | { readonly adapter: 'files'; readonly directory: string; readonly tables: Record<string, never> };
 
 export interface AddDataSourceOptions {
   /** Path of agent.yaml. */
@@ -49,7 +61,7 @@ export function addDataSource({ file, name, settings, replace = false }: AddData
   const exists = name === EXCHANGE ? config.exchange !== undefined : Object.hasOwn(config.dataSources, name);
   if (exists && !replace) {
     throw new QiaoError('DATA_SOURCE_EXISTS', `${file} has a data source ${name} already`, {
-      hint: `qiao agent datasource add ${name} --replace`,
+      hint: 'the same command with --replace takes its place',
     });
   }
   const document = parseDocument(readFileSync(file, 'utf8'));
@@ -61,7 +73,7 @@ export function addDataSource({ file, name, settings, replace = false }: AddData
 }
 
 function stored(settings: NewDataSource, config: AgentConfig): Record<string, unknown> {
-  if (settings.adapter === 'sqlite') return { ...settings };
+  if (settings.adapter === 'sqlite' || settings.adapter === 'files') return { ...settings };
   const { password, ...rest } = settings;
   const isReference = password === '' || password.startsWith('${ENV:');
   return {
@@ -97,7 +109,7 @@ async function withDataSource<T>(
 }
 
 /** Only the named source's secret is read: a broken one elsewhere must not keep this one from being tested. */
-function dataSourceNamed(config: AgentConfig, name: string): DataSourceConfig {
+export function dataSourceNamed(config: AgentConfig, name: string): DataSourceConfig {
   const named = Object.hasOwn(config.dataSources, name) ? config.dataSources[name] : undefined;
   const found: AgentDataSource | undefined = name === EXCHANGE ? config.exchange : named;
   if (found === undefined && name !== EXCHANGE) {

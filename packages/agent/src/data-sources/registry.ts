@@ -5,7 +5,7 @@ import { type DataSource, type DataSourceConfig, openDataSource } from '@qiao/ad
 import { QiaoError } from '@qiao/exchange';
 
 export interface DataSourceRegistry {
-  readonly names: () => readonly { name: string; adapter: 'postgres' | 'sqlite' }[];
+  readonly names: () => readonly { name: string; adapter: DataSourceConfig['adapter'] }[];
   /** Opened at the first call. Throws DATA_SOURCE_UNKNOWN. */
   readonly open: (name: string) => Promise<DataSource>;
   /** The schema of tables that name none; undefined where the adapter knows no schemas. */
@@ -40,7 +40,8 @@ export function createDataSources(
     },
     defaultSchema(name) {
       const config = byName.get(name);
-      return config?.adapter === 'postgres' ? (config.schema ?? 'public') : undefined;
+      if (config?.adapter === 'postgres') return config.schema ?? 'public';
+      return config?.adapter === 'mysql' ? config.database : undefined;
     },
     async close() {
       const all = await Promise.allSettled(opened.values());

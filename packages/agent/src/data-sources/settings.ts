@@ -8,6 +8,7 @@ import { readConfig } from '@qiao/runtime';
 import { decryptSecret, openHostKey } from '@qiao/security';
 import { type AgentConfig, type AgentDataSource, type AgentSecret, agentConfigSchema } from '../config.ts';
 import type { Permissions } from '../control/permissions.ts';
+import { filesConfig } from './files.ts';
 import type { DataSourceRegistry } from './registry.ts';
 
 /** Name of the data source that every agent has. */
@@ -19,8 +20,11 @@ export function readAgentConfig(file: string): AgentConfig {
   const config = readConfig(file, agentConfigSchema);
   const base = dirname(resolve(file));
   const absolute = (path: string) => (isAbsolute(path) ? path : join(base, path));
-  const source = (one: AgentDataSource): AgentDataSource =>
-    one.adapter === 'sqlite' ? { ...one, file: absolute(one.file) } : one;
+  const source = <T extends AgentDataSource>(one: T): T => ({
+    ...one,
+    ...(one.adapter === 'sqlite' && { file: absolute(one.file) }),
+    ...(one.adapter === 'files' && { directory: absolute(one.directory) }),
+  });
   return {
     ...config,
     directory: absolute(config.directory),
@@ -37,6 +41,11 @@ export function exchangeTablesFile(config: Pick<AgentConfig, 'directory'>): stri
   return join(config.directory, 'exchange-tables.db');
 }
 
+/** Which dropped files of a data source were met. */
+export function ledgerFile(config: Pick<AgentConfig, 'directory'>, name: string): string {
+  return join(config.directory, 'files', `${name}.db`);
+}
+
 /** Where this host's key for encrypted secrets lies. */
 export function hostKeyFile(config: Pick<AgentConfig, 'directory'>): string {
   return join(config.directory, 'host.key');
@@ -45,6 +54,11 @@ export function hostKeyFile(config: Pick<AgentConfig, 'directory'>): string {
 /** What row contents in the exchange database are sealed with: beside it, never in it. */
 export function rowKeyFile(config: Pick<AgentConfig, 'directory'>): string {
   return join(config.directory, 'rows.key');
+}
+
+/** What `hash:` hashes with: it stays when the exchange database is made anew, so that the same value stays the same hash. */
+export function maskingKeyFile(config: Pick<AgentConfig, 'directory'>): string {
+  return join(config.directory, 'masking.key');
 }
 
 /** Every data source with its secrets read. Throws SECRET_MISSING, SECRET_UNREADABLE, HOST_KEY_MISSING. */
@@ -65,19 +79,8 @@ export function dataSourceConfig(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): DataSourceConfig {
   if (source.adapter === 'sqlite') return { name, adapter: 'sqlite', file: source.file };
-  const { host, port, database, user, schema, tls } = source;
-  const password = readSecret(source.password, name, config, environment);
-  return {
-    name,
-    adapter: 'postgres',
-    host,
-    port,
-    database,
-    user,
-    password,
-    ...(schema === undefined ? {} : { schema }),
-    ...(tls === undefined ? {} : { tls }),
-  };
+  if (source.adapter === 'files') return filesConfig(name, source, ledgerFile(config, name));
+  return { ...source, name, password: readSecret(source.password, name, config, environment) };
 }
 
 function readSecret(

@@ -92,6 +92,11 @@ export class BookStore {
     }));
   }
 
+  /** When the oldest entry was written that the monitor is not known to hold, milliseconds since 1970 UTC; undefined for none. */
+  waitingSinceMs(): number | undefined {
+    return this.#after.all(this.cursor().through, 1)[0]?.at_ms;
+  }
+
   /** The mark of an entry that is kept; undefined for one that is not. */
   markOf(number: bigint): Uint8Array | undefined {
     const entry = this.#entry.get(number);

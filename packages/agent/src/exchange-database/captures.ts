@@ -24,13 +24,17 @@ export interface CaptureTable {
   readonly layout: string;
   readonly keyLayout: string;
   readonly digestCount: number;
-  /** Rows the adapter could not carry in the last scan. */
+  /** Rows the adapter could not carry in the last reading of the whole table, and those that its parts added since. */
   readonly refused: number;
+  /** Rows it could not carry in the last part. */
+  readonly refusedOfPart: number;
+  /** Rows without a cursor's value in the last reading, whole or not. */
+  readonly valueless: number;
   /** Deletes that the last scan held. */
   readonly heldDeletes: number;
 }
 
-/** What a finished scan found at a table. */
+/** What a finished scan found at a table that it read whole. */
 export interface TableFindings {
   /** Rows the adapter could not carry. */
   readonly refused: number;
@@ -58,16 +62,19 @@ const STICK = `INSERT INTO capture (bridge, version, run_number, stuck_code, stu
  ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, run_number = max(run_number, excluded.run_number),
  stuck_code = excluded.stuck_code, stuck_message = excluded.stuck_message, stuck_hint = excluded.stuck_hint`;
 const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused,
- held_deletes AS heldDeletes
+ refused_of_part AS refusedOfPart, valueless, held_deletes AS heldDeletes
  FROM capture_table WHERE bridge = ? AND name = ?`;
 const ADD_TABLE = 'INSERT INTO capture_table (bridge, name, layout, key_layout) VALUES (?, ?, ?, ?) RETURNING id';
 const SET_LAYOUT = 'UPDATE capture_table SET layout = ?, key_layout = ? WHERE id = ?';
 const COUNT_DIGESTS = 'UPDATE capture_table SET digest_count = digest_count + ? WHERE id = ?';
-const SET_FOUND = 'UPDATE capture_table SET refused = ?, nameless = ?, held_deletes = ? WHERE id = ?';
+const SET_FOUND = 'UPDATE capture_table SET refused = ?, valueless = ?, nameless = ?, held_deletes = ? WHERE id = ?';
+const SET_FOUND_IN_PART = `UPDATE capture_table SET refused = refused + max(0, @refused - refused_of_part),
+ refused_of_part = @refused, valueless = @valueless WHERE id = @tableId`;
 const HOLDING = `SELECT name, refused, nameless, held_deletes AS heldDeletes FROM capture_table
  WHERE bridge = ? AND held_deletes > 0 ORDER BY name`;
 const TABLES = 'SELECT id, name FROM capture_table WHERE bridge = ?';
 const REMOVE_TABLE = 'DELETE FROM capture_table WHERE id = ?';
+const REMOVE_CURSOR = 'DELETE FROM capture_cursor WHERE table_id = ?';
 const REMOVE = 'DELETE FROM capture WHERE bridge = ?';
 const BRIDGES = 'SELECT bridge FROM capture UNION SELECT bridge FROM capture_table';
 
@@ -80,10 +87,12 @@ export class CaptureStore {
   readonly #addTable: Statement<[Uint8Array, string, string, string], number>;
   readonly #setLayout: Statement<[string, string, number]>;
   readonly #countDigests: Statement<[number, number]>;
-  readonly #setFound: Statement<[number, number, number, number]>;
+  readonly #setFound: Statement<[number, number, number, number, number]>;
+  readonly #setFoundInPart: Statement<[{ tableId: number; refused: number; valueless: number }]>;
   readonly #holding: Statement<[Uint8Array], TableFindings & { name: string }>;
   readonly #tables: Statement<[Uint8Array], { id: number; name: string }>;
   readonly #removeTable: Statement<[number]>;
+  readonly #removeCursor: Statement<[number]>;
   readonly #remove: Statement<[Uint8Array]>;
   readonly #bridges: Statement<[], Buffer>;
 
@@ -97,9 +106,11 @@ export class CaptureStore {
     this.#setLayout = sqlite.prepare(SET_LAYOUT);
     this.#countDigests = sqlite.prepare(COUNT_DIGESTS);
     this.#setFound = sqlite.prepare(SET_FOUND);
+    this.#setFoundInPart = sqlite.prepare(SET_FOUND_IN_PART);
     this.#holding = sqlite.prepare(HOLDING);
     this.#tables = sqlite.prepare(TABLES);
     this.#removeTable = sqlite.prepare(REMOVE_TABLE);
+    this.#removeCursor = sqlite.prepare(REMOVE_CURSOR);
     this.#bridges = sqlite.prepare<[], Buffer>(BRIDGES).pluck();
     this.#remove = sqlite.prepare(REMOVE);
   }
@@ -139,7 +150,7 @@ export class CaptureStore {
 
   addTable(bridge: Uint8Array, name: string, layout: string, keyLayout: string): CaptureTable {
     const id = this.#addTable.get(bridge, name, layout, keyLayout) as number;
-    return { id, layout, keyLayout, digestCount: 0, refused: 0, heldDeletes: 0 };
+    return { id, layout, keyLayout, digestCount: 0, refused: 0, refusedOfPart: 0, valueless: 0, heldDeletes: 0 };
   }
 
   setLayout(tableId: number, layout: string, keyLayout: string): void {
@@ -151,8 +162,16 @@ export class CaptureStore {
     if (difference !== 0) this.#countDigests.run(difference, tableId);
   }
 
-  setFound(tableId: number, { refused, nameless, heldDeletes }: TableFindings): void {
-    this.#setFound.run(refused, nameless, heldDeletes, tableId);
+  setFound(
+    tableId: number,
+    { refused, valueless, nameless, heldDeletes }: TableFindings & { readonly valueless: number },
+  ): void {
+    this.#setFound.run(refused, valueless, nameless, heldDeletes, tableId);
+  }
+
+  /** What a part shows stands for the whole only where it shows more than the part before. */
+  setFoundInPart(tableId: number, { refused, valueless }: { refused: number; valueless: number }): void {
+    this.#setFoundInPart.run({ tableId, refused, valueless });
   }
 
   /** Tables whose deletes the last scan held. */
@@ -165,6 +184,7 @@ export class CaptureStore {
   }
 
   removeTable(tableId: number): void {
+    this.#removeCursor.run(tableId);
     this.#removeTable.run(tableId);
   }
 

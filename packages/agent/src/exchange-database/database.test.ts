@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
+import { ANY_ARRIVED, ARRIVAL_OVER, ARRIVED } from './arrivals.ts';
 import { BOOKS_AFTER } from './books.ts';
 import { FORGET_COMMANDS } from './commandsSeen.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
@@ -23,6 +24,7 @@ import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
 import { GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
 import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
+import { COUNTS as REFUSAL_COUNTS, OF_BRIDGE as REFUSED_OF_BRIDGE, KEPT as REFUSED_ROWS } from './refusals.ts';
 import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
 import { BY_REF, COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
 import { UNSEALED_EDITS, UNSEALED_ROWS } from './rowsAtRest.ts';
@@ -39,13 +41,15 @@ const LANE = new Uint8Array(16).fill(1);
 const NONCE = new Uint8Array(16).fill(2);
 
 describe('the file', () => {
-  test('keeps its identity and its settings when it is opened again', () => {
+  test('keeps its identity, its count of starts and its settings when it is opened again', () => {
     using directory = new Directory();
     const first = openExchangeDatabase(directory.file);
     const { id } = first;
+    expect(first.meta.countStart()).toBe(1n);
     first.close();
     const second = openExchangeDatabase(directory.file);
     expect(second.id).toEqual(id);
+    expect(second.meta.countStart()).toBe(2n);
     expect(second.sqlite.pragma('page_size', { simple: true })).toBe(16_384);
     expect(second.sqlite.pragma('journal_mode', { simple: true })).toBe('wal');
     expect(second.sqlite.pragma('synchronous', { simple: true })).toBe(2);
@@ -96,6 +100,21 @@ describe('a transaction', () => {
     expect(database.books.cursor().last).toBe(0n);
     database.transaction(() => database.books.append(unpacked(), 1));
     expect(database.books.after(0n, 10).map((entry) => entry.number)).toEqual([1n]);
+    database.close();
+  });
+
+  test('that is lazy leaves the disk alone, and the next one waits for it again', () => {
+    using directory = new Directory();
+    const database = openExchangeDatabase(directory.file);
+    const level = () => database.sqlite.pragma('synchronous', { simple: true });
+    expect(database.lazyTransaction(level)).toBe(1);
+    expect(() =>
+      database.lazyTransaction(() => {
+        throw new Error('in the middle');
+      }),
+    ).toThrow('in the middle');
+    expect(database.transaction(level)).toBe(2);
+    expect(database.transaction(() => database.lazyTransaction(level))).toBe(2);
     database.close();
   });
 
@@ -208,6 +227,26 @@ test('a waiting control message gives way to a newer one of its topic, and only 
   database.close();
 });
 
+test('what a part of a table refuses is added once to what is known of the whole, and a whole reading begins anew', () => {
+  using directory = new Directory();
+  const database = openExchangeDatabase(directory.file);
+  const { captures, refusals } = database;
+  const { id } = captures.addTable(new Uint8Array(16), 'person', '[]', '[]');
+  const refused = (key: string) => ({ code: 'REQUIRED_MISSING', column: 'name', key });
+  refusals.replace(id, [{ code: 'REQUIRED_MISSING', column: 'name', count: 2 }], [refused('a'), refused('b')]);
+  refusals.extend(id, [refused('b'), refused('c')]);
+  refusals.extend(id, [refused('c')]);
+  expect(refusals.counts(id)).toEqual([{ code: 'REQUIRED_MISSING', column: 'name', count: 3 }]);
+  expect(refusals.rows(id, 10).map(({ key }) => key)).toEqual(['a', 'b', 'c']);
+  refusals.replace(id, [], []);
+  expect([refusals.counts(id), refusals.rows(id, 10)]).toEqual([[], []]);
+  // With its table it is forgotten.
+  refusals.extend(id, [refused('d')]);
+  captures.removeTable(id);
+  expect(refusals.rows(id, 10)).toEqual([]);
+  database.close();
+});
+
 test('hot queries find their rows by an index, never by looking through a table', () => {
   using directory = new Directory();
   const database = openExchangeDatabase(directory.file);
@@ -223,6 +262,9 @@ test('hot queries find their rows by an index, never by looking through a table'
     OF_PARCEL,
     RANGE_OUT,
     UNSETTLED,
+    ANY_ARRIVED,
+    ARRIVED,
+    ARRIVAL_OVER,
     AFTER,
     GET,
     RANGE,
@@ -248,6 +290,9 @@ test('hot queries find their rows by an index, never by looking through a table'
     BY_REF,
     NEXT_DECIDED,
     UNSETTLED_BETWEEN,
+    REFUSAL_COUNTS,
+    REFUSED_ROWS,
+    REFUSED_OF_BRIDGE,
   };
   for (const [name, sql] of Object.entries(queries)) {
     const parameters = (sql.match(/\?/g) ?? []).map(() => 1);

@@ -8,30 +8,35 @@ import { randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
 import type { RowBox } from '@qiao/security';
 import Database from 'better-sqlite3';
+import { ArrivalStore } from './arrivals.ts';
 import { BookStore } from './books.ts';
 import { BridgeVersionStore } from './bridgeVersions.ts';
 import { CaptureStore } from './captures.ts';
 import { CommandSeenStore } from './commandsSeen.ts';
 import { connect, type Sqlite } from './connection.ts';
 import { ControlOutStore } from './controlOut.ts';
+import { CursorStore } from './cursors.ts';
 import { DeliveryOutStore } from './deliveriesOut.ts';
 import { DigestStore } from './digests.ts';
 import { InboxStore } from './inbox.ts';
 import { JobStore } from './jobs.ts';
 import { LaneInStore } from './lanesIn.ts';
 import { LaneOutStore } from './lanesOut.ts';
+import { LogStore } from './logs.ts';
 import { MetaStore } from './meta.ts';
 import { MIGRATIONS, type Migration } from './migrations.ts';
 import { ParcelStore } from './parcels.ts';
 import { QuarantineStore } from './quarantine.ts';
 import { ReceiptInStore } from './receiptsIn.ts';
 import { ReceiptOutStore } from './receiptsOut.ts';
+import { RefusalStore } from './refusals.ts';
 import { ResendTakenStore } from './resendsTaken.ts';
 import { RowDecisionStore } from './rowDecisions.ts';
 import { RowsAtRest, requireRowKey, sealKeptRows } from './rowsAtRest.ts';
+import { TriggerStore } from './triggers.ts';
 
 /** Pages of 16 KB write large bodies 1.5 times faster than the default of 4 KB. */
-const PAGE_SIZE = 16_384;
+const PAGE_BYTES = 16_384;
 /** The log file is cut back to this after a checkpoint. */
 const LOG_LIMIT_BYTES = 64 * 1024 * 1024;
 /** SQLite checkpoints by itself when the log holds this many pages (32 MiB). */
@@ -43,6 +48,10 @@ export interface ExchangeDatabase {
   readonly file: string;
   readonly meta: MetaStore;
   readonly captures: CaptureStore;
+  readonly cursors: CursorStore;
+  readonly logs: LogStore;
+  readonly triggers: TriggerStore;
+  readonly arrivals: ArrivalStore;
   readonly digests: DigestStore;
   readonly lanesOut: LaneOutStore;
   readonly parcels: ParcelStore;
@@ -59,6 +68,7 @@ export interface ExchangeDatabase {
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
+  readonly refusals: RefusalStore;
   /**
    * This file is an older copy of itself (restored from a backup, or put back): it takes another identity, numbers its books anew, and
    * every lane that begins here opens a new epoch before it sends again. One transaction.
@@ -66,6 +76,11 @@ export interface ExchangeDatabase {
   becomeAnother(nowMs: number): void;
   /** Runs `work` in one transaction on disk when it returns, undone when it throws. Inside another one it is a part of that. */
   transaction<T>(work: () => T): T;
+  /**
+   * The same, but not waiting for the disk: the death of the process undoes nothing of it, a loss of power may undo it if no `transaction`
+   * came after. Only for what may be forgotten because it is then done or said once more: that a message was handed to the bus, how far the monitor is.
+   */
+  lazyTransaction<T>(work: () => T): T;
   /** Empties the log into the file and gives free pages back, a bounded number at a time. Call it now and then. */
   checkpoint(): void;
   /** For tests: the connection itself. */
@@ -85,11 +100,13 @@ export function openExchangeDatabase(
     newId?: () => Uint8Array;
     /** Seals row contents; left out, they are kept as they are. */
     rowBox?: RowBox;
+    /** Of a new file. A transaction copies each page that it touches: where bodies are small, small pages cost less. */
+    pageBytes?: number;
   } = {},
 ): ExchangeDatabase {
   const sqlite = connect(file);
   try {
-    prepareFile(sqlite, file);
+    prepareFile(sqlite, file, options.pageBytes ?? PAGE_BYTES);
     migrate(sqlite, file, MIGRATIONS, options.nowMs ?? Date.now);
     const meta = new MetaStore(sqlite);
     const newId = options.newId ?? (() => randomBytes(16));
@@ -128,6 +145,10 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly sqlite: Sqlite;
   readonly meta: MetaStore;
   readonly captures: CaptureStore;
+  readonly cursors: CursorStore;
+  readonly logs: LogStore;
+  readonly triggers: TriggerStore;
+  readonly arrivals: ArrivalStore;
   readonly digests: DigestStore;
   readonly lanesOut: LaneOutStore;
   readonly parcels: ParcelStore;
@@ -144,6 +165,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
+  readonly refusals: RefusalStore;
 
   constructor(
     sqlite: Sqlite,
@@ -159,6 +181,10 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.#immediately = sqlite.transaction((work: () => unknown) => work()).immediate;
     this.meta = meta;
     this.captures = new CaptureStore(sqlite);
+    this.cursors = new CursorStore(sqlite);
+    this.logs = new LogStore(sqlite);
+    this.triggers = new TriggerStore(sqlite);
+    this.arrivals = new ArrivalStore(sqlite);
     this.digests = new DigestStore(sqlite);
     this.lanesOut = new LaneOutStore(sqlite);
     this.parcels = new ParcelStore(sqlite, rows);
@@ -179,6 +205,10 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.resendsTaken = new ResendTakenStore(sqlite);
     this.bridgeVersions = new BridgeVersionStore(sqlite);
     this.jobs = new JobStore(sqlite);
+    this.refusals = new RefusalStore(
+      sqlite,
+      meta.rowReferenceSecret(() => randomBytes(32)),
+    );
   }
 
   get id(): Uint8Array {
@@ -214,6 +244,17 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     return this.#immediately(work) as T;
   }
 
+  lazyTransaction<T>(work: () => T): T {
+    if (this.sqlite.inTransaction) return work();
+    // In WAL mode NORMAL leaves out the sync of a commit; the next one at FULL takes it along, for the log is one file.
+    this.sqlite.exec('PRAGMA synchronous = NORMAL');
+    try {
+      return this.#immediately(work) as T;
+    } finally {
+      this.sqlite.exec('PRAGMA synchronous = FULL');
+    }
+  }
+
   checkpoint(): void {
     this.sqlite.pragma('incremental_vacuum(512)');
     this.sqlite.pragma('wal_checkpoint(TRUNCATE)');
@@ -224,9 +265,9 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   }
 }
 
-function prepareFile(sqlite: Sqlite, file: string): void {
+function prepareFile(sqlite: Sqlite, file: string, pageBytes: number): void {
   // Both only take effect before the first table is made; afterwards they change nothing.
-  sqlite.pragma(`page_size = ${PAGE_SIZE}`);
+  sqlite.pragma(`page_size = ${pageBytes}`);
   sqlite.pragma('auto_vacuum = INCREMENTAL');
   sqlite.pragma('journal_mode = WAL');
   sqlite.pragma('synchronous = FULL');

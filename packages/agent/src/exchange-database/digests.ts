@@ -8,6 +8,7 @@
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
+import { type DigestRun, DigestRunStore } from './digestRuns.ts';
 
 /** key, digest (32 hexadecimal digits), sent (1 or 0). A tuple, because millions of them pass by. */
 export type DigestRow = [key: string, digest: string, sent: number];
@@ -18,10 +19,14 @@ export interface DigestChange {
   readonly sent: boolean;
 }
 
+/** Rows of one multi-row statement: fewer calls, and still far below SQLite's limit of bound values. */
+const ROWS_PER_STATEMENT = 64;
+
 export const RANGE = `SELECT key, digest, sent FROM row_digest
  WHERE table_id = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?`;
 export const AFTER = `SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?`;
 export const GET = 'SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key = ?';
+export const GET_MANY = `SELECT key, digest, sent FROM row_digest WHERE table_id = ? AND key IN (${'?,'.repeat(ROWS_PER_STATEMENT).slice(0, -1)})`;
 export const REMOVE = 'DELETE FROM row_digest WHERE table_id = ? AND key = ?';
 export const REMOVE_SOME = `DELETE FROM row_digest WHERE table_id = @tableId AND key IN
  (SELECT key FROM row_digest WHERE table_id = @tableId LIMIT @limit)`;
@@ -30,9 +35,6 @@ export const FORGET_SOME = `UPDATE row_digest SET digest = '' WHERE table_id = @
 const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
  (table_id INTEGER NOT NULL, key TEXT NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
 export const UNSEEN_AFTER = 'SELECT key, sent FROM temp.unseen WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?';
-
-/** Rows of one multi-row statement: fewer calls, and still far below SQLite's limit of bound values. */
-const ROWS_PER_STATEMENT = 64;
 
 function upsertSql(rows: number): string {
   return `INSERT INTO row_digest (table_id, key, digest, sent) VALUES ${'(?,?,?,?),'.repeat(rows).slice(0, -1)}
@@ -44,9 +46,12 @@ function unseenSql(rows: number): string {
 }
 
 export class DigestStore {
+  /** Runs of untouched digests: every change here drops those around it. */
+  readonly runs: DigestRunStore;
   readonly #range: Statement<[number, string, string, number], DigestRow>;
   readonly #after: Statement<[number, string, number], DigestRow>;
   readonly #get: Statement<[number, string], DigestRow>;
+  readonly #getMany: Statement<unknown[], DigestRow>;
   readonly #upsertOne: Statement;
   readonly #upsertMany: Statement;
   readonly #remove: Statement<[number, string]>;
@@ -61,9 +66,11 @@ export class DigestStore {
 
   constructor(sqlite: Sqlite) {
     sqlite.exec(UNSEEN_TABLE);
+    this.runs = new DigestRunStore(sqlite);
     this.#range = sqlite.prepare<[number, string, string, number], DigestRow>(RANGE).raw();
     this.#after = sqlite.prepare<[number, string, number], DigestRow>(AFTER).raw();
     this.#get = sqlite.prepare<[number, string], DigestRow>(GET).raw();
+    this.#getMany = sqlite.prepare<unknown[], DigestRow>(GET_MANY).raw();
     this.#upsertOne = sqlite.prepare(upsertSql(1));
     this.#upsertMany = sqlite.prepare(upsertSql(ROWS_PER_STATEMENT));
     this.#remove = sqlite.prepare(REMOVE);
@@ -93,7 +100,22 @@ export class DigestStore {
     return this.#get.get(tableId, key);
   }
 
+  /** Those of these keys that there are, by key. Ascending keys are found without reading a page twice. */
+  getMany(tableId: number, keys: readonly string[]): Map<string, DigestRow> {
+    const found = new Map<string, DigestRow>();
+    for (let at = 0; at < keys.length; at += ROWS_PER_STATEMENT) {
+      const some: (string | null)[] = keys.slice(at, at + ROWS_PER_STATEMENT);
+      while (some.length < ROWS_PER_STATEMENT) some.push(null);
+      for (const row of this.#getMany.all(tableId, ...some)) found.set(row[0], row);
+    }
+    return found;
+  }
+
   put(tableId: number, changes: readonly DigestChange[]): void {
+    this.runs.touch(
+      tableId,
+      changes.map(({ key }) => key),
+    );
     let at = 0;
     const many: unknown[] = [];
     for (; at + ROWS_PER_STATEMENT <= changes.length; at += ROWS_PER_STATEMENT) {
@@ -113,11 +135,24 @@ export class DigestStore {
   }
 
   remove(tableId: number, keys: readonly string[]): void {
+    this.runs.touch(tableId, keys);
     for (const key of keys) this.#remove.run(tableId, key);
+  }
+
+  /** What a scan found until a flush, in the flush's transaction. `runs` is the list that it holds. */
+  settle(
+    tableId: number,
+    found: { readonly put: readonly DigestChange[]; readonly removed: readonly string[]; readonly runs: DigestRun[] },
+  ): void {
+    const runs = this.runs.release(tableId, found.runs);
+    this.put(tableId, found.put);
+    this.remove(tableId, found.removed);
+    for (const run of runs) this.runs.add(tableId, run);
   }
 
   /** Removes up to `limit` digests of a table; returns how many. Call until 0 to drop a table in bounded transactions. */
   removeSome(tableId: number, limit: number): number {
+    this.runs.clear(tableId);
     return this.#removeSome.run({ tableId, limit }).changes;
   }
 
@@ -126,6 +161,7 @@ export class DigestStore {
    * every row.
    */
   forgetSome(tableId: number, limit: number): number {
+    this.runs.clear(tableId);
     return this.#forgetSome.run({ tableId, limit }).changes;
   }
 

@@ -53,6 +53,8 @@ export interface TableCounts {
   unreadableAtTarget: number;
   notCompared: readonly string[];
   skipped: string;
+  /** Absent in jobs of an older program. */
+  readonly conflict?: string;
   sentRows: number;
   sentDeletes: number;
   left: number;

@@ -1,5 +1,6 @@
 /**
- * Single facts about this exchange database: its identity, the secret of its row references, the fencing token of the last start, the cached snapshot.
+ * Single facts about this exchange database: its identity, the secret of its row references, how often an agent started on it, the fencing token
+ * of the last start, the cached snapshot.
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
@@ -51,6 +52,14 @@ export class MetaStore {
     this.#put.run('fencingToken', token.toString());
   }
 
+  /** Counts a start of the agent on this file and answers how many there were, this one included. */
+  countStart(): bigint {
+    const held = this.#get.get('starts');
+    const start = (typeof held === 'string' ? BigInt(held) : 0n) + 1n;
+    this.#put.run('starts', start.toString());
+    return start;
+  }
+
   /** The newest snapshot that was accepted (encoded Signed), to run on while the hub is away. */
   snapshot(): Uint8Array | undefined {
     const held = this.#get.get('snapshot');
@@ -69,6 +78,16 @@ export class MetaStore {
 
   setRowKeyName(name: string): void {
     this.#put.run('rowKeyName', name);
+  }
+
+  /** Which key values are hashed with; undefined before the first start. */
+  maskingKeyName(): string | undefined {
+    const held = this.#get.get('maskingKeyName');
+    return typeof held === 'string' ? held : undefined;
+  }
+
+  setMaskingKeyName(name: string): void {
+    this.#put.run('maskingKeyName', name);
   }
 
   /** The secret under which this node names rows to people who may not see them; made by `newSecret` at the first call. */

@@ -426,4 +426,136 @@ CREATE INDEX quarantine_unsealed ON quarantine (sealed) WHERE sealed = 0;
 CREATE INDEX quarantine_edit_unsealed ON quarantine_edit (sealed) WHERE sealed = 0;
 `,
   },
+  {
+    id: '0010-cursor',
+    sql: `
+-- capture_cursor: how far a table that is read by a cursor was read. Values are canonical text, compared by the column's type.
+CREATE TABLE capture_cursor (
+  table_id        INTEGER PRIMARY KEY,      -- capture_table.id
+  plan            TEXT NOT NULL,            -- digest of what was read, and how: under another one the table is read whole
+  identity        TEXT NOT NULL,            -- the adapter's word for this very table
+  position        TEXT,                     -- every row below it was read, and none will come any more; NULL: nothing is known
+  candidate       TEXT,                     -- the next position, once nobody of the horizon is open
+  horizon         TEXT,                     -- NULL: nobody to wait for
+  candidate_at_ms INTEGER NOT NULL,
+  held_since_ms   INTEGER,                  -- candidate_at_ms, once a scan found somebody of the horizon open
+  went_back_run   INTEGER                   -- the run in which the source was found behind the position; NULL: it was not, or a person knows
+) STRICT;
+`,
+  },
+  {
+    id: '0011-refused-rows',
+    sql: `
+-- refusal_count, refused_row: what the last finished scan refused at a table.
+CREATE TABLE refusal_count (
+  table_id    INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  code        TEXT NOT NULL,
+  column_name TEXT NOT NULL,
+  rows        INTEGER NOT NULL,
+  PRIMARY KEY (table_id, code, column_name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE refused_row (
+  table_id    INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  number      INTEGER NOT NULL,         -- 0, 1, 2 … in the order they were met
+  ref         TEXT NOT NULL,            -- 20 hexadecimal digits
+  code        TEXT NOT NULL,
+  column_name TEXT NOT NULL,
+  key         TEXT NOT NULL,            -- as in row_digest
+  PRIMARY KEY (table_id, number)
+) STRICT, WITHOUT ROWID;
+`,
+  },
+  {
+    id: '0012-refused-in-parts',
+    sql: `
+-- By a cursor, rows that the adapter could not carry are met again in each part, and rows without a value in every reading.
+ALTER TABLE capture_table ADD COLUMN refused_of_part INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE capture_table ADD COLUMN valueless INTEGER NOT NULL DEFAULT 0;
+`,
+  },
+  {
+    id: '0013-log',
+    sql: `
+-- capture_log: how far a bridge has taken its source's log. Positions and what a snapshot sees are in the adapter's words.
+CREATE TABLE capture_log (
+  bridge       BLOB PRIMARY KEY CHECK (length(bridge) = 16),
+  source       TEXT NOT NULL,            -- data source
+  identity     TEXT NOT NULL,            -- of server and database
+  tables       TEXT NOT NULL,            -- of the bridge's tables: under another one the position means nothing
+  position     TEXT NOT NULL,            -- every transaction before it is in the outbox, or was seen by a scan
+  part_of      TEXT,                     -- the transaction behind it of which part_changes changes are in the outbox too
+  part_changes INTEGER NOT NULL DEFAULT 0,
+  seen         TEXT,                     -- what the snapshot of the last scan saw
+  owes_code    TEXT,                     -- why the tables are to be scanned before the log goes on; NULL: it is followed
+  owes_message TEXT NOT NULL DEFAULT '',
+  gap_at_ms    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+-- kept_log: data sources whose database keeps its log for this node, until it is told not to.
+CREATE TABLE kept_log (
+  source TEXT PRIMARY KEY,
+  name   TEXT NOT NULL
+) STRICT;
+`,
+  },
+  {
+    id: '0014-log-owes',
+    sql: `
+-- Rises each time that a scan becomes due: one under way does not answer what came after it began.
+ALTER TABLE capture_log ADD COLUMN owes_number INTEGER NOT NULL DEFAULT 0;
+`,
+  },
+  {
+    id: '0015-trigger',
+    sql: `
+-- capture_trigger: tables that are captured by trigger.
+CREATE TABLE capture_trigger (
+  table_id    INTEGER PRIMARY KEY REFERENCES capture_table (id) ON DELETE CASCADE,
+  changes     TEXT NOT NULL,                -- data source and change table; several bridges may share one
+  is_plain    INTEGER NOT NULL,             -- the key leaves as the source has it
+  plan        TEXT NOT NULL DEFAULT '',     -- digest of what was read, and how: under another one the table is read whole
+  owed        INTEGER NOT NULL DEFAULT 1,   -- how often the whole table was asked for …
+  read        INTEGER NOT NULL DEFAULT 0,   -- … when the last reading of it began
+  identity    TEXT NOT NULL DEFAULT '',     -- the adapter's word for these very triggers
+  whole_at_ms INTEGER NOT NULL DEFAULT 0,   -- last reading of the whole table
+  gap_reason  TEXT,                         -- history was lost: until a person has asked for a run after
+  gap_run     INTEGER                       -- the newest run when the gap was found
+) STRICT;
+CREATE INDEX capture_trigger_changes ON capture_trigger (changes);
+-- noted_key: rows to be read, by the source's key as row text.
+CREATE TABLE noted_key (
+  table_id INTEGER NOT NULL REFERENCES capture_trigger (table_id) ON DELETE CASCADE,
+  key      TEXT NOT NULL,
+  look     INTEGER NOT NULL,                -- capture_look.number when it was noted last
+  inserts  INTEGER NOT NULL DEFAULT 0,      -- entries of the change table; none: a destination asked for it
+  updates  INTEGER NOT NULL DEFAULT 0,
+  deletes  INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE capture_look (number INTEGER NOT NULL) STRICT;
+INSERT INTO capture_look VALUES (0);
+`,
+  },
+  {
+    id: '0016-taken-entries',
+    sql: `
+-- taken_entry: entries of a change table that were noted, until the source has forgotten them: after a crash between they count no second time.
+CREATE TABLE taken_entry (
+  changes TEXT NOT NULL,
+  id      TEXT NOT NULL,
+  PRIMARY KEY (changes, id)
+) STRICT, WITHOUT ROWID;
+`,
+  },
+  {
+    id: '0017-arrivals',
+    sql: `
+-- arrival: what the other end of a two-way pair said last of a row, until the change is found here.
+CREATE TABLE arrival (
+  table_id INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  key      TEXT NOT NULL,
+  digest   TEXT NOT NULL,                   -- as row_digest has it, or 'gone'
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];

@@ -25,14 +25,18 @@ async function beat(beats: number, publish: (bytes: Uint8Array) => Promise<void>
     node: { nodeId: 'a'.repeat(32), code: 'health', departmentCode: 'health', departmentTitle: '卫健委' },
     version: '0.1.0',
     exchangeDatabaseId: () => new Uint8Array(16),
+    start: 3n,
+    fencingToken: () => 8n,
     dataSources: () => [],
     services: () => [],
     host: () => host,
     booksNumber: () => 42n,
+    booksWaitingSinceMs: () => 900,
     sign: (payload) => ({ payload, suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) }),
     publish,
     clock: {
       nowMs: () => nowMs,
+      elapsedMs: () => nowMs,
       sleep: async (ms) => {
         nowMs += ms;
         slept += 1;
@@ -43,12 +47,13 @@ async function beat(beats: number, publish: (bytes: Uint8Array) => Promise<void>
   }).run(stop.signal);
 }
 
-test('a node says every five seconds that it lives, and when it started', async () => {
+test('a node says every five seconds that it lives, when it started, and its place among the heartbeats of its life', async () => {
   const heard: Heartbeat[] = [];
   await beat(2, async (bytes) => void heard.push(Heartbeat.decode(Signed.decode(bytes).payload)));
-  expect(heard.map(({ atMs, startedAtMs, booksNumber }) => [atMs, startedAtMs, booksNumber])).toEqual([
-    [1_000n, 1_000n, 42n],
-    [6_000n, 1_000n, 42n],
+  const said = { startedAtMs: 1_000n, booksNumber: 42n, booksWaitingSinceMs: 900n, fencingToken: 8n, start: 3n };
+  expect(heard).toMatchObject([
+    { ...said, atMs: 1_000n, beat: 1n },
+    { ...said, atMs: 6_000n, beat: 2n },
   ]);
 });
 
@@ -78,6 +83,7 @@ test('a data source that hangs is shown as unreachable and is not asked a second
       }) as never,
     clock: {
       nowMs: () => 7,
+      elapsedMs: () => 7,
       sleep: async () => {
         await setImmediate();
         rounds += 1;

@@ -10,11 +10,17 @@ export interface HeartbeatPorts {
   readonly node: { nodeId: string; code: string; departmentCode: string; departmentTitle: string };
   readonly version: string;
   readonly exchangeDatabaseId: () => Uint8Array;
+  /** How often an agent started on that exchange database, this start included. */
+  readonly start: bigint;
+  /** The newest token that exchange database worked under; 0n for none. */
+  fencingToken(): bigint;
   dataSources(): DataSourceState[];
   services(): ServiceState[];
   host(): HostState;
   /** Highest number given out in this node's books. */
   booksNumber(): bigint;
+  /** When the oldest entry that the monitor is not known to hold was made; undefined for none. */
+  booksWaitingSinceMs(): number | undefined;
   sign(payload: Uint8Array): Signed;
   publish(bytes: Uint8Array): Promise<void>;
   /** Pause between two heartbeats; HEARTBEAT_EVERY_MS when not given. */
@@ -28,18 +34,21 @@ export const HEARTBEAT_EVERY_MS = 5_000;
 
 export function heartbeatPart(ports: HeartbeatPorts): Part {
   const startedAtMs = ports.clock.nowMs();
+  // Outlives a failure of the part: what the monitor goes by is never said twice.
+  let beats = 0n;
   return {
     name: 'heartbeat',
     async run(signal) {
       while (!signal.aborted) {
-        await beat(ports, startedAtMs);
+        beats += 1n;
+        await beat(ports, startedAtMs, beats);
         await ports.clock.sleep(ports.everyMs ?? HEARTBEAT_EVERY_MS, signal);
       }
     },
   };
 }
 
-async function beat(ports: HeartbeatPorts, startedAtMs: number): Promise<void> {
+async function beat(ports: HeartbeatPorts, startedAtMs: number, number: bigint): Promise<void> {
   const heartbeat = Heartbeat.fromPartial({
     nodeId: parseId(ports.node.nodeId),
     nodeCode: ports.node.code,
@@ -52,8 +61,12 @@ async function beat(ports: HeartbeatPorts, startedAtMs: number): Promise<void> {
     services: ports.services(),
     host: ports.host(),
     booksNumber: ports.booksNumber(),
+    booksWaitingSinceMs: BigInt(ports.booksWaitingSinceMs() ?? 0),
     exchangeDatabaseId: ports.exchangeDatabaseId(),
     startedAtMs: BigInt(startedAtMs),
+    fencingToken: ports.fencingToken(),
+    start: ports.start,
+    beat: number,
   });
   try {
     await ports.publish(Signed.encode(ports.sign(Heartbeat.encode(heartbeat).finish())).finish());

@@ -3,11 +3,12 @@
 
 import type { DataSource } from '@qiao/adapters';
 import { DataSourceState } from '@qiao/contract/node';
+import { QiaoError } from '@qiao/exchange';
 import type { Clock, Part } from '@qiao/runtime';
 
 export interface ProbePorts {
   /** Names in the agent's configuration, in its order. */
-  names(): readonly { name: string; adapter: 'postgres' | 'sqlite' }[];
+  names(): readonly { name: string; adapter: DataSource['adapter'] }[];
   open(name: string): Promise<DataSource>;
   /** Pause between two probes; 10 s when not given. */
   readonly everyMs?: number;
@@ -39,6 +40,7 @@ export function dataSourceProbes(ports: ProbePorts): Probes {
         reachable: false as const,
         code: 'DATA_SOURCE_TIMEOUT',
         message: `no answer within ${PROBE_TIMEOUT_MS} ms`,
+        hint: '',
       })),
     ]);
     limit.abort();
@@ -49,7 +51,7 @@ export function dataSourceProbes(ports: ProbePorts): Probes {
         adapter,
         reachable: answer.reachable,
         code: answer.reachable ? '' : answer.code,
-        message: answer.reachable ? '' : answer.message.slice(0, MESSAGE_MAX_CHARACTERS),
+        message: answer.reachable ? '' : sentence(answer).slice(0, MESSAGE_MAX_CHARACTERS),
         checkedAtMs: BigInt(ports.clock.nowMs()),
       }),
     );
@@ -73,6 +75,12 @@ async function probeOnce(ports: ProbePorts, name: string) {
   } catch (error) {
     const code =
       error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'UNEXPECTED';
-    return { reachable: false as const, code, message: error instanceof Error ? error.message : String(error) };
+    const message = error instanceof Error ? error.message : String(error);
+    return { reachable: false as const, code, message, hint: error instanceof QiaoError ? error.hint : '' };
   }
+}
+
+/** What a person should know, in one text. */
+function sentence({ message, hint }: { readonly message: string; readonly hint: string }): string {
+  return hint === '' ? message : `${message}; ${hint}`;
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
@@ -140,4 +140,22 @@ test('preflight reports every finding at once, each with what to do', async () =
   });
   expect(findings.find(({ code }) => code === 'PERMISSIONS_EMPTY')?.level).toBe('warning');
   expect(findings.filter(({ level, hint }) => level !== 'good' && hint === '')).toEqual([]);
+});
+
+test('preflight names what of the way to the directory is missing, and the command that makes it', async () => {
+  using hub = await Hub.create();
+  const blocked = join(hub.folder, 'no-directory');
+  writeFileSync(blocked, '');
+  const directoryOf = async (directory: string) =>
+    (await preflight({ ...hub.config, directory })).find(({ code }) => code === 'DIRECTORY');
+  const deep = join(blocked, 'var', 'agent');
+  expect(await directoryOf(deep)).toMatchObject({
+    level: 'problem',
+    message: `${join(blocked, 'var')} does not exist, and ${blocked} cannot be written by this user`,
+    hint: expect.stringContaining(`mkdir -p ${deep}`),
+  });
+  expect(await directoryOf(join(hub.folder, 'a', 'b', 'agent'))).toMatchObject({
+    level: 'good',
+    message: 'can be made',
+  });
 });

@@ -3,6 +3,7 @@
 
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
+import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { HelloReply, HelloRequest } from '@qiao/contract/control';
@@ -82,13 +83,24 @@ function libc(): Finding {
 function directory(config: AgentConfig): Finding[] {
   const { directory: dir } = config;
   const findings: Finding[] = [];
-  const present = existsSync(dir) ? dir : dirname(dir);
+  const present = nearestPresent(dir);
   try {
     accessSync(present, constants.R_OK | constants.W_OK | constants.X_OK);
     findings.push(good('DIRECTORY', dir, present === dir ? 'can be written' : 'can be made'));
   } catch {
+    const denied = `${present} cannot be written by this user`;
+    const parent = dirname(dir);
+    const missing = present === parent ? dir : parent;
     findings.push(
-      found('problem', 'DIRECTORY', dir, `${present} cannot be written by this user`, `chown or chmod ${present}`),
+      present === dir
+        ? found('problem', 'DIRECTORY', dir, denied, `chown or chmod ${present}`)
+        : found(
+            'problem',
+            'DIRECTORY',
+            dir,
+            `${missing} does not exist, and ${denied}`,
+            `as root: mkdir -p ${dir} && chown ${userInfo().username} ${dir}`,
+          ),
     );
     return findings;
   }
@@ -109,6 +121,11 @@ function directory(config: AgentConfig): Finding[] {
   else if (free < 10n * GIB) findings.push(found('warning', 'DISK_SPACE', present, text, '10 GiB or more is advised'));
   else findings.push(good('DISK_SPACE', present, text));
   return findings;
+}
+
+/** The directory, or what of the way to it is there: the agent makes the rest at its start. */
+function nearestPresent(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : nearestPresent(dirname(path));
 }
 
 function identityOf(config: AgentConfig, findings: Finding[]): NodeIdentity | undefined {
@@ -297,15 +314,23 @@ async function dataSources(config: AgentConfig): Promise<Finding[]> {
   }
   try {
     return await Promise.all(
-      sources.names().map(async ({ name, adapter }) => {
+      sources.names().map(async ({ name }) => {
         const subject = `data source ${name}`;
         if (name === EXCHANGE && config.exchange === undefined && !existsSync(exchangeTablesFile(config))) {
           return good('DATA_SOURCE', subject, 'made at the first start');
         }
         try {
           const probe = await withTimeout((await sources.open(name)).probe(), PROBE_TIMEOUT_MS);
-          if (probe.reachable) return good('DATA_SOURCE', subject, `${adapter} ${probe.version}`);
-          return found('problem', probe.code, subject, probe.message, `qiao agent datasource test ${name}`);
+          if (probe.reachable)
+            return good('DATA_SOURCE', subject, [probe.version, probe.remark].filter(Boolean).join('; '));
+          const test = `qiao agent datasource test ${name}`;
+          return found(
+            'problem',
+            probe.code,
+            subject,
+            probe.message,
+            probe.hint === '' ? test : `${probe.hint}; then: ${test}`,
+          );
         } catch (error) {
           return errorFinding(error, subject);
         }

@@ -101,11 +101,12 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
     },
     refuse(refused) {
       const nowMs = clock.nowMs();
+      const elapsedMs = clock.elapsedMs();
       const key = `${idText(refused.lane)}:${refused.epoch}:${refused.sequence}:${refused.code}`;
       const beforeMs = refusedAtMs.get(key);
-      if (beforeMs !== undefined && beforeMs <= nowMs && nowMs - beforeMs < REFUSE_EVERY_MS) return false;
+      if (beforeMs !== undefined && elapsedMs - beforeMs < REFUSE_EVERY_MS) return false;
       refusedAtMs.delete(key);
-      refusedAtMs.set(key, nowMs);
+      refusedAtMs.set(key, elapsedMs);
       if (refusedAtMs.size > REMEMBERED_REFUSALS) {
         const [oldest] = refusedAtMs.keys();
         if (oldest !== undefined) refusedAtMs.delete(oldest);

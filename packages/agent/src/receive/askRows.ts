@@ -39,12 +39,12 @@ export function createRowAsker({ database, seal, newId, clock, log, onQueued }: 
         .undecided(state.lane, 'MISSING_BASE', ROWS_MAX)
         .filter((row) => row.epoch === state.epoch && row.keyColumns > 0);
       const before = asked.get(lane);
-      const nowMs = clock.nowMs();
-      const isRecent = before !== undefined && before.atMs <= nowMs && nowMs - before.atMs < AGAIN_MS;
+      const elapsedMs = clock.elapsedMs();
+      const isRecent = before !== undefined && elapsedMs - before.atMs < AGAIN_MS;
       // Nobody to seal for: its rights were ended, or its keys wait for a person.
       if (sender.revoked || sender.unconfirmed !== undefined) return;
       if (rows.length === 0 || (isRecent && rows.length <= before.rows)) return;
-      asked.set(lane, { atMs: nowMs, rows: rows.length });
+      asked.set(lane, { atMs: elapsedMs, rows: rows.length });
       const requestId = newId();
       const context = rowsWantedContext(state.lane, state.epoch, requestId);
       const sealed = await seal(encodeContent(keySections(rows)), sender.sealingKey, context);
@@ -61,7 +61,7 @@ export function createRowAsker({ database, seal, newId, clock, log, onQueued }: 
           },
         },
       });
-      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `rows:${lane}`);
+      database.controlOut.add(ControlMessage.encode(message).finish(), clock.nowMs(), `rows:${lane}`);
       log.info({ lane, rows: rows.length }, 'whole rows asked for');
       onQueued();
     },

@@ -73,9 +73,9 @@ function take(message: BusMessage, ports: ReceivePorts, unknownSinceMs: Map<stri
       takeDelivery(message, intake.delivery, ports);
       return;
     case 'unknown': {
-      const sinceMs = unknownSinceMs.get(intake.laneId) ?? ports.clock.nowMs();
+      const sinceMs = unknownSinceMs.get(intake.laneId) ?? ports.clock.elapsedMs();
       if (unknownSinceMs.size < UNKNOWN_LANES_REMEMBERED) unknownSinceMs.set(intake.laneId, sinceMs);
-      if (ports.clock.nowMs() - sinceMs > UNKNOWN_FOR_MS) {
+      if (ports.clock.elapsedMs() - sinceMs > UNKNOWN_FOR_MS) {
         ports.log.warn({ code: intake.code, detail: intake.message }, 'delivery let go');
         unknownSinceMs.delete(intake.laneId);
         message.ack();

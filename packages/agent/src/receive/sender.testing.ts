@@ -234,6 +234,7 @@ export class ReceiverWorld implements Disposable {
     const clock = {
       atMs: 1_700_000_100_000,
       nowMs: () => clock.atMs,
+      elapsedMs: () => clock.atMs,
       sleep: async (ms: number) => {
         clock.atMs += ms;
         await setImmediate();

@@ -15,7 +15,7 @@ test('what was settled while the clock stood a day ahead goes with its retention
   let token: bigint | undefined = 1n;
   const purge = async () => {
     const stop = new AbortController();
-    const clock = { nowMs: () => world.nowMs, sleep: async () => stop.abort() };
+    const clock = { nowMs: () => world.nowMs, elapsedMs: () => world.nowMs, sleep: async () => stop.abort() };
     const limits = { ...world.ports.limits, retentionMs: HOUR_MS } as never;
     const fence = { ...world.ports.fence, token: () => token };
     await purgePart({ database: world.database, clock, limits, fence }).run(stop.signal);

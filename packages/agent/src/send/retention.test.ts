@@ -29,6 +29,19 @@ describe('a budget that is used up', () => {
       world.limits = DEFAULT_SEND_LIMITS;
     }));
 
+  test('ends when the destination was silent for long enough, though nothing else happens then', () =>
+    inWorld(async (world) => {
+      world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 10, resendMostMs: 300 };
+      const service = world.start();
+      await world.pack(['1\ta']);
+      service.wake();
+      await world.sent(2);
+      expect(world.lane.phase).toBe('streaming');
+      world.nowMs += 300;
+      await expect.poll(() => world.lane.phase, { timeout: 10_000 }).toBe('suspended');
+      world.limits = DEFAULT_SEND_LIMITS;
+    }));
+
   test('is also one of days, and is the bridge’s own when it names one', () =>
     inWorld(async (world) => {
       await world.pack(['1\ta']);

@@ -14,7 +14,7 @@ import type { SendPorts, SendService } from './ports.ts';
 import { purgePart } from './purge.ts';
 import { handleRefusal, isPaused } from './refusal.ts';
 import { resendDeliveries } from './resend.ts';
-import { suspendOverBudget } from './retention.ts';
+import { budgetOf, suspendOverBudget } from './retention.ts';
 import { sendLanePart } from './sendLane.ts';
 import { recordReceipt } from './settle.ts';
 
@@ -121,9 +121,10 @@ function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning:
             token = ports.fence.token();
             if (token !== undefined) forgetFences(ports);
           }
-          align(ports, answered);
+          const silentAtMs = align(ports, answered);
           startAndStop(ports, running, signal);
-          await aligning.wait(Math.max(askReceipts(ports, asker) - ports.clock.nowMs(), 1), signal);
+          const nextMs = Math.min(askReceipts(ports, asker), silentAtMs);
+          await aligning.wait(Math.max(nextMs - ports.clock.nowMs(), 1), signal);
         }
       } finally {
         unsubscribe();
@@ -142,9 +143,11 @@ function forgetFences({ database }: SendPorts): void {
   }
 }
 
-function align(ports: SendPorts, answered: Answered): void {
+/** Returns when a destination over whose budget rows wait will have been silent for long enough to be suspended. */
+function align(ports: SendPorts, answered: Answered): number {
+  let silentAtMs = Number.POSITIVE_INFINITY;
   const desired = ports.desired.current();
-  if (desired === undefined) return;
+  if (desired === undefined) return silentAtMs;
   for (const bridge of desired.bridges.values()) {
     if (bridge.state === BridgeState.CREATED) continue;
     alignLanes(ports, desired, bridge);
@@ -152,10 +155,14 @@ function align(ports: SendPorts, answered: Answered): void {
   // Whatever the bus and the hub do: a budget ends also while both are away.
   for (const held of ports.database.lanesOut.all()) {
     const known = laneOfSnapshot(desired, held.lane);
-    if (known !== undefined) {
-      suspendOverBudget(ports, known, held, answered.atMs.get(idText(held.lane)) ?? answered.startedAtMs);
-    }
+    if (known === undefined) continue;
+    const answeredAtMs = answered.atMs.get(idText(held.lane)) ?? answered.startedAtMs;
+    if (suspendOverBudget(ports, known, held, answeredAtMs)) continue;
+    const atMs = answeredAtMs + ports.limits.resendMostMs;
+    const isOver = held.waitingBytes > budgetOf(known.bridge.definition, ports.limits).bytes;
+    if (isOver && atMs > ports.clock.nowMs()) silentAtMs = Math.min(silentAtMs, atMs);
   }
+  return silentAtMs;
 }
 
 /** Asks for receipts on every living lane; returns when to look again. */
@@ -223,6 +230,7 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
     hint: cause?.hint ?? '',
     waitingDeliveries: BigInt(lane.waitingCount),
     waitingBytes: BigInt(lane.waitingBytes),
+    oldestWaitingAtMs: BigInt(ports.database.deliveriesOut.oldestAwaitedMs(lane.lane, lane.epoch) ?? 0),
     lastRunAtMs: 0n,
     retries: BigInt(running?.retries ?? 0),
     owes:

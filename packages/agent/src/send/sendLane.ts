@@ -161,7 +161,7 @@ async function record(
   crashPoint('send.published');
   const { database, clock, limits } = ports;
   const nowMs = clock.nowMs();
-  database.transaction(() => {
+  database.lazyTransaction(() => {
     for (const [index, { delivery, sealed }] of published.entries()) {
       if (results[index]?.status !== 'fulfilled') continue;
       // A receipt may have come before the acknowledgement: what is on disk now decides, not what was read before.

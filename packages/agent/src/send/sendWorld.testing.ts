@@ -84,7 +84,11 @@ export class SendWorld extends CaptureWorld {
       bus: this.bus,
       dataSubject: 'qiao.up.demo.health.data',
       sealing: { name: 'none', seal: async (body) => ({ body, wrappedKey: new Uint8Array(1) }) },
-      clock: { nowMs: () => this.nowMs, sleep: async (_ms, signal) => this.#untilStopped(signal) },
+      clock: {
+        nowMs: () => this.nowMs,
+        elapsedMs: () => this.nowMs,
+        sleep: async (_ms, signal) => this.#untilStopped(signal),
+      },
       log: silentLog(),
       limits: this.limits,
       onRoom: () => undefined,

@@ -37,7 +37,7 @@ export function backup(database: ExchangeDatabase): () => void {
 }
 
 function opened() {
-  const database = openExchangeDatabase(':memory:');
+  const database = openExchangeDatabase(':memory:', { pageBytes: 1_024 });
   return { database, empty: imageOf(database) };
 }
 

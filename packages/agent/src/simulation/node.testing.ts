@@ -32,7 +32,8 @@ export interface LaneSpot {
 
 /** What everybody in a run shares. */
 export interface World {
-  readonly clock: Clock & { atMs: number };
+  /** `atMs` only goes on; what the nodes take for the time is that, less what it was set back. */
+  readonly clock: Clock & { atMs: number; setBackMs: number };
   readonly chance: Chance;
   readonly lanes: readonly LaneSpot[];
   readonly upData: SimulatedQueue;

@@ -105,7 +105,9 @@ class Run implements Disposable {
     const receivers = lanes.map(({ receiverId }) => receiverId);
     const clock = {
       atMs: 1_700_000_000_000,
-      nowMs: () => clock.atMs,
+      setBackMs: 0,
+      nowMs: () => clock.atMs - clock.setBackMs,
+      elapsedMs: () => clock.atMs,
       sleep: async (ms: number) => {
         clock.atMs += ms;
       },
@@ -234,7 +236,7 @@ class Run implements Disposable {
         for (const one of this.#nodes) this.#start(one);
         return;
       case 'clockBack':
-        this.#world.clock.atMs -= chance.below(100_000);
+        this.#world.clock.setBackMs += chance.below(100_000);
         return;
       default:
         kind satisfies never;

@@ -1,13 +1,13 @@
 /**
  * Lines in, lines out: the bridge's transforms over row text. Rows that nothing touches keep their bytes; the others are
- * split into fields, filtered, mapped, masked, checked and joined again. Filtered and refused rows still say their key, so
+ * split into fields, filtered, transformed, checked and joined again. Filtered and refused rows still say their key, so
  * that a row that leaves the filter can be told from one that was deleted.
  */
 import {
   type BridgeTable,
   type ColumnType,
-  type CompiledTransform,
   compileTransform,
+  type Hasher,
   joinRow,
   MAX_ROW_BYTES,
   splitRow,
@@ -29,8 +29,12 @@ export interface TableTransform {
   readonly keyTypes: readonly ColumnType[];
   /** Every line leaves as it came: `apply` need not be called. */
   readonly isIdentity: boolean;
+  /** Keys leave as the source has them. */
+  readonly keepsKeys: boolean;
   /** Transforms the line in `lines` from `start` to its LF at `end`. */
   apply(lines: Buffer, start: number, end: number): TransformedLine;
+  /** The key as it leaves, from a line of the key columns as they are read; undefined when it cannot be made. */
+  keyLine(line: Buffer): Buffer | undefined;
 }
 
 /** `columns` as they will be read, key first. Throws ProblemsError for a bridge that does not fit them. */
@@ -38,18 +42,13 @@ export function tableTransform(
   table: BridgeTable,
   columns: readonly TypedColumn[],
   primaryKey: readonly string[],
+  hasher: Hasher,
 ): TableTransform {
-  const compiled = compileTransform(table, columns, primaryKey);
-  const { layout } = compiled;
-  let keyOnly: CompiledTransform | undefined;
-
+  const compiled = compileTransform(table, columns, primaryKey, hasher);
+  const { layout, keepsLines } = compiled;
   const keyLineOf = (fields: (string | null)[]): Buffer | undefined => {
-    // Without filter, checks and what changes other columns: what is left to refuse is the key itself.
-    const { where: _where, ...open } = table;
-    const transform = keySteps(table, table.key ?? primaryKey);
-    keyOnly ??= compileTransform({ ...open, transform, checks: [] }, columns, primaryKey);
-    const row = keyOnly.apply(fields);
-    return row.kind === 'row' ? Buffer.from(`${joinRow(row.fields.slice(0, layout.keyColumns))}\n`) : undefined;
+    const key = compiled.keyOf(fields);
+    return key === undefined ? undefined : Buffer.from(`${joinRow(key)}\n`);
   };
 
   return {
@@ -57,12 +56,14 @@ export function tableTransform(
     types: compiled.types,
     keyTypes: compiled.types.slice(0, layout.keyColumns),
     isIdentity: compiled.isIdentity,
+    keyLine: (line) => (keepsLines ? line : keyLineOf(splitRow(line.toString('utf8', 0, line.length - 1)))),
+    keepsKeys: compiled.keepsKeys,
     apply(lines, start, end) {
       const fields = splitRow(lines.toString('utf8', start, end));
       const row = compiled.apply(fields);
       switch (row.kind) {
         case 'row': {
-          const line = Buffer.from(`${joinRow(row.fields)}\n`);
+          const line = keepsLines ? lines.subarray(start, end + 1) : Buffer.from(`${joinRow(row.fields)}\n`);
           if (line.length <= MAX_ROW_BYTES) return { kind: 'row', line };
           return { kind: 'refused', code: 'ROW_TOO_LARGE', column: '', keyLine: keyLineOf(fields) };
         }
@@ -75,16 +76,4 @@ export function tableTransform(
       }
     },
   };
-}
-
-/** The renames, and those dictionaries and masks that change the key. */
-function keySteps({ transform }: BridgeTable, key: readonly string[]): BridgeTable['transform'] {
-  let names = [...key];
-  return transform.filter((step) => {
-    if ('rename' in step) {
-      names = names.map((name) => (Object.hasOwn(step.rename, name) ? (step.rename[name] as string) : name));
-      return true;
-    }
-    return names.includes(('mask' in step ? step.mask : step.dictionary).column);
-  });
 }

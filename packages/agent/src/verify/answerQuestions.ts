@@ -13,6 +13,7 @@ import type { LaneIn } from '../exchange-database/index.ts';
 import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PART_BYTES, PARTS_MAX } from './sealed.ts';
 import { readTarget, type TargetColumns, targetColumns } from './targetRows.ts';
+import { TextDigest } from './textDigest.ts';
 
 /** A bridge stops long before it has so many open rows. */
 const MOST_OPEN_ROWS = 20_000;
@@ -48,7 +49,7 @@ export function createAnswering(ports: AnswerPorts): Answering {
       const lane = idText(request.laneId);
       const question = questionName(request);
       const last = answered.get(lane);
-      const isRepeated = last?.question === question && ports.clock.nowMs() - last.atMs < REPEATED_MS;
+      const isRepeated = last?.question === question && ports.clock.elapsedMs() - last.atMs < REPEATED_MS;
       if (running === question || isRepeated) return;
       if (waiting.size >= MOST_WAITING && !waiting.has(lane)) return;
       waiting.set(lane, request);
@@ -68,7 +69,7 @@ export function createAnswering(ports: AnswerPorts): Answering {
           running = questionName(request);
           try {
             await answer(ports, request, signal);
-            answered.set(lane, { question: running, atMs: ports.clock.nowMs() });
+            answered.set(lane, { question: running, atMs: ports.clock.elapsedMs() });
             if (answered.size > MOST_WAITING) answered.delete([...answered.keys()][0] as string);
           } finally {
             running = undefined;
@@ -208,7 +209,7 @@ async function read(
   });
 }
 
-type Found = Pick<VerifyReading, 'rowsRead' | 'unreadable' | 'sums' | 'rows'>;
+type Found = Pick<VerifyReading, 'rowsRead' | 'unreadable'> & Partial<Pick<VerifyReading, 'sums' | 'rows' | 'text'>>;
 
 async function readRows(
   ports: AnswerPorts,
@@ -224,7 +225,14 @@ async function readRows(
     const unreadable = await readTarget(reading, dataSource, columns, question, limits, (row) => {
       if (!row.outside) sums.add(key.bucket(row.key, sums.bits), key.digest(row.compared));
     });
-    return { rowsRead: BigInt(sums.rows), unreadable: BigInt(unreadable), sums: sums.encode(), rows: [] };
+    return { rowsRead: BigInt(sums.rows), unreadable: BigInt(unreadable), sums: sums.encode() };
+  }
+  if (what?.$case === 'text') {
+    const text = new TextDigest(key);
+    const unreadable = await readTarget(reading, dataSource, columns, question, limits, (row) => {
+      if (!row.outside) text.add(row.compared);
+    });
+    return { rowsRead: BigInt(text.rows), unreadable: BigInt(unreadable), text: text.digest() };
   }
   if (what?.$case !== 'rows')
     throw new QiaoError('QUESTION_UNKNOWN', 'this agent does not know the question', { hint: 'update the agent' });
@@ -246,19 +254,19 @@ async function readRows(
       key: row.owned ? Buffer.from(row.key) : new Uint8Array(0),
     });
   });
-  return { rowsRead: BigInt(rowsRead), unreadable: BigInt(unreadable), sums: new Uint8Array(0), rows };
+  return { rowsRead: BigInt(rowsRead), unreadable: BigInt(unreadable), rows };
 }
 
 /** Waits until the lane has applied what the question speaks of. Throws LANE_BEHIND, EPOCH_MOVED (transient). */
 async function caughtUp(ports: AnswerPorts, asked: Asked): Promise<LaneIn> {
-  const untilMs = ports.clock.nowMs() + LANE_WAIT_MS;
+  const untilMs = ports.clock.elapsedMs() + LANE_WAIT_MS;
   for (;;) {
     const lane = ports.database.lanesIn.get(asked.request.laneId);
     const wanted = asked.question.epoch?.ordinal ?? 0n;
     if (lane !== undefined && lane.epoch > wanted) throw moved();
     if (lane !== undefined && lane.epoch === wanted && lane.appliedSequence >= asked.question.afterSequence)
       return lane;
-    if (ports.clock.nowMs() >= untilMs || asked.signal.aborted) {
+    if (ports.clock.elapsedMs() >= untilMs || asked.signal.aborted) {
       throw new QiaoError('LANE_BEHIND', 'the lane has not caught up', { fate: 'transient', hint: 'qiao bridge list' });
     }
     await ports.clock.sleep(LANE_LOOK_MS, asked.signal);

@@ -105,14 +105,14 @@ export class Conversation {
     const message = this.#message(question);
     for (let pauseMs = ASK_AGAIN_MS; ; pauseMs = Math.min(pauseMs * 2, ASK_AGAIN_MOST_MS)) {
       this.#send(message);
-      const untilMs = clock.nowMs() + pauseMs;
-      while (clock.nowMs() < untilMs) {
+      const untilMs = clock.elapsedMs() + pauseMs;
+      while (clock.elapsedMs() < untilMs) {
         if (signal.aborted) throw new QiaoError('JOB_STOPPED', 'the agent is stopping', { fate: 'transient' });
         if (clock.nowMs() > this.#expiresAtMs) throw this.#expired();
         if (awaited.problem !== undefined) throw awaited.problem;
         const reading = this.#open(awaited);
         if (reading !== undefined) return reading;
-        await this.#answered.wait(Math.max(1, untilMs - clock.nowMs()), signal);
+        await this.#answered.wait(Math.max(1, untilMs - clock.elapsedMs()), signal);
       }
     }
   }

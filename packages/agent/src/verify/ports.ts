@@ -1,6 +1,7 @@
 /** What comparing both ends needs from the rest of the agent, as small ports, and what it offers in return. */
 import type { DataSource } from '@qiao/adapters';
 import type { VerifyAnswer, VerifyRequest } from '@qiao/contract/verify';
+import type { Hasher } from '@qiao/exchange';
 import type { Clock, Log, Part } from '@qiao/runtime';
 import type { CaptureLimits } from '../capture/index.ts';
 import type { BookSigner } from '../capture/ports.ts';
@@ -21,6 +22,8 @@ export interface VerifyPorts {
   readonly desired: Pick<DesiredState, 'current' | 'onChange'>;
   readonly dataSources: { open(name: string): Promise<DataSource> };
   readonly permissions: Permissions;
+  /** Hashes under this node's key. */
+  readonly hasher: Hasher;
   readonly fence: Fence;
   readonly signer: BookSigner;
   readonly sealing: BodySealing;

@@ -2,7 +2,7 @@
  * One job from where its row on disk says: find (compare both ends, or gather keys), send what was found, wait for the
  * receipts. Each phase ends in a transaction; a process that dies goes on with the phase it was in.
  */
-import { ProblemsError, parseId, QiaoError } from '@qiao/exchange';
+import { conflictText, ProblemsError, parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { type PlannedTable, planTables } from '../capture/plan.ts';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
@@ -101,7 +101,7 @@ async function factsOf({ ports, signal }: Running, job: Job): Promise<Facts> {
     });
   }
   const dataSource = await ports.dataSources.open(bridge.definition.source.dataSource);
-  const planned = await planTables(dataSource, bridge.definition);
+  const planned = await planTables(dataSource, bridge.definition, ports.hasher);
   const bridgeId = parseId(bridge.bridgeId);
   const wanted = job.options.tables;
   const tables = planned
@@ -126,7 +126,10 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
   const { database, clock } = ports;
   // What an attempt before found is found again.
   while (database.jobs.clearSomeRows(job.job, CLEAR_STEP) > 0) await new Promise(setImmediate);
-  const findings = facts.tables.map(({ table }) => countsOf(table.name, skipReason(job, facts.lane, table.name)));
+  const findings = facts.tables.map(({ table: { name } }) => ({
+    ...countsOf(name, skipReason(job, facts.lane, name)),
+    conflict: conflictText(facts.lane.destination?.tables[name]?.conflict),
+  }));
   if (job.kind === 'resend') {
     database.jobs.set(job.job, clock.nowMs(), { step: 'gathers what travelled in that time' });
     const gathered = facts.tables.filter((_, index) => findings[index]?.skipped === '').map(({ table }) => table);
@@ -145,6 +148,12 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
   if (unconfirmed !== undefined) {
     throw new QiaoError(unconfirmed.code, unconfirmed.message, { fate: 'transient', hint: unconfirmed.hint });
   }
+  if (job.kind === 'resync' && !job.options.dryRun) {
+    // What changed while its column stayed as it was, only a scan of the whole table finds.
+    for (const { table, held } of facts.tables) if (table.cursor !== undefined) database.cursors.forget(held.id);
+    // And what no trigger saw.
+    for (const { held } of facts.tables) database.triggers.owe(held.id);
+  }
   const laneAndJob = { laneId: job.lane, jobId: job.job };
   const conversation = await Conversation.begin(ports, laneAndJob, peer, job.createdAtMs + JOB_EXPIRES_MS);
   running.talk(conversation);
@@ -155,6 +164,7 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
       const comparing: Comparing = {
         ports,
         conversation,
+        kind: job.kind,
         dataSource: facts.sending.dataSource,
         table,
         tableId: held.id,

@@ -10,7 +10,7 @@ import { digestOf } from '../capture/compare.ts';
 import type { PlannedTable } from '../capture/plan.ts';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { Job, JobRow, TableCounts } from '../exchange-database/index.ts';
-import { packParcel, prepareContent } from '../send/pack.ts';
+import { packParcel, prepareContent, streamingLane } from '../send/pack.ts';
 import { laneNow } from './compareTable.ts';
 import type { VerifyPorts } from './ports.ts';
 import { readChunks } from './sourceRows.ts';
@@ -62,30 +62,34 @@ export async function sendRows(
   };
   const limits = { rowsPerSecond: job.options.rowsPerSecond, signal };
   const reading = readChunks(ports, dataSource, table, limits, (source) => {
-    if (source.kind !== 'row') return;
-    const { line } = source;
+    const line = source.kind === 'row' ? source.line : source.keyLine;
     const key = table.keys.encode(line, 0, line.length - 1);
     if (known !== undefined && !known.has(key)) return;
     const row = database.jobs.waitingRow(job.job, table.name, key);
     // The destination keeps a row that the lane does not own, whatever is sent.
-    if (row === undefined || row.finding === 'extra' || !row.owned) return;
-    add({ key, kind: row.finding === 'missing' ? 'insert' : 'update', line: Buffer.from(line) });
+    if (row === undefined || !row.owned) return;
+    // It is at the source: no delete, and what the destination has stays until a scan brings another state of it.
+    if (row.finding === 'extra' || source.kind === 'refused') leave(sending, table, row, counts);
+    else add({ key, kind: row.finding === 'missing' ? 'insert' : 'update', line: Buffer.from(line) });
   });
-  for await (const _chunk of reading) {
+  let nameless = 0;
+  for await (const chunk of reading) {
+    nameless += chunk.nameless;
     for (const each of full.splice(0)) await pack(sending, table, tableId, each, counts);
   }
   const rest = [...full.splice(0), batch];
   batch = [];
   bytes = 0;
   for (const each of rest) await pack(sending, table, tableId, each, counts);
-  // Rows that were met are sent or left by now. What still waits is gone at the source: it travels as a delete.
+  // Rows that were met are sent or left by now. What still waits is gone at the source, and travels as a delete, unless it may be among
+  // the rows that no key names.
   for (let after = ''; ; ) {
     const page = database.jobs.waitingRows(job.job, table.name, after, PAGE);
     const last = page.at(-1);
     if (last === undefined) break;
     after = last.key;
     for (const row of page) {
-      if (row.owned && (row.finding === 'extra' || row.finding === 'resend')) {
+      if (nameless === 0 && row.owned && (row.finding === 'extra' || row.finding === 'resend')) {
         add({ key: row.key, kind: 'delete', line: table.keys.decode(row.key) });
       } else leave(sending, table, row, counts);
     }
@@ -94,7 +98,7 @@ export async function sendRows(
   for (const each of [...full.splice(0), batch]) await pack(sending, table, tableId, each, counts);
 }
 
-/** Kept by ownership, or gone at the source since it was found: the delete of it travels by itself. */
+/** Kept by ownership, at the source after all, or gone there since it was found: what becomes of it travels by itself. */
 function leave({ ports, job }: Sending, table: PlannedTable, row: JobRow, counts: TableCounts): void {
   ports.database.jobs.setRow(job.job, table.name, row.key, 'left');
   counts.left += 1;
@@ -136,12 +140,13 @@ async function pack(
     const content = await prepareContent(builder.take(), limits.compression);
     const stale = database.transaction(() => {
       laneNow({ ports, laneId: job.lane, epoch: sending.epoch });
-      const behind = left.filter((row) => !isNewest(sending, tableId, row));
+      const behind = left.filter((row) => !isNewest(sending, table, tableId, row));
       for (const { key } of behind) database.jobs.setRow(job.job, table.name, key, 'left');
       if (behind.length > 0) return new Set(behind);
-      packParcel(ports, desired, bridge, content, origin, [plain(job.lane)], []);
+      packParcel(ports, desired, bridge, content, origin, [streamingLane(job.lane)], []);
       for (const { key } of left) database.jobs.setRow(job.job, table.name, key, 'sent');
       const deletes = left.filter(({ kind }) => kind === 'delete').length;
+      if (deletes > 0 && table.cursor !== undefined) forgetDeleted(sending, tableId, left);
       counts.sentRows += left.length - deletes;
       counts.sentDeletes += deletes;
       const { lastSequence } = laneNow({ ports, laneId: job.lane, epoch: sending.epoch });
@@ -158,12 +163,26 @@ async function pack(
   }
 }
 
-function isNewest({ ports }: Sending, tableId: number, row: WaitingRow): boolean {
-  const stored = ports.database.digests.get(tableId, row.key);
-  const isSent = stored !== undefined && stored[2] === 1;
-  return row.kind === 'delete' ? !isSent : isSent && stored[1] === digestOf(row.line);
+/**
+ * By a cursor no scan learns of a delete, so that it is said here. Should the row have come back since it was found missing, the whole
+ * table, read once more without its digest, brings it again.
+ */
+function forgetDeleted({ ports }: Sending, tableId: number, rows: readonly WaitingRow[]): void {
+  const { captures, cursors, digests } = ports.database;
+  const known = rows.filter(({ kind, key }) => kind === 'delete' && digests.get(tableId, key) !== undefined);
+  digests.remove(
+    tableId,
+    known.map(({ key }) => key),
+  );
+  captures.countDigests(tableId, -known.length);
+  cursors.forget(tableId);
 }
 
-function plain(lane: Uint8Array) {
-  return { lane, loadBegins: false, loadEnds: false, allowedDeletes: 0n, incompleteTables: [] };
+function isNewest({ ports }: Sending, table: PlannedTable, tableId: number, row: WaitingRow): boolean {
+  const stored = ports.database.digests.get(tableId, row.key);
+  const isSent = stored !== undefined && stored[2] === 1;
+  // Nothing is on its way that a cursor could have learned of: the whole table was read just now, each of its rows has a name, and this
+  // one was not met.
+  if (row.kind === 'delete' && table.cursor !== undefined) return true;
+  return row.kind === 'delete' ? !isSent : isSent && stored[1] === digestOf(row.line);
 }

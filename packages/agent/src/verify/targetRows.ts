@@ -22,6 +22,8 @@ import { endOfFields, pickFields } from './fields.ts';
 import { lineFilter, type ReadingLimits, stepRows } from './sourceRows.ts';
 
 const LF = 0x0a;
+const TAB = 0x09;
+const NULL = '\\N';
 
 export interface TargetColumns {
   readonly read: SnapshotTable;
@@ -120,11 +122,8 @@ export async function readTarget(
   const passes = lineFilter(question.where, names, types);
   const compared = names.map((name) => question.compared.includes(name));
   const isWhole = compared.every(Boolean);
-  const asIs =
-    columns.pairs.every(({ kind }) => kind !== 'back') &&
-    columns.extraColumns === 0 &&
-    columns.isMarked === undefined &&
-    columns.ownership !== 'some';
+  const isBare = columns.extraColumns === 0 && columns.isMarked === undefined && columns.ownership !== 'some';
+  const isAsSent = asSent(columns.pairs);
   let unreadable = 0;
   const pace = createPace(ports.clock, rowsPerSecond > 0 ? rowsPerSecond : undefined, signal);
   await using snapshot = await dataSource.snapshot({ signal, maxMs: ports.maxMs, stepRows: stepRows(rowsPerSecond) });
@@ -136,7 +135,7 @@ export async function readTarget(
       let line = lines.subarray(start, end);
       start = end + 1;
       let owned = columns.ownership === 'whole';
-      if (!asIs) {
+      if (!isBare || !isAsSent(line)) {
         const fields = splitRow(line.toString('utf8'));
         if (columns.isMarked?.(fields) === true) continue;
         if (columns.ownership === 'some') owned = columns.isOwned(fields);
@@ -150,6 +149,25 @@ export async function readTarget(
     await pace(rows);
   }
   return unreadable;
+}
+
+/** Whether no field of a line has to be brought back: nearly always, and then the line need not be cut and joined again. */
+function asSent(pairs: readonly PairText[]): (line: Buffer) => boolean {
+  const last = pairs.findLastIndex(({ kind }) => kind === 'back');
+  return (line) => {
+    let start = 0;
+    for (let index = 0; index <= last; index++) {
+      let end = start;
+      while (end < line.length && line[end] !== TAB) end++;
+      const pair = pairs[index];
+      if (pair?.kind === 'back') {
+        const field = line.toString('latin1', start, end);
+        if (field !== NULL && pair.back(field) !== field) return false;
+      }
+      start = end + 1;
+    }
+    return true;
+  };
 }
 
 function broughtBack(pair: PairText | undefined, text: string | null): string | null {

@@ -1,0 +1,122 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BridgeState } from '@qiao/contract/node';
+import { joinRow, type Kind, parseBridge, parseId, type Section } from '@qiao/exchange';
+import { expect, test } from 'vitest';
+import { digestOf } from '../capture/compare.ts';
+import { KeyEncoder } from '../capture/keys.ts';
+import type { Desired, DesiredBridge } from '../control/desired.ts';
+import { GONE, openExchangeDatabase } from '../exchange-database/index.ts';
+import { noteArrivals, wayBack } from './arrivals.ts';
+
+const BACK_ID = 'b'.repeat(32);
+const COLUMNS = ['id', 'x', 'seen_at'];
+
+interface Leg {
+  readonly capture?: string;
+  /** Of the source's table. */
+  readonly more?: string;
+  readonly receivers?: readonly string[];
+}
+
+/** A bridge of `register` from one node to another. */
+function leg(from: string, to: string, { capture = 'log', more = '', receivers = [to] }: Leg = {}): DesiredBridge {
+  const { definition, problems } = parseBridge(
+    `{kind: Bridge, name: ${from}-${to}, title: t, source: {node: ${from}, dataSource: own, capture: ${capture}, tables: [{name: register${more}}]},
+      schedule: realtime, destinations: [{node: ${to}, dataSource: own, tables: {register: {to: register}}}]}`,
+  );
+  if (definition === undefined) throw new Error(JSON.stringify(problems));
+  const lanes = receivers.map((receiverId, index) => ({
+    laneId: `${from}${receiverId}`,
+    senderId: from,
+    receiverId,
+    destinationIndex: index,
+    destination: definition.destinations[0],
+    highestEpoch: 1n,
+    ended: false,
+  }));
+  const bridgeId = from === 'here' ? BACK_ID : 'a'.repeat(32);
+  return {
+    bridgeId,
+    name: definition.name,
+    version: 1,
+    state: BridgeState.RUNNING,
+    definition,
+    lanes,
+    runNumber: 0n,
+    allowedDeletes: 0n,
+  };
+}
+
+function ways(...back: DesiredBridge[]): [string, string][] {
+  const there = leg('there', 'here');
+  const desired = { nodeId: 'here', bridges: new Map(back.map((one) => [one.name, one])) } as unknown as Desired;
+  const [lane] = there.lanes;
+  if (lane === undefined) throw new Error('no lane');
+  return [...wayBack(desired, there, lane)].map(([table, { bridgeId }]) => [table, bridgeId]);
+}
+
+test('a table has a way back by a bridge of its own that takes it by log, as it is, to its sender alone', () => {
+  expect(ways(leg('here', 'there'))).toEqual([['register', BACK_ID]]);
+  expect(ways()).toEqual([]);
+  expect(ways(leg('here', 'elsewhere'))).toEqual([]);
+  expect(ways(leg('here', 'there', { receivers: ['there', 'elsewhere'] }))).toEqual([]);
+  expect(ways(leg('here', 'there', { capture: 'trigger' }))).toEqual([]);
+  expect(ways(leg('here', 'there', { more: `, where: "x = 'y'"` }))).toEqual([]);
+});
+
+test('what arrives is noted as the capture would find it: rows by digest, deletes as gone, parts of rows not at all', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'qiao-arrivals-'));
+  const database = openExchangeDatabase(join(folder, 'exchange.db'));
+  const keys = new KeyEncoder([{ type: 'integer', bits: 64 }]);
+  const bridge = parseId(BACK_ID);
+  const { id } = database.captures.addTable(
+    bridge,
+    'register',
+    JSON.stringify(COLUMNS),
+    JSON.stringify(['id', keys.encoding]),
+  );
+  const ways = new Map([['register', { bridgeId: BACK_ID, table: 'register' }]]);
+  const section = (kind: Kind, columns: readonly string[], wholeRows: boolean, ...rows: string[][]): Section => ({
+    table: 'register',
+    kind,
+    columns,
+    keyColumns: 1,
+    rowCount: rows.length,
+    rows: Buffer.from(rows.map((row) => `${joinRow(row)}\n`).join('')),
+    wholeRows,
+  });
+  const keyOf = (key: string) => keys.encode(Buffer.from(`${key}\n`), 0, key.length);
+  const digest = (...row: string[]) => digestOf(Buffer.from(`${joinRow(row)}\n`));
+  noteArrivals(
+    [
+      section('insert', COLUMNS, true, ['1', 'a\tb', 't1']),
+      section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']),
+      section('update', ['id', 'x'], false, ['3', 'c']),
+      section('update', ['id', 'x'], true, ['4', 'd']),
+      section('delete', ['id'], false, ['5']),
+    ],
+    ways,
+    database,
+  );
+  const asked = ['1', '2', '3', '4', '5'].map(keyOf);
+  expect(database.arrivals.getMany(id, asked)).toEqual(
+    new Map([
+      [keyOf('1'), digest('1', 'a\tb', 't1')],
+      [keyOf('2'), digest('2', 'b', 't2')],
+      [keyOf('5'), GONE],
+    ]),
+  );
+  // A later word stays when the one before it is found.
+  noteArrivals([section('insert', COLUMNS, true, ['5', 'e', 't5'])], ways, database);
+  database.arrivals.forget(id, [
+    { key: keyOf('5'), digest: GONE },
+    { key: keyOf('1'), digest: digest('1', 'a\tb', 't1') },
+  ]);
+  expect([...database.arrivals.getMany(id, asked).keys()]).toEqual([keyOf('2'), keyOf('5')]);
+  database.captures.removeTable(id);
+  expect(database.arrivals.getMany(id, asked)).toEqual(new Map());
+  database.close();
+  rmSync(folder, { recursive: true });
+});

@@ -1,0 +1,391 @@
+/**
+ * One bridge's share of the log until its next delivery: changes through the bridge's transforms, folded to the last one per key, then
+ * decided against the digests as a scan decides. So a row that leaves the filter is a delete, and a change that comes again is none.
+ *
+ * Folding: a delivery commits as one at the destination, so of several changes of a key only the last matters. It is counted under the kind
+ * by which it leaves, those before it under their own as folded. A change of a key is two: a delete of the old and an insert of the new one.
+ * Deletes go first, children before parents, so that a unique value is free before another row takes it.
+ */
+import type { LogChange } from '@qiao/adapters';
+import { joinRow, KINDS, type Kind, MAX_ROW_BYTES, splitRow, type TableLayout } from '@qiao/exchange';
+import {
+  type CaptureTable,
+  type DigestRow,
+  type ExchangeDatabase,
+  GONE,
+  type LogOwes,
+} from '../exchange-database/index.ts';
+import { digestOf } from './compare.ts';
+import type { ScanOutput } from './output.ts';
+import type { PlannedTable } from './plan.ts';
+
+export interface FollowedTable {
+  readonly table: PlannedTable;
+  readonly held: CaptureTable;
+}
+
+/** What a key is after the changes so far. */
+type After =
+  | { readonly standing: 'row'; readonly line: Buffer }
+  /** A row of which only these columns (indexes of the layout) came; the key is among them. */
+  | { readonly standing: 'part'; readonly line: Buffer; readonly columns: readonly number[] }
+  | { readonly standing: 'filtered'; readonly line: Buffer; readonly digest: string }
+  | { readonly standing: 'refused'; readonly line: Buffer; readonly digest: string }
+  | { readonly standing: 'deleted'; readonly line: Buffer }
+  /** The log does not say enough: to be read by its key, the line of which this is as the source has it. */
+  | { readonly standing: 'unread'; readonly line: Buffer };
+
+/** Rows of one table to be read by their keys. */
+export interface UnreadRows {
+  readonly index: number;
+  readonly table: PlannedTable;
+  /** Row text of the key columns, as the source has them. */
+  readonly keys: Buffer;
+}
+
+interface KeyChanges {
+  /** As the source did it, last. */
+  kind: Kind;
+  after: After;
+}
+
+interface TableChanges extends FollowedTable {
+  readonly keys: Map<string, KeyChanges>;
+  readonly folded: Record<Kind, number>;
+  /** Refused rows that no key names. */
+  readonly nameless: Record<Kind, number>;
+}
+
+/** In place of the digest of a row that is known in part: the next scan finds it different, and it travels whole. */
+const UNKNOWN = '';
+const CHANGE_BYTES = 64;
+
+export class LogChanges {
+  readonly #tables: readonly TableChanges[];
+  readonly #guard: { readonly rows: number; readonly share: number };
+  /** Deletes of the transaction that came last, by table. */
+  readonly #deletes: number[];
+  #transaction = '';
+  /** What waits, roughly. */
+  bytes = 0;
+
+  constructor(tables: readonly FollowedTable[], guard: { readonly rows: number; readonly share: number }) {
+    const none = () => ({ insert: 0, update: 0, delete: 0 });
+    this.#tables = tables.map((each) => ({ ...each, keys: new Map(), folded: none(), nameless: none() }));
+    this.#deletes = tables.map(() => 0);
+    this.#guard = guard;
+  }
+
+  /** Takes one change of the table at `index`. What it returns cannot be followed: then a scan is owed, and nothing of this may be kept. */
+  take(index: number, change: LogChange, transaction: string): LogOwes | undefined {
+    const one = this.#tables[index] as TableChanges;
+    const { name } = one.table;
+    this.bytes += change.line.length + CHANGE_BYTES;
+    if (this.#transaction !== transaction) {
+      this.#transaction = transaction;
+      this.#deletes.fill(0);
+    }
+    switch (change.kind) {
+      case 'truncate':
+        return { code: 'LOG_TRUNCATED', message: `table ${name} was emptied by TRUNCATE` };
+      case 'untold':
+        return { code: 'LOG_ROWS', message: `rows of table ${name} changed in a way that the log does not give` };
+      case 'reshaped':
+        return { code: 'LOG_TABLES', message: `the columns of table ${name} are others than they were` };
+      case 'delete':
+        this.#deleted(one, change.line);
+        return this.#guarded(index);
+      case 'insert':
+      case 'update':
+        if (change.refused !== undefined) this.#refused(one, change.kind, change);
+        else if (change.missing !== undefined) return this.#part(one, change, change.missing);
+        else this.#row(one, change.kind, change);
+        return undefined;
+      default:
+        return change.kind satisfies never;
+    }
+  }
+
+  /** A part needs a row to be laid over: where the destinations do not have it as it was, it is read whole. */
+  settleParts({ digests }: Pick<ExchangeDatabase, 'digests'>): void {
+    for (const { table, held, keys } of this.#tables) {
+      const parts = [...keys].filter(([, { after }]) => after.standing === 'part');
+      if (parts.length === 0) continue;
+      const found = digests.getMany(held.id, parts.map(([key]) => key).sort());
+      for (const [key, changes] of parts) {
+        const stored = found.get(key);
+        if (stored?.[2] === 1 && !isRefused(stored)) continue;
+        changes.after = { standing: 'unread', line: table.keys.decode(key) };
+      }
+    }
+  }
+
+  /** What has to be read before anything is given. */
+  get unread(): UnreadRows[] {
+    return this.#tables.flatMap(({ keys, table }, index) => {
+      const lines = [...keys.values()].flatMap(({ after }) => (after.standing === 'unread' ? [after.line] : []));
+      return lines.length === 0 ? [] : [{ index, table, keys: Buffer.concat(lines) }];
+    });
+  }
+
+  /** A row that was to be read, as it is now: perhaps later than the change, which the log then brings once more. */
+  fill(index: number, line: Buffer): void {
+    const one = this.#tables[index] as TableChanges;
+    const { key, after } = this.#afterOf(one, line);
+    const waiting = key === undefined ? undefined : one.keys.get(key);
+    if (waiting?.after.standing !== 'unread') return;
+    waiting.after = after;
+    this.bytes += line.length;
+  }
+
+  /** Hands everything over, each key once, in the order of keys; empty afterwards. */
+  give(database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>, output: ScanOutput): void {
+    this.#give(database, output, () => true);
+  }
+
+  /** The same of what needs not be read any more. */
+  giveKnown(database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>, output: ScanOutput): void {
+    this.#give(database, output, ({ after }) => after.standing !== 'unread');
+  }
+
+  #give(
+    database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>,
+    output: ScanOutput,
+    isGiven: (changes: KeyChanges) => boolean,
+  ): void {
+    const given = this.#tables.map((one) => {
+      // Digests lie in the order of keys: what is asked and written in it touches each page once.
+      const keys = [...one.keys].flatMap(([key, changes]) => (isGiven(changes) ? [key] : [])).sort();
+      const arrived = database.arrivals.getMany(one.held.id, keys);
+      for (const [key, digest] of arrived) output.arrived(one.held.id, { key, digest });
+      return { one, keys, found: { digests: database.digests.getMany(one.held.id, keys), arrived } };
+    });
+    for (const { one, keys, found } of given.toReversed()) giveDeletes(one, keys, found, output);
+    for (const { one, keys, found } of given) {
+      giveRows(one, keys, found, output, 'insert');
+      giveRows(one, keys, found, output, 'update');
+      for (const kind of KINDS) {
+        if (one.folded[kind] > 0) output.folded(one.table.name, kind, one.folded[kind]);
+        if (one.nameless[kind] > 0) output.kept(one.table.name, kind, 'refused', true, one.nameless[kind]);
+        one.folded[kind] = 0;
+        one.nameless[kind] = 0;
+      }
+      for (const key of keys) one.keys.delete(key);
+    }
+    this.bytes = 0;
+  }
+
+  #row(one: TableChanges, kind: 'insert' | 'update', { line, oldKey }: LogChange): void {
+    const { key, after } = this.#afterOf(one, line);
+    this.#move(one, key, kind, after, oldKey);
+  }
+
+  /** A row that cannot be carried: its key alone came, if that can. */
+  #refused(one: TableChanges, kind: 'insert' | 'update', { line, oldKey }: LogChange): void {
+    const found = line.length === 0 ? undefined : this.#keyOf(one, line);
+    this.#move(one, found?.key, kind, refusedRow(found?.line ?? line, line), oldKey);
+  }
+
+  /** A whole row as it leaves. */
+  #afterOf({ table: { keys, transform } }: TableChanges, line: Buffer): { key: string | undefined; after: After } {
+    if (transform.isIdentity) {
+      const key = keys.encode(line, 0, line.length - 1);
+      return {
+        key,
+        after: line.length <= MAX_ROW_BYTES ? { standing: 'row', line } : refusedRow(keys.decode(key), line),
+      };
+    }
+    const result = transform.apply(line, 0, line.length - 1);
+    const keyLine = result.kind === 'row' ? result.line : result.keyLine;
+    const key = keyLine === undefined ? undefined : keys.encode(keyLine, 0, keyLine.length - 1);
+    switch (result.kind) {
+      case 'row':
+        return { key, after: { standing: 'row', line: result.line } };
+      case 'filtered':
+        return { key, after: { standing: 'filtered', line: keyLine ?? line, digest: `F${digestOf(line).slice(1)}` } };
+      case 'refused':
+        return { key, after: refusedRow(keyLine ?? line, line) };
+      default:
+        return result satisfies never;
+    }
+  }
+
+  /** A row that may have had another key before. */
+  #move(one: TableChanges, key: string | undefined, kind: Kind, after: After, oldKey: Buffer | undefined): void {
+    const moved = oldKey === undefined ? undefined : this.#keyOf(one, oldKey);
+    if (moved !== undefined && moved.key !== key) {
+      this.#set(one, moved.key, 'delete', { standing: 'deleted', line: moved.line });
+      this.#set(one, key, 'insert', after);
+    } else this.#set(one, key, kind, after);
+  }
+
+  /** An update that leaves columns out: laid over what this delivery knows of the row, sent without them, or read by its key. */
+  #part(one: TableChanges, change: LogChange, missing: readonly number[]): LogOwes | undefined {
+    const { transform, layout, read, name } = one.table;
+    const { oldKey } = change;
+    if (missing.some((place) => place < read.keyColumns)) {
+      return { code: 'LOG_ROWS', message: `the log does not carry the key of a row of ${name}` };
+    }
+    const fields = fieldsOf(change.line);
+    const keyLine = Buffer.from(`${joinRow(fields.slice(0, read.keyColumns))}\n`);
+    const own = this.#keyOf(one, oldKey ?? keyLine);
+    const before = own === undefined ? undefined : one.keys.get(own.key)?.after;
+    if (!transform.isIdentity || own === undefined) {
+      this.#move(one, this.#keyOf(one, keyLine)?.key, 'update', { standing: 'unread', line: keyLine }, oldKey);
+    } else if (before?.standing === 'row') {
+      const known = fieldsOf(before.line);
+      const whole = fields.map((field, place) => (missing.includes(place) ? (known[place] as string | null) : field));
+      this.#row(one, 'update', { ...change, line: Buffer.from(`${joinRow(whole)}\n`) });
+    } else if (oldKey !== undefined || (before !== undefined && before.standing !== 'part')) {
+      // Under another key the destination has no row to lay it over.
+      this.#move(one, this.#keyOf(one, keyLine)?.key, 'update', { standing: 'unread', line: keyLine }, oldKey);
+    } else {
+      const sent = layout.columns.map((_, place) => place).filter((place) => !missing.includes(place));
+      const columns = [...new Set([...(before?.columns ?? []), ...sent])].sort((x, y) => x - y);
+      const known = before === undefined ? [] : fieldsOf(before.line);
+      const merged = columns.map((place) =>
+        missing.includes(place) ? known[before?.columns.indexOf(place) ?? -1] : fields[place],
+      ) as (string | null)[];
+      const line = Buffer.from(`${joinRow(merged)}\n`);
+      const isCarried = line.length <= MAX_ROW_BYTES;
+      this.#set(one, own.key, 'update', isCarried ? { standing: 'part', line, columns } : refusedRow(own.line, line));
+    }
+    return undefined;
+  }
+
+  #deleted(one: TableChanges, line: Buffer): void {
+    const found = line.length === 0 ? undefined : this.#keyOf(one, line);
+    if (found === undefined) one.nameless.delete += 1;
+    else this.#set(one, found.key, 'delete', { standing: 'deleted', line: found.line });
+  }
+
+  /** The key as it leaves, from a line that begins with it. */
+  #keyOf({ table }: TableChanges, line: Buffer): { key: string; line: Buffer } | undefined {
+    const keyLine = table.transform.keyLine(line);
+    if (keyLine === undefined) return undefined;
+    const key = table.keys.encode(keyLine, 0, keyLine.length - 1);
+    return { key, line: table.keys.decode(key) };
+  }
+
+  #set(one: TableChanges, key: string | undefined, kind: Kind, after: After): void {
+    if (key === undefined) {
+      one.nameless[kind] += 1;
+      return;
+    }
+    const before = one.keys.get(key);
+    if (before === undefined) {
+      one.keys.set(key, { kind, after });
+      return;
+    }
+    one.folded[before.kind] += 1;
+    before.kind = kind;
+    before.after = after;
+  }
+
+  /** An emptied source must not empty its destinations: the scan that is owed asks a person. */
+  #guarded(index: number): LogOwes | undefined {
+    const deletes = (this.#deletes[index] as number) + 1;
+    this.#deletes[index] = deletes;
+    const { held, table } = this.#tables[index] as TableChanges;
+    if (deletes <= this.#guard.rows || deletes <= this.#guard.share * held.digestCount) return undefined;
+    return {
+      code: 'LOG_GUARD',
+      message: `one transaction deletes more rows of ${table.name} than the deleteGuard lets through`,
+    };
+  }
+}
+
+/** By key, what the destinations have, and what the one at the other end of a two-way pair said last. */
+interface Found {
+  readonly digests: ReadonlyMap<string, DigestRow>;
+  readonly arrived: ReadonlyMap<string, string>;
+}
+
+function giveDeletes(
+  { table, held, keys: changes }: TableChanges,
+  keys: readonly string[],
+  found: Found,
+  output: ScanOutput,
+): void {
+  for (const key of keys) {
+    const { kind, after } = changes.get(key) as KeyChanges;
+    if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
+    const stored = found.digests.get(key);
+    const isEcho = after.standing === 'deleted' && found.arrived.get(key) === GONE;
+    if (stored?.[2] === 1 && !isEcho) output.change(table.layout, 'delete', after.line);
+    else output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
+    if (after.standing === 'filtered')
+      output.put(held.id, { key, digest: after.digest, sent: false }, stored === undefined);
+    else if (stored !== undefined) output.remove(held.id, key);
+  }
+}
+
+function giveRows(
+  { table, held, keys: changes }: TableChanges,
+  keys: readonly string[],
+  found: Found,
+  output: ScanOutput,
+  sentKind: 'insert' | 'update',
+): void {
+  for (const key of keys) {
+    const stored = found.digests.get(key);
+    const wasSent = stored?.[2] === 1;
+    if ((sentKind === 'update') !== wasSent) continue;
+    const { kind, after } = changes.get(key) as KeyChanges;
+    const isNew = stored === undefined;
+    switch (after.standing) {
+      case 'row': {
+        const digest = digestOf(after.line);
+        if (wasSent && stored[1] === digest) {
+          // It touched no column of the bridge.
+          output.kept(table.name, kind, 'filtered', true);
+          break;
+        }
+        if (found.arrived.get(key) === digest) {
+          // It is what the destination sent itself.
+          output.kept(table.name, kind, 'filtered', true);
+          output.put(held.id, { key, digest, sent: true }, isNew);
+          break;
+        }
+        output.change(table.layout, sentKind, after.line);
+        output.put(held.id, { key, digest, sent: true }, isNew);
+        break;
+      }
+      case 'part':
+        output.change(partLayout(table.layout, after.columns), 'update', after.line);
+        output.put(held.id, { key, digest: UNKNOWN, sent: true }, isNew);
+        break;
+      case 'refused':
+        // What the destinations have stays there until the row can be carried again.
+        output.kept(table.name, kind, 'refused', true);
+        output.put(held.id, { key, digest: after.digest, sent: wasSent }, isNew);
+        break;
+      case 'unread':
+        // It is gone meanwhile: the log will say so.
+        output.kept(table.name, kind, 'filtered', true);
+        break;
+      case 'deleted':
+      case 'filtered':
+        break;
+      default:
+        after satisfies never;
+    }
+  }
+}
+
+/** It came once and could not be carried: the destinations have what was before, if anything. */
+function isRefused([, digest]: DigestRow): boolean {
+  return digest.startsWith('R');
+}
+
+function refusedRow(keyLine: Buffer, line: Buffer): After {
+  return { standing: 'refused', line: keyLine, digest: `R${digestOf(line).slice(1)}` };
+}
+
+function fieldsOf(line: Buffer): (string | null)[] {
+  return splitRow(line.toString('utf8', 0, line.length - 1));
+}
+
+function partLayout({ table, columns, keyColumns }: TableLayout, sent: readonly number[]): TableLayout {
+  return { table, keyColumns, columns: sent.map((place) => columns[place] as string), wholeRows: false };
+}

@@ -1,0 +1,458 @@
+/**
+ * The one reader of a data source's log, for all bridges that are captured by it. It keeps the log in the database, finds out when
+ * history was lost, and follows from the oldest position on; a bridge that is scanned stands aside until its scan has ended.
+ *
+ * Hand-over. A scan reads a snapshot and says what that sees; a transaction of the log that it sees is passed over, every other one is taken. So a
+ * bridge's log waits while it is scanned, and goes on from its own position: nothing is missed, and nothing is sent twice.
+ */
+import type { DataSource, LogReading, PreparedLog, SourceLog } from '@qiao/adapters';
+import { idText, parseId, QiaoError } from '@qiao/exchange';
+import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
+import type { Desired, DesiredBridge } from '../control/desired.ts';
+import { exposeProblems } from '../control/permissions.ts';
+import type { LogOwes } from '../exchange-database/index.ts';
+import { isOverBudget } from './budget.ts';
+import { LogAside, type LogTrouble } from './logAside.ts';
+import { LogBridge } from './logBridge.ts';
+import { LogBudget } from './logBudget.ts';
+import type { FollowedTable } from './logChanges.ts';
+import { bridgesOf, logOf, nameOf, oldestOf, owedAtStart } from './logPlan.ts';
+import { type LogScan, LogScans } from './logScans.ts';
+import { type PlannedTable, planTables } from './plan.ts';
+import type { CapturePorts } from './ports.ts';
+
+const LOOK_AGAIN_MS = 60_000;
+/** While nobody has room for rows. */
+const ROOM_LOOK_AGAIN_MS = 1_000;
+/** A position without rows is written down no more often. */
+const IDLE_EVERY_MS = 1_000;
+/** Rows that wait for company are looked after so soon. */
+const COMPANY_LOOK_MS = 20;
+
+/** What a bridge reads, planned; the places of its tables in the log's plan. */
+interface Planned {
+  readonly bridge: DesiredBridge;
+  readonly tables: readonly PlannedTable[];
+  readonly places: readonly number[];
+}
+
+export class LogReader {
+  readonly source: string;
+  readonly #ports: CapturePorts;
+  readonly #wakeup: Wakeup = createWakeup();
+  readonly #onOwed: (bridgeId: string) => void;
+  readonly #scans: LogScans;
+  readonly #aside: LogAside;
+  readonly #budget: LogBudget;
+  /** Why a bridge cannot be followed at all. */
+  readonly #unfit = new Map<string, QiaoError>();
+  readonly #looked = new Set<string>();
+  /** Bridges that the last round followed. */
+  #following: ReadonlySet<string> = new Set();
+  /** Will be told to look round. */
+  #nudged: LogReading | undefined;
+  #confirmed: string | undefined;
+  /** Bridges whose position lies in a log that does not go on, and how that was found out. */
+  readonly #lost = new Map<string, string>();
+  /** Of the log that was prepared last. */
+  #identity: string | undefined;
+  #session: AbortController | undefined;
+  #prepared: PreparedLog | undefined;
+  #waitsForRoom = false;
+  #failure: LogTrouble | undefined;
+
+  constructor(ports: CapturePorts, source: string, onOwed: (bridgeId: string) => void) {
+    this.#ports = ports;
+    this.source = source;
+    this.#onOwed = onOwed;
+    this.#scans = new LogScans(ports, source);
+    this.#aside = new LogAside(ports.clock);
+    this.#budget = new LogBudget(ports, source);
+  }
+
+  /** Why the bridge's log is not read at the moment, or that the database keeps much of it. */
+  troubleOf(bridgeId: string): LogTrouble | undefined {
+    return this.#aside.of(bridgeId) ?? this.#failure ?? this.#budget.trouble;
+  }
+
+  get parts(): readonly Part[] {
+    return [
+      { name: `log:${this.source}`, run: (signal) => this.#run(signal) },
+      { name: `log-watch:${this.source}`, run: (signal) => this.#watch(signal) },
+    ];
+  }
+
+  /** The bridges, or what they need, have changed. */
+  lookAgain(): void {
+    this.#session?.abort();
+    this.#wakeup.wake();
+  }
+
+  /** Room may have come free in the outbox. */
+  wake(): void {
+    if (this.#waitsForRoom) this.lookAgain();
+  }
+
+  /** Takes the bridge out of the log for a scan. Throws what keeps the log from being read. */
+  hold(bridgeId: string, signal: AbortSignal): Promise<LogScan> {
+    return this.#scans.hold(bridgeId, signal, () => this.lookAgain());
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    try {
+      while (!signal.aborted) await this.#round(signal);
+    } catch (error) {
+      const { code, message, hint = '' } = describeError(error);
+      this.#failure = { code, message, hint };
+      this.#scans.refuse(error);
+      throw error;
+    }
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    const { database, desired } = this.#ports;
+    const session = new AbortController();
+    this.#session = session;
+    const now = desired.current();
+    const bridges = now === undefined ? [] : bridgesOf(now, this.source);
+    this.#aside.keepOnly(new Set(bridges.map(({ bridgeId }) => bridgeId)));
+    const name = database.logs.kept().find(({ source }) => source === this.source)?.name;
+    if (now === undefined || (bridges.length === 0 && name === undefined)) {
+      await this.#wakeup.wait(LOOK_AGAIN_MS, signal);
+      return;
+    }
+    const dataSource = await this.#ports.dataSources.open(this.source);
+    const log = logOf(dataSource);
+    // Without a token this may be a clone of the node: what the other one still needs is not given up.
+    const isOurs = this.#ports.fence.token() !== undefined;
+    if (this.#budget.isOver) await this.#giveUp(log, name);
+    if (bridges.length === 0) {
+      // A bridge that is out of sight for a moment, or paused, keeps its history.
+      if (isOurs && name !== undefined && database.logs.ofSource(this.source).length === 0) {
+        await log.remove(name);
+        database.logs.release(this.source);
+      } else await this.#wakeup.wait(LOOK_AGAIN_MS, signal);
+      return;
+    }
+    if (bridges.every((bridge) => this.#isFull(bridge))) {
+      this.#waitsForRoom = true;
+      await this.#wakeup.wait(ROOM_LOOK_AGAIN_MS, signal);
+      return;
+    }
+    const planned = await this.#plan(dataSource, bridges);
+    const prepared = await this.#prepare(now, log, planned);
+    // What was altered between the two would be told by neither.
+    if (!(await this.#isStill(dataSource, planned))) return;
+    this.#prepared = prepared;
+    this.#failure = undefined;
+    this.#scans.grant(this.#unfit);
+    const followers = this.#followers(dataSource, log, planned);
+    this.#following = new Set(followers.map(({ bridge }) => bridge.bridgeId));
+    if (followers.length === 0) {
+      await this.#wakeup.wait(LOOK_AGAIN_MS, AbortSignal.any([signal, session.signal]));
+      return;
+    }
+    await this.#follow(log, prepared, followers, AbortSignal.any([signal, session.signal]));
+  }
+
+  /**
+   * The department's disk comes first. Bridges that do not follow are given up for those that do; when that does not help, the log is not
+   * kept any more. What was given up is scanned once it can be.
+   */
+  async #giveUp(log: SourceLog, name: string | undefined): Promise<void> {
+    const { database, clock, limits } = this.#ports;
+    const held = database.logs.ofSource(this.source).filter(({ owes }) => owes !== 'LOG_GAP');
+    const behind = held.filter(({ bridge }) => !this.#following.has(idText(bridge)));
+    const isPart = behind.length > 0 && behind.length < held.length;
+    if (!isPart && name !== undefined) {
+      await log.remove(name);
+      database.logs.release(this.source);
+    }
+    const message = `the database kept more than ${limits.logBudgetBytes} bytes of its log: it was given up`;
+    const lost = isPart ? behind : held;
+    database.transaction(() => {
+      for (const { bridge } of lost) database.logs.lose(bridge, message, clock.nowMs());
+    });
+    for (const { bridge } of lost) this.#onOwed(idText(bridge));
+    this.#budget.gaveUp(isPart);
+    this.#ports.log.error({ source: this.source, bridges: lost.length }, message);
+  }
+
+  /** A bridge that cannot be planned is none of the log's: its scan says what is wrong with it. */
+  async #plan(dataSource: DataSource, bridges: readonly DesiredBridge[]): Promise<Planned[]> {
+    const planned: Planned[] = [];
+    let place = 0;
+    for (const bridge of bridges) {
+      this.#unfit.delete(bridge.bridgeId);
+      try {
+        if (exposeProblems(bridge.definition, this.#ports.permissions).length > 0) continue;
+        const tables = await planTables(dataSource, bridge.definition, this.#ports.hasher);
+        planned.push({ bridge, tables, places: tables.map(() => place++) });
+      } catch (error) {
+        if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
+        this.#unfit.set(bridge.bridgeId, error);
+      }
+    }
+    return planned;
+  }
+
+  /** Whether the tables have the columns that they were planned with. */
+  async #isStill(dataSource: DataSource, planned: readonly Planned[]): Promise<boolean> {
+    for (const { bridge, tables } of planned) {
+      if (this.#unfit.has(bridge.bridgeId)) continue;
+      try {
+        const now = await planTables(dataSource, bridge.definition, this.#ports.hasher);
+        const columns = (of: typeof tables) => JSON.stringify(of.map(({ layout }) => layout.columns));
+        if (columns(now) !== columns(tables)) return false;
+      } catch (error) {
+        if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Makes the database keep its log, and finds out which bridges have lost history. */
+  async #prepare(desired: Desired, log: SourceLog, planned: readonly Planned[]): Promise<PreparedLog> {
+    const { database, clock } = this.#ports;
+    const name = nameOf(desired, this.source);
+    // Before it is made: what is kept in a database must never be forgotten here.
+    database.logs.keep(this.source, name);
+    const prepared = await log.prepare({
+      name,
+      tables: planned.flatMap(({ tables }) => tables.map(({ read }) => read)),
+    });
+    const isBehind = this.#confirmed !== undefined && log.compare(prepared.newest, this.#confirmed) < 0;
+    if (isBehind || prepared.identity !== this.#identity) this.#forget();
+    this.#identity = prepared.identity;
+    // News of a confirmation may still be on its way.
+    const { oldest: kept } = prepared;
+    const oldest = this.#confirmed !== undefined && log.compare(kept, this.#confirmed) < 0 ? this.#confirmed : kept;
+    // What is not read here any more has been forgotten meanwhile.
+    const ours = new Set(bridgesOf(this.#ports.desired.current() ?? desired, this.source).map((each) => each.bridgeId));
+    for (const { bridge, places } of planned) {
+      if (!ours.has(bridge.bridgeId)) continue;
+      const states = places.map((place) => prepared.tables[place]);
+      const unfit = states.flatMap((state) => (state !== undefined && 'unfit' in state ? [state.unfit] : []))[0];
+      if (unfit !== undefined) {
+        this.#unfit.set(bridge.bridgeId, new QiaoError(unfit.code, unfit.message, { hint: unfit.hint }));
+        continue;
+      }
+      // Its scan began at the position that it has: what was lost behind that is found when it has ended.
+      if (this.#scans.isGranted(bridge.bridgeId)) continue;
+      const id = parseId(bridge.bridgeId);
+      const tables = JSON.stringify(
+        states.map((state) => (state !== undefined && 'identity' in state ? state.identity : '')),
+      );
+      const held = database.logs.get(id);
+      const lost = this.#lost.get(bridge.bridgeId);
+      const owes =
+        lost === undefined
+          ? owedAtStart(log, { ...prepared, oldest }, held, this.source, tables)
+          : ({ code: 'LOG_GAP', message: lost } as const);
+      this.#lost.delete(bridge.bridgeId);
+      if (owes !== undefined) {
+        const isGap = owes.code === 'LOG_GAP' && owes !== held?.owes;
+        const gapAtMs = isGap ? clock.nowMs() : (held?.gapAtMs ?? 0);
+        const { identity, newest: position } = prepared;
+        database.logs.begin({ bridge: id, source: this.source, identity, tables, position, owes, gapAtMs });
+        this.#scans.waitFor(bridge.bridgeId, prepared.horizon);
+        if (isGap)
+          this.#ports.log.error(
+            { bridge: bridge.name, reason: owes.message },
+            'history was lost at the source: the tables are scanned',
+          );
+        this.#onOwed(bridge.bridgeId);
+      } else if (!this.#looked.has(bridge.bridgeId)) {
+        // Another process may have made what is kept, and read what nobody sees yet.
+        this.#scans.waitFor(bridge.bridgeId, prepared.horizon);
+      }
+      this.#looked.add(bridge.bridgeId);
+    }
+    return prepared;
+  }
+
+  #followers(dataSource: DataSource, log: SourceLog, planned: readonly Planned[]): LogBridge[] {
+    const { database } = this.#ports;
+    this.#waitsForRoom = false;
+    return planned.flatMap(({ bridge, tables, places }) => {
+      const id = parseId(bridge.bridgeId);
+      const state = database.logs.get(id);
+      const isScanned = this.#scans.has(bridge.bridgeId) || this.#unfit.has(bridge.bridgeId);
+      const isFit = state?.owes === undefined && !isScanned && database.captures.get(id)?.version === bridge.version;
+      const isFull = isFit && this.#isFull(bridge);
+      if (isFull) this.#waitsForRoom = true;
+      if (state === undefined || !isFit || isFull) {
+        // Nobody waits for a bridge that is not to follow.
+        this.#aside.back(bridge.bridgeId);
+        return [];
+      }
+      if (!this.#aside.mayFollow(bridge.bridgeId)) return [];
+      const followed = tables.map((table): FollowedTable | undefined => {
+        const held = database.captures.table(id, table.name);
+        return held?.layout === JSON.stringify(table.layout.columns) ? { table, held } : undefined;
+      });
+      if (followed.includes(undefined)) {
+        this.#owe(bridge.bridgeId, {
+          code: 'LOG_TABLES',
+          message: 'the tables of the bridge have other columns than at its last scan',
+        });
+        return [];
+      }
+      return [new LogBridge(this.#ports, dataSource, log, bridge, state, followed as FollowedTable[], places)];
+    });
+  }
+
+  /** Until the session ends: somebody asked for that, or a bridge cannot follow any more. */
+  async #follow(
+    log: SourceLog,
+    prepared: PreparedLog,
+    followers: readonly LogBridge[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (signal.aborted) return;
+    const from = oldestOf(
+      log,
+      followers.map(({ position }) => position),
+    );
+    const { clock, limits } = this.#ports;
+    try {
+      await using reading = await prepared.read(from, signal);
+      let idleAtMs = clock.elapsedMs();
+      let isWhole = true;
+      for await (const pieces of reading) {
+        for (const piece of pieces) {
+          if (piece.transaction !== undefined) this.#scans.remember(piece.transaction);
+          for (const follower of followers) {
+            try {
+              const owes = follower.take(piece);
+              if (owes === undefined) continue;
+              this.#owe(follower.bridge.bridgeId, owes);
+            } catch (error) {
+              this.#setAside(follower, error);
+            }
+            return;
+          }
+          const waits = followers.reduce((sum, { bytes }) => sum + bytes, 0);
+          // At the end of a transaction early, so that one of usual size travels whole; a larger one in parts.
+          if (waits >= (piece.position === undefined ? limits.parcelBytes : limits.parcelBytes / 2)) {
+            if (!(await this.#flush(followers, signal)) || signal.aborted) return;
+            this.#confirm(log, reading);
+          }
+          isWhole = piece.position !== undefined;
+        }
+        const isIdleDue = clock.elapsedMs() - idleAtMs >= IDLE_EVERY_MS;
+        const due = isWhole ? followers.filter(({ isDue }) => isDue) : [];
+        if (isWhole && (isIdleDue || due.length > 0)) {
+          if (!(await this.#flush(due, signal))) return;
+          if (isIdleDue) {
+            this.#ports.database.transaction(() => followers.forEach((follower) => follower.advance()));
+            idleAtMs = clock.elapsedMs();
+          }
+          this.#confirm(log, reading);
+        }
+        if (isWhole && followers.some(({ bytes }) => bytes > 0)) this.#nudgeSoon(reading, signal);
+        if (followers.some(({ bridge }) => this.#isFull(bridge))) return;
+      }
+    } catch (error) {
+      // Asked to look again: whatever was not durable comes again.
+      if (signal.aborted) return;
+      if (!(error instanceof QiaoError) || error.code !== 'LOG_LOST') throw error;
+      this.#forget();
+      for (const { bridge } of followers) this.#lost.set(bridge.bridgeId, error.message);
+    }
+  }
+
+  /** What is known of this log says nothing of the one that is there now. */
+  #forget(): void {
+    this.#confirmed = undefined;
+    this.#scans.forget();
+  }
+
+  /** False when a bridge could not take its share. */
+  async #flush(followers: readonly LogBridge[], signal: AbortSignal): Promise<boolean> {
+    const now = this.#ports.desired.current() as Desired;
+    for (const follower of followers) {
+      if (follower.bytes === 0) continue;
+      try {
+        await follower.flush(now, signal);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        this.#setAside(follower, error);
+        return false;
+      }
+      this.#aside.back(follower.bridge.bridgeId);
+    }
+    return true;
+  }
+
+  #nudgeSoon(reading: LogReading, signal: AbortSignal): void {
+    if (this.#nudged === reading) return;
+    this.#nudged = reading;
+    void this.#ports.clock.sleep(COMPANY_LOOK_MS, signal).finally(() => {
+      if (this.#nudged === reading) this.#nudged = undefined;
+      reading.nudge();
+    });
+  }
+
+  #confirm(log: SourceLog, reading: LogReading): void {
+    const positions = this.#needed();
+    if (this.#ports.fence.token() === undefined || positions.length === 0) return;
+    this.#confirmed = oldestOf(log, positions);
+    reading.confirm(this.#confirmed);
+  }
+
+  /** Positions behind which the database must keep its log. Where history was lost, a scan that is still to begin starts from the end. */
+  #needed(): string[] {
+    const held = this.#ports.database.logs
+      .ofSource(this.source)
+      .filter(({ bridge, owes, owesNumber }) => owes !== 'LOG_GAP' || this.#scans.answers(idText(bridge), owesNumber));
+    return held.map(({ position }) => position);
+  }
+
+  #setAside({ bridge }: LogBridge, error: unknown): void {
+    this.#aside.put(bridge.bridgeId, error);
+    this.#ports.log.warn(
+      { bridge: bridge.name, err: describeError(error) },
+      'a bridge could not take its share of the log; tried again',
+    );
+  }
+
+  #isFull({ bridgeId, definition }: DesiredBridge): boolean {
+    return isOverBudget(this.#ports, parseId(bridgeId), definition.limits?.retention?.bytes);
+  }
+
+  #owe(bridgeId: string, owes: LogOwes): void {
+    const { database, log } = this.#ports;
+    database.transaction(() => database.logs.owe(parseId(bridgeId), owes));
+    log.info(
+      { source: this.source, code: owes.code, reason: owes.message },
+      'the log alone does not do: a bridge is scanned',
+    );
+    this.#onOwed(bridgeId);
+  }
+
+  /** Asks what the database keeps, as long as it keeps anything, and whether the tables are still those that are followed. */
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { clock, database, dataSources, limits } = this.#ports;
+    while (!signal.aborted) {
+      const name = database.logs.kept().find(({ source }) => source === this.source)?.name;
+      const kept = name === undefined ? undefined : await (await dataSources.open(this.source)).log?.kept(name);
+      this.#budget.kept(kept?.bytes ?? 0);
+      if (this.#budget.isOver || this.#aside.isDue) this.lookAgain();
+      this.#aside.forgive();
+      // The log does not say when another table takes a name, or a partition is emptied.
+      const prepared = this.#prepared;
+      if (
+        kept !== undefined &&
+        prepared !== undefined &&
+        !(await prepared.isCurrent()) &&
+        prepared === this.#prepared
+      ) {
+        this.#prepared = undefined;
+        this.lookAgain();
+      }
+      await clock.sleep(limits.logWatchMs, signal);
+    }
+  }
+}

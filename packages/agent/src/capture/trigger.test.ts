@@ -1,0 +1,296 @@
+import { parseId } from '@qiao/exchange';
+import { simulateCrashes } from '@qiao/runtime';
+import { afterEach, describe, expect, test } from 'vitest';
+import { BRIDGE_ID } from './captureWorld.testing.ts';
+import { foldedOf } from './trigger.ts';
+import { TriggerWorld } from './triggerWorld.testing.ts';
+import { wantRows } from './wantedRows.ts';
+
+afterEach(() => simulateCrashes(undefined));
+
+describe('capture by trigger', () => {
+  test('a load reads the table whole, what follows is read by its keys alone', async () => {
+    using world = new TriggerWorld();
+    world.sql(
+      "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO person SELECT i, 'a', 'x' FROM n",
+    );
+    await world.install();
+    expect(await world.step()).toBe(500);
+    expect(world.destination.rows('person')).toEqual(world.rows());
+    expect(await world.step()).toBe(0);
+    world.sql(
+      "UPDATE person SET name = 'b' WHERE id = 7; DELETE FROM person WHERE id = 8; INSERT INTO person VALUES (501, 'c', 'y'); UPDATE person SET id = 502 WHERE id = 9",
+    );
+    expect(await world.step()).toBe(3);
+    expect(world.destination.rows('person')).toEqual(world.rows());
+    expect(await world.waiting()).toBe(0);
+    expect(world.trouble).toBe('');
+  });
+
+  test('several changes of a row are folded, and the books add up to what was noted', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'a', 'x')");
+    await world.install();
+    await world.step();
+    const before = world.books;
+    world.sql("UPDATE person SET name = 'b' WHERE id = 1; UPDATE person SET name = 'c' WHERE id = 1");
+    world.sql("INSERT INTO person VALUES (3, 'a', 'x'); DELETE FROM person WHERE id = 3");
+    world.sql("UPDATE person SET name = 'z' WHERE id = 2; UPDATE person SET name = 'a' WHERE id = 2");
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(world.rows());
+    const { captured, packed, folded } = world.books;
+    expect({ captured: captured - before.captured, packed: packed - before.packed, folded }).toEqual({
+      captured: 6,
+      packed: 1,
+      folded: 5,
+    });
+  });
+
+  test('without triggers nothing is captured, and once they were there, that is a gap that ends with a whole scan and a person', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x')");
+    await expect(world.scan()).rejects.toMatchObject({ code: 'TRIGGER_MISSING', fate: 'transient' });
+    await world.install();
+    await world.step();
+    expect(world.trouble).toBe('');
+    const { triggers, plan } = await world.triggers();
+    await triggers.run(plan.remove);
+    world.sql("INSERT INTO person VALUES (2, 'b', 'x')");
+    await expect(world.scan()).rejects.toMatchObject({ code: 'TRIGGER_MISSING' });
+    expect(world.trouble).toBe('TRIGGER_GAP');
+    await world.install();
+    expect(await world.step()).toBe(2);
+    expect(world.destination.rows('person')).toEqual(world.rows());
+    expect(world.trouble).toBe('TRIGGER_GAP');
+    world.captureRun = 1n;
+    await world.step();
+    expect(world.trouble).toBe('');
+  });
+
+  test('triggers made anew between two looks are a gap', async () => {
+    using world = new TriggerWorld();
+    await world.install();
+    await world.step();
+    const { triggers, plan } = await world.triggers();
+    await triggers.run(plan.remove);
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x')");
+    await world.install();
+    expect(await world.step()).toBe(1);
+    expect(world.trouble).toBe('TRIGGER_GAP');
+    expect(world.destination.rows('person')).toEqual(world.rows());
+  });
+
+  test('a gap that is found while the whole table is read is answered by another whole scan', async () => {
+    using world = new TriggerWorld();
+    await world.install();
+    await world.step();
+    world.database.triggers.owe(world.tableId);
+    world.onFlush = () => {
+      world.onFlush = () => {};
+      world.database.triggers.owe(world.tableId);
+    };
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x')");
+    expect(await world.step()).toBe(1);
+    expect(await world.step()).toBe(1);
+    expect(await world.step()).toBe(0);
+  });
+
+  test.each(['entries.noted', 'entries.forgotten', 'capture.read', 'capture.packed'])(
+    'dead at %s, the rows travel once when the agent is back',
+    async (point) => {
+      using world = new TriggerWorld();
+      await world.install();
+      await world.step();
+      world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+      simulateCrashes((name) => {
+        if (name === point) throw new Error(`dead at ${name}`);
+      });
+      await expect(world.step()).rejects.toThrow(`dead at ${point}`);
+      simulateCrashes(undefined);
+      world.reopen();
+      await world.step();
+      await world.step();
+      expect(world.destination.rows('person')).toEqual(world.rows());
+      expect(world.destination.outcomes).toEqual(['insert-missing', 'insert-missing']);
+      expect(await world.waiting()).toBe(0);
+      expect(world.books.packed).toBe(2);
+      // What was noted before the death is not noted again.
+      if (point === 'entries.noted') expect(world.books.captured).toBe(2);
+    },
+  );
+
+  test('what leaves the filter is deleted, what enters it is inserted, and a key is read as it leaves', async () => {
+    using world = new TriggerWorld('id TEXT NOT NULL PRIMARY KEY');
+    Object.assign(world.person, {
+      where: "city = 'x'",
+      transform: [{ dictionary: { column: 'id', map: { a: '1', b: '2', c: '3' }, otherwise: 'refuse' } }],
+    });
+    world.sql("INSERT INTO person VALUES ('a', 'n', 'x'), ('b', 'n', 'y'), ('c', 'n', 'x')");
+    await world.install();
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(['1\tn\tx', '3\tn\tx']);
+    world.sql(
+      "UPDATE person SET city = 'y' WHERE id = 'a'; UPDATE person SET city = 'x' WHERE id = 'b'; DELETE FROM person WHERE id = 'c'",
+    );
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(['2\tn\tx']);
+  });
+
+  test('a row that cannot be carried stays as it was at the destination, and does not keep its neighbours', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'a', 'x'), (3, 'a', 'x'), (4, 'a', 'x')");
+    await world.install();
+    await world.step();
+    world.sql(
+      "UPDATE person SET name = x'00' WHERE id = 2; DELETE FROM person WHERE id = 3; UPDATE person SET name = 'b' WHERE id = 4; DELETE FROM person WHERE id = 1",
+    );
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(['2\ta\tx', '4\tb\tx']);
+    expect(world.books.refused).toBe(1);
+  });
+
+  test('a destination that asks for rows gets them by their keys', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+    await world.install();
+    await world.step();
+    const section = {
+      table: 'person',
+      kind: 'delete' as const,
+      columns: ['id'],
+      keyColumns: 1,
+      rowCount: 2,
+      wholeRows: false,
+    };
+    wantRows(world.database, parseId(BRIDGE_ID), [{ ...section, rows: Buffer.from('2\n5\n') }]);
+    expect(await world.step()).toBe(1);
+    expect(world.destination.outcomes.slice(-2)).toEqual(['update', 'delete-missing']);
+  });
+
+  test('an emptied source stops at the guard, and its keys wait for a person', async () => {
+    using world = new TriggerWorld();
+    world.deleteGuard = { rows: 10, share: 0.05 };
+    world.sql(
+      "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO person SELECT i, 'a', 'x' FROM n",
+    );
+    await world.install();
+    await world.step();
+    world.sql('DELETE FROM person WHERE id > 20');
+    expect((await world.scan()).guarded).toMatchObject({ code: 'DELETE_GUARD' });
+    await world.deliver();
+    expect(world.destination.rows('person').length).toBe(100);
+    world.captureRun = 1n;
+    world.allowedDeletes = 80n;
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(world.rows());
+  });
+
+  test('a change table that was full is a gap, and what came after it is captured', async () => {
+    using world = new TriggerWorld();
+    await world.install(5);
+    const { triggers, plan } = await world.triggers(5);
+    const real = triggers.plan;
+    world.source = world.dataSource.then((source) => ({
+      ...wrapped(source),
+      triggers: { ...triggers, plan: (table) => real({ ...table, budget: 5 }) },
+    }));
+    await world.step();
+    for (let id = 0; id < 20; id++) world.sql(`INSERT INTO person VALUES (${id}, 'a', 'x')`);
+    expect(await world.waiting()).toBeLessThan(8);
+    expect(plan.changes.name).toMatch(/^qiao_changes_/);
+    expect(await world.step()).toBe(20);
+    expect(world.trouble).toBe('TRIGGER_GAP');
+    world.sql("UPDATE person SET name = 'b' WHERE id = 3");
+    expect(await world.step()).toBe(1);
+    expect(world.destination.rows('person')).toEqual(world.rows());
+  });
+
+  test('what no trigger sees is found by the whole scan of the day', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+    await world.install();
+    await world.step();
+    const { triggers, plan } = await world.triggers();
+    await triggers.forget(plan, []);
+    world.sql(`UPDATE person SET name = 'c' WHERE id = 2; DELETE FROM ${plan.changes.name}`);
+    await world.step();
+    expect(world.destination.rows('person')).not.toEqual(world.rows());
+    world.nowMs += 24 * 60 * 60_000;
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(world.rows());
+  });
+
+  test.each([1, 2, 3])(
+    'random transactions, scans and crashes end with equal ends and books that add up (%i)',
+    async (run) => {
+      const seed = Math.floor(Math.random() * 2 ** 31);
+      const random = mulberry(seed);
+      const pick = (count: number) => Math.floor(random() * count);
+      using world = new TriggerWorld();
+      await world.install();
+      try {
+        for (let round = 0; round < 40; round++) {
+          world.sql('BEGIN');
+          for (let change = pick(8); change > 0; change--) {
+            const [id, other] = [pick(30), pick(30)];
+            const value = `n${pick(4)}`;
+            const sql = [
+              `INSERT INTO person VALUES (${id}, '${value}', 'x') ON CONFLICT (id) DO UPDATE SET name = '${value}'`,
+              `REPLACE INTO person VALUES (${id}, '${value}', 'y')`,
+              `DELETE FROM person WHERE id = ${id}`,
+              `UPDATE OR IGNORE person SET id = ${other} WHERE id = ${id}`,
+              `UPDATE person SET name = '${value}' WHERE id BETWEEN ${id} AND ${id + 3}`,
+              `SAVEPOINT s; DELETE FROM person; ROLLBACK TO s; RELEASE s`,
+            ][pick(6)] as string;
+            world.sql(sql);
+          }
+          world.sql(pick(5) === 0 ? 'ROLLBACK' : 'COMMIT');
+          if (pick(3) === 0) await world.step();
+          if (pick(6) === 0) {
+            // A kill in the middle: whatever was packed before stays packed.
+            const stop = new AbortController();
+            world.onFlush = () => stop.abort();
+            await world.scan(stop.signal).catch(() => undefined);
+            world.onFlush = () => {};
+            world.reopen();
+          }
+        }
+        await world.step();
+        expect(world.destination.rows('person')).toEqual(world.rows());
+        expect(world.books.captured).toBeGreaterThan(0);
+      } catch (error) {
+        throw new Error(`seed ${seed}, run ${run}`, { cause: error });
+      }
+    },
+  );
+});
+
+test('noted changes and outcomes add up, whatever became of what', () => {
+  const none = { insert: 0, update: 0, delete: 0 };
+  expect(foldedOf({ inserts: 1, updates: 3, deletes: 0 }, { ...none, insert: 1 })).toEqual({ ...none, update: 3 });
+  expect(foldedOf({ inserts: 0, updates: 2, deletes: 0 }, { ...none, insert: 1 })).toEqual({ ...none, update: 1 });
+  expect(foldedOf({ inserts: 1, updates: 0, deletes: 1 }, none)).toEqual({ insert: 1, update: 0, delete: 1 });
+  expect(foldedOf({ inserts: 0, updates: 0, deletes: 0 }, { ...none, update: 4 })).toEqual(none);
+});
+
+/** A data source whose members are bound to it, to be given with others. */
+function wrapped<T extends object>(source: T): T {
+  return new Proxy({} as T, {
+    ownKeys: () => ['name', 'adapter', 'describe', 'snapshot'],
+    getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
+    get(_, name) {
+      const value = Reflect.get(source, name) as unknown;
+      return typeof value === 'function' ? value.bind(source) : value;
+    },
+  });
+}
+
+function mulberry(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

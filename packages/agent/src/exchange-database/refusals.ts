@@ -1,0 +1,105 @@
+/**
+ * What the last finished scan refused at each table: counts by code and column, and the keys of some of the rows, so that the
+ * department finds them. Replaced when a scan of the whole table finishes, added to when a cursor has read its end; its size is bounded
+ * whatever a table holds.
+ */
+import { createHmac } from 'node:crypto';
+import type { Statement } from 'better-sqlite3';
+import type { Sqlite } from './connection.ts';
+
+/** Rows that are remembered by their keys, per table; the rest is counted. */
+export const REFUSED_KEPT = 1_000;
+
+export interface RefusalCount {
+  readonly code: string;
+  readonly column: string;
+  /** Rows. */
+  readonly count: number;
+}
+
+export interface RefusedKey {
+  readonly code: string;
+  readonly column: string;
+  /** As in the digests. */
+  readonly key: string;
+}
+
+export interface KeptRefusal extends RefusedKey {
+  /** 20 hexadecimal digits: opaque, the same for the same key of the same table. */
+  readonly ref: string;
+}
+
+export const COUNTS =
+  'SELECT code, column_name AS "column", rows AS count FROM refusal_count WHERE table_id = ? ORDER BY code, column_name';
+export const KEPT =
+  'SELECT ref, code, column_name AS "column", key FROM refused_row WHERE table_id = ? ORDER BY number LIMIT ?';
+export const OF_BRIDGE = `SELECT coalesce(sum(c.rows), 0) FROM capture_table t JOIN refusal_count c ON c.table_id = t.id
+ WHERE t.bridge = ?`;
+const ADD_COUNT = 'INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, ?)';
+const COUNT_ONE = `INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, 1)
+ ON CONFLICT (table_id, code, column_name) DO UPDATE SET rows = rows + 1`;
+const ADD_ROW = 'INSERT INTO refused_row (table_id, number, ref, code, column_name, key) VALUES (?, ?, ?, ?, ?, ?)';
+
+export class RefusalStore {
+  readonly #sqlite: Sqlite;
+  readonly #secret: Uint8Array;
+  readonly #counts: Statement<[number], RefusalCount>;
+  readonly #kept: Statement<[number, number], KeptRefusal>;
+  readonly #ofBridge: Statement<[Uint8Array], number>;
+  readonly #addCount: Statement<[number, string, string, number]>;
+  readonly #countOne: Statement<[number, string, string]>;
+  readonly #addRow: Statement<[number, number, string, string, string, string]>;
+
+  /** `secret` makes references opaque. */
+  constructor(sqlite: Sqlite, secret: Uint8Array) {
+    this.#sqlite = sqlite;
+    this.#secret = secret;
+    this.#counts = sqlite.prepare(COUNTS);
+    this.#kept = sqlite.prepare(KEPT);
+    this.#ofBridge = sqlite.prepare<[Uint8Array], number>(OF_BRIDGE).pluck();
+    this.#addCount = sqlite.prepare(ADD_COUNT);
+    this.#countOne = sqlite.prepare(COUNT_ONE);
+    this.#addRow = sqlite.prepare(ADD_ROW);
+  }
+
+  /** Puts a finished scan's findings in the place of the last one's; in the transaction that finishes it. */
+  replace(tableId: number, counts: readonly RefusalCount[], rows: readonly RefusedKey[]): void {
+    for (const table of ['refusal_count', 'refused_row']) {
+      this.#sqlite.prepare(`DELETE FROM ${table} WHERE table_id = ?`).run(tableId);
+    }
+    for (const { code, column, count } of counts) this.#addCount.run(tableId, code, column, count);
+    for (const [number, { code, column, key }] of rows.entries()) {
+      this.#addRow.run(tableId, number, this.#refOf(tableId, key), code, column, key);
+    }
+  }
+
+  /** Adds rows of a part of the table; what is known already, or has no room, changes nothing. */
+  extend(tableId: number, rows: readonly RefusedKey[]): void {
+    const known = new Map(this.rows(tableId, REFUSED_KEPT).map((row) => [row.key, row]));
+    for (const { code, column, key } of rows) {
+      if (known.has(key) || known.size >= REFUSED_KEPT) continue;
+      const ref = this.#refOf(tableId, key);
+      this.#addRow.run(tableId, known.size, ref, code, column, key);
+      known.set(key, { ref, code, column, key });
+      this.#countOne.run(tableId, code, column);
+    }
+  }
+
+  counts(tableId: number): RefusalCount[] {
+    return this.#counts.all(tableId);
+  }
+
+  /** Rows that do not travel, over all tables of a bridge. */
+  ofBridge(bridge: Uint8Array): number {
+    return this.#ofBridge.get(bridge) ?? 0;
+  }
+
+  /** The first of them, at most `limit`. */
+  rows(tableId: number, limit: number): KeptRefusal[] {
+    return this.#kept.all(tableId, limit);
+  }
+
+  #refOf(tableId: number, key: string): string {
+    return createHmac('sha256', this.#secret).update(`refused/${tableId}/${key}`, 'utf8').digest('hex').slice(0, 20);
+  }
+}
