@@ -211,7 +211,6 @@ export function composeHub({
     log,
     snapshotOf: (nodeId: string) => desired.snapshotOf(nodeId),
     fenced,
-    giveBackHeld: (code: string) => administration.giveBackHeld({ code, role: 'agent' }),
     learnEpoch,
   };
 

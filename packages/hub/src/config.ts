@@ -90,7 +90,9 @@ export type HubConfig = z.infer<typeof hubConfigSchema> & {
 /** Reads DIR/hub.yaml. Throws CONFIG_NOT_FOUND, CONFIG_INVALID with every problem. */
 export function readHubConfig(directory: string): HubConfig {
   const absolute = resolve(directory);
-  return { ...readConfig(join(absolute, 'hub.yaml'), hubConfigSchema), directory: absolute };
+  const whenMissing =
+    'name the directory of the hub with --dir; a new one is made by: qiao hub init --dir DIR --platform CODE';
+  return { ...readConfig(join(absolute, 'hub.yaml'), hubConfigSchema, whenMissing), directory: absolute };
 }
 
 /** Throws REPLICA_ALONE: several hubs need one database and one bus that outlive each of them. */

@@ -118,7 +118,10 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     hub.listening(grpc);
     teardown.push(() => grpc.close());
     log.debug({ address: grpc.address, platform: config.platform.code }, 'the calls of operators are answered');
-    return { address: grpc.address, busUrls: hub.busUrls, closed: aborted(signal).then(takeDown) };
+    const closed = aborted(signal)
+      .then(takeDown)
+      .then(() => log.info('hub stopped'));
+    return { address: grpc.address, busUrls: hub.busUrls, closed };
   } catch (error) {
     await takeDown();
     throw error;

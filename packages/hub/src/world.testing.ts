@@ -26,6 +26,9 @@ class TestClock implements Clock {
   nowMs(): number {
     return this.ms;
   }
+  elapsedMs(): number {
+    return this.ms;
+  }
   async sleep(): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -43,7 +43,9 @@ export interface MonitorConfig extends z.infer<typeof monitorConfigSchema> {
 
 /** Reads monitor.yaml in the monitor's directory. Throws CONFIG_NOT_FOUND, CONFIG_INVALID. */
 export function readMonitorConfig(directory: string): MonitorConfig {
-  return { ...readConfig(join(directory, 'monitor.yaml'), monitorConfigSchema), directory };
+  const whenMissing =
+    'name the directory of the monitor with --dir; a new one is made by: qiao monitor join --dir DIR --token TOKEN';
+  return { ...readConfig(join(directory, 'monitor.yaml'), monitorConfigSchema, whenMissing), directory };
 }
 
 export function identityDirectory(directory: string): string {

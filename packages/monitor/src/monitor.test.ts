@@ -40,9 +40,9 @@ beforeAll(async () => {
   });
 });
 
-function start(listen: Partial<MonitorConfig>, signal = new AbortController().signal) {
+function start(listen: Partial<MonitorConfig>, signal = new AbortController().signal, log = silentLog()) {
   const config = { ...monitorConfigSchema.parse({ board: { listen: '127.0.0.1:0' } }), directory, ...listen };
-  return startMonitor({ config, signal, log: silentLog() });
+  return startMonitor({ config, signal, log });
 }
 
 test('a start that fails half way leaves nothing open', async () => {
@@ -59,12 +59,15 @@ test('a start that fails half way leaves nothing open', async () => {
   }
 });
 
-test('a second monitor on the same directory is refused', async () => {
+test('a second monitor on the same directory is refused, and the first says when it has stopped', async () => {
   const stop = new AbortController();
-  const first = await start({ listen: '127.0.0.1:0' }, stop.signal);
+  const said: unknown[] = [];
+  const log = Object.assign(silentLog(), { info: (...words: unknown[]) => void said.push(words.at(-1)) });
+  const first = await start({ listen: '127.0.0.1:0' }, stop.signal, log);
   await expect(start({ listen: '127.0.0.1:0' })).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
   stop.abort();
   await first.closed;
+  expect(said.at(-1)).toBe('monitor stopped');
   lockDirectory(directory, 'monitor').release();
 });
 

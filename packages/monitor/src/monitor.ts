@@ -136,7 +136,9 @@ export async function startMonitor({
     ];
     const parts = [replicas.part, ...leading.map((part) => whileLeading(replicas, part))];
     if (replicas.areSeveral) parts.push(followPart(replicas, nodes, { cutRevoked, changed }));
-    const closed = supervise(parts, { signal, clock, log }).then(takeDown);
+    const closed = supervise(parts, { signal, clock, log })
+      .then(takeDown)
+      .then(() => log.info('monitor stopped'));
     return { address: grpc.address, boardAddress: http.url, closed };
   } catch (error) {
     await takeDown();

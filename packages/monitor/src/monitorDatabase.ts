@@ -72,7 +72,14 @@ export interface MonitorSchema {
     hint: string;
   };
   node_state: { node_id: string; code: string; heartbeat: Uint8Array; received_at_ms: number };
-  directory: { id: number; generation: number; number: number; bytes: Uint8Array };
+  directory: {
+    id: number;
+    generation: number;
+    number: number;
+    bytes: Uint8Array;
+    /** When the hub last said it, by the monitor's clock; 0 before that was kept. */
+    heard_at_ms: Generated<number>;
+  };
   /** Heads of the hub's audit as its directories named them; the newest is kept for every number. */
   audit_head: { replica: string; number: number; hash: string; at_ms: number };
   /** Deviations of a lane that a person looked into: the newest statement or receipt it covers. */
@@ -215,6 +222,10 @@ CREATE TABLE lane_epoch (lane_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, nonce
 UPDATE book_position SET first_at_ms = (SELECT coalesce(max(sealed_at_ms), 0) FROM delivery);
 CREATE INDEX delivery_in_flight ON delivery (lane_id, epoch) WHERE state = 'inFlight';
 `,
+  },
+  {
+    id: '0006-hub-heard',
+    sql: 'ALTER TABLE directory ADD COLUMN heard_at_ms INTEGER NOT NULL DEFAULT 0;',
   },
 ];
 

@@ -14,6 +14,7 @@ import { invite } from '../identity/invite.ts';
 import { renew } from '../identity/renew.ts';
 import { revoke } from '../identity/revoke.ts';
 import { listOpenRows, type OpenRowPorts, settleRows, showOpenRow } from '../quarantine/openRows.ts';
+import { listRefusedRows, previewRows } from '../quarantine/sourceRows.ts';
 import { getNode, listNodes } from '../registry/nodes.ts';
 import { confirmRestore, readRestore } from '../restore/confirm.ts';
 import { bridgeView, nodeView, refusalViews } from './views.ts';
@@ -190,6 +191,16 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
     async showOpenRow(request, context) {
       return await change(context, 'rows.show', request.show?.ref ?? '', (operator) =>
         showOpenRow(ports.openRows, request, operator),
+      );
+    },
+    async previewRows(request, context) {
+      return await change(context, 'rows.preview', request.preview?.bridge ?? '', (operator) =>
+        previewRows(ports.openRows, request, operator),
+      );
+    },
+    async listRefusedRows(request, context) {
+      return await change(context, 'rows.refused', request.list?.bridge ?? '', (operator) =>
+        listRefusedRows(ports.openRows, request, operator),
       );
     },
     async settleRows(request, context) {

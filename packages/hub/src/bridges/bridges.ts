@@ -7,12 +7,11 @@ import { type BridgeDefinition, type Problem, ProblemsError, parseBridgeJson, Qi
 import { type Clock, crashPoint } from '@qiao/runtime';
 import { type AuditEvent, appendAudit } from '../audit/audit.ts';
 import type { BridgeRow, HubDatabase } from '../hubDatabase.ts';
-import { type CheckPorts, checkAtHub, checkEverywhere, nodesByCode } from './check.ts';
+import { type CheckPorts, checkAtHub, checkEverywhere, nodesByCode, problemsAcross } from './check.ts';
 import { withDestination, withoutDestination } from './destinations.ts';
 import { effectsOf } from './effects.ts';
 import { endLanes, livingLanes, planLanes, writeLanes } from './lanes.ts';
 import { type BridgeVerb, stateAfter } from './life.ts';
-import { ownershipProblems } from './ownership.ts';
 import {
   currentVersion,
   findLiving,
@@ -272,8 +271,8 @@ async function activate(
     const bridge = await getBridge(store, seen.name);
     requireUnchanged(seen, bridge);
     // Asked again inside: two bridges deployed at once must not both have found the table free.
-    const overlaps = ownershipProblems(definition, await otherDefinitions(store, definition.name));
-    if (overlaps.length > 0) throw new ProblemsError(overlaps, { code: 'BRIDGE_INVALID' });
+    const across = problemsAcross(definition, await otherDefinitions(store, definition.name));
+    if (across.length > 0) throw new ProblemsError(across, { code: 'BRIDGE_INVALID' });
     const version = candidate.version ?? bridge.version + 1;
     if (candidate.yaml !== undefined) {
       await storeVersion(store, bridge.id, version, { yaml: candidate.yaml, definition, storedBy: operator, nowMs });

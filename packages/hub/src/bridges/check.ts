@@ -4,7 +4,8 @@
 import type { CheckBridge, Command, CommandResult, TableShape } from '@qiao/contract/node';
 import { type BridgeDefinition, bridgeJson, type ColumnType, type Problem, QiaoError } from '@qiao/exchange';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
-import { ownershipProblems } from './ownership.ts';
+import { ownershipProblems, type TypeOf } from './ownership.ts';
+import { twoWayProblems } from './twoWay.ts';
 import { isBlocking, otherDefinitions } from './versions.ts';
 
 export interface CheckPorts {
@@ -30,8 +31,17 @@ export async function checkAtHub(store: HubDatabase, definition: BridgeDefinitio
   const nodes = await nodesByCode(store);
   return [
     ...nodeProblems(definition, nodes),
-    ...ownershipProblems(definition, await otherDefinitions(store, definition.name)),
+    ...problemsAcross(definition, await otherDefinitions(store, definition.name)),
   ];
+}
+
+/** What no bridge shows by itself: tables that several write, and rows that go in a circle. */
+export function problemsAcross(
+  definition: BridgeDefinition,
+  others: readonly BridgeDefinition[],
+  typeOf?: TypeOf,
+): Problem[] {
+  return [...ownershipProblems(definition, others, typeOf), ...twoWayProblems(definition, others)];
 }
 
 /** Checks at the hub and at every end. */
@@ -69,7 +79,7 @@ export async function checkEverywhere(
   );
   const types = typesOf(tables);
   problems.push(...types.problems);
-  const overlaps = ownershipProblems(definition, await otherDefinitions(store, definition.name), types.typeOf);
+  const overlaps = problemsAcross(definition, await otherDefinitions(store, definition.name), types.typeOf);
   if (options.createMissing === true && ![...problems, ...overlaps].some(isBlocking)) {
     const made = wanted.filter((index) => definition.destinations[index]?.dataSource === 'exchange');
     const warnings = problems.splice(0).filter(({ code }) => code !== 'TABLE_WILL_BE_MADE');

@@ -19,20 +19,42 @@ export function effectsOf(before: BridgeDefinition | undefined, after: BridgeDef
       changesRows: false,
     };
   }
+  const capture = captureEffects(before.source.capture, after.source.capture);
   const tables = tableEffects(before.source.tables, after.source.tables);
   const destinations = destinationEffects(before.destinations, after.destinations);
   return {
-    sentences: [...tables.sentences, ...destinations.sentences, ...settingEffects(before, after)],
-    changesRows: tables.changesRows || destinations.changesRows,
+    sentences: [...capture.sentences, ...tables.sentences, ...destinations.sentences, ...settingEffects(before, after)],
+    changesRows: capture.changesRows || tables.changesRows || destinations.changesRows,
   };
 }
 
+type Capture = BridgeDefinition['source']['capture'];
+
+function captureEffects(before: Capture, after: Capture): Effects {
+  if (before === after) return { sentences: [], changesRows: false };
+  if (after === 'cursor') {
+    const sentence =
+      'Capture goes by a cursor: the next scan reads every table whole; deletes at the source are captured no more.';
+    return { sentences: [sentence], changesRows: false };
+  }
+  if (before !== 'cursor' || after === 'trigger') {
+    const how = after === 'trigger' ? 'goes by triggers' : 'compares';
+    const changesRows = before === 'cursor';
+    const deleted = changesRows ? ' and deletes the rows that are gone at the source since it went by a cursor' : '';
+    return { sentences: [`Capture ${how}: the next scan reads every table whole${deleted}.`], changesRows };
+  }
+  const sentence =
+    'Capture compares: the next scan deletes the rows that are gone at the source since it went by a cursor.';
+  return { sentences: [sentence], changesRows: true };
+}
+
 /**
- * With capture `compare` the digests are over rows as they are sent, so the next scan finds by itself exactly the rows that a
+ * The digests are over rows as they are sent, so the next scan finds by itself exactly the rows that a
  * new version sends differently: a backfill is one scan, and cannot be left out.
  */
 function tableEffects(before: readonly BridgeTable[], after: readonly BridgeTable[]): Effects {
   const sentences: string[] = [];
+  const settings: string[] = [];
   const previous = new Map(before.map((table) => [tableName(table), table]));
   for (const table of after) {
     const name = tableName(table);
@@ -46,6 +68,9 @@ function tableEffects(before: readonly BridgeTable[], after: readonly BridgeTabl
       sentences.push(
         `The filter of ${name} changes: the next scan sends rows that enter it as inserts and rows that leave it as deletes.`,
       );
+    }
+    if (changed(old.cursor, table.cursor) && old.cursor !== undefined && table.cursor !== undefined) {
+      settings.push(`The cursor of ${name} changes: the next scan reads the whole table.`);
     }
     if (changed(old.key, table.key)) {
       sentences.push(
@@ -71,7 +96,7 @@ function tableEffects(before: readonly BridgeTable[], after: readonly BridgeTabl
   for (const name of previous.keys()) {
     sentences.push(`Table ${name} is removed: its rows stay at the destinations and get no further changes.`);
   }
-  return { sentences, changesRows: sentences.length > 0 };
+  return { sentences: [...sentences, ...settings], changesRows: sentences.length > 0 };
 }
 
 function destinationEffects(before: readonly Destination[], after: readonly Destination[]): Effects {
@@ -110,7 +135,7 @@ function targetEffect(place: string, table: string, before: DestinationTable, af
       'To fill the new table, unbind and bind this destination.'
     );
   }
-  return `${place}: how ${table} lands (ownership, landing or deletes) changes for what is sent from now on.`;
+  return `${place}: how ${table} lands (ownership, landing, deletes or conflicts) changes for what is sent from now on.`;
 }
 
 function settingEffects(before: BridgeDefinition, after: BridgeDefinition): string[] {

@@ -3,10 +3,10 @@ import { NodeSnapshot } from '@qiao/contract/node';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
-import { bytes, START_MS, TestWorld } from '../world.testing.ts';
+import { bytes, TestWorld } from '../world.testing.ts';
 import { answerHello, type HelloPorts, Starts } from './hello.ts';
 
-async function hubWithNode(giveBackHeld: HelloPorts['giveBackHeld'] = async () => {}, log = silentLog()) {
+async function hubWithNode() {
   const world = await TestWorld.create();
   const node = await world.join('health');
   const learnt: bigint[] = [];
@@ -14,10 +14,9 @@ async function hubWithNode(giveBackHeld: HelloPorts['giveBackHeld'] = async () =
     starts: new Starts(),
     store: world.store,
     clock: world.clock,
-    log,
+    log: silentLog(),
     snapshotOf: async () => world.hub.signer.sign('qiao.snapshot.v1', new Uint8Array()),
     fenced: async () => {},
-    giveBackHeld,
     restore: {
       isHeld: () => false,
       begin: async () => {},
@@ -39,25 +38,6 @@ test('each start gets a larger token; asking again gets the same', async () => {
   const tokens = [];
   for (const isStart of [true, true, false]) tokens.push((await it.say({ isStart })).fencingToken);
   expect(tokens).toEqual([2n, 3n, 3n]);
-});
-
-test('a bus that does not answer keeps no start from its token', async () => {
-  const asked: string[] = [];
-  await using it = await hubWithNode((code) => {
-    asked.push(code);
-    return new Promise(() => {});
-  });
-  expect((await it.say({ isStart: true })).fencingToken).toBe(2n);
-  expect((await it.say({ isStart: false })).fencingToken).toBe(2n);
-  expect(asked).toEqual(['health']);
-});
-
-test('what could not be given back is told to the log, and the start has its token', async () => {
-  const warned: unknown[] = [];
-  const log = { ...silentLog(), warn: (...said: unknown[]) => void warned.push(said[0]) };
-  await using it = await hubWithNode(() => Promise.reject(new Error('the bus is away')), log);
-  expect((await it.say({ isStart: true, clockMs: BigInt(START_MS) })).fencingToken).toBe(2n);
-  expect(warned).toEqual([expect.objectContaining({ node: 'health' })]);
 });
 
 test('a node that starts over and over fills neither the audit nor its peers’ lines', async () => {

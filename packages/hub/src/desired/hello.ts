@@ -18,8 +18,6 @@ export interface HelloPorts {
   readonly snapshotOf: (nodeId: string) => Promise<Signed>;
   /** A node started: its peers must hear of the new token, and routing refuse the old. */
   readonly fenced: (nodeId: string, token: bigint) => Promise<void>;
-  /** What the former process of a node had taken from the bus waits for the one that started. */
-  readonly giveBackHeld: (code: string) => Promise<void>;
   /** An epoch that a node knows; durable when it resolves. Lower ones are ignored. */
   readonly learnEpoch: (
     laneId: string,
@@ -70,8 +68,6 @@ const MOST_LANES = 10_000;
 
 const STARTS_WINDOW_MS = 60_000;
 const STARTS_PER_WINDOW = 60;
-/** Half of what an agent waits for its first answer. */
-const GIVE_BACK_PATIENCE_MS = 500;
 
 /** Answers the bytes of a HelloRequest that came on the subject of node `code`; a refusal is an answer too. */
 export async function answerHello(ports: HelloPorts, code: string, bytes: Uint8Array): Promise<Uint8Array> {
@@ -200,25 +196,7 @@ async function start(ports: HelloPorts, node: NodeRow, request: HelloRequest, no
   });
   crashPoint('hello.started');
   await ports.fenced(node.id, BigInt(token));
-  await giveBackHeld(ports, node.code);
-  crashPoint('hello.heldGivenBack');
   return BigInt(token);
-}
-
-/**
- * Before the answer, so that a node that begins to read at its first word finds its consumers made anew. A bus that takes longer
- * goes on beside it: each call there may last ten seconds, and the node awaits its answer for one. What fails, or ends with the
- * hub, only comes later, after the ack wait.
- */
-async function giveBackHeld(ports: HelloPorts, code: string): Promise<void> {
-  const done = new AbortController();
-  const given = ports
-    .giveBackHeld(code)
-    .catch((error: unknown) =>
-      ports.log.warn({ node: code, err: describeError(error) }, 'what the node held comes later'),
-    )
-    .finally(() => done.abort());
-  await Promise.race([given, ports.clock.sleep(GIVE_BACK_PATIENCE_MS, done.signal)]);
 }
 
 /** Told at the first word, in the words that mend it: what such a node sends would be refused delivery by delivery. */

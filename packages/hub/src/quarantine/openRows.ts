@@ -115,6 +115,7 @@ function actionWord(action: RowAction): string {
     case RowAction.ABANDON:
       return 'abandon';
     case RowAction.SHOW:
+    case RowAction.PREVIEW:
     case RowAction.UNSPECIFIED:
     case RowAction.UNRECOGNIZED:
       throw new QiaoError('ACTION_UNKNOWN', `found action ${action}; expected edit, replay or abandon`);
@@ -206,7 +207,7 @@ async function askAll(
   return { answers, problems };
 }
 
-function throwProblem({ problems }: CommandResult): void {
+export function throwProblem({ problems }: CommandResult): void {
   const problem = problems.find(({ warning }) => !warning);
   if (problem !== undefined) throw fromProblem(problem);
 }
@@ -218,7 +219,7 @@ function fromProblem({ code, message, hint }: CheckProblem): QiaoError {
   });
 }
 
-async function written(
+export async function written(
   { store, clock }: OpenRowPorts,
   operator: string,
   action: string,

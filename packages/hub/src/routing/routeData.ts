@@ -145,7 +145,7 @@ class DataRouter {
       };
       return { done: this.#refuse(message, fromCode, { ...genuine, kind: 'refused', facts }) };
     }
-    if ((this.#busyUntilMs.get(receiver.code) ?? 0) > clock.nowMs()) {
+    if ((this.#busyUntilMs.get(receiver.code) ?? 0) > clock.elapsedMs()) {
       return { done: this.#refuseBusy(message, fromCode, genuine) };
     }
     return { done: this.#publish(message, fromCode, genuine) };
@@ -158,7 +158,7 @@ class DataRouter {
       await this.#ports.forwardData(receiver.code, message.data);
     } catch (error) {
       if (hasNoRoom(error)) {
-        this.#busyUntilMs.set(receiver.code, clock.nowMs() + BUSY_PAUSE_MS);
+        this.#busyUntilMs.set(receiver.code, clock.elapsedMs() + BUSY_PAUSE_MS);
         return await this.#refuseBusy(message, fromCode, genuine);
       }
       return await this.#fail(message, error, 'a delivery could not be forwarded', genuine);

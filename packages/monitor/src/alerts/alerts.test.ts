@@ -61,6 +61,21 @@ test('a heartbeat that names one thing twice raises one alert, and keeps no othe
   await database.destroy();
 });
 
+test('rows that a source refuses are told until a scan refuses none', () => {
+  const capture = (openRows: bigint) =>
+    findConditions(
+      factsOf(
+        {
+          services: Heartbeat.fromPartial({ services: [{ bridgeId: id(1), leg: ServiceLeg.CAPTURE, openRows }] })
+            .services,
+        },
+        1_000,
+      ),
+    ).map(({ code, subject, hint }) => [code, subject, hint]);
+  expect(capture(3n)).toEqual([['ROWS_REFUSED', 'births at health', 'qiao bridge refused births']]);
+  expect(capture(0n)).toEqual([]);
+});
+
 test('one node cannot drown the alerts of the others, nor fill memory', () => {
   const many = Array.from({ length: 1_000 }, (_, index) => away(`d${index}`));
   expect(findConditions(factsOf({ dataSources: many }, 1_000)).length).toBeLessThanOrEqual(100);

@@ -213,6 +213,7 @@ function conditionsOfNode(facts: ConditionFacts, node: DirectoryNode, retrying: 
       ),
     ...services.flatMap((service) => serviceCondition(facts, node.code, service, retrying)),
     ...services.flatMap((service) => owedCondition(facts, node.code, service)),
+    ...services.flatMap((service) => refusedCondition(facts, node.code, service)),
   ];
 }
 
@@ -261,6 +262,23 @@ function owedCondition({ nodes }: ConditionFacts, nodeCode: string, service: Ser
       hint: isSuspended
         ? 'look why the destination is silent; the lane loads anew by itself when it answers'
         : `qiao bridge show ${bridge.name}  # the rows travel again by themselves once the cause is over`,
+    },
+  ];
+}
+
+/** Rows that the last scan refused: the destinations do not have them, and no book of the lane names them. */
+function refusedCondition({ nodes }: ConditionFacts, nodeCode: string, service: ServiceState): Condition[] {
+  const bridge = bridgeOf(nodes, service);
+  if (service.leg !== ServiceLeg.CAPTURE || service.openRows === 0n) return [];
+  if (bridge === undefined || bridge.state === BridgeState.RETIRED) return [];
+  return [
+    {
+      key: `ROWS_REFUSED ${nodeCode} ${idText(bridge.bridgeId)}`,
+      level: 'warning',
+      code: 'ROWS_REFUSED',
+      subject: `${bridge.name} at ${nodeCode}`,
+      message: `${service.openRows} rows of the source cannot travel, and no destination has them as they are`,
+      hint: `qiao bridge refused ${bridge.name}`,
     },
   ];
 }

@@ -13,9 +13,7 @@ import { idText } from '@qiao/exchange';
 import { listAlerts } from '../alerts/alerts.ts';
 import { type BooksPorts, readBooks } from '../reconciliation/books.ts';
 
-export interface BoardPorts extends BooksPorts {
-  readonly nodeSilentAfterMs: number;
-}
+export type BoardPorts = BooksPorts;
 
 /** Everything an operator sees at a glance. */
 export async function readBoard(ports: BoardPorts): Promise<Board> {

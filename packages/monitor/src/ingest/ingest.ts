@@ -55,7 +55,7 @@ export function createIngestParts(ports: IngestPorts): Part[] {
 async function listen(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
   positions.clear();
   await ports.begin?.();
-  const messages = ports.bus.consume(streams.telemetry(), consumers.monitor, { signal });
+  const messages = ports.bus.consume(streams.telemetry(), consumers.monitor, { signal, isOnlyReader: true });
   for await (const message of messages) {
     // In its turn until the store takes it: what came behind it would show a hole, and be asked for again.
     while (!(await take(ports, positions, message))) {

@@ -94,18 +94,45 @@ test('of those in the directory only agents are expected to beat', async () => {
   expect(it.nodes.agents().map(({ code }) => code)).toEqual(['health']);
 });
 
-test('a heartbeat brought again changes nothing, one of a clock that was set back is heard', async () => {
-  await using it = await openNodes();
+/** A monitor that hears one node; each call answers the moment of the heartbeat that stands afterwards. */
+async function hearing(it: Awaited<ReturnType<typeof openNodes>>) {
   const health = await party('agent', 'health', 3);
   await it.tell([health]);
-  const beat = async (atMs: bigint) => {
-    const said = Heartbeat.encode(Heartbeat.fromPartial({ nodeId: health.nodeId, atMs })).finish();
-    await it.nodes.takeHeartbeat(Signed.encode(health.signer.sign('qiao.heartbeat.v1', said)).finish(), 'health');
+  return async (said: Parameters<typeof Heartbeat.fromPartial>[0]) => {
+    const heartbeat = Heartbeat.encode(Heartbeat.fromPartial({ nodeId: health.nodeId, ...said })).finish();
+    await it.nodes.takeHeartbeat(Signed.encode(health.signer.sign('qiao.heartbeat.v1', heartbeat)).finish(), 'health');
     return it.nodes.state('03'.repeat(16))?.heartbeat.atMs;
   };
-  expect([await beat(9_000_000n), await beat(8_995_000n), await beat(5_400_000n)]).toEqual([
-    9_000_000n,
-    9_000_000n,
-    5_400_000n,
-  ]);
+}
+
+test('of an agent that does not number, a heartbeat brought again changes nothing, one of a clock that was set back far is heard', async () => {
+  await using it = await openNodes();
+  const beat = await hearing(it);
+  expect(await beat({ atMs: 9_000_000n })).toBe(9_000_000n);
+  expect(await beat({ atMs: 8_995_000n })).toBe(9_000_000n);
+  expect(await beat({ atMs: 5_400_000n })).toBe(5_400_000n);
+});
+
+test('a heartbeat is heard wherever the clock of its node stands, and changes nothing when it is brought again', async () => {
+  await using it = await openNodes();
+  const beat = await hearing(it);
+  const [aheadMs, backMs] = [9_090_000n, 9_005_000n];
+  expect(await beat({ start: 1n, beat: 1n, atMs: aheadMs })).toBe(aheadMs);
+  expect(await beat({ start: 1n, beat: 2n, atMs: backMs })).toBe(backMs);
+  expect(await beat({ start: 1n, beat: 1n, atMs: aheadMs })).toBe(backMs);
+  // A restart under a clock that stood ahead and is back: the process says an earlier start than the one before it.
+  expect(await beat({ start: 2n, beat: 1n, atMs: aheadMs, startedAtMs: aheadMs })).toBe(aheadMs);
+  expect(await beat({ start: 3n, beat: 1n, atMs: backMs, startedAtMs: backMs })).toBe(backMs);
+  expect(await beat({ start: 2n, beat: 7n, atMs: aheadMs, startedAtMs: aheadMs })).toBe(backMs);
+});
+
+test('an old copy of an exchange database is heard again as soon as the hub knows its start', async () => {
+  await using it = await openNodes();
+  const beat = await hearing(it);
+  expect(await beat({ fencingToken: 8n, start: 9n, beat: 400n, atMs: 9_000_000n })).toBe(9_000_000n);
+  expect(await beat({ fencingToken: 5n, start: 6n, beat: 1n, atMs: 9_010_000n })).toBe(9_000_000n);
+  expect(await beat({ fencingToken: 9n, start: 6n, beat: 2n, atMs: 9_015_000n })).toBe(9_015_000n);
+  // Another exchange database counts for itself.
+  const exchangeDatabaseId = new Uint8Array(16).fill(7);
+  expect(await beat({ exchangeDatabaseId, start: 1n, beat: 1n, atMs: 9_020_000n })).toBe(9_020_000n);
 });

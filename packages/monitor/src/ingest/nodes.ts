@@ -28,6 +28,7 @@ type Fingerprints = Pick<CertificateFacts, 'fingerprint' | 'twinFingerprint'>;
 export class Nodes {
   readonly #ports: NodesPorts;
   #directory: Directory | undefined;
+  #hubHeardAtMs = 0;
   #revokedFingerprints: ReadonlySet<string> = new Set();
   readonly #states = new Map<string, { heartbeat: Heartbeat; receivedAtMs: number }>();
 
@@ -38,8 +39,8 @@ export class Nodes {
   /** Reads what was known before the restart. */
   static async open(ports: NodesPorts): Promise<Nodes> {
     const nodes = new Nodes(ports);
-    const directory = await ports.database.selectFrom('directory').select('bytes').executeTakeFirst();
-    if (directory !== undefined) nodes.#take(Directory.decode(directory.bytes));
+    const directory = await ports.database.selectFrom('directory').select(['bytes', 'heard_at_ms']).executeTakeFirst();
+    if (directory !== undefined) nodes.#take(Directory.decode(directory.bytes), directory.heard_at_ms);
     for (const row of await ports.database.selectFrom('node_state').selectAll().execute()) {
       nodes.#states.set(row.node_id, { heartbeat: Heartbeat.decode(row.heartbeat), receivedAtMs: row.received_at_ms });
     }
@@ -62,18 +63,27 @@ export class Nodes {
       if ((this.#states.get(row.node_id)?.receivedAtMs ?? -1) >= row.received_at_ms) continue;
       this.#states.set(row.node_id, { heartbeat: Heartbeat.decode(row.heartbeat), receivedAtMs: row.received_at_ms });
     }
-    const place = await database.selectFrom('directory').select(['generation', 'number']).executeTakeFirst();
+    const place = await database
+      .selectFrom('directory')
+      .select(['generation', 'number', 'heard_at_ms'])
+      .executeTakeFirst();
     const known = this.#directory;
     if (place === undefined) return { isNewDirectory: false };
+    this.#hubHeardAtMs = place.heard_at_ms;
     const found = { generation: BigInt(place.generation), number: BigInt(place.number) };
     if (known !== undefined && !isOlder(known, found)) return { isNewDirectory: false };
     const { bytes } = await database.selectFrom('directory').select('bytes').executeTakeFirstOrThrow();
-    this.#take(Directory.decode(bytes));
+    this.#take(Directory.decode(bytes), place.heard_at_ms);
     return { isNewDirectory: true };
   }
 
   get directory(): Directory | undefined {
     return this.#directory;
+  }
+
+  /** When the hub last sent its directory, by the monitor's clock; 0 for never. It does every half minute, changed or not. */
+  get hubHeardAtMs(): number {
+    return this.#hubHeardAtMs;
   }
 
   /** The last heartbeat of a node and when it came, by the monitor's clock. */
@@ -103,6 +113,7 @@ export class Nodes {
       generation: safeCount(directory.generation),
       number: safeCount(directory.number),
       bytes: Directory.encode(directory).finish(),
+      heard_at_ms: this.#ports.nowMs(),
     };
     await this.#ports.database
       .insertInto('directory')
@@ -120,12 +131,13 @@ export class Nodes {
           ),
       )
       .execute();
-    await keepAuditHead(this.#ports.database, directory, this.#ports.nowMs());
-    this.#take(directory);
+    await keepAuditHead(this.#ports.database, directory, row.heard_at_ms);
+    this.#take(directory, row.heard_at_ms);
   }
 
-  #take(directory: Directory): void {
+  #take(directory: Directory, heardAtMs: number): void {
     this.#directory = directory;
+    this.#hubHeardAtMs = heardAtMs;
     this.#revokedFingerprints = new Set(directory.revokedKeys.map((key) => Buffer.from(key).toString('hex')));
   }
 
@@ -218,10 +230,21 @@ async function keepAuditHead(
     .execute();
 }
 
-/** A heartbeat that the bus brought again is this much older at the most; one still older comes from a clock that was set back. */
+/** Whether the bus brought again what a later heartbeat has overtaken. */
+function isOvertaken(heartbeat: Heartbeat, known: Heartbeat): boolean {
+  const areNumbered = heartbeat.beat > 0n && known.beat > 0n;
+  if (!areNumbered || !sameBytes(heartbeat.exchangeDatabaseId, known.exchangeDatabaseId)) {
+    return isOvertakenByClock(heartbeat, known);
+  }
+  if (heartbeat.fencingToken !== known.fencingToken) return heartbeat.fencingToken < known.fencingToken;
+  if (heartbeat.start !== known.start) return heartbeat.start < known.start;
+  return heartbeat.beat <= known.beat;
+}
+
+/** One that was brought again is this much older at the most; one still older comes from a clock that was set back. */
 const BROUGHT_AGAIN_WITHIN_MS = 120_000n;
 
-function isOvertaken(heartbeat: Heartbeat, known: Heartbeat): boolean {
+function isOvertakenByClock(heartbeat: Heartbeat, known: Heartbeat): boolean {
   if (heartbeat.startedAtMs > known.startedAtMs) return false;
   return heartbeat.atMs < known.atMs && heartbeat.atMs > known.atMs - BROUGHT_AGAIN_WITHIN_MS;
 }

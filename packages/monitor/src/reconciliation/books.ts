@@ -21,11 +21,11 @@ import {
 import type { Nodes } from '../ingest/nodes.ts';
 import type { DeliveryState, MonitorDatabase } from '../monitorDatabase.ts';
 import { isDay } from './day.ts';
+import { type BridgeLane, type HeardPorts, isIncomplete, whoWasHeard } from './heard.ts';
 
-export interface BooksPorts {
+export interface BooksPorts extends HeardPorts {
   readonly database: MonitorDatabase;
   readonly nodes: Nodes;
-  readonly nowMs: () => number;
   /** Used until the first directory is here. */
   readonly timeZone: string;
 }
@@ -63,35 +63,37 @@ export async function readBooks(ports: BooksPorts, request: ReconcileRequest): P
       });
     }
   }
-  const bridges = (ports.nodes.directory?.bridges ?? []).filter(
-    ({ name }) => request.bridge === '' || name === request.bridge,
-  );
-  if (request.bridge !== '' && bridges.length === 0) {
-    throw new QiaoError('BRIDGE_UNKNOWN', `no bridge ${request.bridge} in the books`, { hint: 'qiao bridge list' });
-  }
+  const lanes = wantedLanes(ports.nodes, request);
   const tallies = await selectTallies(ports, request);
   const lines: BooksLine[] = [];
-  for (const bridge of bridges) {
-    for (const lane of bridge.lanes) {
-      const days = request.byDay ? daysOf(tallies, lane) : [''];
-      for (const day of days) {
-        const line = await readLine(ports, request, tallies, bridge, lane, day);
-        if (isWanted(request, line)) lines.push(line);
-      }
-    }
+  for (const { bridge, lane } of lanes) {
+    const days = request.byDay ? daysOf(tallies, lane) : [''];
+    for (const day of days) lines.push(await readLine(ports, request, tallies, bridge, lane, day));
   }
+  const heard = whoWasHeard(ports, lanes);
   return {
     lines,
     verdict: contractVerdict(worst(lines.map(({ verdict }) => verdictOf(verdict)))),
     timeZone: ports.nodes.directory?.timeZone ?? ports.timeZone,
     atMs: BigInt(ports.nowMs()),
+    heard,
+    incomplete: isIncomplete(heard),
   };
 }
 
-function isWanted(request: ReconcileRequest, line: BooksLine): boolean {
-  return (
-    (request.fromDepartment === '' || request.fromDepartment === line.sourceDepartment) &&
-    (request.toDepartment === '' || request.toDepartment === line.destinationDepartment)
+function wantedLanes(nodes: Nodes, request: ReconcileRequest): BridgeLane[] {
+  const bridges = (nodes.directory?.bridges ?? []).filter(
+    ({ name }) => request.bridge === '' || name === request.bridge,
+  );
+  if (request.bridge !== '' && bridges.length === 0) {
+    throw new QiaoError('BRIDGE_UNKNOWN', `no bridge ${request.bridge} in the books`, { hint: 'qiao bridge list' });
+  }
+  const isOf = (department: string, nodeId: Uint8Array) =>
+    department === '' || department === nodes.node(idText(nodeId))?.departmentCode;
+  return bridges.flatMap((bridge) =>
+    bridge.lanes
+      .filter((lane) => isOf(request.fromDepartment, lane.senderId) && isOf(request.toDepartment, lane.receiverId))
+      .map((lane) => ({ bridge, lane })),
   );
 }
 
@@ -257,7 +259,10 @@ function remarks(line: BooksLine, late: Late, broken: number): string[] {
       `${line.openRows} rows wait in quarantine at ${line.destinationNode} (leg 入库): qiao quarantine list --bridge ${line.bridge}`,
     );
   const refused = line.captured.reduce((all, { refused: rows }) => all + rows, 0n);
-  if (refused > 0n) found.push(`${refused} rows were refused at ${line.sourceNode} (leg 抽取) and never sent`);
+  if (refused > 0n)
+    found.push(
+      `${refused} rows were refused at ${line.sourceNode} (leg 抽取) and never sent: qiao bridge refused ${line.bridge}`,
+    );
   const kept = line.extras.reduce((all, extra) => all + extra.kept, 0n);
   if (kept > 0n)
     found.push(

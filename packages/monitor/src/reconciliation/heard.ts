@@ -1,0 +1,96 @@
+// Whom the books could hear: the hub and the nodes at both ends. What a silent one did since stands in no line, and what waits at
+// one for too long stands in none yet: a verdict is of what was heard.
+
+import type { Heard } from '@qiao/contract/monitor';
+import {
+  BridgeState,
+  type DirectoryBridge,
+  type DirectoryNode,
+  type Heartbeat,
+  type LaneAssignment,
+  ServiceLeg,
+} from '@qiao/contract/node';
+import { idText, sameBytes } from '@qiao/exchange';
+import type { Nodes } from '../ingest/nodes.ts';
+
+export interface HeardPorts {
+  readonly nodes: Pick<Nodes, 'directory' | 'agents' | 'state' | 'hubHeardAtMs'>;
+  readonly nowMs: () => number;
+  /** A node is silent after this many milliseconds without a heartbeat. */
+  readonly nodeSilentAfterMs: number;
+}
+
+export interface BridgeLane {
+  readonly bridge: DirectoryBridge;
+  readonly lane: LaneAssignment;
+}
+
+/** Three of the hub's words: it repeats its directory every 30 s. */
+const HUB_SILENT_AFTER_MS = 90_000;
+
+/** The hub, then the nodes of these lanes in the directory's order. */
+export function whoWasHeard(ports: HeardPorts, lanes: readonly BridgeLane[]): Heard[] {
+  const exchanging = lanes.filter(isExchanging);
+  const hub = lastHeard(ports, ports.nodes.hubHeardAtMs, HUB_SILENT_AFTER_MS);
+  return [
+    { code: 'hub', ...hub, waitingSinceMs: 0n, late: false },
+    ...ports.nodes.agents().flatMap((node) => {
+      const own = exchanging.filter(({ lane }) => isEnd(node, lane));
+      return own.length === 0 ? [] : [heardOf(ports, node, own)];
+    }),
+  ];
+}
+
+/** Whether the books lack what somebody did, or may have done. */
+export function isIncomplete(heard: readonly Heard[]): boolean {
+  return heard.some(({ silent, late }) => silent || late);
+}
+
+const WITHOUT_EXCHANGE: readonly BridgeState[] = [BridgeState.CREATED, BridgeState.RETIRED];
+
+function isExchanging({ bridge, lane }: BridgeLane): boolean {
+  return !WITHOUT_EXCHANGE.includes(bridge.state) && !lane.ended;
+}
+
+function isEnd({ nodeId }: DirectoryNode, { senderId, receiverId }: LaneAssignment): boolean {
+  return sameBytes(nodeId, senderId) || sameBytes(nodeId, receiverId);
+}
+
+function heardOf(ports: HeardPorts, node: DirectoryNode, lanes: readonly BridgeLane[]): Heard {
+  const state = ports.nodes.state(idText(node.nodeId));
+  const agoMs = state === undefined ? 0 : ports.nowMs() - state.receivedAtMs;
+  const waits = state === undefined ? [] : waitsOf(state.heartbeat, lanes, agoMs);
+  const longestMs = Math.max(0, ...waits.map(({ waitedMs }) => waitedMs));
+  return {
+    code: node.code,
+    ...lastHeard(ports, state?.receivedAtMs ?? 0, ports.nodeSilentAfterMs),
+    waitingSinceMs: longestMs === 0 ? 0n : BigInt(ports.nowMs() - longestMs),
+    late: waits.some(({ waitedMs, lateAfterMs }) => waitedMs > lateAfterMs),
+  };
+}
+
+function lastHeard(
+  { nowMs }: HeardPorts,
+  atMs: number,
+  silentAfterMs: number,
+): Pick<Heard, 'lastHeardAtMs' | 'silent'> {
+  return { lastHeardAtMs: BigInt(atMs), silent: nowMs() - atMs > silentAfterMs };
+}
+
+interface Wait {
+  readonly waitedMs: number;
+  readonly lateAfterMs: number;
+}
+
+/** What waits at a node by its own word: deliveries for their receipt, and books for the monitor, which may be of any of its bridges. */
+function waitsOf(heartbeat: Heartbeat, lanes: readonly BridgeLane[], agoMs: number): Wait[] {
+  // Both moments are the node's, so that its clock may stand where it likes.
+  const waited = (sinceMs: bigint) => (sinceMs === 0n ? 0 : Math.max(0, Number(heartbeat.atMs - sinceMs)) + agoMs);
+  const deliveries = lanes.flatMap(({ bridge, lane }) =>
+    heartbeat.services
+      .filter(({ leg, laneId }) => leg === ServiceLeg.SEND && sameBytes(laneId, lane.laneId))
+      .map((service) => ({ waitedMs: waited(service.oldestWaitingAtMs), lateAfterMs: Number(bridge.lateAfterMs) })),
+  );
+  const lateAfterMs = Math.min(...lanes.map(({ bridge }) => Number(bridge.lateAfterMs)));
+  return [...deliveries, { waitedMs: waited(heartbeat.booksWaitingSinceMs), lateAfterMs }];
+}
