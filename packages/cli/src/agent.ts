@@ -4,6 +4,7 @@ import type { AgentStatus } from '@qiao/agent';
 import { createLog, stopSignal, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { registerDataSource } from './agentDataSource.ts';
+import { registerTriggers } from './agentTriggers.ts';
 import { type BackupKind, registerBackup } from './backup.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
@@ -138,6 +139,7 @@ export function registerAgent(program: Command): void {
     });
 
   registerDataSource(agent);
+  registerTriggers(agent);
   registerBackup(agent, backup);
 }
 

@@ -2,13 +2,13 @@
 // input, never from the command line, where every user of the machine could read them.
 
 import { readFileSync } from 'node:fs';
-import type { NewDataSource } from '@qiao/agent';
+import type { AgentDataSource, NewDataSource } from '@qiao/agent';
 import { QiaoError } from '@qiao/exchange';
 import type { Command } from 'commander';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { wholeNumber } from './numbers.ts';
-import { printJson, printTable, remark, say } from './output.ts';
+import { colour, printJson, printTable, remark, say, shellWord } from './output.ts';
 
 const CONFIG = ['--config <file>', 'agent.yaml', 'agent.yaml'] as const;
 
@@ -19,21 +19,27 @@ export function registerDataSource(agent: Command): void {
     .command('add <name>')
     .description('write a data source into agent.yaml; a password read from standard input is stored encrypted')
     .option(...CONFIG)
-    .requiredOption('--adapter <adapter>', 'postgres or sqlite')
+    .requiredOption('--adapter <adapter>', 'postgres, mysql, sqlite or files')
     .option('--file <file>', 'sqlite: the database file')
-    .option('--host <host>', 'postgres: host', '127.0.0.1')
-    .option('--port <port>', 'postgres: port', '5432')
-    .option('--database <name>', 'postgres: database')
-    .option('--user <name>', 'postgres: user')
+    .option('--directory <directory>', 'files: the directory; its tables are declared in agent.yaml')
+    .option('--host <host>', 'postgres, mysql: host', '127.0.0.1')
+    .option('--port <port>', 'postgres, mysql: port; default 5432 and 3306')
+    .option('--database <name>', 'postgres, mysql: database')
+    .option('--user <name>', 'postgres, mysql: user')
     .option('--schema <name>', 'postgres: schema of tables that name none')
-    .option('--tls <mode>', 'postgres: disable or require')
-    .option('--password-env <variable>', 'postgres: take the password from this environment variable at every start')
-    .option('--password-stdin', 'postgres: read the password from standard input and store it encrypted')
+    .option('--tls <mode>', 'postgres, mysql: disable or require')
+    .option(
+      '--password-env <variable>',
+      'postgres, mysql: take the password from this environment variable at every start',
+    )
+    .option('--password-stdin', 'postgres, mysql: read the password from standard input and store it encrypted')
     .option('--replace', 'take the place of a data source of this name')
     .action(async (name: string, options: AddOptions) => {
       const { addDataSource } = await import('@qiao/agent');
       addDataSource({ file: options.config, name, settings: settingsOf(options), replace: options.replace ?? false });
-      say(`${name} is in ${options.config}.\n\nNext:  qiao agent datasource test ${name} --config ${options.config}`);
+      const next = `qiao agent datasource test ${name} --config ${shellWord(options.config)}`;
+      say(`${name} is in ${options.config}.\n\nNext:  ${next}`);
+      remark('An agent that runs takes it in when it is started again: systemctl restart qiao-agent');
     });
 
   dataSource
@@ -42,14 +48,21 @@ export function registerDataSource(agent: Command): void {
     .option(...CONFIG)
     .action(async (name: string, options: { config: string }, command: Command) => {
       const { readAgentConfig, testDataSource } = await import('@qiao/agent');
-      const probe = await testDataSource(readAgentConfig(options.config), name);
+      const config = readAgentConfig(options.config);
+      const probe = await testDataSource(config, name);
       if (wantsJson(command)) printJson(probe);
-      else
-        say(
-          probe.reachable
-            ? `${name} answers: ${probe.version}`
-            : `${name} does not answer. ${probe.code}: ${probe.message}`,
-        );
+      else if (probe.reachable) {
+        say(`${name} answers: ${probe.version}`);
+        if (probe.remark !== undefined) remark(probe.remark);
+      } else {
+        say(`${name} does not answer. ${probe.code}: ${probe.message}`);
+        if (probe.hint !== '') say(`${colour('cyan', '→')} ${probe.hint}`);
+        const source = name === 'exchange' ? config.exchange : config.dataSources[name];
+        // Tables of files are written by hand: no command may take their place.
+        if (source !== undefined && source.adapter !== 'files' && !NOT_THE_SETTINGS.test(probe.code)) {
+          say(`\nWhat agent.yaml says, to be changed:  ${addCommand(name, options.config, source)}`);
+        }
+      }
       if (!probe.reachable) process.exitCode = EXIT.unreachable;
     });
 
@@ -70,12 +83,41 @@ export function registerDataSource(agent: Command): void {
     });
 }
 
+/** The database is where agent.yaml says, and something else keeps it from answering. */
+const NOT_THE_SETTINGS = /_(BUSY|FULL|CORRUPT|SCHEMA)$/;
+
+/** The command that writes the data source as it is; a password is asked for anew, from where it came. */
+function addCommand(name: string, file: string, source: Exclude<AgentDataSource, { adapter: 'files' }>): string {
+  const settings =
+    source.adapter === 'sqlite' ? ['--file', source.file] : [...placeOf(source), ...passwordOption(source.password)];
+  const words = ['qiao', 'agent', 'datasource', 'add', name, '--config', file, '--adapter', source.adapter];
+  return [...words, ...settings, '--replace'].map(shellWord).join(' ');
+}
+
+type Server = Exclude<AgentDataSource, { adapter: 'sqlite' | 'files' }>;
+
+function placeOf(source: Server): string[] {
+  const { host, port, database, user, tls } = source;
+  const schema = source.adapter === 'postgres' ? source.schema : undefined;
+  return [
+    ...['--host', host, '--port', String(port), '--database', database, '--user', user],
+    ...(schema === undefined ? [] : ['--schema', schema]),
+    ...(typeof tls === 'string' ? ['--tls', tls] : []),
+  ];
+}
+
+function passwordOption(password: Server['password']): string[] {
+  const variable = typeof password === 'string' ? /^\$\{ENV:(.+)\}$/.exec(password)?.[1] : undefined;
+  return variable === undefined ? ['--password-stdin'] : ['--password-env', variable];
+}
+
 interface AddOptions {
   readonly config: string;
   readonly adapter: string;
   readonly file?: string;
+  readonly directory?: string;
   readonly host: string;
-  readonly port: string;
+  readonly port?: string;
   readonly database?: string;
   readonly user?: string;
   readonly schema?: string;
@@ -89,24 +131,41 @@ function settingsOf(options: AddOptions): NewDataSource {
   switch (options.adapter) {
     case 'sqlite':
       return { adapter: 'sqlite', file: required(options.file, '--file') };
-    case 'postgres': {
-      if (options.tls !== undefined && options.tls !== 'disable' && options.tls !== 'require') {
-        throw new QiaoError('OPTION_INVALID', `--tls is ${options.tls}; expected disable or require`);
-      }
+    case 'files':
+      return { adapter: 'files', directory: required(options.directory, '--directory'), tables: {} };
+    case 'postgres':
       return {
         adapter: 'postgres',
-        host: options.host,
-        port: wholeNumber('--port', options.port),
-        database: required(options.database, '--database'),
-        user: required(options.user, '--user'),
-        password: passwordOf(options),
+        ...serverOf(options, 5432),
         ...(options.schema === undefined ? {} : { schema: options.schema }),
-        ...(options.tls === undefined ? {} : { tls: options.tls }),
       };
-    }
+    case 'mysql':
+      return { adapter: 'mysql', ...serverOf(options, 3306) };
     default:
-      throw new QiaoError('OPTION_INVALID', `--adapter is ${options.adapter}; expected postgres or sqlite`);
+      throw new QiaoError(
+        'OPTION_INVALID',
+        `--adapter is ${options.adapter}; expected postgres, mysql, sqlite or files`,
+      );
   }
+}
+
+/** What every server is reached by. */
+function serverOf(
+  options: AddOptions,
+  usualPort: number,
+): Omit<Extract<NewDataSource, { adapter: 'mysql' }>, 'adapter'> {
+  const { tls, port } = options;
+  if (tls !== undefined && tls !== 'disable' && tls !== 'require') {
+    throw new QiaoError('OPTION_INVALID', `--tls is ${tls}; expected disable or require`);
+  }
+  return {
+    host: options.host,
+    port: port === undefined ? usualPort : wholeNumber('--port', port),
+    database: required(options.database, '--database'),
+    user: required(options.user, '--user'),
+    password: passwordOf(options),
+    ...(tls === undefined ? {} : { tls }),
+  };
 }
 
 function passwordOf({ passwordEnv, passwordStdin }: AddOptions): string {

@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { printDeployed } from './bridge.ts';
 import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
-import { readText } from './files.ts';
+import { readBridgeFile } from './files.ts';
 import { wantsJson } from './json.ts';
 import { printJson, say } from './output.ts';
 
@@ -19,7 +19,7 @@ export function registerApply(program: Command): void {
     .requiredOption('-f, --file <file...>', 'bridge files, or directories of *.yaml')
     .option('--no-start', 'deploy only')
     .action(async (options: { file: string[]; start: boolean }, command: Command) => {
-      const yamls = options.file.flatMap(bridgeFiles).map(readText);
+      const yamls = options.file.flatMap(bridgeFiles).map(readBridgeFile);
       const answers = await withHub(command, async (hub) => {
         const results: { name: string; deployed: boolean }[] = [];
         for (const yaml of yamls) results.push(await applyOne(hub, yaml, options.start, wantsJson(command)));
@@ -32,10 +32,13 @@ export function registerApply(program: Command): void {
 
 function bridgeFiles(path: string): string[] {
   if (path === '-' || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path];
-  return readdirSync(path)
-    .filter((name) => /\.ya?ml$/.test(name))
-    .sort()
-    .map((name) => join(path, name));
+  return (
+    readdirSync(path)
+      // Examples lie beside their bridge.
+      .filter((name) => /\.ya?ml$/.test(name) && !/\.examples\.ya?ml$/.test(name))
+      .sort()
+      .map((name) => join(path, name))
+  );
 }
 
 async function applyOne(

@@ -1,16 +1,19 @@
-// `qiao bridge`: check, create, deploy, start, stop, bind, unbind, retire, run, list, show. Comparisons are in bridgeJobs.ts.
+// `qiao bridge`: check, create, deploy, start, stop, bind, unbind, retire, run, list, show. Comparisons are in bridgeJobs.ts, examples in bridgeTest.ts, rows
+// at the source in bridgeRows.ts.
 
 import type { Bridge, DeployBridgeResponse } from '@qiao/contract/hub';
 import { systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { registerBridgeJobs } from './bridgeJobs.ts';
+import { registerBridgeRows } from './bridgeRows.ts';
+import { registerBridgeTest } from './bridgeTest.ts';
 import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
-import { readText } from './files.ts';
+import { readBridgeFile, readText } from './files.ts';
 import { wantsJson } from './json.ts';
 import { wholeNumber } from './numbers.ts';
 import { grouped, moment, printFacts, printJson, printProblems, printTable, say } from './output.ts';
-import { waitForExchange } from './progress.ts';
+import { WAIT_LIMIT, waitForExchange } from './progress.ts';
 
 export function registerBridge(program: Command): void {
   const bridge = program
@@ -22,7 +25,7 @@ export function registerBridge(program: Command): void {
     .description('prove at every end that a bridge can run; starts and stores nothing')
     .requiredOption('-f, --file <file>', 'the bridge as YAML, - for standard input')
     .action(async (options: { file: string }, command: Command) => {
-      const answer = await withHub(command, (hub) => hub.checkBridge({ yaml: readText(options.file) }));
+      const answer = await withHub(command, (hub) => hub.checkBridge({ yaml: readBridgeFile(options.file) }));
       const failed = answer.problems.filter((problem) => !problem.warning);
       if (wantsJson(command)) printJson(answer);
       else {
@@ -40,7 +43,7 @@ export function registerBridge(program: Command): void {
     .description('store the first version of a bridge')
     .requiredOption('-f, --file <file>', 'the bridge as YAML, - for standard input')
     .action(async (options: { file: string }, command: Command) => {
-      const made = await withHub(command, (hub) => hub.createBridge({ yaml: readText(options.file) }));
+      const made = await withHub(command, (hub) => hub.createBridge({ yaml: readBridgeFile(options.file) }));
       if (wantsJson(command)) return printJson(made);
       say(`${made.name} is created (version ${made.version}).\n\nNext:  qiao bridge deploy ${made.name}`);
     });
@@ -56,7 +59,7 @@ export function registerBridge(program: Command): void {
       const answer = await withHub(command, (hub) =>
         hub.deployBridge({
           name,
-          yaml: options.file === undefined ? '' : readText(options.file),
+          yaml: options.file === undefined ? '' : readBridgeFile(options.file),
           rollbackTo: options.rollbackTo === undefined ? 0 : wholeNumber('--rollback-to', options.rollbackTo),
           backfill: options.backfill ?? true,
         }),
@@ -74,7 +77,7 @@ export function registerBridge(program: Command): void {
   bridge
     .command('start <name>')
     .description('let a deployed or stopped bridge run')
-    .option('--wait', 'until the next run is finished and every row has its outcome')
+    .option('--wait', `until the next run is finished and every row has its outcome; ${WAIT_LIMIT}`)
     .action(async (name: string, options: { wait?: boolean }, command: Command) => {
       const sinceMs = systemClock.nowMs();
       const made = await withHub(command, (hub) => hub.startBridge({ name }));
@@ -90,7 +93,7 @@ export function registerBridge(program: Command): void {
     .command('run <name>')
     .description('ask the source for one run now')
     .option('--allow-deletes <rows>', 'deletes allowed in this run, past the deleteGuard')
-    .option('--wait', 'until the run is finished and every row has its outcome')
+    .option('--wait', `until the run is finished and every row has its outcome; ${WAIT_LIMIT}`)
     .action(async (name: string, options: { allowDeletes?: string; wait?: boolean }, command: Command) => {
       const sinceMs = systemClock.nowMs();
       const allowedDeletes = BigInt(
@@ -124,6 +127,8 @@ export function registerBridge(program: Command): void {
     });
 
   registerBridgeJobs(bridge);
+  registerBridgeTest(bridge);
+  registerBridgeRows(bridge);
 
   bridge
     .command('list')

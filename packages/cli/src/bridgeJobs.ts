@@ -10,6 +10,7 @@ import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { wholeNumber } from './numbers.ts';
 import { colour, grouped, moment, printJson, printTable, remark, say } from './output.ts';
+import { WAIT_LIMIT } from './progress.ts';
 
 const LOOK_EVERY_MS = 500;
 
@@ -105,7 +106,7 @@ function scoped(command: Command): Command {
   return command
     .option('--destination <node>', 'only the lane to this node')
     .option('--table <name...>', 'only these source tables')
-    .option('--wait', 'until it is finished, and what it sent has its receipts');
+    .option('--wait', `until it is finished, and what it sent has its receipts; ${WAIT_LIMIT}`);
 }
 
 function scope(name: string, options: ScopeOptions) {
@@ -186,6 +187,9 @@ function printTableFindings(job: BridgeJob, found: TableFindings): void {
       say(
         `  cause     ${grouped(neverApplied)} never applied, ${grouped(changedAtTarget)} changed at the target, ${grouped(unknown)} unknown`,
       );
+    }
+    if (count > 0n && found.conflict !== '') {
+      say(`  policy    ${found.conflict}: other values at the target may be there by right, and a resync keeps them`);
     }
     if (found.inMotion > 0n) say(`  in motion ${grouped(found.inMotion)} rows changed meanwhile: no verdict on them`);
     if (found.refusedAtSource > 0n)

@@ -102,7 +102,7 @@ export async function withMonitor<T>(command: Command, use: (monitor: MonitorCli
     import('@qiao/rpc'),
   ]);
   using monitor = createGrpcClient(MonitorServiceDefinition, {
-    address: await firstAnswering(context.monitorAddress),
+    address: await firstAnswering(context.monitorAddress, 'monitor'),
     tls: tlsOf(context),
     role: 'monitor',
   });

@@ -14,9 +14,9 @@ export const EXIT = {
   unreachable: 4,
   /** The certificate shown may not do this. */
   notAllowed: 5,
-  /** A check found problems: preflight, `bridge check`, `audit verify`; rows that were refused again: `quarantine replay`. */
+  /** A check found problems: preflight, `bridge check`, `bridge test`, `audit verify`; rows that were refused again: `quarantine replay`. */
   problems: 6,
-  /** `reconcile --check`: the books are neither balanced nor explained. */
+  /** `reconcile --check`: the books are neither balanced nor explained, or somebody whom they need was not heard. */
   notBalanced: 7,
 } as const;
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env node
-// The entry of `qiao`. Nothing else here: an old Node must reach the refusal before any native module is loaded.
+// The entry of `qiao`. It imports nothing of the house before the compile cache is on, and nothing native before an old Node is refused.
 
-import { enableCompileCache } from 'node:module';
-import { requireNode24 } from '@qiao/runtime';
+import module from 'node:module';
 
+// What stripping and compiling cost is paid once per version, by everything that is imported from here on. An old Node has no such cache.
+module.enableCompileCache?.();
+
+const { requireNode24 } = await import('@qiao/runtime');
 try {
   requireNode24();
 } catch (error) {
@@ -11,9 +14,6 @@ try {
   process.stderr.write(`error NODE_TOO_OLD: ${message}\n→ ${hint}\n`);
   process.exit(1);
 }
-
-// Sources run as they are; what stripping and compiling cost is paid once per version.
-enableCompileCache();
 
 // A reader that goes away (`qiao reconcile | head`) ends the command as it ends any other: with the code of SIGPIPE.
 for (const stream of [process.stdout, process.stderr]) {

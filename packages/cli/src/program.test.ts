@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ProblemsError, QiaoError } from '@qiao/exchange';
@@ -45,6 +45,43 @@ test('without a context the way to one is told, and with --json it is told to a 
 test('a missing configuration is refused with the samples named', async () => {
   expect(await runProgram(['agent', 'status', '--config', join(folder, 'agent.yaml')])).toBe(EXIT.refused);
   expect(printed.err).toContain('CONFIG_NOT_FOUND');
+});
+
+test.each([
+  ['hub', 'qiao hub init'],
+  ['monitor', 'qiao monitor join'],
+])(
+  'a %s directory that is none is told of by the option that names it and the command that makes one',
+  async (noun, made) => {
+    expect(await runProgram([noun, 'start', '--dir', join(folder, 'wrong')])).toBe(EXIT.refused);
+    expect(printed.err).toMatch(/CONFIG_NOT_FOUND.*wrong/);
+    expect(printed.err).toContain('--dir');
+    expect(printed.err).toContain(made);
+    expect(printed.err).not.toContain('--config');
+  },
+);
+
+test('a data source that does not answer is told of with what agent.yaml says of it, as the command that changes it', async () => {
+  const file = join(folder, 'agent.yaml');
+  writeFileSync(
+    file,
+    `node: {code: health}
+directory: ${join(folder, 'agent')}
+dataSources:
+  his: {adapter: postgres, host: 127.0.0.1, port: 1, database: his, user: reader, password: '\${ENV:HIS_PASSWORD}', schema: clinic}
+  old: {adapter: sqlite, file: ${join(folder, 'old data.db')}}
+`,
+  );
+  vi.stubEnv('HIS_PASSWORD', 'x');
+  expect(await runProgram(['agent', 'datasource', 'test', 'his', '--config', file])).toBe(EXIT.unreachable);
+  expect(printed.out).toMatch(/his does not answer\. SOURCE_UNAVAILABLE.*\n→ check that PostgreSQL runs/);
+  expect(printed.out).toContain(
+    `qiao agent datasource add his --config ${file} --adapter postgres --host 127.0.0.1 --port 1 --database his --user reader --schema clinic --password-env HIS_PASSWORD --replace`,
+  );
+  printed.out = '';
+  expect(await runProgram(['agent', 'datasource', 'test', 'old', '--config', file])).toBe(EXIT.unreachable);
+  expect(printed.out).toMatch(/FILE_MISSING.*\n→ Let the department make its database/);
+  expect(printed.out).toContain(`--adapter sqlite --file '${join(folder, 'old data.db')}' --replace`);
 });
 
 test.each([
@@ -104,4 +141,27 @@ test('the exit code says whether to mend, to wait, or to ask for rights', () => 
   expect(exitCodeOf(new ProblemsError([], { code: 'BRIDGE_INVALID' }))).toBe(EXIT.refused);
   expect(exitCodeOf(new QiaoError('AUDIT_BROKEN', 'x'))).toBe(EXIT.problems);
   expect(exitCodeOf(new TypeError('x'))).toBe(EXIT.unexpected);
+});
+
+test('examples are played beside their bridge, with the files it names, and a mismatch is shown and ends with the code of problems', async () => {
+  const golden = (name: string) =>
+    readFileSync(new URL(`../../exchange/golden/${name}`, import.meta.url), 'utf8').replace(
+      'map: { 男: "1", 女: "2" }',
+      'file: sexes.csv',
+    );
+  writeFileSync(join(folder, 'births.yaml'), golden('bridge.yaml'));
+  writeFileSync(join(folder, 'births.examples.yaml'), golden('bridge.examples.yaml'));
+  const play = () => runProgram(['bridge', 'test', join(folder, 'births.yaml')]);
+  expect(await play()).toBe(EXIT.refused);
+  expect(printed.err).toContain('sexes.csv');
+  writeFileSync(join(folder, 'sexes.csv'), Buffer.from([...Buffer.from('from,to\n'), 0xc4, 0xd0, 0x2c, 0x31]));
+  expect(await play()).toBe(EXIT.refused);
+  expect(printed.err).toContain('FILE_NOT_UTF8');
+  writeFileSync(join(folder, 'sexes.csv'), 'from,to\n男,2\n');
+  expect(await play()).toBe(EXIT.problems);
+  expect(printed.out).toMatch(/sex_code +"1" +"2"/);
+  expect(printed.out).toContain('3 of 4 examples came out as expected');
+  process.exitCode = 0;
+  writeFileSync(join(folder, 'sexes.csv'), 'from,to\n男,1\n');
+  expect(await play()).toBe(EXIT.done);
 });

@@ -1,13 +1,16 @@
-// Waiting for long work with a progress bar: rows that have their outcome, of the rows sent. The bar goes to standard error and
-// only where a person watches; scripts just wait.
+// Waiting for long work: what is waited for, and rows that have their outcome, of the rows sent. It is told on standard error and only
+// where a person watches; scripts just wait.
 
 import type { BoardLane, NodeState } from '@qiao/contract/monitor';
 import { ServiceCondition, ServiceLeg } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
-import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
+import { grouped, remark } from './output.ts';
+
+/** For the help of every verb that waits so. */
+export const WAIT_LIMIT = 'it waits without limit, Ctrl-C ends the waiting alone';
 
 const LOOK_EVERY_MS = 500;
 
@@ -16,32 +19,26 @@ const LOOK_EVERY_MS = 500;
  * bridge has its outcome. Throws SERVICE_STUCK when a person must act first.
  */
 export async function waitForExchange(command: Command, bridge: string, sinceMs: number): Promise<void> {
-  const bar = new SingleBar({
-    format: `${bridge} {bar} {value} of {total} rows`,
-    stream: process.stderr,
-    noTTYOutput: false,
-    clearOnComplete: true,
-    hideCursor: true,
+  let told = '';
+  const tell = (text: string) => {
+    if (text !== told && process.stderr.isTTY) remark(text);
+    told = text;
+  };
+  await withMonitor(command, async (monitor) => {
+    for (;;) {
+      const board = await monitor.getBoard({});
+      const lanes = board.lanes.filter(({ books }) => books?.bridge === bridge);
+      requireNoneStuck(bridge, lanes);
+      const sent = sum(lanes, ({ books }) => books?.sent?.total ?? 0n);
+      const settled = sum(lanes, ({ books }) => (books?.outcomes ?? []).reduce((rows, cell) => rows + cell.rows, 0n));
+      const isQuiet = lanes.length > 0 && lanes.every(({ books }) => books?.inFlightDeliveries === 0n);
+      const isRun = hasRun(board.nodes, lanes, sinceMs);
+      if (isQuiet && sent === settled && isRun) return;
+      const source = isRun ? 'the run is finished at the source' : 'the source has not told that the run is finished';
+      tell(`${bridge}: ${source}; ${grouped(settled)} of ${grouped(sent)} rows sent have their outcome`);
+      await systemClock.sleep(LOOK_EVERY_MS);
+    }
   });
-  bar.start(0, 0);
-  try {
-    await withMonitor(command, async (monitor) => {
-      for (;;) {
-        const board = await monitor.getBoard({});
-        const lanes = board.lanes.filter(({ books }) => books?.bridge === bridge);
-        requireNoneStuck(bridge, lanes);
-        const sent = sum(lanes, ({ books }) => books?.sent?.total ?? 0n);
-        const settled = sum(lanes, ({ books }) => (books?.outcomes ?? []).reduce((rows, cell) => rows + cell.rows, 0n));
-        bar.setTotal(sent);
-        bar.update(settled);
-        const isQuiet = lanes.length > 0 && lanes.every(({ books }) => books?.inFlightDeliveries === 0n);
-        if (isQuiet && sent === settled && hasRun(board.nodes, lanes, sinceMs)) return;
-        await systemClock.sleep(LOOK_EVERY_MS);
-      }
-    });
-  } finally {
-    bar.stop();
-  }
 }
 
 function requireNoneStuck(bridge: string, lanes: readonly BoardLane[]): void {

@@ -1,15 +1,13 @@
-// Contents of one row in quarantine, between this session and the node that keeps it: a key made here and now, an access that the operator
-// signs, an answer that only this session opens and whose signature is checked against the platform's authority.
+// Contents of one row in quarantine, between this session and the node that keeps it: a key made here and now, an answer that only this
+// session opens.
 
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { NodeAnswer } from '@qiao/contract/hub';
-import { CommandResult, RowAccess, RowAction, RowContents, type ShownRow } from '@qiao/contract/node';
-import { QiaoError, splitRow } from '@qiao/exchange';
-import { systemClock } from '@qiao/runtime';
-import { fromPem, labelledContext, Signer, sealing, Verifier, verifyIssued } from '@qiao/security';
+import { RowAction, RowContents, type ShownRow } from '@qiao/contract/node';
+import { splitRow } from '@qiao/exchange';
+import { rowContext, sealing } from '@qiao/security';
 import type { HubClient, OperatorContext } from './context.ts';
+import { answerInvalid, nodeOf, signAccess, verifiedResult } from './rowAccess.ts';
 
 /** A row as its node keeps it, opened. */
 export interface OpenedRow {
@@ -27,7 +25,7 @@ export async function openRow(hub: HubClient, context: OperatorContext, ref: str
   const session = await sealing.generateKey();
   const { access, certificate } = signAccess(context, ref, RowAction.SHOW, { sessionKey: session.publicKey });
   const answer = await hub.showOpenRow({ show: { ref, access, certificate } });
-  const shown = verified(answer, context, ref);
+  const shown = shownRow(answer, context, ref);
   const sealed = { body: shown.sealed, wrappedKey: shown.wrappedKey };
   const contents = RowContents.decode(await sealing.open(sealed, session.privateKey, rowContext('show', ref)));
   return {
@@ -56,48 +54,12 @@ export async function sealEdit(context: OperatorContext, ref: string, row: Opene
   };
 }
 
-function signAccess(
-  { directory }: OperatorContext,
-  ref: string,
-  action: RowAction,
-  what: { sessionKey?: Uint8Array; sealedSha256?: Uint8Array },
-) {
-  const read = (name: string) => readFileSync(join(directory, name), 'utf8');
-  const certificate = fromPem(read('certificate.pem'), 'CERTIFICATE');
-  const payload = RowAccess.encode(
-    RowAccess.fromPartial({ node: nodeOf(ref), ref, action, atMs: BigInt(systemClock.nowMs()), ...what }),
-  ).finish();
-  return { access: new Signer(read('key.pem'), certificate).sign('qiao.operator.v1', payload), certificate };
-}
-
-/** The node's own word: its certificate is the authority's, it is the node of the reference, and it signed this answer. */
-function verified({ result, certificate }: NodeAnswer, { directory }: OperatorContext, ref: string): ShownRow {
-  const authority = fromPem(readFileSync(join(directory, 'authority.pem'), 'utf8'), 'CERTIFICATE');
-  const facts = verifyIssued(certificate, authority, systemClock.nowMs());
-  if (result === undefined || facts.role !== 'agent' || facts.code !== nodeOf(ref)) {
-    throw invalid(`an answer of ${facts.role} ${facts.code}`);
-  }
-  new Verifier().verify('qiao.command.v1', result, certificate);
-  const shown = CommandResult.decode(result.payload).shownRow;
-  if (shown?.row?.ref !== ref) throw invalid('an answer about another row');
+function shownRow(answer: NodeAnswer, context: OperatorContext, ref: string): ShownRow {
+  const { shownRow: shown } = verifiedResult(answer, context, nodeOf(ref));
+  if (shown?.row?.ref !== ref) throw answerInvalid('an answer about another row');
   return shown;
-}
-
-function nodeOf(ref: string): string {
-  return ref.split('/')[0] ?? '';
-}
-
-/** As the agent binds it (agent/src/commands/quarantine.ts). */
-function rowContext(purpose: 'show' | 'edit', ref: string): Uint8Array {
-  return labelledContext(`qiao.row.${purpose}.v1`, [Buffer.from(ref)]);
 }
 
 function fieldsOf(line: Uint8Array): (string | null)[] {
   return splitRow(Buffer.from(line).toString('utf8').replace(/\n$/, ''));
-}
-
-function invalid(found: string): QiaoError {
-  return new QiaoError('ANSWER_INVALID', `found ${found}; expected the word of the node that keeps the row`, {
-    hint: 'compare the node’s fingerprint: qiao node show CODE',
-  });
 }

@@ -2,7 +2,7 @@
 
 import { ChangeKind, type OutcomeCount } from '@qiao/contract/counts';
 import { Origin } from '@qiao/contract/delivery';
-import { type BooksLine, type OriginRows, Verdict } from '@qiao/contract/monitor';
+import { type BooksLine, type Heard, type OriginRows, type ReconcileResponse, Verdict } from '@qiao/contract/monitor';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
 import { EXIT } from './exitCodes.ts';
@@ -17,7 +17,7 @@ export function registerReconcile(program: Command): void {
     .option('--to <day>', 'last day of the books, YYYY-MM-DD')
     .option('--by-day', 'one line a day')
     .option('--deliveries', 'one line a delivery, newest first')
-    .option('--check', `exit with ${EXIT.notBalanced} unless everything is balanced or explained`)
+    .option('--check', `exit with ${EXIT.notBalanced} unless everything was heard and is balanced or explained`)
     .action(async (bridge: string | undefined, options: ReconcileOptions, command: Command) => {
       if (options.deliveries === true) return printDeliveries(bridge, options, command);
       const books = await withMonitor(command, (monitor) =>
@@ -33,9 +33,9 @@ export function registerReconcile(program: Command): void {
       if (wantsJson(command)) printJson(books);
       else {
         for (const line of books.lines) printLine(line);
-        say(`\n${verdictWord(books.verdict)} at ${moment(books.atMs, books.timeZone)} (${books.timeZone})`);
+        printVerdict(books);
       }
-      if (options.check === true && !isClean(books.verdict)) process.exitCode = EXIT.notBalanced;
+      if (options.check === true && (books.incomplete || !isClean(books.verdict))) process.exitCode = EXIT.notBalanced;
     });
 }
 
@@ -52,6 +52,26 @@ const GOOD: readonly Verdict[] = [Verdict.BALANCED, Verdict.EXPLAINED];
 /** No line at all counts as balanced: nothing was sent and nothing is owed. */
 function isClean(verdict: Verdict): boolean {
   return GOOD.includes(verdict) || verdict === Verdict.UNSPECIFIED;
+}
+
+/** The verdict with whom it rests on: nobody proves what was not heard. */
+function printVerdict({ verdict, atMs, timeZone, heard, incomplete }: ReconcileResponse): void {
+  const at = (ms: bigint) => moment(ms, timeZone);
+  say(`\n${verdictWord(verdict)}${incomplete ? ' as far as was heard,' : ''} at ${at(atMs)} (${timeZone})`);
+  const present = heard.filter(({ silent }) => !silent);
+  for (const one of heard.filter(({ silent }) => silent)) say(silentText(one, at));
+  for (const { code, waitingSinceMs } of present.filter(({ late }) => late)) {
+    const since = colour('red', `${code}: since ${at(waitingSinceMs)}`);
+    say(`waits     ${since}, longer than lateAfter: a delivery for its receipt, or its books for the monitor`);
+  }
+  if (present.length > 0) {
+    say(`heard     ${present.map(({ code, lastHeardAtMs }) => `${code} ${at(lastHeardAtMs)}`).join(', ')}`);
+  }
+}
+
+function silentText({ code, lastHeardAtMs }: Heard, at: (ms: bigint) => string): string {
+  const since = lastHeardAtMs === 0n ? 'never heard' : `silent since ${at(lastHeardAtMs)}`;
+  return `unheard   ${colour('red', `${code}: ${since}`)}, what it did since is in no line`;
 }
 
 function printLine(line: BooksLine): void {

@@ -5,7 +5,7 @@ import Sqlite from 'better-sqlite3';
 import { Client, type CustomTypesConfig, Pool } from 'pg';
 
 export interface BusinessDatabase extends AsyncDisposable {
-  readonly adapter: 'postgres' | 'sqlite';
+  readonly adapter: 'postgres' | 'sqlite' | 'mysql';
   /** As in agent.yaml. */
   readonly config: object;
   /** Runs statements in one transaction. */

@@ -7,7 +7,12 @@ import { appendFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** As deploy/bundle/qiao.sh starts it. */
-export const NODE_FLAGS = ['--max-semi-space-size=4', '--disable-warning=ExperimentalWarning'];
+export const NODE_FLAGS = [
+  '--max-semi-space-size=4',
+  '--single-threaded-gc',
+  '--no-incremental-marking',
+  '--disable-warning=ExperimentalWarning',
+];
 
 /** How long a program may take until it is ready. Generous, since CI may have two busy cores. */
 const READY_MS = 60_000;
