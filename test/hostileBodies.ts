@@ -108,11 +108,10 @@ async function hello(bytes: Uint8Array): Promise<void> {
     {
       starts: new Starts(),
       store: {} as never,
-      clock: { nowMs: () => 0, sleep: never },
+      clock: { nowMs: () => 0, elapsedMs: () => 0, sleep: never },
       log: { warn: () => undefined, error: () => undefined } as never,
       snapshotOf: never,
       fenced: never,
-      giveBackHeld: never,
       learnEpoch: never,
       restore: { isHeld: () => false, begin: never, proven: () => NodeSnapshot.fromPartial({}), collect: never },
       renew: never,

@@ -49,7 +49,7 @@ beforeAll(async () => {
   const operators = { mayRead: ['operator'], mayEdit: ['operator'] };
   platform = await Platform.start({
     nodes: [
-      { code: 'health', dataSources: { his: source.config }, more: { limits } },
+      { code: 'health', dataSources: { his: source.config }, more: { limits, operators } },
       { code: 'civil', dataSources: { own: targets.civil.config }, more: { operators } },
       { code: 'archive', dataSources: { own: targets.archive.config } },
     ],
@@ -172,6 +172,54 @@ test('a refused row is mended by whom the department names; its children and lat
   expect(platform.logs).not.toContain('SECRET-NOTE');
   await platform.qiao('bridge', 'retire', 'mended');
   await source.run('DELETE FROM card', 'DELETE FROM person');
+});
+
+test('at the source a person whom the department names sees rows as they would leave, and finds those that do not', async () => {
+  await source.run("INSERT INTO person VALUES (1, '安', '13812345678'), (2, ' ', 'SECRET-NOTE'), (3, '陈', NULL)");
+  const looked = `kind: Bridge
+name: looked
+title: looked
+source:
+  node: health
+  dataSource: his
+  capture: compare
+  tables:
+    - name: person
+      transform: [{ mask: { column: note, keepFirst: 3, keepLast: 4 } }, { hash: { column: name, digits: 16 } }]
+      checks: [{ column: note, pattern: "[0-9*]+" }]
+schedule: realtime
+destinations: [{ node: archive, dataSource: exchange, tables: { person: { to: ex_looked } } }]
+`;
+  await applyBridges(platform, looked);
+  await until(platform, 'two rows landed', async () => {
+    const line = await booksLine(platform, 'looked');
+    return line.inFlightDeliveries === 0 && byOutcome(line)['inserted'] === 2 && line;
+  });
+  const json = async (...words: string[]) => JSON.parse((await platform.qiao('--json', ...words)).stdout) as object;
+  const hash = expect.stringMatching(/^[0-9a-f]{16}$/) as string;
+  expect(await json('bridge', 'preview', 'looked', '--table', 'person')).toEqual({
+    key: ['id'],
+    rows: [
+      { id: '1', name: hash, note: '138****5678' },
+      { id: '3', name: hash, note: null },
+    ],
+    filtered: 0,
+    refused: [{ ref: '', table: 'person', code: 'PATTERN_MISMATCH', column: 'note', key: ['2'] }],
+    refusedCounts: [{ table: 'person', code: 'PATTERN_MISMATCH', column: 'note', rows: 1 }],
+    sizeLimited: false,
+  });
+  const ref = expect.stringMatching(/^health\/[0-9a-f]{20}$/) as string;
+  const row = { ref, table: 'person', code: 'PATTERN_MISMATCH', column: 'note' };
+  expect(await json('bridge', 'refused', 'looked')).toMatchObject({
+    counts: [{ column: 'note', rows: 1 }],
+    rows: [row],
+  });
+  expect(await json('bridge', 'refused', 'looked', '--keys')).toMatchObject({ rows: [{ ...row, key: ['2'] }] });
+  const audit = (await platform.qiao('audit', 'list')).stdout;
+  for (const action of ['rows.preview', 'rows.refusedKeys']) expect(audit).toContain(action);
+  expect(`${audit}${platform.logs}`).not.toMatch(/SECRET-NOTE|138\*{4}5678/);
+  await platform.qiao('bridge', 'retire', 'looked');
+  await source.run('DELETE FROM person');
 });
 
 test.each(['civil', 'archive'] as const)(

@@ -241,7 +241,7 @@ async function controlAtSender(message: Uint8Array, circumstances: Circumstances
     hubCertificate: world.hub.certificate,
     desired,
     trust: trustAt(nowMs),
-    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => undefined },
+    door: { take: () => 'taken', loadCached: () => false, judgeAgain: () => undefined, reportAgain: () => undefined },
     onReceipt: take,
     isFenced: () => false,
     onReceiptsWanted: take,

@@ -6,6 +6,8 @@ export interface BridgePlan {
   readonly name: string;
   readonly from: string;
   readonly source: string;
+  /** Default `compare`. */
+  readonly capture?: string;
   readonly table?: string;
   readonly where?: string;
   readonly schedule?: string;
@@ -26,7 +28,7 @@ title: ${plan.name}
 source:
   node: ${plan.from}
   dataSource: ${plan.source}
-  capture: compare
+  capture: ${plan.capture ?? 'compare'}
   tables:
     - name: ${table}
 ${plan.where === undefined ? '' : `      where: ${JSON.stringify(plan.where)}\n`}schedule: ${plan.schedule ?? 'realtime'}
@@ -45,9 +47,9 @@ export async function applyBridges(platform: Platform, ...yamls: string[]): Prom
 /** Waits until a query answers the same at both ends. */
 export async function untilSame(
   platform: Platform,
-  source: BusinessDatabase,
+  source: Pick<BusinessDatabase, 'rows'>,
   sourceSql: string,
-  target: BusinessDatabase,
+  target: Pick<BusinessDatabase, 'rows'>,
   targetSql: string,
   deadlineMs = 90_000,
 ): Promise<(string | null)[][]> {

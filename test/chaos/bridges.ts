@@ -1,25 +1,31 @@
 // The bridges of a seed as an operator writes them, their tables, and the hub's calls that bring them to life and to an end.
 
-import { QiaoError } from '@qiao/exchange';
+import { join } from 'node:path';
+import { type DataSourceConfig, openDataSource } from '@qiao/adapters';
+import { idText, QiaoError } from '@qiao/exchange';
+import { readIdentity } from '@qiao/security';
+import type { BusinessDatabase } from '@qiao/testkit';
 import { persist } from './databaseFaults.ts';
+import type { NodeCode } from './departments.ts';
 import type { BridgePlan, DestinationPlan } from './plan.ts';
 import type { Play } from './play.ts';
 import type { Stage } from './stage.ts';
-import { journalTable, mirrorTable, sourceTable } from './workload.ts';
+import { COLUMNS, journalTable, mirrorTable, sourceTable } from './workload.ts';
 
 export function bridgeText(bridge: BridgePlan, destinations: readonly DestinationPlan[], title = bridge.name): string {
-  const { from, table, city } = bridge;
+  const { from, table, city, capture } = bridge;
   return `kind: Bridge
 name: ${bridge.name}
 title: ${title}
 source:
   node: ${from.node}
   dataSource: ${from.dataSource}
-  capture: compare
+  capture: ${capture}
   tables:
     - name: ${table}
       key: [id]
-${city === undefined ? '' : `      where: "city = '${city}'"\n`}schedule: realtime
+      columns: [${COLUMNS}]
+${capture === 'cursor' ? '      cursor: { column: changed, lag: 1s, timeZone: UTC }\n' : ''}${city === undefined ? '' : `      where: "city = '${city}'"\n`}schedule: realtime
 lateAfter: 1h
 destinations:
 ${destinations.map((destination) => destinationText(bridge, destination, '  ')).join('')}`;
@@ -48,9 +54,35 @@ export async function makeTables({ stage, plan }: Play): Promise<void> {
   for (const bridge of plan.bridges) {
     const { node, dataSource } = bridge.from;
     const first = bridge.transactions.filter(({ atMs }) => atMs < 0).flatMap(({ statements }) => statements);
-    await stage.database(node, dataSource).run(sourceTable(bridge.table), ...first);
+    const database = stage.database(node, dataSource);
+    // MySQL commits at a CREATE.
+    await database.run(...sourceTable(bridge.table, database.adapter));
+    if (bridge.capture === 'trigger') await installTriggers(nodeIdOf(stage, node), dataSource, bridge.table, database);
+    await database.run(...first);
     const landings = [...bridge.destinations, ...(bridge.spare === undefined ? [] : [bridge.spare])];
     for (const landing of landings) await makeLanding(stage, bridge, landing, made);
+  }
+}
+
+function nodeIdOf({ platform }: Stage, node: NodeCode): string {
+  return idText(readIdentity(join(platform.agentDirectory(node), 'identity')).nodeId);
+}
+
+/** As `qiao agent triggers install` does on the node. */
+async function installTriggers(
+  nodeId: string,
+  name: string,
+  table: string,
+  { config }: BusinessDatabase,
+): Promise<void> {
+  const dataSource = await openDataSource({ name, ...config } as DataSourceConfig);
+  try {
+    const { triggers } = dataSource;
+    const plan = await triggers?.plan({ table, ref: { name: table }, key: ['id'], owner: `${nodeId}/${name}` });
+    if (triggers === undefined || plan === undefined) throw new Error(`${dataSource.adapter} has no triggers`);
+    await triggers.run(plan.install);
+  } finally {
+    await dataSource.close();
   }
 }
 
@@ -65,7 +97,8 @@ async function makeLanding(
   if (made.has(key)) return;
   made.add(key);
   const database = stage.database(node, dataSource);
-  await database.run(bridge.shape === 'journal' ? journalTable(table, database.adapter) : mirrorTable(table));
+  const make = bridge.shape === 'journal' ? journalTable : mirrorTable;
+  await database.run(make(table, database.adapter));
 }
 
 /** Creates, deploys and starts every bridge of the seed; throws with the problems when a check refuses one. */

@@ -1,5 +1,5 @@
 // Databases that refuse: connections ended, tables locked by their owner, deadlocks, a database that is read only, statements that
-// fail for reasons that are no row's. PostgreSQL has them all; a SQLite file knows the lock alone.
+// fail for reasons that are no row's. PostgreSQL has them all; a SQLite file and MySQL know the lock alone.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { type PostgresSession, postgresSession } from '@qiao/testkit';
@@ -39,6 +39,19 @@ export async function lockTable(play: Play, bridge: string): Promise<Heal> {
     owner.pragma('busy_timeout = 200');
     await persist(async () => owner.exec('BEGIN IMMEDIATE'));
     return async () => void owner.close();
+  }
+  if (dataSource === 'my-in') {
+    const owner = await persist(async () => {
+      const opened = play.stage.mysqlSession(node, dataSource);
+      try {
+        await opened.query(`LOCK TABLES ${table} WRITE`);
+      } catch (error) {
+        await opened[Symbol.asyncDispose]();
+        throw error;
+      }
+      return opened;
+    });
+    return async () => owner[Symbol.asyncDispose]();
   }
   const owner = await persist(() => begun(play, node, dataSource, `LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`));
   return async () => owner[Symbol.asyncDispose]();
@@ -119,9 +132,9 @@ function session(play: Play, node: NodeCode, database: 'pg' | 'pg-in'): Promise<
   return postgresSession(play.stage.postgresConfig(node, database));
 }
 
-/** Against a server that another fault keeps ending. */
+/** Against a server that another fault keeps ending; on a busy machine one start may take half a minute. */
 export async function persist<T>(act: () => Promise<T>): Promise<T> {
-  const endsAtMs = performance.now() + 30_000;
+  const endsAtMs = performance.now() + 90_000;
   for (;;) {
     try {
       return await act();

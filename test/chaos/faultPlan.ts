@@ -36,6 +36,7 @@ export type Fault =
   /** PostgreSQL: its connections are ended. */
   | { readonly kind: 'terminate'; readonly node: NodeCode; readonly database: 'pg' | 'pg-in' }
   | { readonly kind: 'restartPostgres' }
+  | { readonly kind: 'restartMysql' }
   | { readonly kind: 'readOnly'; readonly node: NodeCode }
   /** A target table is locked by its owner. */
   | { readonly kind: 'lock'; readonly bridge: string }
@@ -68,6 +69,7 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   clock: 2,
   terminate: 2,
   restartPostgres: 2,
+  restartMysql: 2,
   readOnly: 1,
   lock: 2,
   deadlock: 2,
@@ -119,6 +121,7 @@ export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: Re
       };
     case 'wipeBus':
     case 'restartPostgres':
+    case 'restartMysql':
       return { kind };
     case 'fullDisk':
     case 'readOnly':
@@ -145,10 +148,14 @@ export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: Re
   }
 }
 
+/** At either end. */
+const usesMysql = ({ from, destinations }: BridgePlan) =>
+  from.dataSource === 'my' || destinations.some(({ dataSource }) => dataSource === 'my-in');
 const landsInPostgres = ({ destinations }: BridgePlan) => destinations.some(({ dataSource }) => dataSource === 'pg-in');
 
 /** What a fault of a bridge needs: a lock of PostgreSQL, a destination to add, one that can be ended. */
 const NEEDS: Readonly<Partial<Record<FaultKind, (bridge: BridgePlan) => boolean>>> = {
+  restartMysql: usesMysql,
   deadlock: landsInPostgres,
   statementError: landsInPostgres,
   bind: ({ spare }) => spare !== undefined,

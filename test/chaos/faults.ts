@@ -70,6 +70,9 @@ async function beginFault(play: Play, fault: Fault, forMs: number): Promise<Heal
     case 'restartPostgres':
       await stage.postgres.restart();
       return NOTHING;
+    case 'restartMysql':
+      await stage.mysql.restart();
+      return NOTHING;
     case 'readOnly':
       return readOnly(play, fault.node);
     case 'lock':

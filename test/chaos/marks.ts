@@ -49,13 +49,11 @@ function standsAt(stage: Stage, node: NodeCode, sql: string, lane: string): stri
 }
 
 async function markOf(stage: Stage, { node, dataSource }: DestinationPlan, lane: string): Promise<string | undefined> {
-  const [newest] = await stage
-    .database(node, dataSource)
-    .rows(
-      `SELECT epoch, sequence, chain FROM qiao_mark WHERE lane = '${lane}' ORDER BY epoch DESC, sequence DESC LIMIT 1`,
-    );
+  const database = stage.database(node, dataSource);
+  const chain = database.adapter === 'postgres' ? "encode(chain, 'hex')" : 'lower(hex(chain))';
+  const [newest] = await database.rows(
+    `SELECT epoch, sequence, ${chain} FROM qiao_mark WHERE lane = '${lane}' ORDER BY epoch DESC, sequence DESC LIMIT 1`,
+  );
   if (newest === undefined) return undefined;
-  const [epoch, sequence, chain] = newest;
-  // PostgreSQL writes \x before its hexadecimal digits.
-  return `${epoch}.${sequence} ${String(chain).replace(/^\\x/, '')}`;
+  return `${newest[0]}.${newest[1]} ${newest[2]}`;
 }

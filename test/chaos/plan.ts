@@ -2,10 +2,22 @@
 // moments. Nothing here looks at a clock or at a running system, so that a seed means the same on every machine.
 
 import { seededRandom } from '@qiao/testkit';
-import { CITIES, LANDINGS, type LandingName, NODES, type NodeCode, SOURCES, type SourceName } from './departments.ts';
+import {
+  ADAPTERS,
+  CITIES,
+  LANDINGS,
+  type LandingName,
+  NODES,
+  type NodeCode,
+  SOURCES,
+  type SourceName,
+} from './departments.ts';
 import { Dice } from './dice.ts';
 import { type Fault, type FaultKind, planFault } from './faultPlan.ts';
 import { planTransactions, type Transaction } from './workload.ts';
+
+/** How the rows are captured. By a cursor no delete is, and so none is made. */
+export type Capture = 'compare' | 'cursor' | 'trigger' | 'log';
 
 export type Shape = 'oneWay' | 'fanOut' | 'manyToOne' | 'journal';
 
@@ -19,6 +31,7 @@ export interface BridgePlan {
   readonly name: string;
   readonly shape: Shape;
   readonly from: { readonly node: NodeCode; readonly dataSource: SourceName };
+  readonly capture: Capture;
   readonly table: string;
   /** Rows of this city alone travel, and the lane owns those alone at the target. */
   readonly city: string | undefined;
@@ -52,6 +65,25 @@ const SHAPES: readonly [Shape, number][] = [
   ['manyToOne', 2],
   ['journal', 2],
 ];
+const CAPTURES: Readonly<Record<SourceName, readonly [Capture, number][]>> = {
+  pg: [
+    ['compare', 2],
+    ['cursor', 1],
+    ['trigger', 1],
+    ['log', 2],
+  ],
+  lite: [
+    ['compare', 2],
+    ['cursor', 1],
+    ['trigger', 1],
+  ],
+  my: [
+    ['compare', 2],
+    ['cursor', 1],
+    ['trigger', 1],
+    ['log', 2],
+  ],
+};
 const LENGTH_MS = 1_500;
 
 /** The plan of a seed. `kinds` restricts the faults to some, for a hunt after one. */
@@ -82,15 +114,19 @@ function planFlow(dice: Dice, name: string, table: string): BridgePlan[] {
   const from = (node: NodeCode) => ({ node, dataSource: dice.pick(SOURCES) });
   const bridge = (
     suffix: string,
-    facts: Omit<BridgePlan, 'name' | 'table' | 'transactions' | 'shape'>,
+    facts: Omit<BridgePlan, 'name' | 'table' | 'transactions' | 'shape' | 'capture'>,
+    capture = dice.weighted(CAPTURES[facts.from.dataSource]),
   ): BridgePlan => ({
     name: `${name}${suffix}`,
     shape,
     table: `${table}${suffix}`,
+    capture,
     ...facts,
     transactions: planTransactions(dice, {
       table: `${table}${suffix}`,
+      adapter: ADAPTERS[facts.from.dataSource],
       city: facts.city,
+      hasDeletes: capture !== 'cursor',
       lengthMs: LENGTH_MS,
       mayRefuse: dice.chance(0.2),
       firstId: facts.city === CITIES[1] ? 100_001 : 1,

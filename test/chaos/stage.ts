@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { BINLOG, connectMysql, type MysqlClient, type MysqlServer, startMysql } from '@qiao/adapters/mysql-testing';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { BusAccounts } from '@qiao/bus';
 import { BusTap } from '@qiao/bus/testing';
@@ -32,28 +33,44 @@ export type DataSourceName = SourceName | LandingName;
 export class Stage implements AsyncDisposable {
   readonly directory: string;
   readonly postgres: PostgresServer;
+  readonly mysql: MysqlServer;
   readonly platform: Platform;
   readonly tap: BusTap;
   readonly disks: ReadonlyMap<NodeCode, SmallDisk>;
   readonly #databases: ReadonlyMap<string, BusinessDatabase>;
   readonly #postgresConfigs: ReadonlyMap<string, PostgresConfig>;
+  readonly #mysqlConfigs: ReadonlyMap<string, MysqlConfig>;
   readonly #turns = new Map<ProcessName, Promise<void>>();
 
-  private constructor(parts: Pick<Stage, 'directory' | 'postgres' | 'platform' | 'tap' | 'disks'>, ends: Ends) {
+  private constructor(
+    parts: Pick<Stage, 'directory' | 'postgres' | 'mysql' | 'platform' | 'tap' | 'disks'>,
+    ends: Ends,
+  ) {
     this.directory = parts.directory;
     this.postgres = parts.postgres;
+    this.mysql = parts.mysql;
     this.platform = parts.platform;
     this.tap = parts.tap;
     this.disks = parts.disks;
     this.#databases = ends.databases;
-    this.#postgresConfigs = ends.configs;
+    this.#postgresConfigs = ends.postgresConfigs;
+    this.#mysqlConfigs = ends.mysqlConfigs;
   }
 
   static async open(): Promise<Stage> {
     const directory = mkdtempSync(join(tmpdir(), 'qiao-chaos-'));
-    const postgres = await startPostgres(['deadlock_timeout=100ms', 'max_connections=120']);
+    const [postgres, mysql] = await Promise.all([
+      startPostgres([
+        'deadlock_timeout=100ms',
+        'max_connections=120',
+        'wal_level=logical',
+        'max_replication_slots=20',
+        'max_wal_senders=20',
+      ]),
+      startMysql(BINLOG, { own: true }),
+    ]);
     const disks = new Map<NodeCode, SmallDisk>();
-    const ends = await openEnds(directory, postgres);
+    const ends = await openEnds(directory, postgres, mysql);
     for (const node of NODES) disks.set(node, SmallDisk.mount(join(directory, node), DISK_BYTES));
     const platform = await Platform.start({
       directory,
@@ -68,7 +85,7 @@ export class Stage implements AsyncDisposable {
       })),
     });
     const tap = await openTap(platform);
-    return new Stage({ directory, postgres, platform, tap, disks }, ends);
+    return new Stage({ directory, postgres, mysql, platform, tap, disks }, ends);
   }
 
   database(node: NodeCode, name: DataSourceName): BusinessDatabase {
@@ -79,9 +96,16 @@ export class Stage implements AsyncDisposable {
     return found(this.#postgresConfigs.get(`${node} ${name}`));
   }
 
+  /** A connection of the server's owner. */
+  mysqlSession(node: NodeCode, name: 'my' | 'my-in'): MysqlClient {
+    return connectMysql(this.mysql.url, found(this.#mysqlConfigs.get(`${node} ${name}`)).database);
+  }
+
   /** Passwords of the business databases, by node. */
   get passwords(): readonly (readonly [string, string])[] {
-    return [...this.#postgresConfigs].map(([end, { password }]) => [end.replace(/ .*/, ''), password] as const);
+    return [...this.#postgresConfigs, ...this.#mysqlConfigs].map(
+      ([end, { password }]) => [end.replace(/ .*/, ''), password] as const,
+    );
   }
 
   program(name: Exclude<ProcessName, 'nats'>): Program {
@@ -152,6 +176,7 @@ export class Stage implements AsyncDisposable {
     await this.platform[Symbol.asyncDispose]();
     for (const database of this.#databases.values()) await database[Symbol.asyncDispose]();
     await this.postgres[Symbol.asyncDispose]();
+    await this.mysql[Symbol.asyncDispose]();
     for (const disk of this.disks.values()) disk[Symbol.dispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -159,26 +184,65 @@ export class Stage implements AsyncDisposable {
 
 interface Ends {
   readonly databases: ReadonlyMap<string, BusinessDatabase>;
-  readonly configs: ReadonlyMap<string, PostgresConfig>;
+  readonly postgresConfigs: ReadonlyMap<string, PostgresConfig>;
+  readonly mysqlConfigs: ReadonlyMap<string, MysqlConfig>;
 }
 
-async function openEnds(directory: string, postgres: PostgresServer): Promise<Ends> {
+type MysqlConfig = Awaited<ReturnType<MysqlServer['database']>>;
+
+async function openEnds(directory: string, postgres: PostgresServer, mysql: MysqlServer): Promise<Ends> {
   const databases = new Map<string, BusinessDatabase>();
-  const configs = new Map<string, PostgresConfig>();
+  const postgresConfigs = new Map<string, PostgresConfig>();
+  const mysqlConfigs = new Map<string, MysqlConfig>();
   const files = join(directory, 'business');
   mkdirSync(files);
   for (const node of NODES) {
     for (const name of ['pg', 'pg-in'] as const) {
       // The server asks for none; what stands in the agent's file is a secret all the same.
       const config = { ...(await postgres.database()), password: `pw-${randomBytes(16).toString('hex')}` };
-      configs.set(`${node} ${name}`, config);
+      postgresConfigs.set(`${node} ${name}`, config);
       databases.set(`${node} ${name}`, await postgresDatabase(config));
     }
     for (const name of ['lite', 'lite-in'] as const) {
       databases.set(`${node} ${name}`, sqliteDatabase(join(files, `${node}-${name}.db`)));
     }
+    for (const name of ['my', 'my-in'] as const) {
+      const config = { ...(await mysql.database()), password: `pw-${randomBytes(16).toString('hex')}` };
+      await using owner = connectMysql(mysql.url, config.database);
+      await owner.query(`ALTER USER '${config.user}'@'%' IDENTIFIED BY '${config.password}'`);
+      // Whom a cursor may have to wait for is told to the first right only; the others read the log.
+      await owner.query(`GRANT PROCESS, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'`);
+      mysqlConfigs.set(`${node} ${name}`, config);
+      databases.set(`${node} ${name}`, mysqlDatabase(mysql, config));
+    }
   }
-  return { databases, configs };
+  return { databases, postgresConfigs, mysqlConfigs };
+}
+
+/** A MariaDB as the others are spoken to; a connection that its server ended is opened again. */
+function mysqlDatabase({ url }: MysqlServer, { name: _, ...config }: MysqlConfig): BusinessDatabase {
+  let client: MysqlClient | undefined;
+  const ask = async <T>(question: (client: MysqlClient) => Promise<T>): Promise<T> => {
+    const isUsed = client !== undefined;
+    const asked = client ?? connectMysql(url, config.database);
+    client = asked;
+    try {
+      return await question(asked);
+    } catch (error) {
+      await asked[Symbol.asyncDispose]();
+      if (client === asked) client = undefined;
+      // It had ended before it was asked, or while it was: every statement may be run twice.
+      if (isUsed) return ask(question);
+      throw error;
+    }
+  };
+  return {
+    adapter: 'mysql',
+    config,
+    run: (...statements) => ask(async ({ query }) => void (await query(['BEGIN', ...statements, 'COMMIT'].join('; ')))),
+    rows: (sql) => ask(({ query }) => query(sql)),
+    [Symbol.asyncDispose]: async () => client?.[Symbol.asyncDispose](),
+  };
 }
 
 async function openTap(platform: Platform): Promise<BusTap> {

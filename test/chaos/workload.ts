@@ -2,7 +2,7 @@
 // texts that quoting gets wrong. Every statement may be run twice with the same end, because the commit of a database that dies is
 // ambiguous. A row whose name begins with REFUSED is refused by the target's CHECK.
 
-import { CITIES } from './departments.ts';
+import { type Adapter, CITIES } from './departments.ts';
 import type { Dice } from './dice.ts';
 
 export interface Transaction {
@@ -13,9 +13,12 @@ export interface Transaction {
 
 export interface WorkloadPlan {
   readonly table: string;
+  /** Of the source. */
+  readonly adapter: Adapter;
   readonly city: string | undefined;
   readonly lengthMs: number;
   readonly mayRefuse: boolean;
+  readonly hasDeletes: boolean;
   /** Bridges into one target table must not share keys. */
   readonly firstId: number;
 }
@@ -42,24 +45,38 @@ const TEXTS = [
 
 export const COLUMNS = 'id, name, city, note';
 
-/** The same in PostgreSQL and SQLite. */
-export function sourceTable(name: string): string {
-  return `CREATE TABLE ${name} (id INTEGER NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, city VARCHAR(4) NOT NULL, note TEXT)`;
+/** `changed` rises with every insert and update: a cursor goes by it. */
+export function sourceTable(name: string, adapter: Adapter): string[] {
+  const time = adapter === 'mysql' ? 'DATETIME(6)' : 'TIMESTAMP';
+  return [
+    `CREATE TABLE ${name} (id INTEGER NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, city VARCHAR(4) NOT NULL, note ${text(adapter)}, changed ${time} NOT NULL)`,
+    `CREATE INDEX ${name}_changed ON ${name} (changed)`,
+  ];
 }
 
-export function mirrorTable(name: string): string {
-  return `CREATE TABLE ${name} (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL CHECK (name NOT LIKE '${REFUSED}%'), city VARCHAR(4) NOT NULL, note TEXT)`;
+export function mirrorTable(name: string, adapter: Adapter): string {
+  return `CREATE TABLE ${name} (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL CHECK (name NOT LIKE '${REFUSED}%'), city VARCHAR(4) NOT NULL, note ${text(adapter)})`;
 }
 
 /** A journal has no key of its own. `seq` is the harness's, to read it in the order of writing. */
-export function journalTable(name: string, adapter: 'postgres' | 'sqlite'): string {
-  const seq = adapter === 'postgres' ? 'BIGSERIAL PRIMARY KEY' : 'INTEGER PRIMARY KEY AUTOINCREMENT';
-  return `CREATE TABLE ${name} (seq ${seq}, id BIGINT NOT NULL, name VARCHAR(64), city VARCHAR(4), note TEXT,
- qiao_operation VARCHAR(1), qiao_batch_no VARCHAR(200), qiao_source_department VARCHAR(64), qiao_applied_at TIMESTAMP, qiao_processed VARCHAR(1))`;
+export function journalTable(name: string, adapter: Adapter): string {
+  return `CREATE TABLE ${name} (seq ${SEQ[adapter]}, id BIGINT NOT NULL, name VARCHAR(64), city VARCHAR(4), note ${text(adapter)},
+ qiao_operation VARCHAR(1), qiao_batch_no VARCHAR(200), qiao_source_department VARCHAR(64), qiao_applied_at ${adapter === 'mysql' ? 'DATETIME(3)' : 'TIMESTAMP'}, qiao_processed VARCHAR(1))`;
+}
+
+const SEQ: Readonly<Record<Adapter, string>> = {
+  postgres: 'BIGSERIAL PRIMARY KEY',
+  sqlite: 'INTEGER PRIMARY KEY AUTOINCREMENT',
+  mysql: 'BIGINT AUTO_INCREMENT PRIMARY KEY',
+};
+
+/** A TEXT of MySQL ends at 64 KiB. */
+function text(adapter: Adapter): string {
+  return adapter === 'mysql' ? 'LONGTEXT' : 'TEXT';
 }
 
 export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] {
-  const { table, city, lengthMs, mayRefuse } = plan;
+  const { table, adapter, city, lengthMs, mayRefuse, hasDeletes } = plan;
   const live = new Set<number>();
   const gone: number[] = [];
   let nextId = plan.firstId;
@@ -69,12 +86,14 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
     live.add(id);
     const isRefused = mayRefuse && dice.chance(0.03);
     const name = isRefused ? `${REFUSED} ${id}` : `${dice.pick(['王', '李', 'Ann', 'Ø', WITNESS_NAME])}${id}`;
-    return `(${id}, '${name}', '${cityOf()}', ${noteOf(dice)})`;
+    return `(${id}, '${name}', '${cityOf()}', ${noteOf(dice)}, ${NOW[adapter]})`;
   };
   // A key may have gone more than once, and a statement may name it only once.
   const insert = (ids: readonly number[]): string[] => {
     const rows = [...new Set(ids)].map(put);
-    return rows.length === 0 ? [] : [`INSERT INTO ${table} (${COLUMNS}) VALUES ${rows.join(', ')} ${ON_CONFLICT}`];
+    return rows.length === 0
+      ? []
+      : [`INSERT INTO ${table} (${COLUMNS}, changed) VALUES ${rows.join(', ')} ${OR_UPDATE[adapter]}`];
   };
   const fresh = (count: number) => Array.from({ length: count }, () => nextId++);
   const some = (count: number) => dice.shuffled([...live]).slice(0, count);
@@ -91,7 +110,7 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
   for (let index = 0; index < count; index += 1) {
     const statements: string[] = [];
     for (let step = dice.between(1, 3); step > 0; step -= 1) {
-      const what = dice.between(1, 10);
+      const what = dice.between(1, hasDeletes ? 10 : 7);
       if (what <= 4) statements.push(...insert(fresh(dice.between(1, 60))));
       else if (what <= 7) statements.push(...insert(some(dice.between(1, 40))));
       else if (what <= 8) statements.push(...remove(some(dice.between(1, 20))));
@@ -107,7 +126,21 @@ export function planTransactions(dice: Dice, plan: WorkloadPlan): Transaction[] 
   return transactions.sort((a, b) => a.atMs - b.atMs);
 }
 
-const ON_CONFLICT = 'ON CONFLICT (id) DO UPDATE SET name = excluded.name, city = excluded.city, note = excluded.note';
+/** Taken by the statement that writes it, as triggers and defaults of departments do. */
+const NOW: Readonly<Record<Adapter, string>> = {
+  postgres: 'clock_timestamp()',
+  sqlite: "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+  mysql: 'sysdate(6)',
+};
+
+const EXCLUDED =
+  'ON CONFLICT (id) DO UPDATE SET name = excluded.name, city = excluded.city, note = excluded.note, changed = excluded.changed';
+const OR_UPDATE: Readonly<Record<Adapter, string>> = {
+  postgres: EXCLUDED,
+  sqlite: EXCLUDED,
+  mysql:
+    'ON DUPLICATE KEY UPDATE name = VALUES(name), city = VALUES(city), note = VALUES(note), changed = VALUES(changed)',
+};
 
 function noteOf(dice: Dice): string {
   if (dice.chance(0.15)) return 'NULL';

@@ -9,7 +9,16 @@ import { relative } from 'node:path';
 import ts from 'typescript';
 
 /** A store as a boundary knows it; `point` stands for a crash point on the way. */
-export type Store = 'exchange.db' | 'target' | 'bus' | 'acknowledgement' | 'hub.db' | 'monitor.db' | 'files' | 'hub';
+export type Store =
+  | 'exchange.db'
+  | 'source'
+  | 'target'
+  | 'bus'
+  | 'acknowledgement'
+  | 'hub.db'
+  | 'monitor.db'
+  | 'files'
+  | 'hub';
 type Step = Store | 'point';
 
 export interface Boundary {
@@ -43,6 +52,8 @@ const STORE_MEMBERS: Readonly<Record<string, Readonly<Record<string, Store>>>> =
   BusMessage: { ack: 'acknowledgement' },
   Target: { prepare: 'target', apply: 'target', amend: 'target', forgetLane: 'target' },
   DataSource: { createTable: 'target' },
+  // Entries of triggers, which a source keeps for us until they are noted.
+  Triggers: { forget: 'source' },
 };
 const FILE_WRITES = /^(write|rename|link|rm|unlink|truncate|copyFile)/;
 /** Composition roots: they only wire, and what they wire runs in no order that can be read. */

@@ -21,6 +21,8 @@ const HUB = 'test/drills-hub.test.ts';
 
 export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'capture.read': { act: 'rowsTravel', who: ['health'] },
+  'entries.noted': { part: 'packages/agent/src/capture/trigger.test.ts' },
+  'entries.forgotten': { part: 'packages/agent/src/capture/trigger.test.ts' },
   'capture.packed': { act: 'rowsTravel', who: ['health'] },
   'purge.removed': { act: 'rowsTravel', who: ['health'] },
   'send.sealed': { act: 'rowsTravel', who: ['health'] },
@@ -34,6 +36,8 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'lane.recovered': { act: 'rowsTravel', who: ['civil-affairs'] },
   'apply.marked': { act: 'rowsTravel', who: RECEIVERS },
   'apply.landed': { act: 'rowsTravel', who: RECEIVERS },
+  'landing.staged': { part: 'packages/adapters/src/files/target.test.ts' },
+  'landing.marked': { part: 'packages/adapters/src/files/target.test.ts' },
   'apply.written': { act: 'rowsTravel', who: RECEIVERS },
   'apply.committed': { act: 'rowsTravel', who: ['civil-affairs'] },
   'receipt.made': { act: 'rowsTravel', who: ['civil-affairs'] },
@@ -49,7 +53,6 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'snapshot.cached': { act: 'rowsTravel', who: ['health'] },
   'snapshot.taken': { act: 'rowsTravel', who: ['health'] },
   'hello.started': { act: 'rowsTravel', who: ['hub'] },
-  'hello.heldGivenBack': { act: 'rowsTravel', who: ['hub'] },
   'hello.answered': { act: 'rowsTravel', who: ['health'] },
   'hello.kept': { act: 'rowsTravel', who: ['health'] },
   'route.refusalRecorded': { act: 'theHubRefuses', who: ['hub'] },
@@ -103,6 +106,7 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'restore.learned': { story: HUB },
   'restore.usersVoided': { story: HUB },
   'restore.confirmed': { story: HUB },
+  'arrivals.noted': { story: 'test/two-way.test.ts' },
   'void.applied': { part: 'packages/agent/src/apply/crash.test.ts' },
   'mark.lifted': { part: 'packages/agent/src/apply/crash.test.ts' },
   'rows.wanted': { part: 'packages/agent/src/control/crash.test.ts' },

@@ -102,8 +102,8 @@ export async function run(decoder: Decoder, plan: Plan): Promise<Outcome> {
       breathedMs = performance.now();
       plan.say?.(inputs);
     }
-    const base = pool[Math.floor(random() * pool.length)] as Uint8Array;
-    const other = pool[Math.floor(random() * pool.length)] as Uint8Array;
+    const base = shorterOf(oneOf(pool, random), oneOf(pool, random));
+    const other = oneOf(pool, random);
     const judged = judge(mutate(base, other, decoder, random));
     inputs += 1;
     await judged;
@@ -118,6 +118,15 @@ export async function run(decoder: Decoder, plan: Plan): Promise<Outcome> {
   const elapsedMs = performance.now() - startedMs;
   Error.stackTraceLimit = traced;
   return { inputs, values, refusals, elapsedMs, slowestMs, grownMiB, findings, interesting };
+}
+
+function oneOf(pool: readonly Uint8Array[], random: () => number): Uint8Array {
+  return pool[Math.floor(random() * pool.length)] as Uint8Array;
+}
+
+/** What is short is decoded sooner, and a change in it more often meets something that matters. */
+function shorterOf(a: Uint8Array, b: Uint8Array): Uint8Array {
+  return a.length <= b.length ? a : b;
 }
 
 /** The refusal as an outcome: code and words without what varies. Undefined for what is no right answer. */

@@ -232,7 +232,6 @@ export async function controlDecoders(): Promise<Decoder[]> {
               log,
               snapshotOf: async () => ({ payload: input, suite: '', keyId: input, signature: input }),
               fenced: async () => undefined,
-              giveBackHeld: async () => {},
               restore: {
                 isHeld: () => false,
                 begin: async () => undefined,
@@ -399,7 +398,7 @@ async function atAgent(
     hubCertificate,
     desired,
     trust: believing,
-    door: { take: () => 'taken', loadCached: () => false, reportAgain: () => undefined },
+    door: { take: () => 'taken', loadCached: () => false, judgeAgain: () => undefined, reportAgain: () => undefined },
     onReceipt: hear('receipt'),
     isFenced: () => false,
     onReceiptsWanted: hear('receipts wanted'),
@@ -435,7 +434,7 @@ async function commandAtAgent(input: Uint8Array, nodeId: Uint8Array): Promise<st
       return CommandResult.fromPartial({});
     },
     sign: (payload) => ({ payload, suite: '', keyId: nodeId, signature: nodeId }),
-    clock: { nowMs: () => START_MS, sleep: async () => undefined },
+    clock: { nowMs: () => START_MS, elapsedMs: () => START_MS, sleep: async () => undefined },
     log: silentLog(),
   }).run(new AbortController().signal);
   if (failure !== undefined) throw failure instanceof Error ? failure : new QiaoError('NOT_AN_ERROR', String(failure));

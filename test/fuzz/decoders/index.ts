@@ -4,12 +4,14 @@ import type { Decoder } from '../decoder.ts';
 import { certificateDecoders } from './certificates.ts';
 import { controlDecoders } from './control.ts';
 import { deliveryDecoders } from './deliveries.ts';
+import { fileDecoders } from './files.ts';
 import { rowDecoders } from './rows.ts';
 import { serverDecoders } from './servers.ts';
 import { textDecoders } from './texts.ts';
 
 export const GROUPS: Readonly<Record<string, () => Promise<Decoder[]>>> = {
   rows: async () => rowDecoders(),
+  files: async () => fileDecoders(),
   texts: async () => textDecoders(),
   deliveries: deliveryDecoders,
   control: controlDecoders,

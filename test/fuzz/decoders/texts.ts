@@ -7,7 +7,9 @@ import {
   ProblemsError,
   parseBridge,
   parseBridgeJson,
+  parseExamples,
   parseFilter,
+  playExamples,
   QiaoError,
 } from '@qiao/exchange';
 import { hubConfigSchema } from '@qiao/hub';
@@ -30,6 +32,34 @@ const KEYS = [
     'otherwise',
     'checks',
     'required',
+    ...[
+      'constant',
+      'value',
+      'concatenate',
+      'into',
+      'separator',
+      'split',
+      'at',
+      'cast',
+      'dateFormat',
+      'from',
+      'yyyyMMdd',
+    ],
+    ...[
+      'file',
+      'files',
+      'hash',
+      'scope',
+      'digits',
+      'generalise',
+      'normalise',
+      'default',
+      'drop',
+      'pattern',
+      'range',
+      'least',
+    ],
+    ...['most', 'idNumber', 'creditCode', 'divisionCode', 'divisions', '(a{9}|b)*', 'decimal(10,2)', 'from,to'],
     'schedule',
     'every',
     'cron',
@@ -68,6 +98,7 @@ const FILTER_WORDS = [
 
 export function textDecoders(): Decoder[] {
   const bridge = sample('packages/exchange/golden/bridge.yaml');
+  const steps = sample('packages/exchange/golden/bridge-steps.yaml');
   const least = sample('packages/exchange/golden/bridge-least.yaml');
   const json = sample('packages/exchange/golden/bridge-json.txt');
   const config = (name: string, schema: Parameters<typeof parseConfig>[2], file: string): Decoder => ({
@@ -85,12 +116,29 @@ export function textDecoders(): Decoder[] {
       name: 'bridge-yaml',
       kind: 'text',
       words: KEYS,
-      seeds: [bridge, least],
+      seeds: [bridge, least, steps],
       take(input) {
         const { definition, problems } = parseBridge(textOf(input));
         if (definition === undefined) throw new ProblemsError(problems);
         proveDefinition(bridgeJson(definition));
         return 'definition';
+      },
+    },
+    {
+      name: 'examples-yaml',
+      kind: 'text',
+      words: [...KEYS, 'Examples', 'examples', 'types', 'row', 'becomes', 'refused', 'code', 'filtered'],
+      seeds: [
+        sample('packages/exchange/golden/bridge.examples.yaml'),
+        sample('packages/exchange/golden/bridge-steps.examples.yaml'),
+      ],
+      take(input) {
+        const { examples, problems } = parseExamples(textOf(input));
+        if (examples === undefined) throw new ProblemsError(problems);
+        const { definition } = parseBridge(textOf(bridge));
+        if (definition === undefined) throw new Error('the golden bridge cannot be read');
+        playExamples(definition, examples, (_scope, text) => text);
+        return 'played';
       },
     },
     {
