@@ -1,5 +1,6 @@
 #!/bin/sh
-# Brings the servers that the demo and the tests start for themselves: nats-server, and for the tests PostgreSQL and Chromium.
+# Brings the servers that the demo and the tests start for themselves: nats-server, and for the tests PostgreSQL, MariaDB
+# and Chromium.
 # Installs them with apt-get where it may; otherwise says what to install and stops. Used by `npm run demo` and `npm test`.
 set -eu
 
@@ -10,6 +11,7 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin"
 command -v nats-server >/dev/null 2>&1 || missing="$missing nats-server"
 if [ "$wanted" = test ]; then
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
+  command -v mariadbd >/dev/null 2>&1 || missing="$missing mariadb-server"
   command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-noto-cjk"
 fi
 [ -z "$missing" ] && exit 0
@@ -31,6 +33,6 @@ Missing:$missing
 They could not be installed from here. Install them and run the command again:
   Debian, Ubuntu:  sudo apt-get install$missing
   others:          nats-server from https://github.com/nats-io/nats-server/releases (2.9 or later) on the PATH,
-                   PostgreSQL 13 or later, Chromium
+                   PostgreSQL 13 or later, MariaDB 10.5 or later, Chromium
 TEXT
 exit 1
