@@ -20,8 +20,8 @@ export function giveReceipts(
     const place = { lane, epoch: epoch.ordinal, nonce: epoch.nonce, sequence };
     const answer = answers.giveNewer(place, revision, parseId(senderId));
     if (answer === 'given') given += 1;
-    // One request for a range: what lies between is known, and answered from what is stored.
-    if (answer === 'unknown') missing = { first: missing?.first ?? sequence, last: sequence };
+    // One request for a range: what lies between is known, and answered from what is stored. What never had a receipt is sent anyway.
+    if (answer === 'unknown' && revision > 0) missing = { first: missing?.first ?? sequence, last: sequence };
   }
   if (missing !== undefined) {
     const { first, last } = missing;

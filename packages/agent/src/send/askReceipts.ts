@@ -1,6 +1,9 @@
 /**
  * Asks for receipts again. A receipt that names open rows is revised when a person decides about them, and the bus may lose the
  * revision: nothing else would ever bring it. Deliveries without any receipt need no question, they are published again.
+ *
+ * The first question of a process names the delivery after the last one as well: a destination that has its receipt was sent more than this
+ * exchange database knows of, which then is an old copy (settle.ts).
  */
 import { ControlMessage } from '@qiao/contract/control';
 import { idText } from '@qiao/exchange';
@@ -25,12 +28,16 @@ export interface ReceiptAsker {
 export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' | 'limits' | 'onQueued'>): ReceiptAsker {
   const { database, clock, limits } = ports;
   const asked = new Map<string, Asked>();
+  const askedBeyond = new Set<string>();
   return {
     ask(lane) {
       const id = `${idText(lane.lane)}:${lane.epoch}`;
       const nowMs = clock.nowMs();
       const before = asked.get(id);
       const page = openAfter(lane, before?.through ?? -1n);
+      // More than one message holds are asked for in turn, at the pace of the first.
+      const isWhole = page.length < MOST_ASKED;
+      if (isWhole && !askedBeyond.has(id)) page.push({ sequence: lane.lastSequence + 1n, revision: 0 });
       if (page.length === 0) {
         asked.delete(id);
         return undefined;
@@ -50,8 +57,7 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
       });
       database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `receipts:${idText(lane.lane)}`);
       ports.onQueued();
-      // More than one message holds are asked for in turn, at the pace of the first.
-      const isWhole = page.length < MOST_ASKED;
+      if (isWhole) askedBeyond.add(id);
       asked.set(id, {
         atMs: nowMs,
         times: isWhole ? last.times + 1 : last.times,

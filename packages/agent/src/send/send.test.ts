@@ -201,6 +201,19 @@ describe('a receipt', () => {
       expect(world.lane.stuck).toBeUndefined();
     }));
 
+  test('of a delivery that this copy never sent begins a new epoch: the copy is an old one', () =>
+    inWorld(async (world) => {
+      const service = world.start();
+      await world.pack(['1\ta']);
+      await world.sent(2);
+      const beyond = { ...world.receipt(1), sequence: 2n };
+      expect(world.service.recordReceipt({ ...beyond, receiverId: parseId('f'.repeat(32)) }, signed())).toBe(
+        'unknownDelivery',
+      );
+      expect(world.service.recordReceipt(beyond, signed())).toBe('fork');
+      expect(service.states()[0]).toMatchObject({ condition: 'SERVICE_CONDITION_STUCK', code: 'LANE_FORKED' });
+    }));
+
   test('of somebody who is not the receiver changes nothing', () =>
     inWorld(async (world) => {
       world.start();
@@ -248,22 +261,25 @@ test('a receipt with open rows is asked for again, ever more rarely', () =>
     await world.sent(2);
     world.answer(0);
     world.answer(1, { settled: false, revision: 3 });
-    const lane = world.lane;
     const asker = createReceiptAsker(world.sendPorts);
     const wanted = () =>
       world.database.controlOut.next(10).map(({ number, message }) => {
         world.database.controlOut.sent(number);
         return ControlMessage.decode(message).body;
       });
-    expect(asker.ask(lane)).toBe(world.nowMs + 30_000);
+    const open = { sequence: 1n, revision: 3 };
+    expect(asker.ask(world.lane)).toBe(world.nowMs + 30_000);
     expect(wanted()).toEqual([]);
     world.nowMs += 30_000;
-    asker.ask(lane);
+    asker.ask(world.lane);
     expect(wanted()).toMatchObject([
-      { $case: 'receiptsWanted', value: { known: [{ sequence: 1n, revision: 3 }], epoch: { ordinal: 1n } } },
+      { $case: 'receiptsWanted', value: { known: [open, { sequence: 2n, revision: 0 }], epoch: { ordinal: 1n } } },
     ]);
-    expect(asker.ask(lane)).toBe(world.nowMs + 60_000);
+    expect(asker.ask(world.lane)).toBe(world.nowMs + 60_000);
+    world.nowMs += 60_000;
+    asker.ask(world.lane);
+    expect(wanted()).toMatchObject([{ value: { known: [open] } }]);
     world.answer(1, { revision: 4 });
-    expect(asker.ask(lane)).toBeUndefined();
+    expect(asker.ask(world.lane)).toBeUndefined();
     service.wake();
   }));

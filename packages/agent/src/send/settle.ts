@@ -5,7 +5,7 @@
 import { Outcome } from '@qiao/contract/counts';
 import { type Receipt, Settlement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import { parseId, sameBytes } from '@qiao/exchange';
+import { idText, parseId, sameBytes } from '@qiao/exchange';
 import type { Answer, DeliveryOut, ExchangeDatabase, LaneOut, LanePlace } from '../exchange-database/index.ts';
 import type { ReceiptRecord, SendPorts } from './ports.ts';
 
@@ -25,24 +25,27 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
   return database.transaction(() => {
     const place: LanePlace = { lane: receipt.laneId, epoch: epoch.ordinal, sequence: receipt.sequence };
     const lane = database.lanesOut.get(place.lane);
+    if (lane === undefined || !sameBytes(lane.receiver, receipt.receiverId)) return 'unknownDelivery';
+    const isPresent = lane.epoch === epoch.ordinal;
+    if (isPresent && !sameBytes(lane.nonce, epoch.nonce)) return 'unknownDelivery';
     const delivery = database.deliveriesOut.get(place);
-    if (lane === undefined || delivery === undefined) return 'unknownDelivery';
-    if (lane.epoch === epoch.ordinal && !sameBytes(lane.nonce, epoch.nonce)) return 'unknownDelivery';
-    if (!sameBytes(lane.receiver, receipt.receiverId)) return 'unknownDelivery';
+    if (delivery === undefined) {
+      if (!isPresent || place.sequence <= lane.lastSequence) return 'unknownDelivery';
+      // This database is an old copy: what was sent since stands at the destination, and nothing here would ever take it back.
+      return fork(
+        ports,
+        lane,
+        `the destination answered delivery ${place.epoch}/${place.sequence}, which was never sent from here`,
+      );
+    }
     if (!sameBytes(contentHashOf(database, delivery), receipt.contentHash)) {
       // A late answer about an epoch that forked is no fork of the one that took its place.
-      if (lane.epoch !== epoch.ordinal) return 'unknownDelivery';
-      database.lanesOut.stick(
-        lane.lane,
-        delivery.bridgeVersion,
-        {
-          code: 'LANE_FORKED',
-          message: `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
-          hint: 'look for a copied node or a restored exchange database; the lane begins a new epoch by itself',
-        },
-        clock.nowMs(),
+      if (!isPresent) return 'unknownDelivery';
+      return fork(
+        ports,
+        lane,
+        `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
       );
-      return 'fork';
     }
     const atMs = clock.nowMs();
     // What the destination did not take as it was sent: a row that differs there need not have been changed there.
@@ -64,6 +67,13 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     advanceSettled(database, lane);
     return 'recorded';
   });
+}
+
+function fork({ database, desired, clock }: SettlePorts, { lane, bridge }: LaneOut, message: string): ReceiptRecord {
+  const version = desired.current()?.bridges.get(idText(bridge))?.version ?? 0;
+  const hint = 'look for a copied node or a restored exchange database; the lane begins a new epoch by itself';
+  database.lanesOut.stick(lane, version, { code: 'LANE_FORKED', message, hint }, clock.nowMs());
+  return 'fork';
 }
 
 /** Moves a delivery's answer and its parcel's count of open deliveries together. Call it inside a transaction. */

@@ -172,7 +172,10 @@ export interface ReceiptsWanted {
   epoch?:
     | Epoch
     | undefined;
-  /** Deliveries without a settled receipt, in order of sequence. At most 500. */
+  /**
+   * Deliveries whose receipt is not settled, in order of sequence, and now and then the one after the last that was ever sent: a
+   * receipt for that one tells the sender that it is an old copy of itself. At most 500.
+   */
   known: KnownReceipt[];
 }
 
