@@ -87,6 +87,8 @@ test('two nodes that edit the same rows at once end in the same rows, the newer 
       civil.run(...round('civil', n * 50 + 1)),
       ...round('health', n * 50 + 1).map((statement) => department.query(statement)),
     ]);
+    // What was edited on top of the other end's row, and what at once with it.
+    if (n % 2 === 1) await atRest(platform);
   }
   await deaths.over;
   await same();
@@ -103,6 +105,16 @@ test('two nodes that edit the same rows at once end in the same rows, the newer 
   await untilAtRest(platform, 'back', before.back + 5);
   await same();
   expect(await atRest(platform)).toEqual({ there: before.there + 25, back: before.back + 5 });
+
+  // An edit that sets the time back, on a row that both have: the newer row stays, also where it was edited.
+  await department.query(`UPDATE register SET name = 'back', seen_at = '${timeOf(1)}' WHERE id IN (5005, 5010)`);
+  await untilAtRest(platform, 'back', before.back + 7);
+  await untilAtRest(platform, 'there', before.there + 27);
+  await same();
+  expect(await civil.rows(`SELECT name FROM register WHERE id IN (5005, 5010) ORDER BY id`)).toEqual([
+    ['health'],
+    ['civil 5010'],
+  ]);
 
   const check = await platform.tryQiao('reconcile', '--check');
   expect(check.code, check.stdout).toBe(0);

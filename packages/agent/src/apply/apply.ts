@@ -13,7 +13,7 @@ import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index
 import type { Asker } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
-import { noteArrivals, wayBack } from './arrivals.ts';
+import { Arrivals, wayBack } from './arrivals.ts';
 import { type LaneConditions, reasonOf } from './laneConditions.ts';
 import { nextStep } from './nextDelivery.ts';
 import { OpenAhead } from './openAhead.ts';
@@ -312,7 +312,7 @@ class Worker {
       lane: { ...lane, destination },
       sender: desired?.peers.get(lane.senderId),
       tables,
-      noteArrivals: ways.size === 0 ? undefined : (sections) => noteArrivals(sections, ways, this.#ports.database),
+      arrivals: ways.size === 0 ? undefined : new Arrivals(ways, this.#ports.database),
     };
   }
 }

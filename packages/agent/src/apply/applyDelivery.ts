@@ -10,6 +10,7 @@ import type { DesiredBridge, DesiredLane, DesiredPeer } from '../control/desired
 import { type Permissions, refusedColumns } from '../control/permissions.ts';
 import type { ExchangeDatabase, InboxDelivery, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from '../receive/answer.ts';
+import type { Arrivals } from './arrivals.ts';
 import { type HeldSplit, splitHeld } from './held.ts';
 import {
   cancelEarlierEpochs,
@@ -48,8 +49,8 @@ export interface Landing {
   readonly lane: DesiredLane;
   readonly sender: DesiredPeer | undefined;
   readonly tables: TargetTables;
-  /** Told before rows land, where they have a way back (arrivals.ts). */
-  readonly noteArrivals: ((sections: readonly Section[]) => void) | undefined;
+  /** Where rows have a way back to their sender. */
+  readonly arrivals: Arrivals | undefined;
 }
 
 export type Applied =
@@ -120,8 +121,8 @@ async function landDelivery(
     keepOpenRows(place, heldRows(split, opened.sections), mostOpen, appliedAtMs, database);
     crashPoint('quarantine.held');
   }
-  if (!isKnown && landing.noteArrivals !== undefined) {
-    landing.noteArrivals(work.sections);
+  if (!isKnown && landing.arrivals !== undefined) {
+    landing.arrivals.note(work.sections);
     crashPoint('arrivals.noted');
   }
   const result = await landing.target.apply(work);
@@ -174,11 +175,12 @@ async function answerDelivery(landed: LandedDelivery, ports: ApplyDeliveryPorts)
 
 /** What is decided by the delivery itself once it is in the target: written beside its receipt. */
 function afterApplied(
-  { opened, split, work }: LandedDelivery,
+  { opened, split, work, landing }: LandedDelivery,
   answer: StoredAnswer,
   { database }: ApplyDeliveryPorts,
 ): void {
   const place = placeOf(opened.header);
+  landing.arrivals?.landed(work.sections, answer.outcomes);
   if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
   const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
   const landed = split.superseding.filter(({ section, index }) => !open.has(`${section}/${index}`));

@@ -8,7 +8,7 @@ import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import { GONE, openExchangeDatabase } from '../exchange-database/index.ts';
-import { noteArrivals, wayBack } from './arrivals.ts';
+import { Arrivals, wayBack } from './arrivals.ts';
 
 const BACK_ID = 'b'.repeat(32);
 const COLUMNS = ['id', 'x', 'seen_at'];
@@ -77,7 +77,8 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
     JSON.stringify(COLUMNS),
     JSON.stringify(['id', keys.encoding]),
   );
-  const ways = new Map([['register', { bridgeId: BACK_ID, table: 'register' }]]);
+  const way = { bridgeId: BACK_ID, table: 'register', newestWins: true };
+  const arrivals = new Arrivals(new Map([['register', way]]), database);
   const section = (kind: Kind, columns: readonly string[], wholeRows: boolean, ...rows: string[][]): Section => ({
     table: 'register',
     kind,
@@ -89,17 +90,13 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
   });
   const keyOf = (key: string) => keys.encode(Buffer.from(`${key}\n`), 0, key.length);
   const digest = (...row: string[]) => digestOf(Buffer.from(`${joinRow(row)}\n`));
-  noteArrivals(
-    [
-      section('insert', COLUMNS, true, ['1', 'a\tb', 't1']),
-      section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']),
-      section('update', ['id', 'x'], false, ['3', 'c']),
-      section('update', ['id', 'x'], true, ['4', 'd']),
-      section('delete', ['id'], false, ['5']),
-    ],
-    ways,
-    database,
-  );
+  arrivals.note([
+    section('insert', COLUMNS, true, ['1', 'a\tb', 't1']),
+    section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']),
+    section('update', ['id', 'x'], false, ['3', 'c']),
+    section('update', ['id', 'x'], true, ['4', 'd']),
+    section('delete', ['id'], false, ['5']),
+  ]);
   const asked = ['1', '2', '3', '4', '5'].map(keyOf);
   expect(database.arrivals.getMany(id, asked)).toEqual(
     new Map([
@@ -109,7 +106,7 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
     ]),
   );
   // A later word stays when the one before it is found.
-  noteArrivals([section('insert', COLUMNS, true, ['5', 'e', 't5'])], ways, database);
+  arrivals.note([section('insert', COLUMNS, true, ['5', 'e', 't5'])]);
   database.arrivals.forget(id, [
     { key: keyOf('5'), digest: GONE },
     { key: keyOf('1'), digest: digest('1', 'a\tb', 't1') },

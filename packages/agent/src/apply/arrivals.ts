@@ -1,18 +1,30 @@
 // Rows of a two-way pair that arrive: what the other end has of them is noted before they land, so that the capture of the same table
 // knows them for what they are and sends nothing back. Before and not after, for the log may bring a change as soon as it is committed;
 // that the other end has the row is true whether it lands here or not. A crash between leaves a note that the next attempt repeats.
+//
+// Where a newer row stays here, the other end has the older one, and may have made it knowing the newer one (its people set the time back, or
+// its clock is late): nothing that happens here would ever send the newer one again. It is sent back.
 
-import { type BridgeDefinition, joinRow, parseId, type Section, splitRow } from '@qiao/exchange';
+import { type BridgeDefinition, joinRow, type OutcomeCell, parseId, type Section, splitRow } from '@qiao/exchange';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import { type Desired, type DesiredBridge, type DesiredLane, isOver } from '../control/desired.ts';
-import type { Arrival, ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Arrival, CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
 
 const LF = 0x0a;
 
-/** By source table of the lane, the bridge that carries the landed table back, and its name there. */
-export type WayBack = ReadonlyMap<string, { readonly bridgeId: string; readonly table: string }>;
+export interface WayBack {
+  /** The bridge that carries the landed table back. */
+  readonly bridgeId: string;
+  /** Its name there. */
+  readonly table: string;
+  /** What stays here is newer: the other end takes it. With another policy each could keep its own for ever. */
+  readonly newestWins: boolean;
+}
+
+/** By source table of the lane. */
+export type WaysBack = ReadonlyMap<string, WayBack>;
 
 /**
  * The tables of a lane that a bridge captured here takes straight back to where they come from, as they are, and nowhere else: with other
@@ -22,32 +34,56 @@ export function wayBack(
   desired: Desired | undefined,
   { definition }: Pick<DesiredBridge, 'definition'>,
   lane: Pick<DesiredLane, 'senderId' | 'destination'>,
-): WayBack {
-  const found = new Map<string, { bridgeId: string; table: string }>();
+): WaysBack {
+  const found = new Map<string, WayBack>();
   for (const back of desired?.bridges.values() ?? []) {
     const lanes = back.lanes.filter((each) => each.senderId === desired?.nodeId && !isOver(back, each));
     if (lanes.length === 0 || lanes.some(({ receiverId }) => receiverId !== lane.senderId)) continue;
     for (const { name } of definition.source.tables) {
       const table = returningTable(name, definition, lane, back.definition, lanes);
-      if (table !== undefined) found.set(name, { bridgeId: back.bridgeId, table });
+      const newestWins = typeof lane.destination?.tables[name]?.conflict === 'object';
+      if (table !== undefined) found.set(name, { bridgeId: back.bridgeId, table, newestWins });
     }
   }
   return found;
 }
 
-/** Notes what arrives for the tables that have a way back. */
-export function noteArrivals(
-  sections: readonly Section[],
-  ways: WayBack,
-  database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'transaction'>,
-): void {
-  database.transaction(() => {
+/** Of one lane: what arrives for the tables that have a way back. */
+export class Arrivals {
+  readonly #ways: WaysBack;
+  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'transaction'>;
+
+  constructor(ways: WaysBack, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'transaction'>) {
+    this.#ways = ways;
+    this.#database = database;
+  }
+
+  /** Before the rows land. */
+  note(sections: readonly Section[]): void {
+    this.#database.transaction(() => {
+      for (const section of sections) {
+        const held = this.#heldOf(this.#ways.get(section.table));
+        if (held !== undefined) this.#database.arrivals.put(held.id, arrivalsOf(section, held));
+      }
+    });
+  }
+
+  /** With the answer, in its transaction. Which rows stayed nobody says: where some did, all of their sections are looked at. */
+  landed(sections: readonly Section[], outcomes: readonly OutcomeCell[]): void {
     for (const section of sections) {
-      const way = ways.get(section.table);
-      const held = way === undefined ? undefined : database.captures.table(parseId(way.bridgeId), way.table);
-      if (held !== undefined) database.arrivals.put(held.id, arrivalsOf(section, held));
+      const way = this.#ways.get(section.table);
+      const hasKept = outcomes.some(
+        ({ table, sent, outcome }) => table === section.table && sent === section.kind && outcome === 'keptTarget',
+      );
+      if (!hasKept || way?.newestWins !== true || section.kind === 'delete') continue;
+      const held = this.#heldOf(way);
+      if (held !== undefined) this.#database.arrivals.keepAgainst(held.id, arrivalsOf(section, held));
     }
-  });
+  }
+
+  #heldOf(way: WayBack | undefined): CaptureTable | undefined {
+    return way === undefined ? undefined : this.#database.captures.table(parseId(way.bridgeId), way.table);
+  }
 }
 
 function returningTable(

@@ -16,6 +16,8 @@ const LF = 0x0a;
 const BUSY_DELIVERIES = 8;
 /** It waits no longer than this for company. */
 const MOST_WAIT_MS = 100;
+/** Rows that are read by their keys at once, to be sent back. */
+const MOST_SENT_BACK = 1_000;
 
 export class LogBridge {
   readonly bridge: DesiredBridge;
@@ -27,6 +29,7 @@ export class LogBridge {
   /** Index of the log's plan → index of the bridge's tables. */
   readonly #places: ReadonlyMap<number, number>;
   readonly #changes: LogChanges;
+  readonly #tables: readonly FollowedTable[];
   #position: string;
   #part: LogPart | undefined;
   /** Of which changes were taken since the last flush. */
@@ -53,6 +56,7 @@ export class LogBridge {
     this.#position = state.position;
     this.#part = state.part;
     this.#places = new Map(places.map((place, index) => [place, index]));
+    this.#tables = tables;
     this.#changes = new LogChanges(tables, bridge.definition.deleteGuard);
   }
 
@@ -110,6 +114,14 @@ export class LogBridge {
     await output.flush({ finish: () => database.logs.advance(this.#id, position, part) });
     this.#taken = [];
     this.#waitsSinceMs = undefined;
+  }
+
+  /** Rows that stayed here against what the other end of a two-way pair sent leave with the next flush. */
+  sendBack(): void {
+    for (const [index, { held }] of this.#tables.entries()) {
+      for (const key of this.#ports.database.arrivals.dueBack(held.id, MOST_SENT_BACK))
+        this.#changes.sendBack(index, key);
+    }
   }
 
   /** Writes the position down, where nothing waits that belongs before it. */

@@ -47,6 +47,8 @@ interface KeyChanges {
   /** As the source did it, last. */
   kind: Kind;
   after: After;
+  /** Nothing happened to it here: it stayed against what the other end of a two-way pair sent. */
+  readonly isKept: boolean;
 }
 
 interface TableChanges extends FollowedTable {
@@ -138,6 +140,15 @@ export class LogChanges {
     this.bytes += line.length;
   }
 
+  /** A row that stayed here against what the other end sent: it is read, and sent back where the other end has another one. */
+  sendBack(index: number, key: string): void {
+    const { keys, table } = this.#tables[index] as TableChanges;
+    // What happened to it since goes anyway.
+    if (keys.has(key)) return;
+    keys.set(key, { kind: 'update', after: { standing: 'unread', line: table.keys.decode(key) }, isKept: true });
+    this.bytes += CHANGE_BYTES;
+  }
+
   /** Hands everything over, each key once, in the order of keys; empty afterwards. */
   give(database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>, output: ScanOutput): void {
     this.#give(database, output, () => true);
@@ -157,7 +168,9 @@ export class LogChanges {
       // Digests lie in the order of keys: what is asked and written in it touches each page once.
       const keys = [...one.keys].flatMap(([key, changes]) => (isGiven(changes) ? [key] : [])).sort();
       const arrived = database.arrivals.getMany(one.held.id, keys);
-      for (const [key, digest] of arrived) output.arrived(one.held.id, { key, digest });
+      for (const [key, digest] of arrived) {
+        if (one.keys.get(key)?.isKept !== true) output.arrived(one.held.id, { key, digest });
+      }
       return { one, keys, found: { digests: database.digests.getMany(one.held.id, keys), arrived } };
     });
     for (const { one, keys, found } of given.toReversed()) giveDeletes(one, keys, found, output);
@@ -273,8 +286,8 @@ export class LogChanges {
       return;
     }
     const before = one.keys.get(key);
-    if (before === undefined) {
-      one.keys.set(key, { kind, after });
+    if (before === undefined || before.isKept) {
+      one.keys.set(key, { kind, after, isKept: false });
       return;
     }
     one.folded[before.kind] += 1;
@@ -331,8 +344,12 @@ function giveRows(
     const stored = found.digests.get(key);
     const wasSent = stored?.[2] === 1;
     if ((sentKind === 'update') !== wasSent) continue;
-    const { kind, after } = changes.get(key) as KeyChanges;
+    const { kind, after, isKept } = changes.get(key) as KeyChanges;
     const isNew = stored === undefined;
+    if (isKept) {
+      giveKept(table, held, { key, after, isNew }, found, output, sentKind);
+      continue;
+    }
     switch (after.standing) {
       case 'row': {
         const digest = digestOf(after.line);
@@ -371,6 +388,26 @@ function giveRows(
         after satisfies never;
     }
   }
+}
+
+/** Sent back where the other end has another row, and has been sent none since. */
+function giveKept(
+  table: PlannedTable,
+  held: CaptureTable,
+  { key, after, isNew }: { readonly key: string; readonly after: After; readonly isNew: boolean },
+  { arrived }: Found,
+  output: ScanOutput,
+  sentKind: 'insert' | 'update',
+): void {
+  const word = arrived.get(key);
+  const digest = after.standing === 'row' ? digestOf(after.line) : undefined;
+  if (word === undefined || digest === undefined || digest === word) {
+    output.settledBack(held.id, key);
+    return;
+  }
+  output.change(table.layout, sentKind, after.line);
+  output.put(held.id, { key, digest, sent: true }, isNew);
+  output.sentBack(held.id, { key, digest: word });
 }
 
 /** It came once and could not be carried: the destinations have what was before, if anything. */

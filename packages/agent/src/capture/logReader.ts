@@ -342,6 +342,7 @@ export class LogReader {
           isWhole = piece.position !== undefined;
         }
         const isIdleDue = clock.elapsedMs() - idleAtMs >= IDLE_EVERY_MS;
+        if (isWhole && isIdleDue) followers.forEach((follower) => follower.sendBack());
         const due = isWhole ? followers.filter(({ isDue }) => isDue) : [];
         if (isWhole && (isIdleDue || due.length > 0)) {
           if (!(await this.#flush(due, signal))) return;

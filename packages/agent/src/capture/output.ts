@@ -28,6 +28,10 @@ interface PendingTable {
   readonly runs: DigestRun[];
   /** Arrivals that were found. */
   readonly arrived: Arrival[];
+  /** Arrivals against which the row here was sent back. */
+  readonly sentBack: Arrival[];
+  /** Keys under which nothing needs to be sent back. */
+  readonly settledBack: string[];
   /** Difference in the number of digests. */
   count: number;
 }
@@ -137,6 +141,16 @@ export class ScanOutput {
     this.#of(tableId).arrived.push(arrival);
   }
 
+  /** The row that stayed here against this word of the other end goes with this. */
+  sentBack(tableId: number, arrival: Arrival): void {
+    this.#of(tableId).sentBack.push(arrival);
+  }
+
+  /** The other end needs not be told what is here under this key. */
+  settledBack(tableId: number, key: string): void {
+    this.#of(tableId).settledBack.push(key);
+  }
+
   /** A run whose digests are on disk when the next flush is. */
   run(tableId: number, run: DigestRun): void {
     this.#of(tableId).runs.push(run);
@@ -179,6 +193,8 @@ export class ScanOutput {
       for (const [tableId, pending] of this.#pending) {
         database.digests.settle(tableId, pending);
         database.arrivals.forget(tableId, pending.arrived);
+        database.arrivals.sentBack(tableId, pending.sentBack);
+        database.arrivals.settleBack(tableId, pending.settledBack);
         database.captures.countDigests(tableId, pending.count);
       }
       if (last !== undefined) {
@@ -202,7 +218,8 @@ export class ScanOutput {
   #of(tableId: number): PendingTable {
     let pending = this.#pending.get(tableId);
     if (pending === undefined) {
-      pending = { put: [], removed: [], arrived: [], runs: this.#ports.database.digests.runs.hold(tableId), count: 0 };
+      const runs = this.#ports.database.digests.runs.hold(tableId);
+      pending = { put: [], removed: [], arrived: [], sentBack: [], settledBack: [], runs, count: 0 };
       this.#pending.set(tableId, pending);
     }
     return pending;

@@ -1,6 +1,8 @@
 /**
  * The last word of the node at the other end of a two-way pair, by key: the digest of the row that it sent, or that it has none. A change
  * found here that says the same is that word, landed, and need not go back. One per key: what was sent there since makes it void.
+ *
+ * Where a newer row stayed here against that word, the other end does not know it: it is sent back, once for each word.
  */
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
@@ -17,6 +19,12 @@ export interface Arrival {
 export const ARRIVED = 'SELECT digest FROM arrival WHERE table_id = ? AND key = ?';
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
+export const DUE = 'SELECT key FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
+export const ANSWERED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND (word = ? OR is_due = 0)';
+export const SENT_BACK = 'UPDATE kept_row SET is_due = 0 WHERE table_id = ? AND key = ? AND word = ?';
+export const SETTLED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ?';
+const KEEP = `INSERT INTO kept_row (table_id, key, word) VALUES (?, ?, ?)
+ ON CONFLICT (table_id, key) DO UPDATE SET word = excluded.word, is_due = 1 WHERE word <> excluded.word`;
 const PUT = `INSERT INTO arrival (table_id, key, digest) VALUES (?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest`;
 
@@ -25,12 +33,22 @@ export class ArrivalStore {
   readonly #any: Statement<[number], number>;
   readonly #put: Statement<[number, string, string]>;
   readonly #over: Statement<[number, string, string]>;
+  readonly #keep: Statement<[number, string, string]>;
+  readonly #due: Statement<[number, number], string>;
+  readonly #answered: Statement<[number, string, string]>;
+  readonly #sentBack: Statement<[number, string, string]>;
+  readonly #settled: Statement<[number, string]>;
 
   constructor(sqlite: Sqlite) {
     this.#get = sqlite.prepare<[number, string], string>(ARRIVED).pluck();
     this.#any = sqlite.prepare<[number], number>(ANY_ARRIVED).pluck();
     this.#put = sqlite.prepare(PUT);
     this.#over = sqlite.prepare(ARRIVAL_OVER);
+    this.#keep = sqlite.prepare(KEEP);
+    this.#due = sqlite.prepare<[number, number], string>(DUE).pluck();
+    this.#answered = sqlite.prepare(ANSWERED);
+    this.#sentBack = sqlite.prepare(SENT_BACK);
+    this.#settled = sqlite.prepare(SETTLED);
   }
 
   put(tableId: number, arrivals: readonly Arrival[]): void {
@@ -50,6 +68,32 @@ export class ArrivalStore {
 
   /** Forgets these; one that a later word has replaced stays. */
   forget(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) this.#over.run(tableId, key, digest);
+    for (const { key, digest } of arrivals) {
+      this.#over.run(tableId, key, digest);
+      this.#answered.run(tableId, key, digest);
+    }
+  }
+
+  /** Rows here may have stayed against these. One that was sent back against the same word is not sent again. */
+  keepAgainst(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) this.#keep.run(tableId, key, digest);
+  }
+
+  /** Keys of rows that are to be sent back, unless they are what the other end has; at most `limit`. */
+  dueBack(tableId: number, limit: number): string[] {
+    return this.#due.all(tableId, limit);
+  }
+
+  /** The rows here were sent back against these words, which are void. */
+  sentBack(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) {
+      this.#over.run(tableId, key, digest);
+      this.#sentBack.run(tableId, key, digest);
+    }
+  }
+
+  /** Nothing is to be sent back under these keys. */
+  settleBack(tableId: number, keys: readonly string[]): void {
+    for (const key of keys) this.#settled.run(tableId, key);
   }
 }

@@ -558,4 +558,18 @@ CREATE TABLE arrival (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0018-kept-rows',
+    sql: `
+-- kept_row: rows that stayed here against what the other end of a two-way pair sent: they are sent to it once for each such word.
+CREATE TABLE kept_row (
+  table_id INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  key      TEXT NOT NULL,
+  word     TEXT NOT NULL,                   -- digest of the row that was kept off
+  is_due   INTEGER NOT NULL DEFAULT 1,      -- 0: sent back against this word
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kept_row_due ON kept_row (table_id) WHERE is_due = 1;
+`,
+  },
 ];
