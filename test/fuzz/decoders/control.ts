@@ -102,7 +102,15 @@ export async function controlDecoders(): Promise<Decoder[]> {
     },
     {
       $case: 'resend',
-      value: { laneId: ids.laneId, epoch, firstSequence: 1n, lastSequence: 0n, reason: 'gap', requestId: bytes(16) },
+      value: {
+        laneId: ids.laneId,
+        epoch,
+        firstSequence: 1n,
+        lastSequence: 0n,
+        reason: 'gap',
+        requestId: bytes(16),
+        answeredOnly: true,
+      },
     },
     {
       $case: 'booksThrough',

@@ -9,7 +9,7 @@ import { idText, parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import { forgetKept, isPast } from '../cleaning/cleaning.ts';
 import { type DesiredBridge, type DesiredLane, type DesiredState, isOver } from '../control/desired.ts';
-import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, InboxDelivery, LaneIn } from '../exchange-database/index.ts';
 import type { Asker } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
@@ -94,6 +94,8 @@ class Worker {
   /** Lanes whose mark was looked at on this connection; false: the lane stopped there. */
   readonly #recovered = new Map<string, boolean>();
   readonly #lookedAtMs = new Map<string, number>();
+  /** Lanes whose senders were told where they stand. */
+  readonly #told = new Set<string>();
   readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
   readonly #ahead: OpenAhead;
@@ -177,6 +179,7 @@ class Worker {
     }
     const state = database.lanesIn.get(laneId);
     const isHere = this.#recovered.get(lane.laneId) === true && state !== undefined && !conditions.isStopped(state);
+    if (isHere && !this.#told.has(lane.laneId)) this.#tell(lane, state);
     if (isHere && this.#settleLanes.isDue(lane.laneId)) return { kind: 'settle', bridge, lane, laneId };
     const sender = this.#ports.desired.current()?.peers.get(lane.senderId);
     if (isHere && sender !== undefined && database.quarantine.hasCode(laneId, 'MISSING_BASE')) {
@@ -207,6 +210,16 @@ class Worker {
       default:
         return step satisfies never;
     }
+  }
+
+  /**
+   * Where the lane stands, once for each connection. A target that was put back is known by the exchange database, and a lost exchange
+   * database by the target's mark; where both were put back together, only the sender knows what was here.
+   */
+  #tell({ laneId, senderId }: DesiredLane, { lane, epoch, nonce, appliedSequence }: LaneIn): void {
+    this.#told.add(laneId);
+    const place = { lane, senderId, epoch, nonce, first: appliedSequence + 1n, last: 0n };
+    this.#ports.ask.resend({ ...place, reason: 'started', isApart: true, answeredOnly: true });
   }
 
   /** A target that went away ends this attempt; anything else is shown at the lane and tried again after a pause. */

@@ -112,7 +112,22 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
     { key: keyOf('1'), digest: digest('1', 'a\tb', 't1') },
   ]);
   expect([...database.arrivals.getMany(id, asked).keys()]).toEqual([keyOf('2'), keyOf('5')]);
+  // What stayed here against the rows of a section is to be looked at; deletes have no time.
+  const sent = [section('update', COLUMNS, true, ['1', 'a', 't0']), section('insert', COLUMNS, true, ['2', 'b', 't0'])];
+  const kept = { table: 'register', outcome: 'keptTarget', rows: 1 } as const;
+  arrivals.landed(sent, [
+    { ...kept, sent: 'delete' },
+    { ...kept, sent: 'update', outcome: 'updated' },
+  ]);
+  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
+  new Arrivals(new Map([['register', { ...way, newestWins: false }]]), database).landed(sent, [
+    { ...kept, sent: 'update' },
+  ]);
+  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
+  arrivals.landed(sent, [{ ...kept, sent: 'update' }]);
+  expect(database.arrivals.dueBack(id, 10)).toEqual([keyOf('1')]);
   database.captures.removeTable(id);
+  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
   expect(database.arrivals.getMany(id, asked)).toEqual(new Map());
   database.close();
   rmSync(folder, { recursive: true });

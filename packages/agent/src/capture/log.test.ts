@@ -1,6 +1,7 @@
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { parseId } from '@qiao/exchange';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Arrival, CaptureTable, DigestRow } from '../exchange-database/index.ts';
 import { BRIDGE_ID } from './captureWorld.testing.ts';
 import { followsLog } from './logFollow.testing.ts';
 import { LOG_NAME, LogWorld } from './logWorld.testing.ts';
@@ -333,4 +334,40 @@ test('small transactions leave together where their lane has much to do, and non
   // Eight at once, and from then on one every 100 ms at most.
   expect(Number((lane()?.lastSequence ?? 0n) - before)).toBeLessThanOrEqual(8 + tookMs / 100 + 1);
   await w.arrived('person', ROWS);
+});
+
+test('a row that stayed against an older one of the other end is sent back, once for each; one that landed, or is gone, is not', async () => {
+  await using w = await LogWorld.on(
+    server,
+    `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')`,
+    {
+      name: 'person',
+    },
+  );
+  w.start();
+  await w.arrived('person', ROWS);
+  const { arrivals, captures, digests } = w.database;
+  const { id } = captures.table(parseId(BRIDGE_ID), 'person') as CaptureTable;
+  const [one, two, three] = digests.after(id, '', 10) as [DigestRow, DigestRow, DigestRow];
+  await w.sql('DELETE FROM person WHERE id = 3');
+  await w.arrived('person', ROWS);
+  const say = (...said: Arrival[]) =>
+    w.database.transaction(() => {
+      arrivals.put(id, said);
+      arrivals.keepAgainst(id, said);
+    });
+  const looked = () => w.until('all were looked at', () => arrivals.dueBack(id, 10).length === 0);
+  const before = w.destination.outcomes.length;
+  say({ key: one[0], digest: 'older' }, { key: two[0], digest: two[1] }, { key: three[0], digest: 'older' });
+  await looked();
+  await w.arrived('person', ROWS);
+  expect(w.destination.outcomes.slice(before)).toEqual(['update']);
+  // The same word again: both ends think theirs the newer one, and neither shall say so for ever.
+  say({ key: one[0], digest: 'older' });
+  await looked();
+  say({ key: two[0], digest: 'older' });
+  await looked();
+  await w.arrived('person', ROWS);
+  expect(w.destination.outcomes.slice(before)).toEqual(['update', 'update']);
+  expect(w.books).toEqual(['person delete 1/0/0/0', 'person insert 3/0/0/0', 'person update 2/0/0/0']);
 });

@@ -316,8 +316,10 @@ export class LogReader {
       followers.map(({ position }) => position),
     );
     const { clock, limits } = this.#ports;
+    const over = new AbortController();
     try {
       await using reading = await prepared.read(from, signal);
+      void this.#lookForSendBack(reading, AbortSignal.any([signal, over.signal]));
       let idleAtMs = clock.elapsedMs();
       let isWhole = true;
       for await (const pieces of reading) {
@@ -361,6 +363,8 @@ export class LogReader {
       if (!(error instanceof QiaoError) || error.code !== 'LOG_LOST') throw error;
       this.#forget();
       for (const { bridge } of followers) this.#lost.set(bridge.bridgeId, error.message);
+    } finally {
+      over.abort();
     }
   }
 
@@ -394,6 +398,15 @@ export class LogReader {
       if (this.#nudged === reading) this.#nudged = undefined;
       reading.nudge();
     });
+  }
+
+  /** What is to be sent back came from elsewhere: a log at rest says nothing of it. */
+  async #lookForSendBack(reading: LogReading, signal: AbortSignal): Promise<void> {
+    const { clock, database } = this.#ports;
+    while (!signal.aborted) {
+      await clock.sleep(IDLE_EVERY_MS, signal);
+      if (!signal.aborted && database.arrivals.isAnyDueBack) reading.nudge();
+    }
   }
 
   #confirm(log: SourceLog, reading: LogReading): void {

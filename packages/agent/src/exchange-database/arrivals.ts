@@ -20,6 +20,7 @@ export const ARRIVED = 'SELECT digest FROM arrival WHERE table_id = ? AND key = 
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
 export const DUE = 'SELECT key FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
+export const ANY_DUE = 'SELECT 1 FROM kept_row WHERE is_due = 1 LIMIT 1';
 export const ANSWERED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND (word = ? OR is_due = 0)';
 export const SENT_BACK = 'UPDATE kept_row SET is_due = 0 WHERE table_id = ? AND key = ? AND word = ?';
 export const SETTLED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ?';
@@ -35,6 +36,7 @@ export class ArrivalStore {
   readonly #over: Statement<[number, string, string]>;
   readonly #keep: Statement<[number, string, string]>;
   readonly #due: Statement<[number, number], string>;
+  readonly #anyDue: Statement<[], number>;
   readonly #answered: Statement<[number, string, string]>;
   readonly #sentBack: Statement<[number, string, string]>;
   readonly #settled: Statement<[number, string]>;
@@ -46,6 +48,7 @@ export class ArrivalStore {
     this.#over = sqlite.prepare(ARRIVAL_OVER);
     this.#keep = sqlite.prepare(KEEP);
     this.#due = sqlite.prepare<[number, number], string>(DUE).pluck();
+    this.#anyDue = sqlite.prepare<[], number>(ANY_DUE).pluck();
     this.#answered = sqlite.prepare(ANSWERED);
     this.#sentBack = sqlite.prepare(SENT_BACK);
     this.#settled = sqlite.prepare(SETTLED);
@@ -77,6 +80,11 @@ export class ArrivalStore {
   /** Rows here may have stayed against these. One that was sent back against the same word is not sent again. */
   keepAgainst(tableId: number, arrivals: readonly Arrival[]): void {
     for (const { key, digest } of arrivals) this.#keep.run(tableId, key, digest);
+  }
+
+  /** Of any table. */
+  get isAnyDueBack(): boolean {
+    return this.#anyDue.get() !== undefined;
   }
 
   /** Keys of rows that are to be sent back, unless they are what the other end has; at most `limit`. */

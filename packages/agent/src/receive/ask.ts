@@ -17,6 +17,8 @@ export interface ResendWanted {
   readonly reason: string;
   /** One delivery whose open rows are not known here: asked for beside the lane's gaps, when the lane is looked at anew. */
   readonly isApart?: boolean;
+  /** Only what the sender holds an answer to: said at a start, with the place where the lane stands here. */
+  readonly answeredOnly?: boolean;
 }
 
 export interface DeliveryRefused {
@@ -64,7 +66,7 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
   /** What each lane was last asked for, and how often. */
   const askedFor = new Map<string, { readonly place: string; readonly times: number }>();
   return {
-    resend({ lane, senderId, epoch, nonce, first, last, reason, isApart = false }) {
+    resend({ lane, senderId, epoch, nonce, first, last, reason, isApart = false, answeredOnly = false }) {
       const nowMs = clock.nowMs();
       const askedMs = database.lanesIn.get(lane)?.resendAskedMs ?? 0;
       const id = idText(lane);
@@ -86,12 +88,16 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
             lastSequence: last,
             reason,
             requestId: newId(),
+            answeredOnly,
           },
         },
       });
       if (!isApart) database.lanesIn.setResendAsked(lane, nowMs);
-      const topic = isApart ? `resend:${idText(lane)}:${epoch}:${first}` : `resend:${idText(lane)}`;
-      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, topic);
+      database.controlOut.add(
+        ControlMessage.encode(message).finish(),
+        nowMs,
+        topicOf(id, { epoch, first, isApart, answeredOnly }),
+      );
       log.info(
         { lane: idText(lane), epoch: String(epoch), first: String(first), last: String(last), reason },
         'asked again',
@@ -138,4 +144,13 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
       return true;
     },
   };
+}
+
+/** What a later question takes the place of, as long as it has not left. */
+function topicOf(
+  lane: string,
+  { epoch, first, isApart, answeredOnly }: Pick<Required<ResendWanted>, 'epoch' | 'first' | 'isApart' | 'answeredOnly'>,
+): string {
+  if (answeredOnly) return `started:${lane}`;
+  return isApart ? `resend:${lane}:${epoch}:${first}` : `resend:${lane}`;
 }

@@ -26,8 +26,10 @@ export function resendDeliveries(ports: LanePorts, request: ResendRequest): Rese
 
 function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): ResendAnswer {
   const { deliveriesOut } = ports.database;
-  const { epoch } = request;
-  if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) {
+  const { epoch, answeredOnly } = request;
+  const isPresent = epoch?.ordinal === lane.epoch && sameBytes(epoch.nonce, lane.nonce);
+  const isBefore = answeredOnly && epoch !== undefined && epoch.ordinal < lane.epoch;
+  if (!isPresent && !isBefore) {
     // The receiver speaks of another epoch: what it lacks first is the opening of this one.
     for (const opening of deliveriesOut.range(lane.lane, lane.epoch, 0n, 0n, 1)) {
       if (opening.answer === 'awaited') deliveriesOut.markRecorded(opening);
@@ -35,14 +37,14 @@ function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): Resend
     return { kind: 'otherEpoch' };
   }
   const last = request.lastSequence === 0n ? lane.lastSequence : min(request.lastSequence, lane.lastSequence);
-  let next = request.firstSequence;
+  let next = isPresent ? request.firstSequence : 0n;
   let deliveries = 0;
   while (next <= last) {
     const page = deliveriesOut.range(lane.lane, lane.epoch, next, last, PAGE);
     for (const delivery of page) {
       if (delivery.sequence !== next) break;
       next += 1n;
-      if (delivery.answer === 'closed') continue;
+      if (delivery.answer === 'closed' || (answeredOnly && delivery.answer === 'awaited')) continue;
       deliveriesOut.markRecorded(delivery);
       deliveries += 1;
     }

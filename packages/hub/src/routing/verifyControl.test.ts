@@ -52,6 +52,7 @@ async function road() {
       lastSequence: 0n,
       reason: 'gap',
       requestId: new Uint8Array(16),
+      answeredOnly: false,
     },
   };
   return {

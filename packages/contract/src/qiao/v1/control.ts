@@ -195,10 +195,16 @@ export interface ResendRequest {
   /** First and last sequence wanted; last 0 means everything from first on. */
   firstSequence: bigint;
   lastSequence: bigint;
-  /** Why, for the log: "gap", "mark moved backwards", "inbox lost". At most 100 characters. */
+  /** Why, for the log: "gap", "mark moved backwards", "inbox lost", "started". At most 100 characters. */
   reason: string;
   /** 16 random bytes, another for each time the receiver asks: a message that the bus brings again is no news. Empty: it cannot be told. */
   requestId: Uint8Array;
+  /**
+   * Only what the sender holds an answer to: everything else is on its way. Asked when a receiver starts, with the place where it stands;
+   * of an epoch that the sender has left, or of none (ordinal 0), it means the whole present one. A receiver that was put back together
+   * with its target remembers nothing of what it answered.
+   */
+  answeredOnly: boolean;
 }
 
 /**
@@ -1153,6 +1159,7 @@ function createBaseResendRequest(): ResendRequest {
     lastSequence: 0n,
     reason: "",
     requestId: new Uint8Array(0),
+    answeredOnly: false,
   };
 }
 
@@ -1181,6 +1188,9 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     }
     if (message.requestId.length !== 0) {
       writer.uint32(50).bytes(message.requestId);
+    }
+    if (message.answeredOnly !== false) {
+      writer.uint32(56).bool(message.answeredOnly);
     }
     return writer;
   },
@@ -1246,6 +1256,14 @@ export const ResendRequest: MessageFns<ResendRequest> = {
             message.requestId = reader.bytes();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.answeredOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1282,6 +1300,11 @@ export const ResendRequest: MessageFns<ResendRequest> = {
         : isSet(object.request_id)
         ? bytesFromBase64(object.request_id)
         : new Uint8Array(0),
+      answeredOnly: isSet(object.answeredOnly)
+        ? globalThis.Boolean(object.answeredOnly)
+        : isSet(object.answered_only)
+        ? globalThis.Boolean(object.answered_only)
+        : false,
     };
   },
 
@@ -1305,6 +1328,9 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     if (message.requestId.length !== 0) {
       obj.requestId = base64FromBytes(message.requestId);
     }
+    if (message.answeredOnly !== false) {
+      obj.answeredOnly = message.answeredOnly;
+    }
     return obj;
   },
 
@@ -1323,6 +1349,7 @@ export const ResendRequest: MessageFns<ResendRequest> = {
       : 0n;
     message.reason = object.reason ?? "";
     message.requestId = object.requestId ?? new Uint8Array(0);
+    message.answeredOnly = object.answeredOnly ?? false;
     return message;
   },
 };
