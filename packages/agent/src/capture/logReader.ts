@@ -9,7 +9,6 @@ import type { DataSource, LogReading, PreparedLog, SourceLog } from '@qiao/adapt
 import { idText, parseId, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import { exposeProblems } from '../control/permissions.ts';
 import type { LogOwes } from '../exchange-database/index.ts';
 import { isOverBudget } from './budget.ts';
 import { LogAside, type LogTrouble } from './logAside.ts';
@@ -17,8 +16,8 @@ import { LogBridge } from './logBridge.ts';
 import { LogBudget } from './logBudget.ts';
 import type { FollowedTable } from './logChanges.ts';
 import { bridgesOf, logOf, nameOf, oldestOf, owedAtStart } from './logPlan.ts';
+import { isSamePlan, type Planned, planBridges } from './logPlanned.ts';
 import { type LogScan, LogScans } from './logScans.ts';
-import { type PlannedTable, planTables } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -28,13 +27,6 @@ const ROOM_LOOK_AGAIN_MS = 1_000;
 const IDLE_EVERY_MS = 1_000;
 /** Rows that wait for company are looked after so soon. */
 const COMPANY_LOOK_MS = 20;
-
-/** What a bridge reads, planned; the places of its tables in the log's plan. */
-interface Planned {
-  readonly bridge: DesiredBridge;
-  readonly tables: readonly PlannedTable[];
-  readonly places: readonly number[];
-}
 
 export class LogReader {
   readonly source: string;
@@ -139,10 +131,10 @@ export class LogReader {
       await this.#wakeup.wait(ROOM_LOOK_AGAIN_MS, signal);
       return;
     }
-    const planned = await this.#plan(dataSource, bridges);
+    const planned = await planBridges(this.#ports, dataSource, bridges, this.#unfit);
     const prepared = await this.#prepare(now, log, planned);
     // What was altered between the two would be told by neither.
-    if (!(await this.#isStill(dataSource, planned))) return;
+    if (!(await isSamePlan(this.#ports, dataSource, planned, this.#unfit))) return;
     this.#prepared = prepared;
     this.#failure = undefined;
     this.#scans.grant(this.#unfit);
@@ -176,40 +168,6 @@ export class LogReader {
     for (const { bridge } of lost) this.#onOwed(idText(bridge));
     this.#budget.gaveUp(isPart);
     this.#ports.log.error({ source: this.source, bridges: lost.length }, message);
-  }
-
-  /** A bridge that cannot be planned is none of the log's: its scan says what is wrong with it. */
-  async #plan(dataSource: DataSource, bridges: readonly DesiredBridge[]): Promise<Planned[]> {
-    const planned: Planned[] = [];
-    let place = 0;
-    for (const bridge of bridges) {
-      this.#unfit.delete(bridge.bridgeId);
-      try {
-        if (exposeProblems(bridge.definition, this.#ports.permissions).length > 0) continue;
-        const tables = await planTables(dataSource, bridge.definition, this.#ports.hasher);
-        planned.push({ bridge, tables, places: tables.map(() => place++) });
-      } catch (error) {
-        if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
-        this.#unfit.set(bridge.bridgeId, error);
-      }
-    }
-    return planned;
-  }
-
-  /** Whether the tables have the columns that they were planned with. */
-  async #isStill(dataSource: DataSource, planned: readonly Planned[]): Promise<boolean> {
-    for (const { bridge, tables } of planned) {
-      if (this.#unfit.has(bridge.bridgeId)) continue;
-      try {
-        const now = await planTables(dataSource, bridge.definition, this.#ports.hasher);
-        const columns = (of: typeof tables) => JSON.stringify(of.map(({ layout }) => layout.columns));
-        if (columns(now) !== columns(tables)) return false;
-      } catch (error) {
-        if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
-        return false;
-      }
-    }
-    return true;
   }
 
   /** Makes the database keep its log, and finds out which bridges have lost history. */
