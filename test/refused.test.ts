@@ -531,7 +531,7 @@ const resendOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => ({
     lastSequence: 0n,
     reason: 'gap',
     requestId: new Uint8Array(16),
-    answeredOnly: false,
+    isPlace: false,
   },
 });
 

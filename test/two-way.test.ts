@@ -2,9 +2,11 @@
 // the same rows too, and one agent is killed between what it notes of an arrival and the landing: in the end both have the same rows, the
 // newer ones, and are still. The seed says who edits what.
 
+import { join } from 'node:path';
 import { BINLOG, connectMysql, type MysqlServer, startMysql } from '@qiao/adapters/mysql-testing';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { dieAtEach, Platform, postgresDatabase, seededRandom, storySeed, until } from '@qiao/testkit';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { applyBridges, booksLine, bridgeYaml, byOutcome, untilAtRest } from './world.ts';
 
@@ -124,8 +126,10 @@ test('two nodes that edit the same rows at once end in the same rows, the newer 
   }
 });
 
+/** Nothing is under way, and no row waits to be sent back. */
 async function atRest(platform: Platform): Promise<{ there: number; back: number }> {
   return until(platform, 'nothing is under way', async () => {
+    if (['health', 'civil-affairs'].some((node) => sendsBack(platform.agentDirectory(node)))) return false;
     const [there, back] = await Promise.all([booksLine(platform, 'there'), booksLine(platform, 'back')]);
     return (
       there.inFlightDeliveries + back.inFlightDeliveries === 0 && { there: there.sent.total, back: back.sent.total }
@@ -141,4 +145,14 @@ function edits(first: number, count: number, side: string, minute: number): stri
 function timeOf(minute: number): string {
   const [hours, minutes] = [Math.floor(minute / 60), minute % 60];
   return `2026-01-01 ${String(hours).padStart(2, '0')}:${String(minutes).padStart(2, '0')}:00`;
+}
+
+/** Asked of the exchange database: the look that sends it comes within a second. */
+function sendsBack(directory: string): boolean {
+  const database = new Database(join(directory, 'exchange.db'), { readonly: true });
+  try {
+    return database.prepare('SELECT 1 FROM kept_row WHERE is_due = 1').get() !== undefined;
+  } finally {
+    database.close();
+  }
 }

@@ -289,7 +289,7 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
         send.resendDeliveries(request);
         send.wake();
       },
-      onReceiptsWanted: (wanted, senderId) => void giveReceipts(wanted, senderId, { answers, ask }),
+      onReceiptsWanted: (wanted, senderId) => void giveReceipts(wanted, senderId, { answers, ask, database }),
       onRefusal: (refusal) => {
         send.handleRefusal(refusal);
         wakeups.books.wake();

@@ -109,7 +109,7 @@ export async function controlDecoders(): Promise<Decoder[]> {
         lastSequence: 0n,
         reason: 'gap',
         requestId: bytes(16),
-        answeredOnly: true,
+        isPlace: true,
       },
     },
     {

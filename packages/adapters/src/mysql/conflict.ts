@@ -8,7 +8,7 @@ import type { Piece } from '../isolate.ts';
 import { schemaError } from '../targetServer.ts';
 import type { MysqlColumn } from './describe.ts';
 import { columnOf, type Layout } from './layout.ts';
-import { imagesDiffer, markOf, sameKey } from './rowsSql.ts';
+import { aliveOf, imagesDiffer, sameKey } from './rowsSql.ts';
 import type { Session } from './session.ts';
 import { bytesOf, identifier } from './sql.ts';
 import type { Stage } from './stage.ts';
@@ -21,8 +21,7 @@ export async function leaveToTarget(session: Session, layout: Layout, stage: Sta
   const isDelete = piece.kind === 'delete';
   // Deletes have no time: they go through.
   if (isDelete && conflict !== 'targetWins') return 0;
-  const mark = markOf(layout);
-  const alive = mark === undefined ? '1' : `NOT ${mark.isMarked}`;
+  const alive = aliveOf(layout);
   const match = sameKey(layout, 't', 's');
   const join = `${stage.typed.name} s STRAIGHT_JOIN ${layout.sql} t ON ${match}`;
   await session.rows(`SELECT COUNT(*) FROM ${join} FOR UPDATE`);

@@ -10,7 +10,7 @@ import { type JournalValues, schemaError } from '../targetServer.ts';
 import { leaveToTarget, takesPlace } from './conflict.ts';
 import { columnOf, type Layout, selfReferences } from './layout.ts';
 import { NOTES_TABLE } from './markDdl.ts';
-import { imagesDiffer, keyText, markOf, ownedBy, sameKey } from './rowsSql.ts';
+import { aliveOf, imagesDiffer, keyText, markOf, ownedBy, sameKey } from './rowsSql.ts';
 import type { Session } from './session.ts';
 import { identifier, identifiers, literal, qualified } from './sql.ts';
 import { fillTyped, type Stage, takeLines } from './stage.ts';
@@ -67,7 +67,7 @@ export async function takeOutOfNotes(session: Session, layout: Layout, stage: St
 }
 
 async function landWholeRows(session: Session, layout: Layout, stage: Stage, piece: Piece): Promise<Landed> {
-  const { key } = layout.target;
+  const { key, conflict = 'sourceWins' } = layout.target;
   const isolated = await takeOutside(session, layout, stage, ownedBy(layout, 's'));
   const left = await leaveToTarget(session, layout, stage, piece);
   const count = piece.rowCount - isolated.length - left;
@@ -89,7 +89,10 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
     met === kept || assignments.length === 0
       ? 0
       : await session.store(`UPDATE ${join} SET ${assignments.join(', ')} WHERE (${changes}) AND ${owned}`);
-  const late = await keptLate(session, layout, join, differs);
+  // Of these some may be rows that somebody else put into the table since the policy was asked, and that it leaves to the target.
+  const rest = count - fresh - changed - kept;
+  const mayBeLate = rest > 0 && conflict !== 'sourceWins';
+  const [late = 0] = mayBeLate ? await counts(session, `SELECT COUNT(*) FROM ${join} WHERE ${differs}`) : [];
   const isInsert = piece.kind === 'insert';
   return {
     counts: [
@@ -97,21 +100,10 @@ async function landWholeRows(session: Session, layout: Layout, stage: Stage, pie
       [isInsert ? 'updatedInsteadOfInsert' : 'updated', changed - revived],
       ['keptTarget', kept + left + late],
       // What was not met and not inserted makes this negative: somebody else changed the rows meanwhile.
-      ['unchanged', count - fresh - changed - kept - late],
+      ['unchanged', rest - late],
     ],
     isolated,
   };
-}
-
-/** Rows that somebody else put into the table since the policy was asked, and that it leaves to the target. */
-async function keptLate(
-  session: Session,
-  { target: { conflict = 'sourceWins' } }: Layout,
-  join: string,
-  differs: string,
-): Promise<number> {
-  if (conflict === 'sourceWins') return 0;
-  return (await counts(session, `SELECT COUNT(*) FROM ${join} WHERE ${differs}`))[0] ?? 0;
 }
 
 /** Inserts the rows of the stage that the table does not have. */
@@ -147,8 +139,7 @@ async function insertFresh(session: Session, layout: Layout, stage: Stage, someA
 }
 
 async function landPartialUpdate(session: Session, layout: Layout, stage: Stage, piece: Piece): Promise<Landed> {
-  const mark = markOf(layout);
-  const alive = mark === undefined ? '1' : `NOT ${mark.isMarked}`;
+  const alive = aliveOf(layout);
   const join = `${stage.typed.name} s STRAIGHT_JOIN ${layout.sql} t ON ${sameKey(layout, 't', 's')}`;
   await counts(session, `SELECT COUNT(*) FROM ${join} FOR UPDATE`);
   const isThere = (condition: string) =>
@@ -196,7 +187,7 @@ async function landDelete(session: Session, layout: Layout, stage: Stage, piece:
       : await session.store(
           `UPDATE ${join} SET t.${mark.column} = ${mark.set} WHERE ${owned ?? '1'} AND NOT ${mark.isMarked}`,
         );
-  const alive = mark === undefined ? '1' : `NOT ${mark.isMarked}`;
+  const alive = aliveOf(layout);
   const [kept = 0] = owned === undefined ? [] : await counts(session, `SELECT COUNT(*) FROM ${join} WHERE ${alive}`);
   return {
     counts: [

@@ -50,6 +50,12 @@ export function markOf(layout: Layout): { column: string; set: string; clear: st
   throw schemaError(`column ${markColumn} of table ${layout.sql} is ${nativeType}; expected boolean, integer or text`);
 }
 
+/** The condition that a row `t` is not marked as deleted. */
+export function aliveOf(layout: Layout): string {
+  const mark = markOf(layout);
+  return mark === undefined ? '1' : `NOT ${mark.isMarked}`;
+}
+
 /** The stored images of `t` and `s` differ in one of these columns. */
 export function imagesDiffer(layout: Layout, columns: readonly string[]): string {
   if (columns.length === 0) return '0';

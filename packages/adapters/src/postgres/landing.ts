@@ -168,9 +168,12 @@ async function landWholeRows(
     owned === ALWAYS
       ? 0
       : await countOf(session, `SELECT count(*) FROM ${join} WHERE NOT ${owned.sql}`, owned.parameters);
-  // Rows that somebody else put into the table since the policy was asked, and that it leaves to the target.
+  // Of these some may be rows that somebody else put into the table since the policy was asked, and that it leaves to the target.
+  const rest = count - fresh - changed - kept;
   const late =
-    conflict === 'sourceWins' ? 0 : await countOf(session, `SELECT count(*) FROM ${join} WHERE ${differs('s')}`, []);
+    rest > 0 && conflict !== 'sourceWins'
+      ? await countOf(session, `SELECT count(*) FROM ${join} WHERE ${differs('s')}`, [])
+      : 0;
   if (layout.hasRowTriggers) {
     const present = await countOf(session, `SELECT count(*) FROM ${join}`, []);
     if (present < count || changed < due) throw swallowed(layout);
@@ -181,7 +184,7 @@ async function landWholeRows(
       [isInsert ? 'inserted' : 'insertedInsteadOfUpdate', fresh + revived],
       [isInsert ? 'updatedInsteadOfInsert' : 'updated', changed - revived],
       ['keptTarget', kept + left + late],
-      ['unchanged', count - fresh - changed - kept - late],
+      ['unchanged', rest - late],
     ],
     isolated,
   };

@@ -95,9 +95,7 @@ test('a gap is asked for and closes when the missing delivery comes', async () =
   const third = sender.rows([personRows('delete', ['1'])]);
   await world.receive(opening, third);
   await world.apply();
-  const [wanted] = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect([wanted?.firstSequence, wanted?.lastSequence, wanted?.reason]).toEqual([1n, 2n, 'gap']);
   await world.receive(second, first);
   await world.apply();
@@ -111,9 +109,7 @@ test('deliveries of an epoch whose opening is missing wait for it', async () => 
   const opening = sender.opening();
   await world.receive(sender.rows([personRows('insert', ['1\tAnna'])]));
   await world.apply();
-  const [wanted] = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect([wanted?.epoch?.ordinal, wanted?.firstSequence, wanted?.lastSequence]).toEqual([1n, 0n, 0n]);
   await world.receive(opening);
   await world.apply();
@@ -298,9 +294,7 @@ test('a target restored from a backup is noticed, and what came after it is aske
   for (const suffix of ['-wal', '-shm']) rmSync(`${world.targetFile}${suffix}`, { force: true });
   copyFileSync(`${world.targetFile}.backup`, world.targetFile);
   await world.apply();
-  const [wanted] = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect([wanted?.firstSequence, wanted?.lastSequence, wanted?.reason]).toEqual([2n, 0n, 'mark moved backwards']);
   await world.receive(second);
   await world.apply();
@@ -315,7 +309,7 @@ test('a receiver that starts says where it stands, also when it was put back tog
   using world = new ReceiverWorld();
   const sender = new TestSender();
   const started = () =>
-    world.said().flatMap((body) => (body.$case === 'resend' && body.value.answeredOnly ? [body.value] : []));
+    world.said().flatMap((body) => (body.$case === 'resend' && body.value.isPlace ? [body.value] : []));
   await world.apply();
   expect(started()).toMatchObject([{ epoch: { ordinal: 0n }, firstSequence: 0n, lastSequence: 0n }]);
   await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna'])]));
@@ -329,9 +323,7 @@ test('what a restored target lacks is asked for until it is there, whatever was 
   using world = new ReceiverWorld();
   const sender = new TestSender();
   const wanted = () =>
-    world
-      .said()
-      .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value.firstSequence] : []));
+    world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value.firstSequence] : []));
   await world.receive(sender.opening());
   await world.apply();
   world.sql('PRAGMA wal_checkpoint(TRUNCATE)');
@@ -372,9 +364,7 @@ test('a restored target that takes its opening again, before anybody looked at i
       await world.receive(opening);
     },
   });
-  const [wanted] = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect([wanted?.firstSequence, wanted?.lastSequence]).toEqual([1n, 0n]);
   await world.receive(rows);
   await world.apply();
@@ -390,9 +380,7 @@ test('a receiver that lost its exchange database stands where the mark says and 
   await world.apply();
   world.loseExchangeDatabase();
   await world.apply();
-  const [wanted] = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const [wanted] = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect([wanted?.firstSequence, wanted?.reason]).toEqual([2n, 'inbox lost']);
   await world.receive(first);
   await world.apply();

@@ -9,8 +9,8 @@ import { idText, parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import { forgetKept, isPast } from '../cleaning/cleaning.ts';
 import { type DesiredBridge, type DesiredLane, type DesiredState, isOver } from '../control/desired.ts';
-import type { ExchangeDatabase, InboxDelivery, LaneIn } from '../exchange-database/index.ts';
-import type { Asker } from '../receive/ask.ts';
+import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index.ts';
+import { type Asker, settledBefore } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
 import { Arrivals, wayBack } from './arrivals.ts';
@@ -25,7 +25,7 @@ import { definitionFor } from './versions.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
   readonly database: ApplyDeliveryPorts['database'] &
-    Pick<ExchangeDatabase, 'bridgeVersions' | 'arrivals' | 'captures'>;
+    Pick<ExchangeDatabase, 'bridgeVersions' | 'arrivals' | 'captures' | 'digests'>;
   readonly nodeId: string;
   readonly desired: Pick<DesiredState, 'current'>;
   open(dataSource: string): Promise<DataSource>;
@@ -95,7 +95,7 @@ class Worker {
   readonly #recovered = new Map<string, boolean>();
   readonly #lookedAtMs = new Map<string, number>();
   /** Lanes whose senders were told where they stand. */
-  readonly #told = new Set<string>();
+  readonly #said = new Set<string>();
   readonly #tables = new Map<string, { version: number; tables: TargetTables }>();
   readonly #gapSinceMs = new Map<string, number>();
   readonly #ahead: OpenAhead;
@@ -179,7 +179,11 @@ class Worker {
     }
     const state = database.lanesIn.get(laneId);
     const isHere = this.#recovered.get(lane.laneId) === true && state !== undefined && !conditions.isStopped(state);
-    if (isHere && !this.#told.has(lane.laneId)) this.#tell(lane, state);
+    if (isHere && !this.#said.has(lane.laneId)) {
+      // Where this end was put back together with its target, only the sender knows what was here.
+      this.#said.add(lane.laneId);
+      ask.sayPlace(state, lane.senderId);
+    }
     if (isHere && this.#settleLanes.isDue(lane.laneId)) return { kind: 'settle', bridge, lane, laneId };
     const sender = this.#ports.desired.current()?.peers.get(lane.senderId);
     if (isHere && sender !== undefined && database.quarantine.hasCode(laneId, 'MISSING_BASE')) {
@@ -212,16 +216,6 @@ class Worker {
     }
   }
 
-  /**
-   * Where the lane stands, once for each connection. A target that was put back is known by the exchange database, and a lost exchange
-   * database by the target's mark; where both were put back together, only the sender knows what was here.
-   */
-  #tell({ laneId, senderId }: DesiredLane, { lane, epoch, nonce, appliedSequence }: LaneIn): void {
-    this.#told.add(laneId);
-    const place = { lane, senderId, epoch, nonce, first: appliedSequence + 1n, last: 0n };
-    this.#ports.ask.resend({ ...place, reason: 'started', isApart: true, answeredOnly: true });
-  }
-
   /** A target that went away ends this attempt; anything else is shown at the lane and tried again after a pause. */
   async #settleClaimed({ bridge, lane, laneId }: SettleClaim): Promise<void> {
     const { conditions, log } = this.#ports;
@@ -248,6 +242,9 @@ class Worker {
           if (opened.header.role?.$case === 'opening') this.#recovered.set(lane.laneId, true);
           conditions.progress(laneId);
           this.#settleLanes.landed();
+          return;
+        case 'settledBefore':
+          this.#ports.ask.refuse(settledBefore({ ...claim.delivery, lane: laneId, senderId: lane.senderId }));
           return;
         case 'lookAgain':
           this.#ports.log.warn({ lane: lane.laneId, why: applied.why }, 'the mark stands elsewhere than remembered');

@@ -55,6 +55,8 @@ export interface Landing {
 
 export type Applied =
   | { readonly kind: 'answered' }
+  /** It was settled before, and its sender does not remember: it stands behind its own past. */
+  | { readonly kind: 'settledBefore' }
   /** The mark stands elsewhere than remembered: look at it again. */
   | { readonly kind: 'lookAgain'; readonly why: string }
   | { readonly kind: 'fork'; readonly why: string }
@@ -160,8 +162,7 @@ async function answerDelivery(landed: LandedDelivery, ports: ApplyDeliveryPorts)
       crashPoint('receipt.made');
       return { kind: 'answered' };
     case 'alreadyApplied':
-      await answerFromMark(result.answer, landed, ports);
-      return { kind: 'answered' };
+      return await answerFromMark(result.answer, landed, ports);
     case 'gap':
       return { kind: 'lookAgain', why: `the target expects sequence ${result.expected}` };
     case 'fork':
@@ -180,7 +181,7 @@ function afterApplied(
   { database }: ApplyDeliveryPorts,
 ): void {
   const place = placeOf(opened.header);
-  landing.arrivals?.landed(work.sections, answer.outcomes);
+  landing.arrivals?.landed(opened.sections, answer);
   if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
   const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
   const landed = split.superseding.filter(({ section, index }) => !open.has(`${section}/${index}`));
@@ -188,18 +189,22 @@ function afterApplied(
 }
 
 /** The target committed this before: the stored receipt goes out again, or one is made from what the mark kept. */
-async function answerFromMark(marked: StoredAnswer, landed: LandedDelivery, ports: ApplyDeliveryPorts): Promise<void> {
+async function answerFromMark(
+  marked: StoredAnswer,
+  landed: LandedDelivery,
+  ports: ApplyDeliveryPorts,
+): Promise<Applied> {
   const { opened, work, landing } = landed;
   const { header, delivery } = opened;
   const { database, answers } = ports;
   const place = placeOf(header);
-  if (marked.revision === 0 && header.role?.$case !== 'opening') {
-    // Purged from the mark because its sender holds the settled receipt: there is nothing left to say.
-    answers.giveAgain(place, header.contentHash, header.senderId);
-    database.inbox.remove(place);
-    return;
-  }
   const held = header.receipts?.revision ?? 0;
+  if (marked.revision === 0 && header.role?.$case !== 'opening') {
+    // Purged from the mark because its sender held the settled receipt: what does not lie here any more nobody can say again.
+    const isGiven = answers.giveAgain(place, header.contentHash, header.senderId);
+    database.inbox.remove(place);
+    return { kind: isGiven || held > 0 ? 'answered' : 'settledBefore' };
+  }
   // The target was restored from a backup, and the sender holds a later word than the mark remembers.
   const isBehind = marked.revision > 0 && marked.revision < held;
   const answer = isBehind ? await lifted(held, landed, landing, ports, marked) : marked;
@@ -224,6 +229,7 @@ async function answerFromMark(marked: StoredAnswer, landed: LandedDelivery, port
       point: undefined,
     });
   });
+  return { kind: 'answered' };
 }
 
 /** The stored answer under a revision above the one that the sender holds. */

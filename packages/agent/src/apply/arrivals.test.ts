@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { OpenPlace } from '@qiao/adapters';
 import { BridgeState } from '@qiao/contract/node';
-import { joinRow, type Kind, parseBridge, parseId, type Section } from '@qiao/exchange';
+import { joinRow, type Kind, type OutcomeCell, parseBridge, parseId, type Section } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
@@ -113,21 +114,27 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
   ]);
   expect([...database.arrivals.getMany(id, asked).keys()]).toEqual([keyOf('2'), keyOf('5')]);
   // What stayed here against the rows of a section is to be looked at; deletes have no time.
-  const sent = [section('update', COLUMNS, true, ['1', 'a', 't0']), section('insert', COLUMNS, true, ['2', 'b', 't0'])];
-  const kept = { table: 'register', outcome: 'keptTarget', rows: 1 } as const;
-  arrivals.landed(sent, [
-    { ...kept, sent: 'delete' },
-    { ...kept, sent: 'update', outcome: 'updated' },
-  ]);
-  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
-  new Arrivals(new Map([['register', { ...way, newestWins: false }]]), database).landed(sent, [
-    { ...kept, sent: 'update' },
-  ]);
-  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
-  arrivals.landed(sent, [{ ...kept, sent: 'update' }]);
-  expect(database.arrivals.dueBack(id, 10)).toEqual([keyOf('1')]);
+  const sent = [
+    section('update', COLUMNS, true, ['1', 'a', 't0'], ['6', 'x', 't0'], ['7', 'c', 't0']),
+    section('insert', COLUMNS, true, ['2', 'b', 't0']),
+  ];
+  const refused = { table: 'register', kind: 'update', outcome: 'quarantined', code: 'CHECK', reason: '' } as const;
+  const answered = (outcome: Pick<OutcomeCell, 'sent' | 'outcome'>, ...waiting: number[]) => ({
+    outcomes: [{ table: 'register', rows: 1, ...outcome }],
+    open: waiting.map((index): OpenPlace => ({ ...refused, section: 0, index })),
+  });
+  const due = () => database.arrivals.dueBack(id, 10).map(({ key }) => key);
+  arrivals.landed(sent, answered({ sent: 'delete', outcome: 'keptTarget' }));
+  arrivals.landed(sent, answered({ sent: 'update', outcome: 'updated' }));
+  const other = new Arrivals(new Map([['register', { ...way, newestWins: false }]]), database);
+  other.landed(sent, answered({ sent: 'update', outcome: 'keptTarget' }));
+  expect(due()).toEqual([]);
+  // A row that waits is not the newer one here, and one that is here as it was sent there is nobody's.
+  database.digests.put(id, [{ key: keyOf('7'), digest: digest('7', 'c', 't0'), sent: true }]);
+  arrivals.landed(sent, answered({ sent: 'update', outcome: 'keptTarget' }, 1));
+  expect(due()).toEqual([keyOf('1')]);
   database.captures.removeTable(id);
-  expect(database.arrivals.dueBack(id, 10)).toEqual([]);
+  expect(due()).toEqual([]);
   expect(database.arrivals.getMany(id, asked)).toEqual(new Map());
   database.close();
   rmSync(folder, { recursive: true });

@@ -5,7 +5,8 @@
 // Where a newer row stays here, the other end has the older one, and may have made it knowing the newer one (its people set the time back, or
 // its clock is late): nothing that happens here would ever send the newer one again. It is sent back.
 
-import { type BridgeDefinition, joinRow, type OutcomeCell, parseId, type Section, splitRow } from '@qiao/exchange';
+import type { StoredAnswer } from '@qiao/adapters';
+import { type BridgeDefinition, joinRow, parseId, type Section, splitRow } from '@qiao/exchange';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import { type Desired, type DesiredBridge, type DesiredLane, isOver } from '../control/desired.ts';
@@ -51,9 +52,9 @@ export function wayBack(
 /** Of one lane: what arrives for the tables that have a way back. */
 export class Arrivals {
   readonly #ways: WaysBack;
-  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'transaction'>;
+  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>;
 
-  constructor(ways: WaysBack, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'transaction'>) {
+  constructor(ways: WaysBack, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>) {
     this.#ways = ways;
     this.#database = database;
   }
@@ -68,16 +69,27 @@ export class Arrivals {
     });
   }
 
-  /** With the answer, in its transaction. Which rows stayed nobody says: where some did, all of their sections are looked at. */
-  landed(sections: readonly Section[], outcomes: readonly OutcomeCell[]): void {
-    for (const section of sections) {
+  /**
+   * With the answer, in its transaction; the sections as they were sent. Which rows stayed nobody says: where some did, all of their section are
+   * looked at, but for those that wait, and those that are here as they were sent there.
+   */
+  landed(sections: readonly Section[], { outcomes, open }: Pick<StoredAnswer, 'outcomes' | 'open'>): void {
+    for (const [place, section] of sections.entries()) {
       const way = this.#ways.get(section.table);
       const hasKept = outcomes.some(
         ({ table, sent, outcome }) => table === section.table && sent === section.kind && outcome === 'keptTarget',
       );
       if (!hasKept || way?.newestWins !== true || section.kind === 'delete') continue;
       const held = this.#heldOf(way);
-      if (held !== undefined) this.#database.arrivals.keepAgainst(held.id, arrivalsOf(section, held));
+      if (held === undefined) continue;
+      const waiting = new Set(open.filter((row) => row.section === place).map(({ index }) => index));
+      const said = arrivalsOf(section, held).filter((_row, index) => !waiting.has(index));
+      const { arrivals, digests } = this.#database;
+      const known = digests.getMany(held.id, said.map(({ key }) => key).sort());
+      arrivals.keepAgainst(
+        held.id,
+        said.filter(({ key, digest }) => known.get(key)?.[1] !== digest),
+      );
     }
   }
 

@@ -162,9 +162,7 @@ test('a receiver that lost its exchange database asks for the deliveries whose r
   const open = world.database.quarantine.openOfLane(LANE_BYTES, 10).map(facts);
   world.loseExchangeDatabase();
   await world.apply();
-  const wanted = world
-    .said()
-    .flatMap((body) => (body.$case === 'resend' && !body.value.answeredOnly ? [body.value] : []));
+  const wanted = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
   expect(wanted.map(({ firstSequence, lastSequence }) => [firstSequence, lastSequence])).toEqual([
     [3n, 0n],
     [1n, 1n],

@@ -17,7 +17,7 @@ const BUSY_DELIVERIES = 8;
 /** It waits no longer than this for company. */
 const MOST_WAIT_MS = 100;
 /** Rows that are read by their keys at once, to be sent back. */
-const MOST_SENT_BACK = 1_000;
+const MOST_SENT_BACK = 10_000;
 
 export class LogBridge {
   readonly bridge: DesiredBridge;
@@ -119,8 +119,8 @@ export class LogBridge {
   /** Rows that stayed here against what the other end of a two-way pair sent leave with the next flush. */
   sendBack(): void {
     for (const [index, { held }] of this.#tables.entries()) {
-      for (const key of this.#ports.database.arrivals.dueBack(held.id, MOST_SENT_BACK))
-        this.#changes.sendBack(index, key);
+      for (const due of this.#ports.database.arrivals.dueBack(held.id, MOST_SENT_BACK))
+        this.#changes.sendBack(index, due);
     }
   }
 

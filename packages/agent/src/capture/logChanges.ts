@@ -9,6 +9,7 @@
 import type { LogChange } from '@qiao/adapters';
 import { joinRow, KINDS, type Kind, MAX_ROW_BYTES, splitRow, type TableLayout } from '@qiao/exchange';
 import {
+  type Arrival,
   type CaptureTable,
   type DigestRow,
   type ExchangeDatabase,
@@ -47,8 +48,8 @@ interface KeyChanges {
   /** As the source did it, last. */
   kind: Kind;
   after: After;
-  /** Nothing happened to it here: it stayed against what the other end of a two-way pair sent. */
-  readonly isKept: boolean;
+  /** Nothing happened to it here: it stayed against this word of the other end of a two-way pair. */
+  readonly against: string | undefined;
 }
 
 interface TableChanges extends FollowedTable {
@@ -141,11 +142,11 @@ export class LogChanges {
   }
 
   /** A row that stayed here against what the other end sent: it is read, and sent back where the other end has another one. */
-  sendBack(index: number, key: string): void {
+  sendBack(index: number, { key, digest }: Arrival): void {
     const { keys, table } = this.#tables[index] as TableChanges;
     // What happened to it since goes anyway.
     if (keys.has(key)) return;
-    keys.set(key, { kind: 'update', after: { standing: 'unread', line: table.keys.decode(key) }, isKept: true });
+    keys.set(key, { kind: 'update', after: { standing: 'unread', line: table.keys.decode(key) }, against: digest });
     this.bytes += CHANGE_BYTES;
   }
 
@@ -167,11 +168,13 @@ export class LogChanges {
     const given = this.#tables.map((one) => {
       // Digests lie in the order of keys: what is asked and written in it touches each page once.
       const keys = [...one.keys].flatMap(([key, changes]) => (isGiven(changes) ? [key] : [])).sort();
-      const arrived = database.arrivals.getMany(one.held.id, keys);
-      for (const [key, digest] of arrived) {
-        if (one.keys.get(key)?.isKept !== true) output.arrived(one.held.id, { key, digest });
-      }
-      return { one, keys, found: { digests: database.digests.getMany(one.held.id, keys), arrived } };
+      const { id } = one.held;
+      const found = {
+        digests: database.digests.getMany(id, keys),
+        arrived: database.arrivals.getMany(id, keys),
+        kept: database.arrivals.keptOf(id, keys),
+      };
+      return { one, keys, found };
     });
     for (const { one, keys, found } of given.toReversed()) giveDeletes(one, keys, found, output);
     for (const { one, keys, found } of given) {
@@ -286,8 +289,8 @@ export class LogChanges {
       return;
     }
     const before = one.keys.get(key);
-    if (before === undefined || before.isKept) {
-      one.keys.set(key, { kind, after, isKept: false });
+    if (before === undefined || before.against !== undefined) {
+      one.keys.set(key, { kind, after, against: undefined });
       return;
     }
     one.folded[before.kind] += 1;
@@ -312,6 +315,8 @@ export class LogChanges {
 interface Found {
   readonly digests: ReadonlyMap<string, DigestRow>;
   readonly arrived: ReadonlyMap<string, string>;
+  /** The word against which a row stayed here. */
+  readonly kept: ReadonlyMap<string, string>;
 }
 
 function giveDeletes(
@@ -325,6 +330,7 @@ function giveDeletes(
     if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
     const stored = found.digests.get(key);
     const isEcho = after.standing === 'deleted' && found.arrived.get(key) === GONE;
+    overtaken(held, key, found, output);
     if (stored?.[2] === 1 && !isEcho) output.change(table.layout, 'delete', after.line);
     else output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
     if (after.standing === 'filtered')
@@ -344,36 +350,41 @@ function giveRows(
     const stored = found.digests.get(key);
     const wasSent = stored?.[2] === 1;
     if ((sentKind === 'update') !== wasSent) continue;
-    const { kind, after, isKept } = changes.get(key) as KeyChanges;
+    const { kind, after, against } = changes.get(key) as KeyChanges;
     const isNew = stored === undefined;
-    if (isKept) {
-      giveKept(table, held, { key, after, isNew }, found, output, sentKind);
+    if (against !== undefined) {
+      giveKept(table, held, { key, after, against, isNew }, found, output, sentKind);
       continue;
     }
     switch (after.standing) {
       case 'row': {
         const digest = digestOf(after.line);
+        const isEcho = found.arrived.get(key) === digest;
+        if (isEcho) overtaken(held, key, found, output);
         if (wasSent && stored[1] === digest) {
           // It touched no column of the bridge.
           output.kept(table.name, kind, 'filtered', true);
           break;
         }
-        if (found.arrived.get(key) === digest) {
+        if (isEcho) {
           // It is what the destination sent itself.
           output.kept(table.name, kind, 'filtered', true);
           output.put(held.id, { key, digest, sent: true }, isNew);
           break;
         }
+        overtaken(held, key, found, output);
         output.change(table.layout, sentKind, after.line);
         output.put(held.id, { key, digest, sent: true }, isNew);
         break;
       }
       case 'part':
+        overtaken(held, key, found, output);
         output.change(partLayout(table.layout, after.columns), 'update', after.line);
         output.put(held.id, { key, digest: UNKNOWN, sent: true }, isNew);
         break;
       case 'refused':
         // What the destinations have stays there until the row can be carried again.
+        overtaken(held, key, found, output);
         output.kept(table.name, kind, 'refused', true);
         output.put(held.id, { key, digest: after.digest, sent: wasSent }, isNew);
         break;
@@ -394,20 +405,30 @@ function giveRows(
 function giveKept(
   table: PlannedTable,
   held: CaptureTable,
-  { key, after, isNew }: { readonly key: string; readonly after: After; readonly isNew: boolean },
+  {
+    key,
+    after,
+    against,
+    isNew,
+  }: { readonly key: string; readonly after: After; readonly against: string; readonly isNew: boolean },
   { arrived }: Found,
   output: ScanOutput,
   sentKind: 'insert' | 'update',
 ): void {
-  const word = arrived.get(key);
   const digest = after.standing === 'row' ? digestOf(after.line) : undefined;
-  if (word === undefined || digest === undefined || digest === word) {
-    output.settledBack(held.id, key);
+  if (digest === undefined || digest === against || arrived.get(key) !== against) {
+    output.settledBack(held.id, { key, digest: against });
     return;
   }
   output.change(table.layout, sentKind, after.line);
   output.put(held.id, { key, digest, sent: true }, isNew);
-  output.sentBack(held.id, { key, digest: word });
+  output.sentBack(held.id, { key, digest: against });
+}
+
+/** What the other end said last is found here, or is not its last word any more when this has left. */
+function overtaken(held: CaptureTable, key: string, { arrived, kept }: Found, output: ScanOutput): void {
+  const digest = arrived.get(key) ?? kept.get(key);
+  if (digest !== undefined) output.arrived(held.id, { key, digest });
 }
 
 /** It came once and could not be carried: the destinations have what was before, if anything. */

@@ -277,7 +277,7 @@ export class LogReader {
     const over = new AbortController();
     try {
       await using reading = await prepared.read(from, signal);
-      void this.#lookForSendBack(reading, AbortSignal.any([signal, over.signal]));
+      void this.#lookForSendBack(reading, AbortSignal.any([signal, over.signal])).catch(() => this.lookAgain());
       let idleAtMs = clock.elapsedMs();
       let isWhole = true;
       for await (const pieces of reading) {

@@ -30,8 +30,8 @@ interface PendingTable {
   readonly arrived: Arrival[];
   /** Arrivals against which the row here was sent back. */
   readonly sentBack: Arrival[];
-  /** Keys under which nothing needs to be sent back. */
-  readonly settledBack: string[];
+  /** Arrivals against which nothing needs to be sent back. */
+  readonly settledBack: Arrival[];
   /** Difference in the number of digests. */
   count: number;
 }
@@ -146,9 +146,9 @@ export class ScanOutput {
     this.#of(tableId).sentBack.push(arrival);
   }
 
-  /** The other end needs not be told what is here under this key. */
-  settledBack(tableId: number, key: string): void {
-    this.#of(tableId).settledBack.push(key);
+  /** The other end needs not be told what stayed here against this word of it. */
+  settledBack(tableId: number, arrival: Arrival): void {
+    this.#of(tableId).settledBack.push(arrival);
   }
 
   /** A run whose digests are on disk when the next flush is. */

@@ -19,11 +19,13 @@ export interface Arrival {
 export const ARRIVED = 'SELECT digest FROM arrival WHERE table_id = ? AND key = ?';
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
-export const DUE = 'SELECT key FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
+export const DUE = 'SELECT key, word AS digest FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
 export const ANY_DUE = 'SELECT 1 FROM kept_row WHERE is_due = 1 LIMIT 1';
 export const ANSWERED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND (word = ? OR is_due = 0)';
 export const SENT_BACK = 'UPDATE kept_row SET is_due = 0 WHERE table_id = ? AND key = ? AND word = ?';
-export const SETTLED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ?';
+export const SETTLED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND word = ?';
+export const ANY_KEPT = 'SELECT 1 FROM kept_row WHERE table_id = ? LIMIT 1';
+export const KEPT = 'SELECT word FROM kept_row WHERE table_id = ? AND key = ?';
 const KEEP = `INSERT INTO kept_row (table_id, key, word) VALUES (?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET word = excluded.word, is_due = 1 WHERE word <> excluded.word`;
 const PUT = `INSERT INTO arrival (table_id, key, digest) VALUES (?, ?, ?)
@@ -35,11 +37,13 @@ export class ArrivalStore {
   readonly #put: Statement<[number, string, string]>;
   readonly #over: Statement<[number, string, string]>;
   readonly #keep: Statement<[number, string, string]>;
-  readonly #due: Statement<[number, number], string>;
+  readonly #due: Statement<[number, number], Arrival>;
   readonly #anyDue: Statement<[], number>;
   readonly #answered: Statement<[number, string, string]>;
   readonly #sentBack: Statement<[number, string, string]>;
-  readonly #settled: Statement<[number, string]>;
+  readonly #settled: Statement<[number, string, string]>;
+  readonly #anyKept: Statement<[number], number>;
+  readonly #kept: Statement<[number, string], string>;
 
   constructor(sqlite: Sqlite) {
     this.#get = sqlite.prepare<[number, string], string>(ARRIVED).pluck();
@@ -47,7 +51,9 @@ export class ArrivalStore {
     this.#put = sqlite.prepare(PUT);
     this.#over = sqlite.prepare(ARRIVAL_OVER);
     this.#keep = sqlite.prepare(KEEP);
-    this.#due = sqlite.prepare<[number, number], string>(DUE).pluck();
+    this.#due = sqlite.prepare(DUE);
+    this.#anyKept = sqlite.prepare<[number], number>(ANY_KEPT).pluck();
+    this.#kept = sqlite.prepare<[number, string], string>(KEPT).pluck();
     this.#anyDue = sqlite.prepare<[], number>(ANY_DUE).pluck();
     this.#answered = sqlite.prepare(ANSWERED);
     this.#sentBack = sqlite.prepare(SENT_BACK);
@@ -60,16 +66,11 @@ export class ArrivalStore {
 
   /** Those of these keys that there are, by key. */
   getMany(tableId: number, keys: readonly string[]): Map<string, string> {
-    const found = new Map<string, string>();
-    if (this.#any.get(tableId) === undefined) return found;
-    for (const key of keys) {
-      const digest = this.#get.get(tableId, key);
-      if (digest !== undefined) found.set(key, digest);
-    }
-    return found;
+    if (this.#any.get(tableId) === undefined) return new Map();
+    return this.#found(this.#get, tableId, keys);
   }
 
-  /** Forgets these; one that a later word has replaced stays. */
+  /** Forgets these, and what stayed against them or was sent back under their keys; one that a later word has replaced stays. */
   forget(tableId: number, arrivals: readonly Arrival[]): void {
     for (const { key, digest } of arrivals) {
       this.#over.run(tableId, key, digest);
@@ -87,9 +88,15 @@ export class ArrivalStore {
     return this.#anyDue.get() !== undefined;
   }
 
-  /** Keys of rows that are to be sent back, unless they are what the other end has; at most `limit`. */
-  dueBack(tableId: number, limit: number): string[] {
+  /** Rows that are to be sent back, unless they are what the other end has: key, and the word they stayed against; at most `limit`. */
+  dueBack(tableId: number, limit: number): Arrival[] {
     return this.#due.all(tableId, limit);
+  }
+
+  /** Those of these keys under which a row stayed here, with the word it stayed against; sent back already or not. */
+  keptOf(tableId: number, keys: readonly string[]): Map<string, string> {
+    if (this.#anyKept.get(tableId) === undefined) return new Map();
+    return this.#found(this.#kept, tableId, keys);
   }
 
   /** The rows here were sent back against these words, which are void. */
@@ -100,8 +107,21 @@ export class ArrivalStore {
     }
   }
 
-  /** Nothing is to be sent back under these keys. */
-  settleBack(tableId: number, keys: readonly string[]): void {
-    for (const key of keys) this.#settled.run(tableId, key);
+  /** Nothing is to be sent back against these words. */
+  settleBack(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) this.#settled.run(tableId, key, digest);
+  }
+
+  #found(
+    statement: Statement<[number, string], string>,
+    tableId: number,
+    keys: readonly string[],
+  ): Map<string, string> {
+    const found = new Map<string, string>();
+    for (const key of keys) {
+      const digest = statement.get(tableId, key);
+      if (digest !== undefined) found.set(key, digest);
+    }
+    return found;
   }
 }

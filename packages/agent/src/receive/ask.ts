@@ -4,7 +4,7 @@
 import { ControlMessage, RefusalFate } from '@qiao/contract/control';
 import { idText, parseId } from '@qiao/exchange';
 import type { Clock, Log } from '@qiao/runtime';
-import type { ExchangeDatabase } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, LaneIn } from '../exchange-database/index.ts';
 
 export interface ResendWanted {
   readonly lane: Uint8Array;
@@ -17,8 +17,6 @@ export interface ResendWanted {
   readonly reason: string;
   /** One delivery whose open rows are not known here: asked for beside the lane's gaps, when the lane is looked at anew. */
   readonly isApart?: boolean;
-  /** Only what the sender holds an answer to: said at a start, with the place where the lane stands here. */
-  readonly answeredOnly?: boolean;
 }
 
 export interface DeliveryRefused {
@@ -37,6 +35,26 @@ export interface DeliveryRefused {
   readonly fencingToken?: bigint;
 }
 
+/** Its sender held the settled receipt once: it stands behind its own past, unless this is a late copy, which a sender that remembers ignores. */
+export function settledBefore(
+  place: Pick<DeliveryRefused, 'lane' | 'senderId' | 'epoch' | 'nonce' | 'sequence' | 'contentHash'>,
+): DeliveryRefused {
+  const { lane, senderId, epoch, nonce, sequence, contentHash } = place;
+  return {
+    lane,
+    senderId,
+    epoch,
+    nonce,
+    sequence,
+    contentHash,
+    code: 'SETTLED_BEFORE',
+    message: `sequence ${sequence} was settled before; its sender stands behind its own past`,
+    hint: '',
+    fate: RefusalFate.NEW_EPOCH,
+    highestEpoch: epoch,
+  };
+}
+
 export interface AskPorts {
   readonly database: Pick<ExchangeDatabase, 'controlOut' | 'lanesIn'>;
   readonly clock: Clock;
@@ -49,6 +67,8 @@ export interface AskPorts {
 export interface Asker {
   /** Asks for part of a lane again; false when the same lane was asked too short a time ago. */
   resend(wanted: ResendWanted): boolean;
+  /** Says where the lane stands here; false when the same was said a short time ago. */
+  sayPlace(place: Pick<LaneIn, 'lane' | 'epoch' | 'nonce' | 'appliedSequence'>, senderId: string): boolean;
   /** Refuses a delivery to its sender; false when the same refusal went out too short a time ago. */
   refuse(refused: DeliveryRefused): boolean;
 }
@@ -65,8 +85,10 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
   const refusedAtMs = new Map<string, number>();
   /** What each lane was last asked for, and how often. */
   const askedFor = new Map<string, { readonly place: string; readonly times: number }>();
+  /** Where each lane was said to stand. */
+  const said = new Map<string, { readonly place: string; readonly atMs: number }>();
   return {
-    resend({ lane, senderId, epoch, nonce, first, last, reason, isApart = false, answeredOnly = false }) {
+    resend({ lane, senderId, epoch, nonce, first, last, reason, isApart = false }) {
       const nowMs = clock.nowMs();
       const askedMs = database.lanesIn.get(lane)?.resendAskedMs ?? 0;
       const id = idText(lane);
@@ -88,7 +110,7 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
             lastSequence: last,
             reason,
             requestId: newId(),
-            answeredOnly,
+            isPlace: false,
           },
         },
       });
@@ -96,12 +118,33 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
       database.controlOut.add(
         ControlMessage.encode(message).finish(),
         nowMs,
-        topicOf(id, { epoch, first, isApart, answeredOnly }),
+        isApart ? `resend:${id}:${epoch}:${first}` : `resend:${id}`,
       );
       log.info(
         { lane: idText(lane), epoch: String(epoch), first: String(first), last: String(last), reason },
         'asked again',
       );
+      onQueued();
+      return true;
+    },
+    sayPlace({ lane, epoch, nonce, appliedSequence }, senderId) {
+      const id = idText(lane);
+      const place = `${epoch}:${appliedSequence}`;
+      const before = said.get(id);
+      const elapsedMs = clock.elapsedMs();
+      if (before?.place === place && elapsedMs - before.atMs < RESEND_MOST_MS) return false;
+      said.set(id, { place, atMs: elapsedMs });
+      const value = {
+        laneId: lane,
+        epoch: { ordinal: epoch, nonce },
+        firstSequence: appliedSequence + 1n,
+        lastSequence: 0n,
+        reason: 'place',
+        requestId: newId(),
+        isPlace: true,
+      };
+      const message = ControlMessage.encode({ toNodeId: parseId(senderId), body: { $case: 'resend', value } }).finish();
+      database.controlOut.add(message, clock.nowMs(), `place:${id}`);
       onQueued();
       return true;
     },
@@ -144,13 +187,4 @@ export function createAsker({ database, clock, log, newId, onQueued }: AskPorts)
       return true;
     },
   };
-}
-
-/** What a later question takes the place of, as long as it has not left. */
-function topicOf(
-  lane: string,
-  { epoch, first, isApart, answeredOnly }: Pick<Required<ResendWanted>, 'epoch' | 'first' | 'isApart' | 'answeredOnly'>,
-): string {
-  if (answeredOnly) return `started:${lane}`;
-  return isApart ? `resend:${lane}:${epoch}:${first}` : `resend:${lane}`;
 }

@@ -10,7 +10,7 @@ import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/
 import { isOver } from '../control/desired.ts';
 import type { ExchangeDatabase, LaneIn, LanePlace } from '../exchange-database/index.ts';
 import { type Answers, placeOf } from './answer.ts';
-import type { Asker } from './ask.ts';
+import { type Asker, settledBefore } from './ask.ts';
 import { hasRoom, type InboxLimits } from './inboxRoom.ts';
 import { type IntakePorts, takeIn, type VerifiedDelivery } from './intake.ts';
 
@@ -204,10 +204,7 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
     }
     // Not openings: a sender that has nothing settled says 0 as well.
     if (place.sequence > 0n && place.sequence <= state.settledThrough) {
-      // Its sender held the settled receipt once. A late copy says nothing new, and a sender that remembers ignores this; one
-      // that was restored from an old copy gives out places that are taken.
-      const why = `sequence ${place.sequence} was settled before; its sender stands behind its own past`;
-      refuse(header, lane.senderId, 'SETTLED_BEFORE', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
+      ports.ask.refuse(settledBefore({ ...place, senderId: lane.senderId, contentHash: header.contentHash }));
       return true;
     }
   }

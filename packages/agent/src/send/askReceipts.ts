@@ -2,12 +2,13 @@
  * Asks for receipts again. A receipt that names open rows is revised when a person decides about them, and the bus may lose the
  * revision: nothing else would ever bring it. Deliveries without any receipt need no question, they are published again.
  *
- * The first question of a process names the delivery after the last one as well: a destination that has its receipt was sent more than this
- * exchange database knows of, which then is an old copy (settle.ts).
+ * Each process asks once about the delivery after the last one, too: a destination that has it was sent more than this exchange database knows
+ * of, which then is an old copy (place.ts).
  */
-import { ControlMessage } from '@qiao/contract/control';
+import type { KnownReceipt } from '@qiao/contract/control';
 import { idText } from '@qiao/exchange';
 import type { LaneOut } from '../exchange-database/index.ts';
+import { askAbout } from './place.ts';
 import type { SendPorts } from './ports.ts';
 
 /** Receipts asked for in one message. */
@@ -37,8 +38,8 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
       const page = openAfter(lane, before?.through ?? -1n);
       // More than one message holds are asked for in turn, at the pace of the first.
       const isWhole = page.length < MOST_ASKED;
-      if (isWhole && !askedBeyond.has(id)) page.push({ sequence: lane.lastSequence + 1n, revision: 0 });
-      if (page.length === 0) {
+      const isNew = !askedBeyond.has(id);
+      if (page.length === 0 && !isNew) {
         asked.delete(id);
         return undefined;
       }
@@ -48,16 +49,13 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
       const pauseMs = Math.min(limits.resendAfterMs * 2 ** Math.min(last.times, 20), limits.resendMostMs);
       const dueMs = last.atMs + pauseMs;
       if (dueMs > nowMs && dueMs - nowMs <= limits.resendMostMs) return dueMs;
-      const message = ControlMessage.fromPartial({
-        toNodeId: lane.receiver,
-        body: {
-          $case: 'receiptsWanted',
-          value: { laneId: lane.lane, epoch: { ordinal: lane.epoch, nonce: lane.nonce }, known: page },
-        },
-      });
-      database.controlOut.add(ControlMessage.encode(message).finish(), nowMs, `receipts:${idText(lane.lane)}`);
+      if (isNew) {
+        const beyond = { sequence: lane.lastSequence + 1n, revision: 0, settled: false };
+        askAbout(ports, lane, [beyond], `beyond:${idText(lane.lane)}`);
+        askedBeyond.add(id);
+      }
+      if (page.length > 0) askAbout(ports, lane, page, `receipts:${idText(lane.lane)}`);
       ports.onQueued();
-      if (isWhole) askedBeyond.add(id);
       asked.set(id, {
         atMs: nowMs,
         times: isWhole ? last.times + 1 : last.times,
@@ -67,13 +65,14 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
     },
   };
 
-  function openAfter(lane: LaneOut, sequence: bigint): { sequence: bigint; revision: number }[] {
+  function openAfter(lane: LaneOut, sequence: bigint): KnownReceipt[] {
     const page = (after: bigint) => database.deliveriesOut.openAfter(lane.lane, lane.epoch, after, MOST_ASKED);
     const found = page(sequence);
     // Behind the last one it begins at the front again.
     return (found.length > 0 || sequence < 0n ? found : page(-1n)).map((delivery) => ({
       sequence: delivery.sequence,
       revision: database.receiptsIn.get(delivery)?.revision ?? 0,
+      settled: false,
     }));
   }
 }

@@ -80,13 +80,16 @@ export type ReceiptRecord = 'recorded' | 'known' | 'unknownDelivery' | 'fork';
 
 /**
  * resending: that many will be published again. reopened: the bodies are gone, the lane begins a new epoch with a load. known: the
- * bus brought a request again that was taken before.
+ * bus brought a request again that was taken before, or both ends stand where they should. asked: the receiver is asked whether it has the newest
+ * settled delivery. forked: this end is an old copy of itself.
  */
 export type ResendAnswer =
   | { readonly kind: 'resending'; readonly deliveries: number }
   | { readonly kind: 'reopened' }
   | { readonly kind: 'otherEpoch' }
   | { readonly kind: 'known' }
+  | { readonly kind: 'asked' }
+  | { readonly kind: 'forked' }
   | { readonly kind: 'unknownLane' };
 
 /** What was done about a refusal. ignored: it is about something that is over. */

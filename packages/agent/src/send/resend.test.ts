@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { ControlMessage } from '@qiao/contract/control';
 import { describe, expect, test } from 'vitest';
 import { RESENDS_KEPT } from '../exchange-database/resendsTaken.ts';
 import { purgeSettled } from './purge.ts';
@@ -23,7 +24,7 @@ describe('a resend request', () => {
         lastSequence: 0n,
         reason: 'mark moved backwards',
         requestId,
-        answeredOnly: false,
+        isPlace: false,
       };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 2 });
       await world.sent(5);
@@ -31,33 +32,39 @@ describe('a resend request', () => {
       expect(world.lane).toMatchObject({ onBusCount: 1, waitingCount: 1 });
     }));
 
-  test('of a receiver that starts brings back what was answered, and leaves what is under way', () =>
+  test('is none when a receiver says where it stands: the newest settled delivery is asked about, and nothing sent at a word that may be old', () =>
     inWorld(async (world) => {
       const service = world.start();
       await world.pack(['1\ta']);
       await world.pack(['1\tb']);
       await world.sent(3);
+      const { laneId, epoch } = world.bus.header(0);
+      const place = { laneId, lastSequence: 0n, reason: 'place', requestId: randomBytes(16), isPlace: true };
+      const says = (firstSequence: bigint, of = epoch) => {
+        const answer = service.resendDeliveries({ ...place, firstSequence, epoch: of });
+        const asked = world.database.controlOut.next(10).flatMap(({ number, message }) => {
+          world.database.controlOut.sent(number);
+          const { body } = ControlMessage.decode(message);
+          return body?.$case === 'receiptsWanted' ? body.value.known : [];
+        });
+        return [answer.kind, ...asked];
+      };
+      const nothing = { ordinal: 0n, nonce: new Uint8Array(0) };
+      expect(says(0n, nothing)).toEqual(['known']);
       world.answer(0);
       world.answer(1);
-      const { laneId, epoch } = world.bus.header(0);
-      const started = (firstSequence: bigint, of = epoch) =>
-        service.resendDeliveries({
-          laneId,
-          epoch: of,
-          firstSequence,
-          lastSequence: 0n,
-          reason: 'started',
-          requestId: randomBytes(16),
-          answeredOnly: true,
-        });
-      expect(started(2n)).toEqual({ kind: 'resending', deliveries: 0 });
-      expect(started(7n)).toEqual({ kind: 'resending', deliveries: 0 });
-      expect(started(1n)).toEqual({ kind: 'resending', deliveries: 1 });
-      await world.sent(4);
-      expect(world.bus.sequences.slice(3)).toEqual([1n]);
-      // One that remembers nothing has no epoch; one of a later epoch says nothing of this one.
-      expect(started(0n, { ordinal: 0n, nonce: new Uint8Array(0) })).toEqual({ kind: 'resending', deliveries: 2 });
-      expect(started(0n, { ordinal: 2n, nonce: new Uint8Array(16) })).toEqual({ kind: 'otherEpoch' });
+      const newest = { sequence: 1n, revision: 1, settled: true };
+      expect(says(0n, nothing)).toEqual(['asked', newest]);
+      expect(says(1n)).toEqual(['asked', newest]);
+      // What is under way comes by itself.
+      expect(says(2n)).toEqual(['known']);
+      expect(says(3n)).toEqual(['known']);
+      expect(says(0n, { ordinal: 2n, nonce: new Uint8Array(16) })).toEqual(['otherEpoch']);
+      expect(world.bus.messages).toHaveLength(3);
+      expect(world.lane.stuck).toBeUndefined();
+      // This end never sent so much: it is an old copy.
+      expect(says(4n)).toEqual(['forked']);
+      expect(world.lane.stuck).toMatchObject({ code: 'LANE_FORKED' });
     }));
 
   test('for what is past its retention begins a new epoch', () =>
@@ -76,7 +83,7 @@ describe('a resend request', () => {
         lastSequence: 1n,
         reason: 'gap',
         requestId,
-        answeredOnly: false,
+        isPlace: false,
       };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'reopened' });
       expect(world.lane).toMatchObject({ epoch: 2n, phase: 'loading' });
@@ -95,7 +102,7 @@ describe('a resend request', () => {
         lastSequence: 0n,
         reason: 'inbox lost',
         requestId,
-        answeredOnly: false,
+        isPlace: false,
       };
       expect(service.resendDeliveries(request)).toEqual({ kind: 'resending', deliveries: 1 });
       await world.sent(3);
@@ -125,7 +132,7 @@ describe('a resend request', () => {
         lastSequence: 1n,
         reason: 'gap',
         requestId,
-        answeredOnly: false,
+        isPlace: false,
       };
       const stranger = { ...request, laneId: randomBytes(16) };
       expect(service.resendDeliveries(stranger)).toEqual({ kind: 'unknownLane' });
@@ -143,7 +150,7 @@ describe('a resend request', () => {
       await world.pack(['1\ta']);
       await world.sent(2);
       const { laneId, epoch } = world.bus.header(0);
-      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap', answeredOnly: false };
+      const request = { laneId, epoch, firstSequence: 1n, lastSequence: 1n, reason: 'gap', isPlace: false };
       const ids = Array.from({ length: RESENDS_KEPT + 10 }, () => randomBytes(16));
       for (const id of ids) service.resendDeliveries({ ...request, requestId: id });
       const kept = () =>

@@ -3,6 +3,7 @@ import type { ResendRequest } from '@qiao/contract/control';
 import { sameBytes } from '@qiao/exchange';
 import type { LaneOut } from '../exchange-database/index.ts';
 import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
+import { hearPlace } from './place.ts';
 import type { ResendAnswer } from './ports.ts';
 
 const PAGE = 500;
@@ -14,6 +15,7 @@ export function resendDeliveries(ports: LanePorts, request: ResendRequest): Rese
     const { requestId } = request;
     const lane = database.lanesOut.get(request.laneId);
     if (lane === undefined || lane.phase === 'ended') return { kind: 'unknownLane' };
+    if (request.isPlace) return hearPlace(ports, lane, request);
     // What it asked for may be settled and purged by now: taken again, it would cost a new epoch and a whole load.
     if (requestId.length > 0 && database.resendsTaken.has(lane.lane, requestId)) return { kind: 'known' };
     const answer = resend(ports, lane, request);
@@ -26,10 +28,8 @@ export function resendDeliveries(ports: LanePorts, request: ResendRequest): Rese
 
 function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): ResendAnswer {
   const { deliveriesOut } = ports.database;
-  const { epoch, answeredOnly } = request;
-  const isPresent = epoch?.ordinal === lane.epoch && sameBytes(epoch.nonce, lane.nonce);
-  const isBefore = answeredOnly && epoch !== undefined && epoch.ordinal < lane.epoch;
-  if (!isPresent && !isBefore) {
+  const { epoch } = request;
+  if (epoch === undefined || epoch.ordinal !== lane.epoch || !sameBytes(epoch.nonce, lane.nonce)) {
     // The receiver speaks of another epoch: what it lacks first is the opening of this one.
     for (const opening of deliveriesOut.range(lane.lane, lane.epoch, 0n, 0n, 1)) {
       if (opening.answer === 'awaited') deliveriesOut.markRecorded(opening);
@@ -37,14 +37,14 @@ function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): Resend
     return { kind: 'otherEpoch' };
   }
   const last = request.lastSequence === 0n ? lane.lastSequence : min(request.lastSequence, lane.lastSequence);
-  let next = isPresent ? request.firstSequence : 0n;
+  let next = request.firstSequence;
   let deliveries = 0;
   while (next <= last) {
     const page = deliveriesOut.range(lane.lane, lane.epoch, next, last, PAGE);
     for (const delivery of page) {
       if (delivery.sequence !== next) break;
       next += 1n;
-      if (delivery.answer === 'closed' || (answeredOnly && delivery.answer === 'awaited')) continue;
+      if (delivery.answer === 'closed') continue;
       deliveriesOut.markRecorded(delivery);
       deliveries += 1;
     }

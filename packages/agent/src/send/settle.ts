@@ -32,7 +32,7 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     if (delivery === undefined) {
       if (!isPresent || place.sequence <= lane.lastSequence) return 'unknownDelivery';
       // This database is an old copy: what was sent since stands at the destination, and nothing here would ever take it back.
-      return fork(
+      return stickForked(
         ports,
         lane,
         `the destination answered delivery ${place.epoch}/${place.sequence}, which was never sent from here`,
@@ -41,7 +41,7 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
     if (!sameBytes(contentHashOf(database, delivery), receipt.contentHash)) {
       // A late answer about an epoch that forked is no fork of the one that took its place.
       if (!isPresent) return 'unknownDelivery';
-      return fork(
+      return stickForked(
         ports,
         lane,
         `the destination answered delivery ${place.epoch}/${place.sequence} with another content hash than was sent`,
@@ -69,7 +69,12 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
   });
 }
 
-function fork({ database, desired, clock }: SettlePorts, { lane, bridge }: LaneOut, message: string): ReceiptRecord {
+/** Two histories of the lane met: it stops, and begins a new epoch once that was shown. */
+export function stickForked(
+  { database, desired, clock }: Pick<SettlePorts, 'database' | 'desired' | 'clock'>,
+  { lane, bridge }: LaneOut,
+  message: string,
+): 'fork' {
   const version = desired.current()?.bridges.get(idText(bridge))?.version ?? 0;
   const hint = 'look for a copied node or a restored exchange database; the lane begins a new epoch by itself';
   database.lanesOut.stick(lane, version, { code: 'LANE_FORKED', message, hint }, clock.nowMs());

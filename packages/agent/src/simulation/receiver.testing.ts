@@ -71,7 +71,7 @@ export class SimulatedReceiver extends SimulatedNode {
   protected onResend(): void {}
   protected onRefusal(): void {}
   protected onReceiptsWanted(wanted: ReceiptsWanted, senderId: string): void {
-    giveReceipts(wanted, senderId, { answers: this.#answers(), ask: this.#ask });
+    giveReceipts(wanted, senderId, { answers: this.#answers(), ask: this.#ask, database: this.database });
   }
 
   #answers() {

@@ -44,7 +44,7 @@ async function router() {
           lastSequence: 0n,
           reason: 'gap',
           requestId: new Uint8Array(16),
-          answeredOnly: false,
+          isPlace: false,
         },
       }),
     );
@@ -118,7 +118,7 @@ test('an over-long lane is not written down', async () => {
     lastSequence: 0n,
     reason: 'gap',
     requestId: bytes(16),
-    answeredOnly: false,
+    isPlace: false,
   };
   const message = control(it.civil, it.health.id, { $case: 'resend', value });
   await it.route([busMessage('qiao.up.demo.civil.control', message)]);

@@ -52,7 +52,7 @@ async function road() {
       lastSequence: 0n,
       reason: 'gap',
       requestId: new Uint8Array(16),
-      answeredOnly: false,
+      isPlace: false,
     },
   };
   return {

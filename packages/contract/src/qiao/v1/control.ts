@@ -173,8 +173,8 @@ export interface ReceiptsWanted {
     | Epoch
     | undefined;
   /**
-   * Deliveries whose receipt is not settled, in order of sequence, and now and then the one after the last that was ever sent: a
-   * receipt for that one tells the sender that it is an old copy of itself. At most 500.
+   * Deliveries whose receipt is not settled, in order of sequence. Alone: the one after the last that was sent, for which only an old copy
+   * of a sender is told anything; or one whose receipt is settled. At most 500.
    */
   known: KnownReceipt[];
 }
@@ -184,6 +184,8 @@ export interface KnownReceipt {
   sequence: bigint;
   /** Revision of the receipt held; 0 for none. */
   revision: number;
+  /** The receipt is settled: asked is only whether the delivery is there. A receiver that was put back to before it asks for all that came after. */
+  settled: boolean;
 }
 
 /** A receiver asks again for deliveries of one lane. */
@@ -200,11 +202,10 @@ export interface ResendRequest {
   /** 16 random bytes, another for each time the receiver asks: a message that the bus brings again is no news. Empty: it cannot be told. */
   requestId: Uint8Array;
   /**
-   * Only what the sender holds an answer to: everything else is on its way. Asked when a receiver starts, with the place where it stands;
-   * of an epoch that the sender has left, or of none (ordinal 0), it means the whole present one. A receiver that was put back together
-   * with its target remembers nothing of what it answered.
+   * No request: the receiver says, when it starts or is asked, that first_sequence is the next one here (epoch 0: nothing was ever applied).
+   * A sender that holds answers beyond it asks about the newest (receipts_wanted); one that never sent so much is an old copy.
    */
-  answeredOnly: boolean;
+  isPlace: boolean;
 }
 
 /**
@@ -1064,7 +1065,7 @@ export const ReceiptsWanted: MessageFns<ReceiptsWanted> = {
 };
 
 function createBaseKnownReceipt(): KnownReceipt {
-  return { sequence: 0n, revision: 0 };
+  return { sequence: 0n, revision: 0, settled: false };
 }
 
 export const KnownReceipt: MessageFns<KnownReceipt> = {
@@ -1077,6 +1078,9 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
     }
     if (message.revision !== 0) {
       writer.uint32(16).uint32(message.revision);
+    }
+    if (message.settled !== false) {
+      writer.uint32(24).bool(message.settled);
     }
     return writer;
   },
@@ -1110,6 +1114,14 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
             message.revision = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.settled = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1126,6 +1138,7 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
     return {
       sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
       revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      settled: isSet(object.settled) ? globalThis.Boolean(object.settled) : false,
     };
   },
 
@@ -1137,6 +1150,9 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
     if (message.revision !== 0) {
       obj.revision = Math.round(message.revision);
     }
+    if (message.settled !== false) {
+      obj.settled = message.settled;
+    }
     return obj;
   },
 
@@ -1147,6 +1163,7 @@ export const KnownReceipt: MessageFns<KnownReceipt> = {
     const message = createBaseKnownReceipt();
     message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
     message.revision = object.revision ?? 0;
+    message.settled = object.settled ?? false;
     return message;
   },
 };
@@ -1159,7 +1176,7 @@ function createBaseResendRequest(): ResendRequest {
     lastSequence: 0n,
     reason: "",
     requestId: new Uint8Array(0),
-    answeredOnly: false,
+    isPlace: false,
   };
 }
 
@@ -1189,8 +1206,8 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     if (message.requestId.length !== 0) {
       writer.uint32(50).bytes(message.requestId);
     }
-    if (message.answeredOnly !== false) {
-      writer.uint32(56).bool(message.answeredOnly);
+    if (message.isPlace !== false) {
+      writer.uint32(56).bool(message.isPlace);
     }
     return writer;
   },
@@ -1261,7 +1278,7 @@ export const ResendRequest: MessageFns<ResendRequest> = {
               break;
             }
 
-            message.answeredOnly = reader.bool();
+            message.isPlace = reader.bool();
             continue;
           }
         }
@@ -1300,10 +1317,10 @@ export const ResendRequest: MessageFns<ResendRequest> = {
         : isSet(object.request_id)
         ? bytesFromBase64(object.request_id)
         : new Uint8Array(0),
-      answeredOnly: isSet(object.answeredOnly)
-        ? globalThis.Boolean(object.answeredOnly)
-        : isSet(object.answered_only)
-        ? globalThis.Boolean(object.answered_only)
+      isPlace: isSet(object.isPlace)
+        ? globalThis.Boolean(object.isPlace)
+        : isSet(object.is_place)
+        ? globalThis.Boolean(object.is_place)
         : false,
     };
   },
@@ -1328,8 +1345,8 @@ export const ResendRequest: MessageFns<ResendRequest> = {
     if (message.requestId.length !== 0) {
       obj.requestId = base64FromBytes(message.requestId);
     }
-    if (message.answeredOnly !== false) {
-      obj.answeredOnly = message.answeredOnly;
+    if (message.isPlace !== false) {
+      obj.isPlace = message.isPlace;
     }
     return obj;
   },
@@ -1349,7 +1366,7 @@ export const ResendRequest: MessageFns<ResendRequest> = {
       : 0n;
     message.reason = object.reason ?? "";
     message.requestId = object.requestId ?? new Uint8Array(0);
-    message.answeredOnly = object.answeredOnly ?? false;
+    message.isPlace = object.isPlace ?? false;
     return message;
   },
 };
