@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { Content } from '@qiao/contract/delivery';
+import { Content, type Section as ContractSection, type PassedTable } from '@qiao/contract/delivery';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CONTENT_MAX_SECTIONS, decodeContent, encodeContent, type Section } from './content.ts';
 import { countSections, totalRows } from './counts.ts';
 import { QiaoError } from './errors.ts';
+import { idText, parseId } from './ids.ts';
 import { contractKind, KINDS, kindOf } from './kind.ts';
 import { ParcelBuilder, type TableLayout } from './parcel.ts';
+import type { TablePlace } from './place.ts';
 import { joinRow, MAX_ROW_BYTES } from './rowText.ts';
 
 const field = fc.option(
@@ -15,8 +17,20 @@ const field = fc.option(
 );
 const name = fc.string({ unit: fc.constantFrom('a', 'b', '_', '桥', ' ', '"', '𠮷'), minLength: 1, maxLength: 12 });
 
+const place = fc.record({
+  node: fc.constantFrom('a', 'b').map((digit) => digit.repeat(32)),
+  dataSource: name,
+  schema: fc.option(name, { nil: undefined }),
+  table: name,
+});
+
 const layout: fc.Arbitrary<TableLayout> = fc
-  .record({ table: name, columns: fc.uniqueArray(name, { minLength: 1, maxLength: 5 }), wholeRows: fc.boolean() })
+  .record({
+    table: name,
+    columns: fc.uniqueArray(name, { minLength: 1, maxLength: 5 }),
+    wholeRows: fc.boolean(),
+    path: fc.option(fc.array(place, { minLength: 1, maxLength: 3 }), { nil: undefined }),
+  })
   .chain((parts) => fc.record({ ...constants(parts), keyColumns: fc.integer({ min: 1, max: parts.columns.length }) }));
 
 const change = layout.chain((table) =>
@@ -35,11 +49,22 @@ const changes = fc
 const asBuffers = (sections: readonly Section[]) =>
   sections.map((section) => ({ ...section, rows: Buffer.from(section.rows) }));
 
+function placeOf({ nodeId, schema, ...rest }: PassedTable): TablePlace {
+  return { ...rest, node: idText(nodeId), ...(schema !== '' && { schema }) };
+}
+
+function contractSection({ kind, columns, path = [], ...rest }: Section): ContractSection {
+  const passedTables = path.map(({ node, schema = '', ...of }) => ({ ...of, nodeId: parseId(node), schema }));
+  return { ...rest, columns: [...columns], kind: contractKind(kind), path: passedTables };
+}
+
 function build(list: readonly { table: TableLayout; kind: Section['kind']; line: string }[]): Section[] {
   const builder = new ParcelBuilder();
   for (const { table, kind, line } of list) builder.add(table, kind, Buffer.from(line));
   return builder.take();
 }
+
+const passed = { node: 'c'.repeat(32), dataSource: 'own', table: 'register' };
 
 const section = (parts: Partial<Section> = {}): Section => ({
   table: 'birth_certificate',
@@ -74,12 +99,13 @@ describe('content', () => {
         const sections = build(list);
         const bytes = encodeContent(sections);
         const generated = Content.decode(bytes);
-        expect(asBuffers(generated.sections.map((each) => ({ ...each, kind: kindOf(each.kind) })))).toEqual(
-          asBuffers(sections),
-        );
-        const written = Content.encode({
-          sections: sections.map((each) => ({ ...each, columns: [...each.columns], kind: contractKind(each.kind) })),
-        });
+        const read = generated.sections.map(({ path, ...each }) => ({
+          ...each,
+          kind: kindOf(each.kind),
+          ...(path.length > 0 && { path: path.map(placeOf) }),
+        }));
+        expect(asBuffers(read)).toEqual(asBuffers(sections));
+        const written = Content.encode({ sections: sections.map(contractSection) });
         expect(asBuffers(decodeContent(written.finish()))).toEqual(asBuffers(sections));
       }),
     );
@@ -146,13 +172,13 @@ describe('content', () => {
       [{ kind: 'update', keyColumns: 0 }, /0 key columns/],
       [{ kind: 'delete', keyColumns: 1 }, /1 key columns of 2/],
       [{ rowCount: 0 }, /0 rows/],
+      [{ path: Array(17).fill(passed) }, /more than 16 passed tables/],
+      [{ path: [{ ...passed, table: 'a\nb' }] }, /control characters/],
+      [{ path: [{ ...passed, dataSource: '' }] }, /empty data source of a passed table/],
     ];
     for (const [parts, message] of refused) {
       expect(() => encodeContent([section(parts)])).toThrow(message);
-      const { kind, ...rest } = section(parts);
-      const bytes = Content.encode({
-        sections: [{ ...rest, columns: [...rest.columns], kind: contractKind(kind) }],
-      }).finish();
+      const bytes = Content.encode({ sections: [contractSection(section(parts))] }).finish();
       expect(() => decodeContent(bytes)).toThrow(message);
     }
     expect(decodeContent(encodeContent([section({ table: '𠮷'.repeat(63) })]))[0]?.table).toBe('𠮷'.repeat(63));
@@ -179,6 +205,15 @@ describe('content', () => {
     expect(() => decodeContent(Buffer.concat([bytes, Buffer.of(16, 1)]))).toThrow(/unknown field in content/);
     const twice = Buffer.concat([Buffer.of(10, 6, 10, 1, 97, 10, 1, 98)]);
     expect(() => decodeContent(twice)).toThrow(/field 1 twice/);
+    const nameless = Content.encode({
+      sections: [
+        {
+          ...contractSection(section()),
+          path: [{ nodeId: Buffer.alloc(15), dataSource: 'a', schema: '', table: 'b' }],
+        },
+      ],
+    });
+    expect(() => decodeContent(nameless.finish())).toThrow(/identity of 15 bytes/);
   });
 });
 

@@ -5,7 +5,9 @@
  */
 import { Section as ContractSection } from '@qiao/contract/delivery';
 import { QiaoError } from './errors.ts';
+import { ID_BYTES, idText, parseId } from './ids.ts';
 import { contractKind, type Kind } from './kind.ts';
+import { PATH_MAX_PLACES, type Path, type TablePlace } from './place.ts';
 import { checkRows } from './rowText.ts';
 import { WireReader } from './wireReader.ts';
 
@@ -37,6 +39,8 @@ export interface Section {
   rows: Uint8Array;
   /** Every bridged column is carried, so an update may become an insert. */
   wholeRows: boolean;
+  /** Tables passed before the sender's; left out for changes that were made there. */
+  path?: Path | undefined;
 }
 
 // Field numbers and wire types of Content and Section in delivery.proto.
@@ -58,6 +62,11 @@ export function encodeContent(sections: readonly Section[]): Uint8Array {
       rowCount: section.rowCount,
       rows: new Uint8Array(0),
       wholeRows: section.wholeRows,
+      path: (section.path ?? []).map(({ node, schema = '', ...place }) => ({
+        ...place,
+        nodeId: parseId(node),
+        schema,
+      })),
     }).finish();
     const rowsHead = [ROWS_TAG, ...varint(section.rows.length)];
     const length = head.length + rowsHead.length + section.rows.length;
@@ -95,9 +104,17 @@ const KEY_COLUMNS_TAG = 32;
 const ROW_COUNT_TAG = 40;
 const ROWS_TAG = 50;
 const WHOLE_ROWS_TAG = 56;
+const PATH_TAG = 66;
+
+// Of PassedTable.
+const NODE_TAG = 10;
+const DATA_SOURCE_TAG = 18;
+const SCHEMA_TAG = 26;
+const PASSED_TABLE_TAG = 34;
 
 function decodeSection(reader: WireReader, index: number): Section {
   const columns: string[] = [];
+  const path: TablePlace[] = [];
   const section: Section = {
     table: '',
     kind: '' as Kind,
@@ -110,7 +127,7 @@ function decodeSection(reader: WireReader, index: number): Section {
   let seen = 0;
   while (!reader.isAtEnd) {
     const tag = reader.tag();
-    if (tag !== COLUMN_TAG) {
+    if (tag !== COLUMN_TAG && tag !== PATH_TAG) {
       // A second value of one field would silently replace the first: a reader that checks less would see other rows.
       const bit = 1 << (tag >>> 3);
       if ((seen & bit) !== 0) throw invalid(`field ${tag >>> 3} twice in section ${index}`);
@@ -141,11 +158,51 @@ function decodeSection(reader: WireReader, index: number): Section {
       case WHOLE_ROWS_TAG:
         section.wholeRows = reader.number() !== 0;
         break;
+      case PATH_TAG:
+        if (path.length === PATH_MAX_PLACES)
+          throw invalid(`more than ${PATH_MAX_PLACES} passed tables in section ${index}`);
+        path.push(decodePassed(reader.message(), index));
+        section.path = path;
+        break;
       default:
         throw unknownField(`section ${index}`);
     }
   }
   return section;
+}
+
+function decodePassed(reader: WireReader, index: number): TablePlace {
+  const found: { node: string; dataSource: string; schema?: string; table: string } = {
+    node: '',
+    dataSource: '',
+    table: '',
+  };
+  let last = 0;
+  while (!reader.isAtEnd) {
+    const tag = reader.tag();
+    if (tag <= last) throw invalid(`fields of a passed table out of order in section ${index}`);
+    last = tag;
+    switch (tag) {
+      case NODE_TAG: {
+        const id = reader.bytes();
+        if (id.length !== ID_BYTES) throw invalid(`a node's identity of ${id.length} bytes in section ${index}`);
+        found.node = idText(id);
+        break;
+      }
+      case DATA_SOURCE_TAG:
+        found.dataSource = reader.text(TABLE_NAME_MAX * 4);
+        break;
+      case SCHEMA_TAG:
+        found.schema = reader.text(TABLE_NAME_MAX * 4);
+        break;
+      case PASSED_TABLE_TAG:
+        found.table = reader.text(TABLE_NAME_MAX * 4);
+        break;
+      default:
+        throw unknownField(`a passed table of section ${index}`);
+    }
+  }
+  return found;
 }
 
 function kindOfNumber(number: number, index: number): Kind {
@@ -172,6 +229,14 @@ function checkShape(section: Section, index: number): void {
   const fewest = section.kind === 'insert' ? 0 : section.kind === 'update' ? 1 : columns;
   if (!Number.isInteger(keyColumns) || keyColumns < fewest || keyColumns > columns) {
     throw invalid(`${keyColumns} key columns of ${columns} in ${where}; expected ${fewest} to ${columns}`);
+  }
+  if ((section.path?.length ?? 0) > PATH_MAX_PLACES)
+    throw invalid(`more than ${PATH_MAX_PLACES} passed tables in ${where}`);
+  for (const { node, dataSource, schema, table } of section.path ?? []) {
+    if (node === '') throw invalid(`a passed table without its node in ${where}`);
+    checkName(dataSource, TABLE_NAME_MAX, `data source of a passed table of ${where}`);
+    if (schema !== undefined) checkName(schema, TABLE_NAME_MAX, `schema of a passed table of ${where}`);
+    checkName(table, TABLE_NAME_MAX, `name of a passed table of ${where}`);
   }
   if (!Number.isInteger(section.rowCount) || section.rowCount < 1) {
     throw invalid(`${section.rowCount} rows in ${where}; expected 1 or more`);

@@ -32,6 +32,7 @@ export * from './ownership.ts';
 export * from './pairText.ts';
 export * from './parcel.ts';
 export { bridgeJson, DEFAULT_JOURNAL_COLUMNS, parseBridge, parseBridgeJson } from './parseBridge.ts';
+export * from './place.ts';
 export * from './reconcile.ts';
 export * from './repeatedFields.ts';
 export * from './rowText.ts';

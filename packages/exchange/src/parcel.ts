@@ -6,6 +6,7 @@
 import { CONTENT_MAX_BYTES, CONTENT_MAX_SECTIONS, DEFAULT_PARCEL_BYTES, type Section } from './content.ts';
 import { QiaoError } from './errors.ts';
 import type { Kind } from './kind.ts';
+import type { Path } from './place.ts';
 import { MAX_ROW_BYTES } from './rowText.ts';
 
 /** The shape of a table's lines: key columns first. Lines of deletes carry the key columns only. */
@@ -14,11 +15,15 @@ export interface TableLayout {
   columns: readonly string[];
   keyColumns: number;
   wholeRows: boolean;
+  /** Tables passed before this one; left out for changes that were made here. */
+  path?: Path | undefined;
 }
 
 const FIRST_BUFFER_BYTES = 64 * 1024;
 // What a section costs beside its rows: tags, lengths and counts; the names are added to it.
 const SECTION_BYTES = 32;
+// A passed table at its largest: an identity, three names of four bytes a character, and what they cost beside.
+const MOST_PLACE_BYTES = 1024;
 
 interface OpenSection {
   layout: TableLayout;
@@ -90,8 +95,9 @@ export class ParcelBuilder {
     const sections = this.#sections.map(({ layout, kind, rowCount, start, end }): Section => {
       const columns = kind === 'delete' ? layout.columns.slice(0, layout.keyColumns) : layout.columns;
       const wholeRows = kind !== 'delete' && layout.wholeRows;
-      const { table, keyColumns } = layout;
-      return { table, kind, columns, keyColumns, rowCount, rows: buffer.subarray(start, end), wholeRows };
+      const { table, keyColumns, path } = layout;
+      const rows = buffer.subarray(start, end);
+      return { table, kind, columns, keyColumns, rowCount, rows, wholeRows, ...(path !== undefined && { path }) };
     });
     if (this.isFull) this.#firstBytes = this.#used + FIRST_BUFFER_BYTES;
     // The sections keep the buffer; the next parcel gets its own.
@@ -142,12 +148,18 @@ function sameLayout(a: TableLayout, b: TableLayout): boolean {
     a.keyColumns === b.keyColumns &&
     a.wholeRows === b.wholeRows &&
     a.columns.length === b.columns.length &&
-    a.columns.every((column, index) => column === b.columns[index])
+    a.columns.every((column, index) => column === b.columns[index]) &&
+    samePath(a.path, b.path)
   );
+}
+
+function samePath(a: Path = [], b: Path = []): boolean {
+  return a === b || (a.length === b.length && JSON.stringify(a) === JSON.stringify(b));
 }
 
 function overheadOf(layout: TableLayout): number {
   let bytes = SECTION_BYTES + Buffer.byteLength(layout.table);
   for (const column of layout.columns) bytes += 3 + Buffer.byteLength(column);
+  bytes += (layout.path?.length ?? 0) * MOST_PLACE_BYTES;
   return bytes;
 }

@@ -13,7 +13,7 @@ import type { ExchangeDatabase, InboxDelivery } from '../exchange-database/index
 import { type Asker, settledBefore } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
-import { Arrivals, wayBack } from './arrivals.ts';
+import { Arrivals, waysOn } from './arrivals.ts';
 import { type LaneConditions, reasonOf } from './laneConditions.ts';
 import { nextStep } from './nextDelivery.ts';
 import { OpenAhead } from './openAhead.ts';
@@ -313,7 +313,7 @@ class Worker {
     const tables = held?.version === version ? held.tables : new TargetTables();
     this.#tables.set(lane.laneId, { version, tables });
     const desired = this.#ports.desired.current();
-    const ways = wayBack(desired, { definition }, { ...lane, destination });
+    const ways = waysOn(desired, { definition }, { ...lane, destination });
     return {
       target: this.#target,
       targetId: this.#targetId,

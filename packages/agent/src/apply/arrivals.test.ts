@@ -3,29 +3,45 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { OpenPlace } from '@qiao/adapters';
 import { BridgeState } from '@qiao/contract/node';
-import { joinRow, type Kind, type OutcomeCell, parseBridge, parseId, type Section } from '@qiao/exchange';
+import {
+  joinRow,
+  type Kind,
+  type OutcomeCell,
+  parseBridge,
+  parseId,
+  type Section,
+  type TablePlace,
+} from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import { GONE, openExchangeDatabase } from '../exchange-database/index.ts';
-import { Arrivals, wayBack } from './arrivals.ts';
+import { Arrivals, waysOn } from './arrivals.ts';
 
 const BACK_ID = 'b'.repeat(32);
 const COLUMNS = ['id', 'x', 'seen_at'];
+const PASSED: TablePlace = { node: 'farther', dataSource: 'own', table: 'register' };
+const FROM: TablePlace = { node: 'there', dataSource: 'own', table: 'register' };
 
 interface Leg {
   readonly capture?: string;
   /** Of the source's table. */
   readonly more?: string;
+  /** Of the destination's. */
+  readonly landing?: string;
   readonly receivers?: readonly string[];
 }
 
 /** A bridge of `register` from one node to another. */
-function leg(from: string, to: string, { capture = 'log', more = '', receivers = [to] }: Leg = {}): DesiredBridge {
+function leg(
+  from: string,
+  to: string,
+  { capture = 'log', more = '', landing = '', receivers = [to] }: Leg = {},
+): DesiredBridge {
   const { definition, problems } = parseBridge(
     `{kind: Bridge, name: ${from}-${to}, title: t, source: {node: ${from}, dataSource: own, capture: ${capture}, tables: [{name: register${more}}]},
-      schedule: realtime, destinations: [{node: ${to}, dataSource: own, tables: {register: {to: register}}}]}`,
+      schedule: realtime, destinations: [{node: ${to}, dataSource: own, tables: {register: {to: register${landing}}}}]}`,
   );
   if (definition === undefined) throw new Error(JSON.stringify(problems));
   const lanes = receivers.map((receiverId, index) => ({
@@ -50,21 +66,27 @@ function leg(from: string, to: string, { capture = 'log', more = '', receivers =
   };
 }
 
-function ways(...back: DesiredBridge[]): [string, string][] {
-  const there = leg('there', 'here');
-  const desired = { nodeId: 'here', bridges: new Map(back.map((one) => [one.name, one])) } as unknown as Desired;
+function ways(...onward: DesiredBridge[]): [string, boolean][] {
+  const there = leg('there', 'here', { landing: ', conflict: {newestWins: seen_at}' });
+  const bridges = new Map([there, ...onward].map((one) => [one.name, one]));
   const [lane] = there.lanes;
   if (lane === undefined) throw new Error('no lane');
-  return [...wayBack(desired, there, lane)].map(([table, { bridgeId }]) => [table, bridgeId]);
+  const found = waysOn({ nodeId: 'here', bridges } as unknown as Desired, there, lane).get('register') ?? [];
+  expect(found.map(({ from, table }) => ({ from, table }))).toEqual(
+    found.map(() => ({ from: FROM, table: 'register' })),
+  );
+  return found.map(({ bridgeId, sendsBack }) => [bridgeId, sendsBack]);
 }
 
-test('a table has a way back by a bridge of its own that takes it by log, as it is, to its sender alone', () => {
-  expect(ways(leg('here', 'there'))).toEqual([['register', BACK_ID]]);
+test('what arrives goes on by bridges that take it change by change, as it is, to one destination; a newer row is sent back by a pair alone', () => {
   expect(ways()).toEqual([]);
-  expect(ways(leg('here', 'elsewhere'))).toEqual([]);
+  expect(ways(leg('here', 'there'))).toEqual([[BACK_ID, true]]);
+  expect(ways(leg('here', 'there', { capture: 'trigger' }))).toEqual([[BACK_ID, true]]);
+  expect(ways(leg('here', 'elsewhere'))).toEqual([[BACK_ID, false]]);
   expect(ways(leg('here', 'there', { receivers: ['there', 'elsewhere'] }))).toEqual([]);
-  expect(ways(leg('here', 'there', { capture: 'trigger' }))).toEqual([]);
+  expect(ways(leg('here', 'there', { capture: 'compare' }))).toEqual([]);
   expect(ways(leg('here', 'there', { more: `, where: "x = 'y'"` }))).toEqual([]);
+  expect(ways(leg('here', 'there', { landing: ', landing: journal' }))).toEqual([]);
 });
 
 test('what arrives is noted as the capture would find it: rows by digest, deletes as gone, parts of rows not at all', () => {
@@ -78,8 +100,8 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
     JSON.stringify(COLUMNS),
     JSON.stringify(['id', keys.encoding]),
   );
-  const way = { bridgeId: BACK_ID, table: 'register', newestWins: true };
-  const arrivals = new Arrivals(new Map([['register', way]]), database);
+  const way = { bridgeId: BACK_ID, table: 'register', from: FROM, sendsBack: true };
+  const arrivals = new Arrivals(new Map([['register', [way]]]), database);
   const section = (kind: Kind, columns: readonly string[], wholeRows: boolean, ...rows: string[][]): Section => ({
     table: 'register',
     kind,
@@ -93,7 +115,7 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
   const digest = (...row: string[]) => digestOf(Buffer.from(`${joinRow(row)}\n`));
   arrivals.note([
     section('insert', COLUMNS, true, ['1', 'a\tb', 't1']),
-    section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']),
+    { ...section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']), path: [PASSED] },
     section('update', ['id', 'x'], false, ['3', 'c']),
     section('update', ['id', 'x'], true, ['4', 'd']),
     section('delete', ['id'], false, ['5']),
@@ -101,9 +123,9 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
   const asked = ['1', '2', '3', '4', '5'].map(keyOf);
   expect(database.arrivals.getMany(id, asked)).toEqual(
     new Map([
-      [keyOf('1'), digest('1', 'a\tb', 't1')],
-      [keyOf('2'), digest('2', 'b', 't2')],
-      [keyOf('5'), GONE],
+      [keyOf('1'), { digest: digest('1', 'a\tb', 't1'), path: [FROM] }],
+      [keyOf('2'), { digest: digest('2', 'b', 't2'), path: [PASSED, FROM] }],
+      [keyOf('5'), { digest: GONE, path: [FROM] }],
     ]),
   );
   // A later word stays when the one before it is found.
@@ -126,7 +148,7 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
   const due = () => database.arrivals.dueBack(id, 10).map(({ key }) => key);
   arrivals.landed(sent, answered({ sent: 'delete', outcome: 'keptTarget' }));
   arrivals.landed(sent, answered({ sent: 'update', outcome: 'updated' }));
-  const other = new Arrivals(new Map([['register', { ...way, newestWins: false }]]), database);
+  const other = new Arrivals(new Map([['register', [{ ...way, sendsBack: false }]]]), database);
   other.landed(sent, answered({ sent: 'update', outcome: 'keptTarget' }));
   expect(due()).toEqual([]);
   // A row that waits is not the newer one here, and one that is here as it was sent there is nobody's.

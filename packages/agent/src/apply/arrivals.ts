@@ -1,60 +1,77 @@
-// Rows of a two-way pair that arrive: what the other end has of them is noted before they land, so that the capture of the same table
-// knows them for what they are and sends nothing back. Before and not after, for the log may bring a change as soon as it is committed;
-// that the other end has the row is true whether it lands here or not. A crash between leaves a note that the next attempt repeats.
+// Rows that arrive for a table that a bridge captures here in its turn: what the sender has of them, and the tables that they passed, are noted
+// before they land, so that the capture knows them for what they are: nothing goes back to where it was, and what goes on carries its path.
+// Before and not after, for the log may bring a change as soon as it is committed; that the sender has the row is true whether it lands here or
+// not. A crash between leaves a note that the next attempt repeats.
 //
-// Where a newer row stays here, the other end has the older one, and may have made it knowing the newer one (its people set the time back, or
-// its clock is late): nothing that happens here would ever send the newer one again. It is sent back.
+// Where a newer row stays here, the other end of a pair has the older one, and may have made it knowing the newer one (its people set the time
+// back, or its clock is late): nothing that happens here would ever send the newer one again. It is sent back.
 
 import type { StoredAnswer } from '@qiao/adapters';
-import { type BridgeDefinition, joinRow, parseId, type Section, splitRow } from '@qiao/exchange';
+import {
+  type BridgeDefinition,
+  isSameTable,
+  joinRow,
+  PATH_MAX_PLACES,
+  parseId,
+  type Section,
+  splitRow,
+  type TablePlace,
+} from '@qiao/exchange';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
-import { type Desired, type DesiredBridge, type DesiredLane, isOver } from '../control/desired.ts';
+import { destinationOf } from '../capture/otherEnd.ts';
+import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { Arrival, CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
 
 const LF = 0x0a;
 
-export interface WayBack {
-  /** The bridge that carries the landed table back. */
+/** A table of a lane, as a bridge that is captured here takes it on. */
+export interface WayOn {
+  /** The bridge that carries the landed table on. */
   readonly bridgeId: string;
   /** Its name there. */
   readonly table: string;
-  /** What stays here is newer: the other end takes it. With another policy each could keep its own for ever. */
-  readonly newestWins: boolean;
+  /** The sender's table. */
+  readonly from: TablePlace;
+  /** It goes straight back, and what stays here is newer: the sender takes it. With another policy each could keep its own for ever. */
+  readonly sendsBack: boolean;
 }
 
 /** By source table of the lane. */
-export type WaysBack = ReadonlyMap<string, WayBack>;
+export type WaysOn = ReadonlyMap<string, readonly WayOn[]>;
 
-/**
- * The tables of a lane that a bridge captured here takes straight back to where they come from, as they are, and nowhere else: with other
- * destinations a change has to go on.
- */
-export function wayBack(
+/** The tables of a lane that bridges captured here, change by change, take on as they are, each to one destination. */
+export function waysOn(
   desired: Desired | undefined,
   { definition }: Pick<DesiredBridge, 'definition'>,
-  lane: Pick<DesiredLane, 'senderId' | 'destination'>,
-): WaysBack {
-  const found = new Map<string, WayBack>();
-  for (const back of desired?.bridges.values() ?? []) {
-    const lanes = back.lanes.filter((each) => each.senderId === desired?.nodeId && !isOver(back, each));
-    if (lanes.length === 0 || lanes.some(({ receiverId }) => receiverId !== lane.senderId)) continue;
-    for (const { name } of definition.source.tables) {
-      const table = returningTable(name, definition, lane, back.definition, lanes);
-      const newestWins = typeof lane.destination?.tables[name]?.conflict === 'object';
-      if (table !== undefined) found.set(name, { bridgeId: back.bridgeId, table, newestWins });
-    }
+  { senderId, receiverId, destination }: Pick<DesiredLane, 'senderId' | 'receiverId' | 'destination'>,
+): WaysOn {
+  const found = new Map<string, WayOn[]>();
+  for (const { name, schema } of definition.source.tables) {
+    const landed = destination?.tables[name];
+    if (destination === undefined || landed === undefined || landed.landing === 'journal') continue;
+    const from = { node: senderId, dataSource: definition.source.dataSource, schema, table: name };
+    const here = { node: receiverId, dataSource: destination.dataSource, schema: landed.schema, table: landed.to };
+    const ways = [...(desired?.bridges.values() ?? [])].flatMap((bridge): WayOn[] => {
+      if (!bridge.lanes.some((lane) => lane.senderId === receiverId)) return [];
+      const table = takenOn(bridge.definition, here);
+      const to = table === undefined ? undefined : destinationOf(bridge, table);
+      if (table === undefined || to === undefined) return [];
+      const sendsBack = isSameTable(to, from) && typeof landed.conflict === 'object';
+      return [{ bridgeId: bridge.bridgeId, table, from, sendsBack }];
+    });
+    if (ways.length > 0) found.set(name, ways);
   }
   return found;
 }
 
 /** Of one lane: what arrives for the tables that have a way back. */
 export class Arrivals {
-  readonly #ways: WaysBack;
+  readonly #ways: WaysOn;
   readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>;
 
-  constructor(ways: WaysBack, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>) {
+  constructor(ways: WaysOn, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>) {
     this.#ways = ways;
     this.#database = database;
   }
@@ -63,8 +80,12 @@ export class Arrivals {
   note(sections: readonly Section[]): void {
     this.#database.transaction(() => {
       for (const section of sections) {
-        const held = this.#heldOf(this.#ways.get(section.table));
-        if (held !== undefined) this.#database.arrivals.put(held.id, arrivalsOf(section, held));
+        for (const way of this.#ways.get(section.table) ?? []) {
+          const held = this.#heldOf(way);
+          const path = [...(section.path ?? []), way.from];
+          if (held === undefined || path.length > PATH_MAX_PLACES) continue;
+          this.#database.arrivals.put(held.id, arrivalsOf(section, held), path);
+        }
       }
     });
   }
@@ -75,11 +96,11 @@ export class Arrivals {
    */
   landed(sections: readonly Section[], { outcomes, open }: Pick<StoredAnswer, 'outcomes' | 'open'>): void {
     for (const [place, section] of sections.entries()) {
-      const way = this.#ways.get(section.table);
+      const way = this.#ways.get(section.table)?.find(({ sendsBack }) => sendsBack);
       const hasKept = outcomes.some(
         ({ table, sent, outcome }) => table === section.table && sent === section.kind && outcome === 'keptTarget',
       );
-      if (!hasKept || way?.newestWins !== true || section.kind === 'delete') continue;
+      if (!hasKept || way === undefined || section.kind === 'delete') continue;
       const held = this.#heldOf(way);
       if (held === undefined) continue;
       const waiting = new Set(open.filter((row) => row.section === place).map(({ index }) => index));
@@ -93,38 +114,21 @@ export class Arrivals {
     }
   }
 
-  #heldOf(way: WayBack | undefined): CaptureTable | undefined {
-    return way === undefined ? undefined : this.#database.captures.table(parseId(way.bridgeId), way.table);
+  #heldOf({ bridgeId, table }: WayOn): CaptureTable | undefined {
+    return this.#database.captures.table(parseId(bridgeId), table);
   }
 }
 
-function returningTable(
-  name: string,
-  there: BridgeDefinition,
-  { destination }: Pick<DesiredLane, 'destination'>,
-  back: BridgeDefinition,
-  lanes: readonly DesiredLane[],
-): string | undefined {
-  const target = destination?.tables[name];
-  const origin = there.source.tables.find((table) => table.name === name);
-  if (target === undefined || target.landing === 'journal' || origin === undefined) return undefined;
-  if (back.source.capture !== 'log' || back.source.dataSource !== destination?.dataSource) return undefined;
-  const table = back.source.tables.find((each) => each.name === target.to && isSameSchema(each.schema, target.schema));
+/** Name of the source table under which the bridge takes on what lands here. */
+function takenOn({ source }: BridgeDefinition, here: TablePlace): string | undefined {
+  if (source.capture !== 'log' && source.capture !== 'trigger') return undefined;
+  const table = source.tables.find(({ name, schema }) =>
+    isSameTable({ node: here.node, dataSource: source.dataSource, schema, table: name }, here),
+  );
   if (table === undefined || table.where !== undefined || table.transform.length + table.checks.length > 0) {
     return undefined;
   }
-  const comesBack = lanes.every(({ destination: its }) => {
-    const landed = its?.tables[table.name];
-    return (
-      its?.dataSource === there.source.dataSource && landed?.to === name && isSameSchema(landed.schema, origin.schema)
-    );
-  });
-  return comesBack ? table.name : undefined;
-}
-
-/** A schema left out is the data source's own one, which may be the one that is named. */
-function isSameSchema(one: string | undefined, other: string | undefined): boolean {
-  return one === undefined || other === undefined || one === other;
+  return table.name;
 }
 
 function arrivalsOf(section: Section, held: { readonly layout: string; readonly keyLayout: string }): Arrival[] {

@@ -17,6 +17,7 @@ import {
   idText,
   parseId,
   sameBytes,
+  type TablePlace,
 } from '@qiao/exchange';
 import { createWakeup, silentLog } from '@qiao/runtime';
 import { createMaskHasher } from '@qiao/security';
@@ -46,6 +47,11 @@ export interface MemoryTable {
   lines: string[];
   /** Rows that the adapter could not carry. */
   refused?: number;
+}
+
+/** Where the one destination of the bridge has the rows of a table. */
+export function placeThere(table: string): TablePlace {
+  return { node: RECEIVER_ID, dataSource: 'theirs', table };
 }
 
 /** What a destination holds, and how far it applied its lane. */
@@ -109,7 +115,8 @@ export class MemoryDestination {
         const key = line.split('\t').slice(0, section.keyColumns).join('\t');
         this.#noted?.get(section.table)?.delete(key);
         const had = rows.has(key);
-        this.outcomes.push(`${section.kind}${had ? '' : '-missing'}`);
+        const after = section.path?.map(({ node }) => ` after ${node.slice(0, 1)}`).join('') ?? '';
+        this.outcomes.push(`${section.kind}${had ? '' : '-missing'}${after}`);
         if (section.kind === 'delete') rows.delete(key);
         else
           rows.set(
@@ -187,11 +194,20 @@ export class CaptureWorld implements Disposable {
 
   addLane(): MemoryDestination {
     const laneId = idText(randomBytes(16));
-    const base = { senderId: NODE_ID, receiverId: RECEIVER_ID, destinationIndex: 0, destination: undefined };
+    const { bridgeTables } = this;
+    const landed = { ownership: 'none', landing: 'mirror', onDelete: 'delete', mark: 'target' } as const;
+    const destination = {
+      node: 'civil-affairs',
+      dataSource: 'theirs',
+      get tables() {
+        return Object.fromEntries(bridgeTables.map(({ name }) => [name, { to: name, ...landed }]));
+      },
+    };
+    const base = { senderId: NODE_ID, receiverId: RECEIVER_ID, destinationIndex: 0, destination };
     this.lanes.push({ laneId, highestEpoch: 0n, ended: false, ...base });
-    const destination = new MemoryDestination(parseId(laneId));
-    this.destinations.push(destination);
-    return destination;
+    const memory = new MemoryDestination(parseId(laneId));
+    this.destinations.push(memory);
+    return memory;
   }
 
   get definition(): BridgeDefinition {

@@ -9,8 +9,9 @@
  * its rows are as they were, and none of them is cut, hashed or looked up.
  */
 import { hash } from 'node:crypto';
-import { MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
+import { MAX_ROW_BYTES, QiaoError, type TablePlace } from '@qiao/exchange';
 import type { DigestRow, DigestRun, ExchangeDatabase } from '../exchange-database/index.ts';
+import { OtherEnd } from './otherEnd.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
 import { Refusals } from './refusals.ts';
@@ -74,19 +75,28 @@ export class TableCompare {
   #nameless = 0;
   /** Only a part of the table is read: each row is looked up alone, and none is missed. */
   readonly #isPart: boolean;
+  /** The rows are those that something happened to. */
+  readonly #isTouched: boolean;
+  readonly #otherEnd: OtherEnd;
 
   constructor(
     database: ExchangeDatabase,
     table: PlannedTable,
     tableId: number,
     output: ScanOutput,
-    { isPart = false }: { isPart?: boolean } = {},
+    {
+      isPart = false,
+      isTouched = false,
+      to,
+    }: { isPart?: boolean; isTouched?: boolean; to?: TablePlace | undefined } = {},
   ) {
     this.#database = database;
     this.#table = table;
     this.#tableId = tableId;
     this.#output = output;
     this.#isPart = isPart;
+    this.#isTouched = isTouched;
+    this.#otherEnd = new OtherEnd(database, table, tableId, to, output);
   }
 
   /** Rows that had no key; with any, nothing of this table may be called deleted. */
@@ -96,6 +106,13 @@ export class TableCompare {
 
   /** Takes whole lines; returns how many rows were looked at. Synchronous: the caller flushes between chunks. */
   take(lines: Buffer): number {
+    this.#otherEnd.begin();
+    const rows = this.#take(lines);
+    this.#otherEnd.end();
+    return rows;
+  }
+
+  #take(lines: Buffer): number {
     if (this.#isPart || !this.#table.transform.isIdentity) {
       const { isIdentity } = this.#table.transform;
       const batch = isIdentity ? this.#untouched(lines, 0, undefined) : this.#transformed(lines);
@@ -119,7 +136,8 @@ export class TableCompare {
 
   /** The source has no rows of these keys: what the destinations hold of them is unseen. */
   missing(keys: readonly string[]): void {
-    const found = keys.map((key) => this.#database.digests.get(this.#tableId, key));
+    this.#otherEnd.begin();
+    const found = keys.map((key) => this.#database.digests.get(this.#tableId, key) ?? this.#otherEnd.takeOver(key));
     this.#note(found.filter((row) => row !== undefined));
   }
 
@@ -131,7 +149,9 @@ export class TableCompare {
   /** The source has no more rows: every stored key behind the last one is unseen. Returns how many rows were looked at. */
   async finish(): Promise<number> {
     if (this.#isPart) return 0;
+    this.#otherEnd.begin();
     const rows = this.#takeUntouched(this.#rest, true);
+    this.#otherEnd.end();
     for (;;) {
       const page = this.#database.digests.after(this.#tableId, this.#through, PAGE);
       this.#note(page);
@@ -354,9 +374,9 @@ export class TableCompare {
       case 'row':
         if (line.length > MAX_ROW_BYTES) throw this.#tooLarge();
         if (output.isLoading && !transform.isIdentity) output.loadRows(layout, line, 1);
-        if (wasSent && isSame) return;
-        output.change(layout, wasSent ? 'update' : 'insert', line);
-        this.#put(batch.keys[index] as string, digest, true, found === undefined);
+        if (wasSent && isSame && !(this.#isTouched && this.#otherEnd.isHeard)) return;
+        this.#otherEnd.row(batch.keys[index] as string, digest, line, found);
+        if (!wasSent || !isSame) this.#put(batch.keys[index] as string, digest, true, found === undefined);
         return;
       case 'filtered':
         if (wasSent) {

@@ -6,7 +6,8 @@ import type { DataSource, LogPiece, LogTransaction, SourceLog } from '@qiao/adap
 import { parseId } from '@qiao/exchange';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { LogOwes, LogPart, LogState } from '../exchange-database/index.ts';
-import { type FollowedTable, LogChanges } from './logChanges.ts';
+import type { FollowedTable } from './keyChanges.ts';
+import { LogChanges } from './logChanges.ts';
 import { ScanOutput } from './output.ts';
 import type { CapturePorts } from './ports.ts';
 import { wholeSnapshot } from './wholeSnapshot.ts';

@@ -7,34 +7,13 @@
  * Deletes go first, children before parents, so that a unique value is free before another row takes it.
  */
 import type { LogChange } from '@qiao/adapters';
-import { joinRow, KINDS, type Kind, MAX_ROW_BYTES, splitRow, type TableLayout } from '@qiao/exchange';
-import {
-  type Arrival,
-  type CaptureTable,
-  type DigestRow,
-  type ExchangeDatabase,
-  GONE,
-  type LogOwes,
-} from '../exchange-database/index.ts';
+import { joinRow, KINDS, type Kind, MAX_ROW_BYTES, splitRow } from '@qiao/exchange';
+import type { Arrival, DigestRow, ExchangeDatabase, LogOwes } from '../exchange-database/index.ts';
 import { digestOf } from './compare.ts';
+import { giveDeletes, giveRows } from './giveChanges.ts';
+import type { After, FollowedTable, KeyChanges, TableChanges } from './keyChanges.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
-
-export interface FollowedTable {
-  readonly table: PlannedTable;
-  readonly held: CaptureTable;
-}
-
-/** What a key is after the changes so far. */
-type After =
-  | { readonly standing: 'row'; readonly line: Buffer }
-  /** A row of which only these columns (indexes of the layout) came; the key is among them. */
-  | { readonly standing: 'part'; readonly line: Buffer; readonly columns: readonly number[] }
-  | { readonly standing: 'filtered'; readonly line: Buffer; readonly digest: string }
-  | { readonly standing: 'refused'; readonly line: Buffer; readonly digest: string }
-  | { readonly standing: 'deleted'; readonly line: Buffer }
-  /** The log does not say enough: to be read by its key, the line of which this is as the source has it. */
-  | { readonly standing: 'unread'; readonly line: Buffer };
 
 /** Rows of one table to be read by their keys. */
 export interface UnreadRows {
@@ -44,23 +23,6 @@ export interface UnreadRows {
   readonly keys: Buffer;
 }
 
-interface KeyChanges {
-  /** As the source did it, last. */
-  kind: Kind;
-  after: After;
-  /** Nothing happened to it here: it stayed against this word of the other end of a two-way pair. */
-  readonly against: string | undefined;
-}
-
-interface TableChanges extends FollowedTable {
-  readonly keys: Map<string, KeyChanges>;
-  readonly folded: Record<Kind, number>;
-  /** Refused rows that no key names. */
-  readonly nameless: Record<Kind, number>;
-}
-
-/** In place of the digest of a row that is known in part: the next scan finds it different, and it travels whole. */
-const UNKNOWN = '';
 const CHANGE_BYTES = 64;
 
 export class LogChanges {
@@ -110,14 +72,15 @@ export class LogChanges {
   }
 
   /** A part needs a row to be laid over: where the destinations do not have it as it was, it is read whole. */
-  settleParts({ digests }: Pick<ExchangeDatabase, 'digests'>): void {
+  settleParts({ digests, arrivals }: Pick<ExchangeDatabase, 'digests' | 'arrivals'>): void {
     for (const { table, held, keys } of this.#tables) {
       const parts = [...keys].filter(([, { after }]) => after.standing === 'part');
       if (parts.length === 0) continue;
-      const found = digests.getMany(held.id, parts.map(([key]) => key).sort());
+      const asked = parts.map(([key]) => key).sort();
+      const [found, words] = [digests.getMany(held.id, asked), arrivals.getMany(held.id, asked)];
       for (const [key, changes] of parts) {
         const stored = found.get(key);
-        if (stored?.[2] === 1 && !isRefused(stored)) continue;
+        if (stored?.[2] === 1 && !isRefused(stored) && !words.has(key)) continue;
         changes.after = { standing: 'unread', line: table.keys.decode(key) };
       }
     }
@@ -171,7 +134,7 @@ export class LogChanges {
       const { id } = one.held;
       const found = {
         digests: database.digests.getMany(id, keys),
-        arrived: database.arrivals.getMany(id, keys),
+        words: database.arrivals.getMany(id, keys),
         kept: database.arrivals.keptOf(id, keys),
       };
       return { one, keys, found };
@@ -311,126 +274,6 @@ export class LogChanges {
   }
 }
 
-/** By key, what the destinations have, and what the one at the other end of a two-way pair said last. */
-interface Found {
-  readonly digests: ReadonlyMap<string, DigestRow>;
-  readonly arrived: ReadonlyMap<string, string>;
-  /** The word against which a row stayed here. */
-  readonly kept: ReadonlyMap<string, string>;
-}
-
-function giveDeletes(
-  { table, held, keys: changes }: TableChanges,
-  keys: readonly string[],
-  found: Found,
-  output: ScanOutput,
-): void {
-  for (const key of keys) {
-    const { kind, after } = changes.get(key) as KeyChanges;
-    if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
-    const stored = found.digests.get(key);
-    const isEcho = after.standing === 'deleted' && found.arrived.get(key) === GONE;
-    overtaken(held, key, found, output);
-    if (stored?.[2] === 1 && !isEcho) output.change(table.layout, 'delete', after.line);
-    else output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
-    if (after.standing === 'filtered')
-      output.put(held.id, { key, digest: after.digest, sent: false }, stored === undefined);
-    else if (stored !== undefined) output.remove(held.id, key);
-  }
-}
-
-function giveRows(
-  { table, held, keys: changes }: TableChanges,
-  keys: readonly string[],
-  found: Found,
-  output: ScanOutput,
-  sentKind: 'insert' | 'update',
-): void {
-  for (const key of keys) {
-    const stored = found.digests.get(key);
-    const wasSent = stored?.[2] === 1;
-    if ((sentKind === 'update') !== wasSent) continue;
-    const { kind, after, against } = changes.get(key) as KeyChanges;
-    const isNew = stored === undefined;
-    if (against !== undefined) {
-      giveKept(table, held, { key, after, against, isNew }, found, output, sentKind);
-      continue;
-    }
-    switch (after.standing) {
-      case 'row': {
-        const digest = digestOf(after.line);
-        const isEcho = found.arrived.get(key) === digest;
-        if (isEcho) overtaken(held, key, found, output);
-        if (wasSent && stored[1] === digest) {
-          // It touched no column of the bridge.
-          output.kept(table.name, kind, 'filtered', true);
-          break;
-        }
-        if (isEcho) {
-          // It is what the destination sent itself.
-          output.kept(table.name, kind, 'filtered', true);
-          output.put(held.id, { key, digest, sent: true }, isNew);
-          break;
-        }
-        overtaken(held, key, found, output);
-        output.change(table.layout, sentKind, after.line);
-        output.put(held.id, { key, digest, sent: true }, isNew);
-        break;
-      }
-      case 'part':
-        overtaken(held, key, found, output);
-        output.change(partLayout(table.layout, after.columns), 'update', after.line);
-        output.put(held.id, { key, digest: UNKNOWN, sent: true }, isNew);
-        break;
-      case 'refused':
-        // What the destinations have stays there until the row can be carried again.
-        overtaken(held, key, found, output);
-        output.kept(table.name, kind, 'refused', true);
-        output.put(held.id, { key, digest: after.digest, sent: wasSent }, isNew);
-        break;
-      case 'unread':
-        // It is gone meanwhile: the log will say so.
-        output.kept(table.name, kind, 'filtered', true);
-        break;
-      case 'deleted':
-      case 'filtered':
-        break;
-      default:
-        after satisfies never;
-    }
-  }
-}
-
-/** Sent back where the other end has another row, and has been sent none since. */
-function giveKept(
-  table: PlannedTable,
-  held: CaptureTable,
-  {
-    key,
-    after,
-    against,
-    isNew,
-  }: { readonly key: string; readonly after: After; readonly against: string; readonly isNew: boolean },
-  { arrived }: Found,
-  output: ScanOutput,
-  sentKind: 'insert' | 'update',
-): void {
-  const digest = after.standing === 'row' ? digestOf(after.line) : undefined;
-  if (digest === undefined || digest === against || arrived.get(key) !== against) {
-    output.settledBack(held.id, { key, digest: against });
-    return;
-  }
-  output.change(table.layout, sentKind, after.line);
-  output.put(held.id, { key, digest, sent: true }, isNew);
-  output.sentBack(held.id, { key, digest: against });
-}
-
-/** What the other end said last is found here, or is not its last word any more when this has left. */
-function overtaken(held: CaptureTable, key: string, { arrived, kept }: Found, output: ScanOutput): void {
-  const digest = arrived.get(key) ?? kept.get(key);
-  if (digest !== undefined) output.arrived(held.id, { key, digest });
-}
-
 /** It came once and could not be carried: the destinations have what was before, if anything. */
 function isRefused([, digest]: DigestRow): boolean {
   return digest.startsWith('R');
@@ -442,8 +285,4 @@ function refusedRow(keyLine: Buffer, line: Buffer): After {
 
 function fieldsOf(line: Buffer): (string | null)[] {
   return splitRow(line.toString('utf8', 0, line.length - 1));
-}
-
-function partLayout({ table, columns, keyColumns }: TableLayout, sent: readonly number[]): TableLayout {
-  return { table, keyColumns, columns: sent.map((place) => columns[place] as string), wholeRows: false };
 }

@@ -11,13 +11,14 @@ import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runti
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { LogOwes } from '../exchange-database/index.ts';
 import { isOverBudget } from './budget.ts';
+import type { FollowedTable } from './keyChanges.ts';
 import { LogAside, type LogTrouble } from './logAside.ts';
 import { LogBridge } from './logBridge.ts';
 import { LogBudget } from './logBudget.ts';
-import type { FollowedTable } from './logChanges.ts';
 import { bridgesOf, logOf, nameOf, oldestOf, owedAtStart } from './logPlan.ts';
 import { isSamePlan, type Planned, planBridges } from './logPlanned.ts';
 import { type LogScan, LogScans } from './logScans.ts';
+import { destinationOf } from './otherEnd.ts';
 import type { CapturePorts } from './ports.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -248,7 +249,9 @@ export class LogReader {
       if (!this.#aside.mayFollow(bridge.bridgeId)) return [];
       const followed = tables.map((table): FollowedTable | undefined => {
         const held = database.captures.table(id, table.name);
-        return held?.layout === JSON.stringify(table.layout.columns) ? { table, held } : undefined;
+        return held?.layout === JSON.stringify(table.layout.columns)
+          ? { table, held, to: destinationOf(bridge, table.name) }
+          : undefined;
       });
       if (followed.includes(undefined)) {
         this.#owe(bridge.bridgeId, {

@@ -107,6 +107,11 @@ export class ScanOutput {
     if (this.isLoading && kind !== 'delete') this.#loadTally.add(table, 'insert', fate, rows);
   }
 
+  /** A change that the destination said itself. It is no change of a load, which brings every row. */
+  noNews(table: string, kind: Kind): void {
+    if (this.isStreaming) this.#count(table, kind, 'filtered', 1);
+  }
+
   /** Changes that led to no outcome of their own: a later one of the same key stands for them, or the row is as it was sent. */
   folded(table: string, kind: Kind, changes: number): void {
     if (this.isStreaming && changes > 0) this.#changeTally.add(table, kind, 'folded', changes);

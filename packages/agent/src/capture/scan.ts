@@ -3,7 +3,7 @@
  * first; then the end of loads. Only a scan that saw its last row calls anything deleted, and the deleteGuard may hold that.
  */
 import type { SourceSnapshot } from '@qiao/adapters';
-import { idText, parseId, QiaoError } from '@qiao/exchange';
+import { idText, parseId, QiaoError, type TablePlace } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
@@ -11,6 +11,7 @@ import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
 import { CursorScan } from './cursorScan.ts';
 import type { LogScan } from './logScans.ts';
+import { destinationOf, OtherEnd } from './otherEnd.ts';
 import { ScanOutput } from './output.ts';
 import { createPace } from './pace.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
@@ -165,7 +166,12 @@ async function scanTable(
   const isByKeys = triggers.isByKeys(one.table);
   const { isWhole: isAll, read } = cursors.read(one.table);
   const isWhole = isAll && !isByKeys;
-  const compare = new TableCompare(ports.database, one.table, one.held.id, output, { isPart: !isWhole });
+  const to = heardFrom(work.bridge, one.table);
+  const compare = new TableCompare(ports.database, one.table, one.held.id, output, {
+    isPart: !isWhole,
+    isTouched: isByKeys,
+    to,
+  });
   let rows = 0;
   const firstRefused: string[] = [];
   for await (const chunk of isByKeys ? triggers.rows(one.table, snapshot, compare) : snapshot.rows(read)) {
@@ -271,12 +277,14 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
       );
     }
   }
+  const otherEnd = new OtherEnd(database, table, held.id, heardFrom(work.bridge, table), output);
   for (let after = ''; ; ) {
     const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
+    otherEnd.begin();
     for (const [key, sent] of page) {
       const isNamed = !isNameless(key);
       if (isNamed && one.nameless > 0) continue;
-      if (sent === 1) output.change(table.layout, 'delete', table.keys.decode(key));
+      if (sent === 1) otherEnd.gone(key);
       // Nobody knows whether a nameless one was mended, changed or deleted: what it is now was counted where it was met.
       else if (isNamed) output.kept(table.name, 'delete', 'filtered', true);
       output.remove(held.id, key);
@@ -285,11 +293,18 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
         await room(ports, work);
       }
     }
+    otherEnd.end();
     const last = page.at(-1);
     if (last === undefined) return;
     after = last[0];
     stopIf(work.signal);
   }
+}
+
+/** Where changes of the table come from as well as go: known where changes are noticed one by one. */
+function heardFrom(bridge: DesiredBridge, { name }: PlannedTable): TablePlace | undefined {
+  const { capture } = bridge.definition.source;
+  return capture === 'log' || capture === 'trigger' ? destinationOf(bridge, name) : undefined;
 }
 
 /**

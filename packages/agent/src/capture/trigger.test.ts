@@ -2,11 +2,30 @@ import { parseId } from '@qiao/exchange';
 import { simulateCrashes } from '@qiao/runtime';
 import { afterEach, describe, expect, test } from 'vitest';
 import { BRIDGE_ID } from './captureWorld.testing.ts';
+import { saidByOthers } from './said.suite.ts';
 import { foldedOf } from './trigger.ts';
 import { TriggerWorld } from './triggerWorld.testing.ts';
 import { wantRows } from './wantedRows.ts';
 
 afterEach(() => simulateCrashes(undefined));
+
+saidByOthers(async () => {
+  const world = new TriggerWorld();
+  world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')");
+  await world.install();
+  await world.step();
+  return {
+    database: world.database,
+    destination: world.destination,
+    async change(statements, last) {
+      world.sql(`BEGIN; ${statements.join('; ')}; INSERT INTO person VALUES ${last}; COMMIT`);
+      await world.step();
+    },
+    async [Symbol.asyncDispose]() {
+      world[Symbol.dispose]();
+    },
+  };
+});
 
 describe('capture by trigger', () => {
   test('a load reads the table whole, what follows is read by its keys alone', async () => {

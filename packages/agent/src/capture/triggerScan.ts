@@ -23,6 +23,8 @@ const PAGE = 2_000;
 /** Noted keys made durable in one transaction. */
 const NOTE_STEP = 10_000;
 const FORGET_STEP = 10_000;
+/** Rows that are read at one scan to be sent back. */
+const MOST_SENT_BACK = 10_000;
 
 export interface TriggerScanWork {
   readonly nodeId: string;
@@ -213,7 +215,26 @@ export class TriggerScan {
       // Changes were left unnoted until now: who has begun to read the whole table meanwhile reads it once more.
       if (isLost) database.triggers.oweAll(one.changes);
     }
+    for (const one of this.#tables) this.#wantSendBack(one);
     this.#look = database.triggers.nextLook();
+  }
+
+  /** Rows that stayed here against what the destination said are read, and leave where it has others. */
+  #wantSendBack({ tableId, table }: TriggerTable): void {
+    const { arrivals, triggers, transaction } = this.#ports.database;
+    const due = arrivals.dueBack(tableId, MOST_SENT_BACK);
+    if (due.length === 0) return;
+    const words = arrivals.getMany(
+      tableId,
+      due.map(({ key }) => key),
+    );
+    transaction(() => {
+      for (const { key, digest } of due) {
+        // What was sent since, or found, made the word void.
+        if (words.get(key)?.digest !== digest) arrivals.settleBack(tableId, [{ key, digest }]);
+        else triggers.want(tableId, table.keys.decode(key).toString('utf8').slice(0, -1));
+      }
+    });
   }
 
   /** Makes the keys of the entries durable; those of `taken` ids are. */

@@ -1,9 +1,11 @@
 /**
- * The last word of the node at the other end of a two-way pair, by key: the digest of the row that it sent, or that it has none. A change
- * found here that says the same is that word, landed, and need not go back. One per key: what was sent there since makes it void.
+ * The last word of another node, by key: the digest of the row that it sent, or that it has none, and the tables that the change had passed. A
+ * change found here that says the same is that word, landed: it goes on with its path, and never to a table that it passed. One per key: what
+ * was sent from here since makes it void.
  *
  * Where a newer row stayed here against that word, the other end does not know it: it is sent back, once for each word.
  */
+import type { Path } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
 
@@ -16,7 +18,14 @@ export interface Arrival {
   readonly digest: string;
 }
 
-export const ARRIVED = 'SELECT digest FROM arrival WHERE table_id = ? AND key = ?';
+/** What was said of one row. */
+export interface Word {
+  /** As the digests have it, or GONE. */
+  readonly digest: string;
+  readonly path: Path;
+}
+
+export const ARRIVED = 'SELECT digest, path_id AS pathId FROM arrival WHERE table_id = ? AND key = ?';
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
 export const DUE = 'SELECT key, word AS digest FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
@@ -28,13 +37,21 @@ export const ANY_KEPT = 'SELECT 1 FROM kept_row WHERE table_id = ? LIMIT 1';
 export const KEPT = 'SELECT word FROM kept_row WHERE table_id = ? AND key = ?';
 const KEEP = `INSERT INTO kept_row (table_id, key, word) VALUES (?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET word = excluded.word, is_due = 1 WHERE word <> excluded.word`;
-const PUT = `INSERT INTO arrival (table_id, key, digest) VALUES (?, ?, ?)
- ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest`;
+const PUT = `INSERT INTO arrival (table_id, key, digest, path_id) VALUES (?, ?, ?, ?)
+ ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, path_id = excluded.path_id`;
+const PUT_PATH = 'INSERT INTO arrival_path (path) VALUES (?) ON CONFLICT DO NOTHING';
+const PATH_ID = 'SELECT id FROM arrival_path WHERE path = ?';
+const PATH = 'SELECT path FROM arrival_path WHERE id = ?';
 
 export class ArrivalStore {
-  readonly #get: Statement<[number, string], string>;
+  readonly #get: Statement<[number, string], { digest: string; pathId: number }>;
   readonly #any: Statement<[number], number>;
-  readonly #put: Statement<[number, string, string]>;
+  readonly #put: Statement<[number, string, string, number]>;
+  readonly #putPath: Statement<[string]>;
+  readonly #pathId: Statement<[string], number>;
+  readonly #path: Statement<[number], string>;
+  /** There are as many as ways through the platform's bridges. */
+  readonly #paths = new Map<number, Path>();
   readonly #over: Statement<[number, string, string]>;
   readonly #keep: Statement<[number, string, string]>;
   readonly #due: Statement<[number, number], Arrival>;
@@ -46,7 +63,10 @@ export class ArrivalStore {
   readonly #kept: Statement<[number, string], string>;
 
   constructor(sqlite: Sqlite) {
-    this.#get = sqlite.prepare<[number, string], string>(ARRIVED).pluck();
+    this.#get = sqlite.prepare(ARRIVED);
+    this.#putPath = sqlite.prepare(PUT_PATH);
+    this.#pathId = sqlite.prepare<[string], number>(PATH_ID).pluck();
+    this.#path = sqlite.prepare<[number], string>(PATH).pluck();
     this.#any = sqlite.prepare<[number], number>(ANY_ARRIVED).pluck();
     this.#put = sqlite.prepare(PUT);
     this.#over = sqlite.prepare(ARRIVAL_OVER);
@@ -60,14 +80,28 @@ export class ArrivalStore {
     this.#settled = sqlite.prepare(SETTLED);
   }
 
-  put(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) this.#put.run(tableId, key, digest);
+  /** All came by this path. */
+  put(tableId: number, arrivals: readonly Arrival[], path: Path): void {
+    if (arrivals.length === 0) return;
+    const text = JSON.stringify(path);
+    this.#putPath.run(text);
+    const pathId = this.#pathId.get(text) as number;
+    for (const { key, digest } of arrivals) this.#put.run(tableId, key, digest, pathId);
+  }
+
+  hasAny(tableId: number): boolean {
+    return this.#any.get(tableId) !== undefined;
   }
 
   /** Those of these keys that there are, by key. */
-  getMany(tableId: number, keys: readonly string[]): Map<string, string> {
-    if (this.#any.get(tableId) === undefined) return new Map();
-    return this.#found(this.#get, tableId, keys);
+  getMany(tableId: number, keys: readonly string[]): Map<string, Word> {
+    const found = new Map<string, Word>();
+    if (!this.hasAny(tableId)) return found;
+    for (const key of keys) {
+      const word = this.#get.get(tableId, key);
+      if (word !== undefined) found.set(key, { digest: word.digest, path: this.#pathOf(word.pathId) });
+    }
+    return found;
   }
 
   /** Forgets these, and what stayed against them or was sent back under their keys; one that a later word has replaced stays. */
@@ -95,8 +129,13 @@ export class ArrivalStore {
 
   /** Those of these keys under which a row stayed here, with the word it stayed against; sent back already or not. */
   keptOf(tableId: number, keys: readonly string[]): Map<string, string> {
-    if (this.#anyKept.get(tableId) === undefined) return new Map();
-    return this.#found(this.#kept, tableId, keys);
+    const found = new Map<string, string>();
+    if (this.#anyKept.get(tableId) === undefined) return found;
+    for (const key of keys) {
+      const word = this.#kept.get(tableId, key);
+      if (word !== undefined) found.set(key, word);
+    }
+    return found;
   }
 
   /** The rows here were sent back against these words, which are void. */
@@ -112,16 +151,12 @@ export class ArrivalStore {
     for (const { key, digest } of arrivals) this.#settled.run(tableId, key, digest);
   }
 
-  #found(
-    statement: Statement<[number, string], string>,
-    tableId: number,
-    keys: readonly string[],
-  ): Map<string, string> {
-    const found = new Map<string, string>();
-    for (const key of keys) {
-      const digest = statement.get(tableId, key);
-      if (digest !== undefined) found.set(key, digest);
+  #pathOf(id: number): Path {
+    let path = this.#paths.get(id);
+    if (path === undefined) {
+      path = JSON.parse(this.#path.get(id) as string) as Path;
+      this.#paths.set(id, path);
     }
-    return found;
+    return path;
   }
 }

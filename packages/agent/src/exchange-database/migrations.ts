@@ -572,4 +572,23 @@ CREATE TABLE kept_row (
 CREATE INDEX kept_row_due ON kept_row (table_id) WHERE is_due = 1;
 `,
   },
+  {
+    id: '0019-paths',
+    sql: `
+-- arrival_path: the ways that rows took to this node: tables with their nodes, as JSON, the first one first.
+CREATE TABLE arrival_path (
+  id   INTEGER PRIMARY KEY,
+  path TEXT NOT NULL UNIQUE
+) STRICT;
+-- arrival: what another node said last of a row, until the change is found here. Notes without a way are worth a change that goes back once.
+DROP TABLE arrival;
+CREATE TABLE arrival (
+  table_id INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  key      TEXT NOT NULL,
+  digest   TEXT NOT NULL,                   -- as row_digest has it, or 'gone'
+  path_id  INTEGER NOT NULL REFERENCES arrival_path (id),
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];

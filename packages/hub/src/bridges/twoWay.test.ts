@@ -36,18 +36,28 @@ const found = (definition: BridgeDefinition, ...others: BridgeDefinition[]) =>
   twoWayProblems(definition, others).map(({ code, path }) => `${code} ${path}`);
 const AT_B = 'destinations[0].tables.a';
 
-test('two bridges between the same two tables come to rest by log, with a policy in one at least', () => {
+test('two bridges between the same two tables come to rest by log or trigger, with a policy in one at least', () => {
   expect(found(leg('a', 'b'), leg('b', 'a'))).toEqual([]);
   expect(found(leg('a', 'b', { more: '' }), leg('b', 'a', { more: 'conflict: targetWins' }))).toEqual([]);
   expect(found(leg('a', 'b', { more: '' }), leg('b', 'a', { more: '' }))).toEqual([
     `TWO_WAY_CONFLICT ${AT_B}.conflict`,
   ]);
+  expect(found(leg('a', 'b', { capture: 'trigger' }), leg('b', 'a'))).toEqual([]);
   expect(found(leg('a', 'b', { capture: 'compare' }), leg('b', 'a'))).toEqual([`TWO_WAY_CAPTURE ${AT_B}`]);
   expect(found(leg('a', 'b'), leg('b', 'a', { capture: 'compare' }))).toEqual([`TWO_WAY_CAPTURE ${AT_B}`]);
 });
 
-test('rows that would come home by another way are refused; pairs may hang together, and what leads in or out is none of it', () => {
-  expect(found(leg('a', 'b'), leg('b', 'c'), leg('c', 'a'))).toEqual([`TWO_WAY_RING ${AT_B}`]);
+test('pairs may hang together and tables may form one ring; two ways from one to another are refused, and what leads in or out is none of it', () => {
+  expect(found(leg('a', 'b'), leg('b', 'c'), leg('c', 'a'))).toEqual([]);
+  expect(found(leg('a', 'b'), leg('b', 'c'), leg('c', 'b'), leg('c', 'a'))).toEqual([`TWO_WAY_RING ${AT_B}`]);
+  expect(found(leg('a', 'b', { more: '' }), leg('b', 'c', { more: '' }), leg('c', 'a', { more: '' }))).toEqual([
+    `TWO_WAY_CONFLICT ${AT_B}.conflict`,
+  ]);
+  const ring = (count: number) => Array.from({ length: count }, (_none, n) => leg(`n${n}`, `n${(n + 1) % count}`));
+  const [one = leg('a', 'b'), ...sixteen] = ring(16);
+  expect(found(one, ...sixteen)).toEqual([]);
+  const [other = leg('a', 'b'), ...seventeen] = ring(17);
+  expect(found(other, ...seventeen)).toEqual(['TWO_WAY_RING destinations[0].tables.n0']);
   const pairs = ['ab', 'ba', 'bc', 'cb'].map(([from = '', to = '']) => leg(from, to));
   const [first = leg('a', 'b'), ...others] = pairs;
   expect(found(first, ...others)).toEqual([]);

@@ -1,16 +1,24 @@
-// Owns the rule that rows may go in a circle only where it comes to rest: in pairs of bridges between the same two tables. A change never
-// goes back to the node it came from, which the capture by log sees to; somewhere the target must be able to keep its row, and both ends
-// must agree which row is newer. Seen over the whole platform, as ownership is: the bridge that closes the circle is refused.
+// Owns the rule that rows may go in a circle only where it comes to rest: in pairs of bridges between the same two tables, or in one ring. A
+// change never goes back to a table that it passed, which capture by log or trigger sees to; somewhere the target must be able to keep its row,
+// and all ends must agree which row is newer. Seen over the whole platform, as ownership is: the bridge that closes the circle is refused.
 
-import { type BridgeDefinition, type DestinationTable, leavingNames, type Problem } from '@qiao/exchange';
+import {
+  type BridgeDefinition,
+  type DestinationTable,
+  isSameTable,
+  leavingNames,
+  PATH_MAX_PLACES,
+  type Problem,
+  type TablePlace,
+} from '@qiao/exchange';
 
 /** One table of one bridge on its way to one destination. */
 interface Flow {
   readonly bridge: string;
   readonly path: string;
   readonly capture: BridgeDefinition['source']['capture'];
-  readonly from: Place;
-  readonly to: Place;
+  readonly from: TablePlace;
+  readonly to: TablePlace;
   readonly conflict: DestinationTable['conflict'];
   /** Rows leave as they are, and all of them. */
   readonly isPlain: boolean;
@@ -38,13 +46,6 @@ export function twoWayProblems(definition: BridgeDefinition, others: readonly Br
   });
 }
 
-interface Place {
-  readonly node: string;
-  readonly dataSource: string;
-  readonly schema: string | undefined;
-  readonly table: string;
-}
-
 interface Found {
   readonly path: string;
   readonly circle: string;
@@ -59,19 +60,20 @@ function circleOf(flow: Flow, flows: readonly Flow[]): Flow[] {
   return circle.includes(flow) ? circle : [];
 }
 
-/** Pairs may hang together like a tree. Where a row comes home by another way than it went, nobody knows it again. */
+/** Pairs may hang together like a tree, or tables form one ring: then there is one way from each to each. By two ways an older row may come last. */
 function ringProblem(circle: readonly Flow[], { path, circle: names }: Found): Problem | undefined {
   const isPaired = circle.every((one) =>
     circle.some((other) => isSameTable(one.to, other.from) && isSameTable(other.to, one.from)),
   );
   const tables = circle.filter((one, index) => circle.findIndex(({ to }) => isSameTable(to, one.to)) === index);
-  const isTree = circle.length === 2 * (tables.length - 1);
-  if (isPaired && isTree) return undefined;
+  const isTree = isPaired && circle.length === 2 * (tables.length - 1);
+  const isRing = circle.length === tables.length && circle.length <= PATH_MAX_PLACES;
+  if (isTree || isRing) return undefined;
   return {
     code: 'TWO_WAY_RING',
     path,
-    message: `rows would come home by another way than they went: ${names}`,
-    hint: 'let bridges go both ways between two tables each, and take one pair away where they close a ring',
+    message: `rows would come to a table by more than one way: ${names}`,
+    hint: `let bridges go both ways between two tables each, or all of them in one ring of at most ${PATH_MAX_PLACES} tables`,
   };
 }
 
@@ -83,13 +85,13 @@ function echoProblem(flow: Flow, { path, circle }: Found): Problem | undefined {
     message: `rows go both ways by ${circle}, and bridge "${flow.bridge}" ${what}`,
     hint,
   });
-  if (flow.capture !== 'log') {
+  if (flow.capture !== 'log' && flow.capture !== 'trigger') {
     return say(
       `captures by ${flow.capture}`,
-      'write capture: log in both: changes that came from the other end are known there alone',
+      'write capture: log or capture: trigger in each: changes that came from another end are known there alone',
     );
   }
-  if (!flow.isPlain) return say('changes or leaves out rows', 'leave where, transform and checks out of both');
+  if (!flow.isPlain) return say('changes or leaves out rows', 'leave where, transform and checks out of each');
   if (!flow.isAlone) return say('has more destinations', 'carry the others in a bridge of their own');
   return undefined;
 }
@@ -102,7 +104,7 @@ function conflictProblems(flow: Flow, circle: readonly Flow[], found: Found): Pr
       code: 'TWO_WAY_CONFLICT',
       path: `${flow.path}.conflict`,
       message: `rows go both ways by ${found.circle}, and the source wins in each: after two edits at once every end would have the other's row`,
-      hint: 'write conflict: {newestWins: COLUMN} in both, or conflict: targetWins in one',
+      hint: 'write conflict: {newestWins: COLUMN} in each, or conflict: targetWins in one',
     },
   ];
 }
@@ -155,16 +157,6 @@ function flowsOf({ name, source, destinations }: BridgeDefinition): Flow[] {
         },
       ];
     }),
-  );
-}
-
-/** A schema left out is the data source's standard one, which only the node knows: it may be the one that is named. */
-function isSameTable(one: Place, other: Place): boolean {
-  return (
-    one.node === other.node &&
-    one.dataSource === other.dataSource &&
-    one.table === other.table &&
-    (one.schema === undefined || other.schema === undefined || one.schema === other.schema)
   );
 }
 

@@ -273,6 +273,23 @@ export interface Section {
   rows: Uint8Array;
   /** The section carries every bridged column, so an update may become an insert. */
   wholeRows: boolean;
+  /**
+   * Tables that these changes passed before the sender's, the one where they were made first. Empty for changes that were made at the
+   * sender. At most 16. A change never goes on to a table that it passed.
+   */
+  path: PassedTable[];
+}
+
+/** A table on the way of a change. */
+export interface PassedTable {
+  /** Identity of its node: 16 bytes. */
+  nodeId: Uint8Array;
+  /** The node's name for its database: 1 to 32 characters. */
+  dataSource: string;
+  /** Schema as the bridge that took the change from there wrote it; empty for the data source's standard one. */
+  schema: string;
+  /** The table's name. */
+  table: string;
 }
 
 function createBaseEpoch(): Epoch {
@@ -1837,6 +1854,7 @@ function createBaseSection(): Section {
     rowCount: 0,
     rows: new Uint8Array(0),
     wholeRows: false,
+    path: [],
   };
 }
 
@@ -1862,6 +1880,9 @@ export const Section: MessageFns<Section> = {
     }
     if (message.wholeRows !== false) {
       writer.uint32(56).bool(message.wholeRows);
+    }
+    for (const v of message.path) {
+      PassedTable.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -1935,6 +1956,14 @@ export const Section: MessageFns<Section> = {
             message.wholeRows = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.path.push(PassedTable.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1968,6 +1997,7 @@ export const Section: MessageFns<Section> = {
         : isSet(object.whole_rows)
         ? globalThis.Boolean(object.whole_rows)
         : false,
+      path: globalThis.Array.isArray(object?.path) ? object.path.map((e: any) => PassedTable.fromJSON(e)) : [],
     };
   },
 
@@ -1994,6 +2024,9 @@ export const Section: MessageFns<Section> = {
     if (message.wholeRows !== false) {
       obj.wholeRows = message.wholeRows;
     }
+    if (message.path?.length) {
+      obj.path = message.path.map((e) => PassedTable.toJSON(e));
+    }
     return obj;
   },
 
@@ -2009,6 +2042,132 @@ export const Section: MessageFns<Section> = {
     message.rowCount = object.rowCount ?? 0;
     message.rows = object.rows ?? new Uint8Array(0);
     message.wholeRows = object.wholeRows ?? false;
+    message.path = object.path?.map((e) => PassedTable.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePassedTable(): PassedTable {
+  return { nodeId: new Uint8Array(0), dataSource: "", schema: "", table: "" };
+}
+
+export const PassedTable: MessageFns<PassedTable> = {
+  encode(message: PassedTable, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId.length !== 0) {
+      writer.uint32(10).bytes(message.nodeId);
+    }
+    if (message.dataSource !== "") {
+      writer.uint32(18).string(message.dataSource);
+    }
+    if (message.schema !== "") {
+      writer.uint32(26).string(message.schema);
+    }
+    if (message.table !== "") {
+      writer.uint32(34).string(message.table);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PassedTable {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePassedTable();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.dataSource = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.schema = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PassedTable {
+    return {
+      nodeId: isSet(object.nodeId)
+        ? bytesFromBase64(object.nodeId)
+        : isSet(object.node_id)
+        ? bytesFromBase64(object.node_id)
+        : new Uint8Array(0),
+      dataSource: isSet(object.dataSource)
+        ? globalThis.String(object.dataSource)
+        : isSet(object.data_source)
+        ? globalThis.String(object.data_source)
+        : "",
+      schema: isSet(object.schema) ? globalThis.String(object.schema) : "",
+      table: isSet(object.table) ? globalThis.String(object.table) : "",
+    };
+  },
+
+  toJSON(message: PassedTable): unknown {
+    const obj: any = {};
+    if (message.nodeId.length !== 0) {
+      obj.nodeId = base64FromBytes(message.nodeId);
+    }
+    if (message.dataSource !== "") {
+      obj.dataSource = message.dataSource;
+    }
+    if (message.schema !== "") {
+      obj.schema = message.schema;
+    }
+    if (message.table !== "") {
+      obj.table = message.table;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PassedTable>): PassedTable {
+    return PassedTable.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PassedTable>): PassedTable {
+    const message = createBasePassedTable();
+    message.nodeId = object.nodeId ?? new Uint8Array(0);
+    message.dataSource = object.dataSource ?? "";
+    message.schema = object.schema ?? "";
+    message.table = object.table ?? "";
     return message;
   },
 };

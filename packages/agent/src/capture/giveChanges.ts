@@ -1,0 +1,123 @@
+/**
+ * The last changes of keys, decided: what leaves for the destinations, under which kind and with which path, and what is no news to them. Each
+ * is judged by what the destination has, which is not always what it was sent: what it said itself waits here as a word.
+ */
+import type { Kind, TableLayout } from '@qiao/exchange';
+import type { CaptureTable, DigestRow, Word } from '../exchange-database/index.ts';
+import { GONE } from '../exchange-database/index.ts';
+import { digestOf } from './compare.ts';
+import type { KeyChanges, TableChanges } from './keyChanges.ts';
+import { digestThere, PassedOn } from './otherEnd.ts';
+import type { ScanOutput } from './output.ts';
+
+/** In place of the digest of a row that is known in part: the next scan finds it different, and it travels whole. */
+const UNKNOWN = '';
+
+/** By key, what the destinations were sent last, and what another node said last. */
+export interface Found {
+  readonly digests: ReadonlyMap<string, DigestRow>;
+  readonly words: ReadonlyMap<string, Word>;
+  /** The word against which a row stayed here. */
+  readonly kept: ReadonlyMap<string, string>;
+}
+
+export function giveDeletes(
+  { table, held, keys: changes, to }: TableChanges,
+  keys: readonly string[],
+  found: Found,
+  output: ScanOutput,
+): void {
+  const passed = new PassedOn();
+  for (const key of keys) {
+    const { kind, after } = changes.get(key) as KeyChanges;
+    if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
+    const stored = found.digests.get(key);
+    const word = found.words.get(key);
+    overtaken(held, key, found, output);
+    if (digestThere(stored, word, to) === undefined) {
+      output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
+    } else if (after.standing === 'deleted' && word?.digest === GONE) passed.add(word.path, 'delete', after.line);
+    else output.change(table.layout, 'delete', after.line);
+    if (after.standing === 'filtered')
+      output.put(held.id, { key, digest: after.digest, sent: false }, stored === undefined);
+    else if (stored !== undefined) output.remove(held.id, key);
+  }
+  passed.leaveBy(output, table.layout);
+}
+
+/** Those that leave as `sentKind`: an update is of a row that the destination has. */
+export function giveRows(
+  { table, held, keys: changes, to }: TableChanges,
+  keys: readonly string[],
+  found: Found,
+  output: ScanOutput,
+  sentKind: 'insert' | 'update',
+): void {
+  const passed = new PassedOn();
+  for (const key of keys) {
+    const stored = found.digests.get(key);
+    const word = found.words.get(key);
+    const there = digestThere(stored, word, to);
+    if ((sentKind === 'update') !== (there !== undefined)) continue;
+    const { kind, after, against } = changes.get(key) as KeyChanges;
+    const isNew = stored === undefined;
+    switch (after.standing) {
+      case 'row': {
+        const digest = digestOf(after.line);
+        const isNoNews = digest === there || (against !== undefined && word?.digest !== against);
+        if (against !== undefined) {
+          // Sent back where the destination has another row, and has been sent none since.
+          if (isNoNews) output.settledBack(held.id, { key, digest: against });
+          else {
+            output.change(table.layout, sentKind, after.line);
+            output.put(held.id, { key, digest, sent: true }, isNew);
+            output.sentBack(held.id, { key, digest: against });
+          }
+          break;
+        }
+        if (!isNoNews || word?.digest === digest) overtaken(held, key, found, output);
+        if (isNoNews) output.kept(table.name, kind, 'filtered', true);
+        else if (word?.digest === digest) passed.add(word.path, sentKind, after.line);
+        else output.change(table.layout, sentKind, after.line);
+        if (stored?.[1] !== digest || stored[2] !== 1) output.put(held.id, { key, digest, sent: true }, isNew);
+        break;
+      }
+      case 'part':
+        overtaken(held, key, found, output);
+        output.change(partLayout(table.layout, after.columns), 'update', after.line);
+        output.put(held.id, { key, digest: UNKNOWN, sent: true }, isNew);
+        break;
+      case 'refused':
+        if (against !== undefined) {
+          output.settledBack(held.id, { key, digest: against });
+          break;
+        }
+        // What the destinations have stays there until the row can be carried again.
+        overtaken(held, key, found, output);
+        output.kept(table.name, kind, 'refused', true);
+        output.put(held.id, { key, digest: after.digest, sent: stored?.[2] === 1 }, isNew);
+        break;
+      case 'unread':
+        // It is gone meanwhile: the log will say so.
+        if (against !== undefined) output.settledBack(held.id, { key, digest: against });
+        else output.kept(table.name, kind, 'filtered', true);
+        break;
+      case 'deleted':
+      case 'filtered':
+        break;
+      default:
+        after satisfies never;
+    }
+  }
+  passed.leaveBy(output, table.layout);
+}
+
+/** What another node said last is found here, or is not its last word any more when this has left. */
+function overtaken(held: CaptureTable, key: string, { words, kept }: Found, output: ScanOutput): void {
+  const digest = words.get(key)?.digest ?? kept.get(key);
+  if (digest !== undefined) output.arrived(held.id, { key, digest });
+}
+
+function partLayout({ table, columns, keyColumns }: TableLayout, sent: readonly number[]): TableLayout {
+  return { table, keyColumns, columns: sent.map((place) => columns[place] as string), wholeRows: false };
+}

@@ -1,0 +1,37 @@
+/** What one bridge's share of the log holds of a table until its next delivery: by key, the last change. */
+import type { Kind, TablePlace } from '@qiao/exchange';
+import type { CaptureTable } from '../exchange-database/index.ts';
+import type { PlannedTable } from './plan.ts';
+
+export interface FollowedTable {
+  readonly table: PlannedTable;
+  readonly held: CaptureTable;
+  /** Where its rows go, where that is one place. */
+  readonly to: TablePlace | undefined;
+}
+
+/** What a key is after the changes so far. */
+export type After =
+  | { readonly standing: 'row'; readonly line: Buffer }
+  /** A row of which only these columns (indexes of the layout) came; the key is among them. */
+  | { readonly standing: 'part'; readonly line: Buffer; readonly columns: readonly number[] }
+  | { readonly standing: 'filtered'; readonly line: Buffer; readonly digest: string }
+  | { readonly standing: 'refused'; readonly line: Buffer; readonly digest: string }
+  | { readonly standing: 'deleted'; readonly line: Buffer }
+  /** The log does not say enough: to be read by its key, the line of which this is as the source has it. */
+  | { readonly standing: 'unread'; readonly line: Buffer };
+
+export interface KeyChanges {
+  /** As the source did it, last. */
+  kind: Kind;
+  after: After;
+  /** Nothing happened to it here: it stayed against this word of the other end of a two-way pair. */
+  readonly against: string | undefined;
+}
+
+export interface TableChanges extends FollowedTable {
+  readonly keys: Map<string, KeyChanges>;
+  readonly folded: Record<Kind, number>;
+  /** Refused rows that no key names. */
+  readonly nameless: Record<Kind, number>;
+}
