@@ -1,7 +1,8 @@
 import { parseId } from '@qiao/exchange';
 import { simulateCrashes } from '@qiao/runtime';
 import { afterEach, describe, expect, test } from 'vitest';
-import { BRIDGE_ID } from './captureWorld.testing.ts';
+import type { Arrival, DigestRow } from '../exchange-database/index.ts';
+import { BRIDGE_ID, placeThere } from './captureWorld.testing.ts';
 import { saidByOthers } from './said.suite.ts';
 import { foldedOf } from './trigger.ts';
 import { TriggerWorld } from './triggerWorld.testing.ts';
@@ -28,6 +29,37 @@ saidByOthers(async () => {
 });
 
 describe('capture by trigger', () => {
+  test('a row that stayed against an older one of the destination is sent back once; one that is the same, or has no word, is not', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x'), (4, 'd', 'x')");
+    await world.install();
+    await world.step();
+    const { arrivals, digests } = world.database;
+    const [one, two, three, four] = digests.after(world.tableId, '', 10) as [
+      DigestRow,
+      DigestRow,
+      DigestRow,
+      DigestRow,
+    ];
+    const before = world.destination.outcomes.length;
+    const stay = (...said: Arrival[]) =>
+      world.database.transaction(() => {
+        arrivals.put(world.tableId, said, [placeThere('person')]);
+        arrivals.keepAgainst(world.tableId, said);
+      });
+    stay({ key: one[0], digest: 'older' }, { key: two[0], digest: two[1] }, { key: four[0], digest: 'older' });
+    arrivals.keepAgainst(world.tableId, [{ key: three[0], digest: 'older' }]);
+    world.sql('DELETE FROM person WHERE id = 4');
+    expect(await world.step()).toBe(2);
+    expect(world.destination.outcomes.slice(before)).toEqual(['update', 'delete']);
+    expect(arrivals.dueBack(world.tableId, 10)).toEqual([]);
+    // The same word again: both ends think theirs the newer one, and neither shall say so for ever. Another word is answered.
+    stay({ key: one[0], digest: 'older' }, { key: two[0], digest: 'older' });
+    await world.step();
+    expect(world.destination.outcomes.slice(before)).toEqual(['update', 'delete', 'update']);
+    expect(await world.step()).toBe(0);
+  });
+
   test('a load reads the table whole, what follows is read by its keys alone', async () => {
     using world = new TriggerWorld();
     world.sql(

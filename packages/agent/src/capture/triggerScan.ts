@@ -221,14 +221,15 @@ export class TriggerScan {
 
   /** Rows that stayed here against what the destination said are read, and leave where it has others. */
   #wantSendBack({ tableId, table }: TriggerTable): void {
-    const { arrivals, triggers, transaction } = this.#ports.database;
+    const { database } = this.#ports;
+    const { arrivals, triggers } = database;
     const due = arrivals.dueBack(tableId, MOST_SENT_BACK);
     if (due.length === 0) return;
     const words = arrivals.getMany(
       tableId,
       due.map(({ key }) => key),
     );
-    transaction(() => {
+    database.transaction(() => {
       for (const { key, digest } of due) {
         // What was sent since, or found, made the word void.
         if (words.get(key)?.digest !== digest) arrivals.settleBack(tableId, [{ key, digest }]);
