@@ -172,7 +172,7 @@ describe('content', () => {
       [{ kind: 'update', keyColumns: 0 }, /0 key columns/],
       [{ kind: 'delete', keyColumns: 1 }, /1 key columns of 2/],
       [{ rowCount: 0 }, /0 rows/],
-      [{ path: Array(17).fill(passed) }, /more than 16 passed tables/],
+      [{ path: Array.from({ length: 17 }, () => passed) }, /more than 16 passed tables/],
       [{ path: [{ ...passed, table: 'a\nb' }] }, /control characters/],
       [{ path: [{ ...passed, dataSource: '' }] }, /empty data source of a passed table/],
     ];

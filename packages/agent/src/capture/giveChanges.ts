@@ -2,7 +2,7 @@
  * The last changes of keys, decided: what leaves for the destinations, under which kind and with which path, and what is no news to them. Each
  * is judged by what the destination has, which is not always what it was sent: what it said itself waits here as a word.
  */
-import type { Kind, TableLayout } from '@qiao/exchange';
+import type { TableLayout } from '@qiao/exchange';
 import type { CaptureTable, DigestRow, Word } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
 import { digestOf } from './compare.ts';
