@@ -5,6 +5,7 @@ import {
   decodeContent,
   encodeContent,
   joinRow,
+  PATH_MAX_PLACES,
   SECTION_MAX_COLUMNS,
   type Section,
   splitRow,
@@ -29,6 +30,10 @@ const SECTIONS: Section[] = [
     rowCount: 1,
     rows: Buffer.from('3\n'),
     wholeRows: false,
+    path: [
+      { node: 'a'.repeat(32), dataSource: 'own', table: 'person' },
+      { node: 'b'.repeat(32), dataSource: 'own', schema: 'public', table: 'person' },
+    ],
   },
 ];
 
@@ -42,7 +47,8 @@ export function rowDecoders(): Decoder[] {
       seeds: [encodeContent(SECTIONS), encodeContent(SECTIONS.slice(1)), new Uint8Array()],
       take(input) {
         const sections = decodeContent(input);
-        for (const { columns, keyColumns, rowCount, rows } of sections) {
+        for (const { columns, keyColumns, rowCount, rows, path = [] } of sections) {
+          holds(path.length <= PATH_MAX_PLACES, 'a path past its limit');
           holds(columns.length <= SECTION_MAX_COLUMNS && keyColumns <= columns.length, 'columns past their limit');
           holds(rowCount >= 1 && rowCount <= rows.length, 'more rows than bytes');
         }
