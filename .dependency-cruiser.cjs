@@ -55,7 +55,10 @@ module.exports = {
           '\\.(test|testing)\\.ts$',
         ],
       },
-      to: { path: 'node_modules/(better-sqlite3|pg|pg-copy-streams)/', dependencyTypesNot: ['type-only'] },
+      to: {
+        path: 'node_modules/(better-sqlite3|oracledb|pg|pg-copy-streams|tedious)/',
+        dependencyTypesNot: ['type-only'],
+      },
     },
     {
       name: 'nothing-shipped-imports-testkit',
@@ -66,8 +69,11 @@ module.exports = {
     {
       name: 'adapters-do-not-import-each-other',
       severity: 'error',
-      from: { path: '^packages/adapters/src/(postgres|mysql|sqlite)/' },
-      to: { path: '^packages/adapters/src/(postgres|mysql|sqlite)/', pathNot: '^packages/adapters/src/$1/' },
+      from: { path: '^packages/adapters/src/(postgres|mysql|mssql|oracle|dameng|sqlite)/' },
+      to: {
+        path: '^packages/adapters/src/(postgres|mysql|mssql|oracle|dameng|sqlite)/',
+        pathNot: '^packages/adapters/src/$1/',
+      },
     },
     {
       // Loading the library that writes certificates takes longer than the rest of a start.

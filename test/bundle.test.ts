@@ -60,8 +60,28 @@ describe('the offline bundle', () => {
     expect(readFileSync(join(home, 'VERSION'), 'utf8')).toContain(`qiao ${version}\nnode ${bundle.nodeVersion}\n`);
     expect(readFileSync(join(home, 'VERSION'), 'utf8')).toMatch(/glibc 2\.\d+ or later\n$/);
     const notices = readFileSync(join(home, 'NOTICES.txt'), 'utf8');
-    for (const name of ['node', 'better-sqlite3', 'pg', 'nats', '@grpc/grpc-js', 'zod'])
+    for (const name of ['node', 'better-sqlite3', 'oracledb', 'pg', 'tedious', 'nats', '@grpc/grpc-js', 'zod'])
       expect(notices).toContain(`\n${name} `);
+    // 达梦's licence does not let its driver be handed on.
+    expect(notices).not.toMatch(/\n(dmdb|@azure\/\S+) /);
+  });
+
+  test('holds the drivers of servers that are only read, and says which one it may not hold', async () => {
+    const file = join(directory, 'agent.yaml');
+    const place = 'host: 127.0.0.1, port: 1, user: qiao';
+    const sources = [
+      `  ms: {adapter: mssql, database: his, tls: require, ${place}}`,
+      `  ora: {adapter: oracle, database: his, ${place}}`,
+      `  dm: {adapter: dameng, driver: ${directory}, ${place}}`,
+    ];
+    writeFileSync(file, `node: {code: health}\ndirectory: data\ndataSources:\n${sources.join('\n')}\n`);
+    const tested = async (name: string) =>
+      await qiao('agent', 'datasource', 'test', name, '--config', file).catch(
+        (error: { stdout: string }) => error.stdout,
+      );
+    expect(await tested('ms')).toContain('SOURCE_UNAVAILABLE');
+    expect(await tested('ora')).toContain('SOURCE_UNAVAILABLE');
+    expect(await tested('dm')).toContain('SOURCE_DRIVER_MISSING');
   });
 
   test('runs by no other Node: a broken one on the PATH and options meant for it change nothing', async () => {

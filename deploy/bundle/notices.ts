@@ -25,7 +25,7 @@ function noticeOf(directory: string): string {
     author?: string | { name: string };
   };
   const texts = readdirSync(directory)
-    .filter((name) => /^(licen[cs]e|copying|notice)/i.test(basename(name)))
+    .filter((name) => /^(licen[cs]e|copying|notice|third.party)/i.test(basename(name)))
     .sort()
     .map((name) => readFileSync(join(directory, name), 'utf8').trim());
   if (facts.license === undefined && texts.length === 0) {

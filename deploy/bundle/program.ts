@@ -45,7 +45,7 @@ export async function bundleProgram(options: {
     keepNames: true,
     loader: { '.node': 'copy' },
     assetNames: 'better-sqlite3',
-    plugins: [sqliteFor(arch)],
+    plugins: [sqliteFor(arch), withoutAzure],
     // pg asks for it inside a try; the house does not use it.
     external: ['pg-native'],
     metafile: true,
@@ -76,6 +76,18 @@ function sqliteFor(arch: Arch): Plugin {
     },
   };
 }
+
+/**
+ * tedious asks for Azure's libraries when it is loaded, for logins and keys that lie in Azure; a data source has a user and a password. They
+ * are larger than the rest of the program, and some name no licence.
+ */
+const withoutAzure: Plugin = {
+  name: 'without-azure',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^@azure\// }, ({ path }) => ({ path, namespace: 'without-azure' }));
+    onLoad({ filter: /.*/, namespace: 'without-azure' }, () => ({ contents: 'module.exports = {};', loader: 'js' }));
+  },
+};
 
 /** The directory of the dependency that a file belongs to; undefined for the house's own files. */
 function packageOf(file: string): string | undefined {

@@ -5,7 +5,7 @@
  *
  * An adapter's folder has the same files in each: `dataSource.ts` (exports `openPostgres`, `openMysql`, `openSqlite` or `openFiles`), `session.ts`, `describe.ts`,
  * `types.ts`, `check.ts`, `createTable.ts`, `source.ts`, `keys.ts`, `cursor.ts` and `horizon.ts` (where tables are read by a cursor), `log.ts` (where there is one),
- * `target.ts`, `TYPES.md`.
+ * `target.ts`, `TYPES.md`. What is only read (`mssql/`, `oracle/`, `dameng/`) has the few of them that `source-only/` asks for.
  */
 export * from './port/dataSource.ts';
 export * from './port/log.ts';

@@ -28,8 +28,10 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
     snapshotContract(make);
     keysContract(make);
     cursorContract(make, waivers);
+    checkContract(make, waivers);
     if (waivers.triggers === undefined) triggerContract(make, waivers);
     if (waivers.log === undefined) logContract(make);
+    if (waivers.target !== undefined) return;
     pairsContract(make, waivers);
     markContract(make);
     rowsContract(make);
@@ -38,6 +40,5 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
     amendContract(make);
     loadContract(make);
     namesContract(make);
-    checkContract(make, waivers);
   });
 }

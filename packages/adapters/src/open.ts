@@ -11,6 +11,12 @@ export async function openDataSource(config: DataSourceConfig): Promise<DataSour
       return (await import('./postgres/dataSource.ts')).openPostgres(config);
     case 'mysql':
       return (await import('./mysql/dataSource.ts')).openMysql(config);
+    case 'mssql':
+      return (await import('./mssql/dataSource.ts')).openMssql(config);
+    case 'oracle':
+      return (await import('./oracle/dataSource.ts')).openOracle(config);
+    case 'dameng':
+      return (await import('./dameng/dataSource.ts')).openDameng(config);
     case 'sqlite':
       return (await import('./sqlite/dataSource.ts')).openSqlite(config);
     case 'files':

@@ -7,7 +7,7 @@ import { type ColumnType, type Fit, fit, longestText, type Problem, pairText, ty
 import type { DataSourceConfig, DescribedType, SourceShape, TargetTable } from './adapter.ts';
 
 /** Of a database that rows land in. */
-export type TargetAdapter = Exclude<DataSourceConfig['adapter'], 'files'>;
+export type TargetAdapter = Extract<DataSourceConfig['adapter'], 'postgres' | 'mysql' | 'sqlite'>;
 
 /** The column of a target, as far as types go. */
 export interface PairedColumn {

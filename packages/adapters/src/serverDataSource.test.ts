@@ -1,7 +1,7 @@
 /** What a server of another house is asked, and what its preflight says; the adapters' own files are proven against real servers. */
 import { describe, expect, test } from 'vitest';
 import type { Product, Trial } from './product.ts';
-import { type DatabaseServer, ServerDataSource } from './serverDataSource.ts';
+import { type DatabaseServer, ServerDataSource, type WritingServer } from './serverDataSource.ts';
 
 interface Connection {
   close(): Promise<void>;
@@ -18,7 +18,7 @@ function dataSource(product: Product, trials: readonly Trial<Connection>[]) {
     trials,
     open: async () => ({ close: async () => undefined }),
     checkSource: async () => [found],
-    checkTarget: async () => [found],
+    writing: { checkTarget: async () => [found] } as unknown as WritingServer<Connection>,
   };
   return new ServerDataSource('his', server as DatabaseServer<Connection>);
 }

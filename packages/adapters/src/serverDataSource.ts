@@ -23,10 +23,12 @@ import type { TrackedTable, TriggerPlan, TriggerState, Triggers } from './trigge
 
 /** A kind of database server, bound to one database. */
 export interface DatabaseServer<Session extends { close(): Promise<void> }> {
-  readonly adapter: 'postgres' | 'mysql';
+  readonly adapter: Exclude<DataSourceConfig['adapter'], 'sqlite' | 'files'>;
   /** Of tables that name none. */
   readonly schema: string;
-  readonly log: SourceLog;
+  readonly log?: SourceLog;
+  /** What is written into it: rows that land, triggers. Without it the server is a source only, and says so wherever it is asked for more. */
+  readonly writing?: WritingServer<Session>;
   open(side: Side): Promise<Session>;
   product(session: Session): Product;
   /** Tried at kin of the server that the adapter was written for. */
@@ -35,13 +37,16 @@ export interface DatabaseServer<Session extends { close(): Promise<void> }> {
   readTable(session: Session, schema: string, name: string): Promise<FoundTable | undefined>;
   isTableEmpty(session: Session, schema: string, name: string): Promise<boolean>;
   checkSource(session: Session, tables: readonly SourceTable[]): Promise<Problem[]>;
+  openSnapshot(options: SnapshotOptions): Promise<SourceSnapshot>;
+  remainsOpen(session: Session, horizon: string): Promise<string | undefined>;
+}
+
+export interface WritingServer<Session> {
   checkTarget(
     session: Session,
     tables: readonly TargetTable[],
     shapes: ReadonlyMap<string, SourceShape>,
   ): Promise<Problem[]>;
-  openSnapshot(options: SnapshotOptions): Promise<SourceSnapshot>;
-  remainsOpen(session: Session, horizon: string): Promise<string | undefined>;
   planTriggers(session: Session, table: TrackedTable): Promise<TriggerPlan>;
   triggerState(session: Session, plan: TriggerPlan): Promise<TriggerState>;
   runStatements(session: Session, statements: readonly string[]): Promise<void>;
@@ -63,7 +68,7 @@ export function checkPort({ name, port }: { readonly name: string; readonly port
 export class ServerDataSource<Session extends { close(): Promise<void> }> implements DataSource {
   readonly name: string;
   readonly adapter: DataSourceConfig['adapter'];
-  readonly log: SourceLog;
+  readonly log: SourceLog | undefined;
   readonly #server: DatabaseServer<Session>;
   readonly #open = new Set<() => Promise<void>>();
 
@@ -122,8 +127,11 @@ export class ServerDataSource<Session extends { close(): Promise<void> }> implem
     return this.#check('SOURCE', (session) => this.#server.checkSource(session, tables));
   }
 
-  checkTarget(tables: readonly TargetTable[], shapes: ReadonlyMap<string, SourceShape>): Promise<Problem[]> {
-    return this.#check('TARGET', (session) => this.#server.checkTarget(session, tables, shapes));
+  async checkTarget(tables: readonly TargetTable[], shapes: ReadonlyMap<string, SourceShape>): Promise<Problem[]> {
+    const { writing } = this.#server;
+    if (writing !== undefined) return this.#check('TARGET', (session) => writing.checkTarget(session, tables, shapes));
+    const { code, message, hint } = this.#sourceOnly();
+    return tables.map(({ table }) => ({ code, path: table, message, hint }));
   }
 
   async snapshot(options: SnapshotOptions): Promise<SourceSnapshot> {
@@ -136,26 +144,42 @@ export class ServerDataSource<Session extends { close(): Promise<void> }> implem
     return this.#ask('SOURCE', (session) => this.#server.remainsOpen(session, horizon));
   }
 
-  get triggers(): Triggers {
+  get triggers(): Triggers | undefined {
+    const { writing } = this.#server;
+    if (writing === undefined) return undefined;
     return {
-      plan: (table) => this.#ask('SOURCE', (session) => this.#server.planTriggers(session, table)),
-      state: (plan) => this.#ask('SOURCE', (session) => this.#server.triggerState(session, plan)),
-      run: (statements) => this.#ask('TARGET', (session) => this.#server.runStatements(session, statements)),
-      forget: (plan, ids) => this.#ask('SOURCE', (session) => this.#server.forgetEntries(session, plan, ids)),
+      plan: (table) => this.#ask('SOURCE', (session) => writing.planTriggers(session, table)),
+      state: (plan) => this.#ask('SOURCE', (session) => writing.triggerState(session, plan)),
+      run: (statements) => this.#ask('TARGET', (session) => writing.runStatements(session, statements)),
+      forget: (plan, ids) => this.#ask('SOURCE', (session) => writing.forgetEntries(session, plan, ids)),
     };
   }
 
   async openTarget(): Promise<Target> {
-    const target = this.#server.createTarget();
+    const target = this.#writing().createTarget();
     return Object.assign(target, { close: this.#endedBy(target.close.bind(target)) });
   }
 
-  createTable(table: TargetTable): Promise<void> {
-    return this.#ask('TARGET', (session) => this.#server.createTable(session, table));
+  async createTable(table: TargetTable): Promise<void> {
+    const writing = this.#writing();
+    await this.#ask('TARGET', (session) => writing.createTable(session, table));
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#open].map((end) => end()));
+  }
+
+  #writing(): WritingServer<Session> {
+    if (this.#server.writing === undefined) throw this.#sourceOnly();
+    return this.#server.writing;
+  }
+
+  #sourceOnly(): QiaoError {
+    return new QiaoError(
+      'TARGET_UNSUPPORTED',
+      `data source ${this.name} is of adapter ${this.adapter}, which reads and never writes; found it as a destination, expected a source`,
+      { hint: 'let rows land in the exchange tables of this node, or in files, from where the department takes them' },
+    );
   }
 
   /** `end`, for whoever opened something or for the data source's own end, whichever comes first. */

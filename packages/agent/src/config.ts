@@ -35,10 +35,39 @@ const postgres = z.strictObject({
 /** MySQL, MariaDB and what speaks their protocol; a table of another database of the same server is named `schema: OTHER`. */
 const mysql = z.strictObject({ adapter: z.literal('mysql'), ...server, port: port.default(3306) });
 
+/** SQL Server. */
+const mssql = z.strictObject({
+  adapter: z.literal('mssql'),
+  ...server,
+  port: port.default(1433),
+  schema: z.string().min(1).optional(),
+});
+
+/** Oracle; `database` is the name of its service. Its driver checks certificates against the authorities that Node knows, and no others. */
+const oracle = z.strictObject({
+  adapter: z.literal('oracle'),
+  ...server,
+  tls: z.enum(['disable', 'require']).optional(),
+  port: port.default(1521),
+  schema: z.string().min(1).optional(),
+});
+
+/** 达梦, which has one database; its driver, which the operator installs, cannot be asked for TLS. */
+const dameng = z.strictObject({
+  adapter: z.literal('dameng'),
+  host: server.host,
+  user: server.user,
+  password: server.password,
+  tls: z.literal('disable').optional(),
+  port: port.default(5236),
+  schema: z.string().min(1).optional(),
+  driver: z.string().min(1).optional(),
+});
+
 const sqlite = z.strictObject({ adapter: z.literal('sqlite'), file: z.string().min(1) });
 
-const dataSource = z.discriminatedUnion('adapter', [postgres, mysql, sqlite, files]);
-/** Exchange tables are read and written by the department itself: files are none. */
+const dataSource = z.discriminatedUnion('adapter', [postgres, mysql, mssql, oracle, dameng, sqlite, files]);
+/** Exchange tables are read and written by the department itself and by the agent: files, and databases that are only read, are none. */
 const exchange = z.discriminatedUnion('adapter', [postgres, mysql, sqlite]);
 
 /** One rule of `exposes` or `accepts`: the table may be `*`; without columns, or with `*`, every column. */

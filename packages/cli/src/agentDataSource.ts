@@ -10,6 +10,9 @@ import { wantsJson } from './json.ts';
 import { wholeNumber } from './numbers.ts';
 import { colour, printJson, printTable, remark, say, shellWord } from './output.ts';
 
+/** The first five are servers. */
+const ADAPTERS = 'postgres, mysql, mssql, oracle, dameng, sqlite or files';
+
 const CONFIG = ['--config <file>', 'agent.yaml', 'agent.yaml'] as const;
 
 export function registerDataSource(agent: Command): void {
@@ -19,20 +22,18 @@ export function registerDataSource(agent: Command): void {
     .command('add <name>')
     .description('write a data source into agent.yaml; a password read from standard input is stored encrypted')
     .option(...CONFIG)
-    .requiredOption('--adapter <adapter>', 'postgres, mysql, sqlite or files')
+    .requiredOption('--adapter <adapter>', ADAPTERS)
     .option('--file <file>', 'sqlite: the database file')
     .option('--directory <directory>', 'files: the directory; its tables are declared in agent.yaml')
-    .option('--host <host>', 'postgres, mysql: host', '127.0.0.1')
-    .option('--port <port>', 'postgres, mysql: port; default 5432 and 3306')
-    .option('--database <name>', 'postgres, mysql: database')
-    .option('--user <name>', 'postgres, mysql: user')
-    .option('--schema <name>', 'postgres: schema of tables that name none')
-    .option('--tls <mode>', 'postgres, mysql: disable or require')
-    .option(
-      '--password-env <variable>',
-      'postgres, mysql: take the password from this environment variable at every start',
-    )
-    .option('--password-stdin', 'postgres, mysql: read the password from standard input and store it encrypted')
+    .option('--host <host>', 'a server: host', '127.0.0.1')
+    .option('--port <port>', 'a server: port; default 5432, 3306, 1433, 1521 and 5236')
+    .option('--database <name>', 'a server: database; of oracle the name of its service; dameng has one only')
+    .option('--user <name>', 'a server: user')
+    .option('--schema <name>', 'a server but mysql: schema of tables that name none')
+    .option('--tls <mode>', 'a server: disable or require')
+    .option('--driver <directory>', 'dameng: where its driver is installed; default /opt/qiao-drivers')
+    .option('--password-env <variable>', 'a server: take the password from this environment variable at every start')
+    .option('--password-stdin', 'a server: read the password from standard input and store it encrypted')
     .option('--replace', 'take the place of a data source of this name')
     .action(async (name: string, options: AddOptions) => {
       const { addDataSource } = await import('@qiao/agent');
@@ -84,7 +85,7 @@ export function registerDataSource(agent: Command): void {
 }
 
 /** The database is where agent.yaml says, and something else keeps it from answering. */
-const NOT_THE_SETTINGS = /_(BUSY|FULL|CORRUPT|SCHEMA)$/;
+const NOT_THE_SETTINGS = /_(BUSY|FULL|CORRUPT|SCHEMA|DRIVER_MISSING)$/;
 
 /** The command that writes the data source as it is; a password is asked for anew, from where it came. */
 function addCommand(name: string, file: string, source: Exclude<AgentDataSource, { adapter: 'files' }>): string {
@@ -97,12 +98,17 @@ function addCommand(name: string, file: string, source: Exclude<AgentDataSource,
 type Server = Exclude<AgentDataSource, { adapter: 'sqlite' | 'files' }>;
 
 function placeOf(source: Server): string[] {
-  const { host, port, database, user, tls } = source;
-  const schema = source.adapter === 'postgres' ? source.schema : undefined;
+  const { host, port, user, tls } = source;
+  const database = source.adapter === 'dameng' ? undefined : source.database;
+  const schema = source.adapter === 'mysql' ? undefined : source.schema;
+  const driver = source.adapter === 'dameng' ? source.driver : undefined;
   return [
-    ...['--host', host, '--port', String(port), '--database', database, '--user', user],
+    ...['--host', host, '--port', String(port)],
+    ...(database === undefined ? [] : ['--database', database]),
+    ...['--user', user],
     ...(schema === undefined ? [] : ['--schema', schema]),
     ...(typeof tls === 'string' ? ['--tls', tls] : []),
+    ...(driver === undefined ? [] : ['--driver', driver]),
   ];
 }
 
@@ -122,6 +128,7 @@ interface AddOptions {
   readonly user?: string;
   readonly schema?: string;
   readonly tls?: string;
+  readonly driver?: string;
   readonly passwordEnv?: string;
   readonly passwordStdin?: boolean;
   readonly replace?: boolean;
@@ -134,18 +141,19 @@ function settingsOf(options: AddOptions): NewDataSource {
     case 'files':
       return { adapter: 'files', directory: required(options.directory, '--directory'), tables: {} };
     case 'postgres':
-      return {
-        adapter: 'postgres',
-        ...serverOf(options, 5432),
-        ...(options.schema === undefined ? {} : { schema: options.schema }),
-      };
+      return { adapter: 'postgres', ...serverOf(options, 5432), ...databaseOf(options), ...schemaOf(options) };
     case 'mysql':
-      return { adapter: 'mysql', ...serverOf(options, 3306) };
+      return { adapter: 'mysql', ...serverOf(options, 3306), ...databaseOf(options) };
+    case 'mssql':
+      return { adapter: 'mssql', ...serverOf(options, 1433), ...databaseOf(options), ...schemaOf(options) };
+    case 'oracle':
+      return { adapter: 'oracle', ...serverOf(options, 1521), ...databaseOf(options), ...schemaOf(options) };
+    case 'dameng': {
+      const driver = options.driver === undefined ? {} : { driver: options.driver };
+      return { adapter: 'dameng', ...serverOf(options, 5236), ...schemaOf(options), ...driver };
+    }
     default:
-      throw new QiaoError(
-        'OPTION_INVALID',
-        `--adapter is ${options.adapter}; expected postgres, mysql, sqlite or files`,
-      );
+      throw new QiaoError('OPTION_INVALID', `--adapter is ${options.adapter}; expected ${ADAPTERS}`);
   }
 }
 
@@ -153,7 +161,7 @@ function settingsOf(options: AddOptions): NewDataSource {
 function serverOf(
   options: AddOptions,
   usualPort: number,
-): Omit<Extract<NewDataSource, { adapter: 'mysql' }>, 'adapter'> {
+): Omit<Extract<NewDataSource, { adapter: 'mysql' }>, 'adapter' | 'database'> {
   const { tls, port } = options;
   if (tls !== undefined && tls !== 'disable' && tls !== 'require') {
     throw new QiaoError('OPTION_INVALID', `--tls is ${tls}; expected disable or require`);
@@ -161,11 +169,18 @@ function serverOf(
   return {
     host: options.host,
     port: port === undefined ? usualPort : wholeNumber('--port', port),
-    database: required(options.database, '--database'),
     user: required(options.user, '--user'),
     password: passwordOf(options),
     ...(tls === undefined ? {} : { tls }),
   };
+}
+
+function databaseOf({ database }: AddOptions): { database: string } {
+  return { database: required(database, '--database') };
+}
+
+function schemaOf({ schema }: AddOptions): { schema?: string } {
+  return schema === undefined ? {} : { schema };
 }
 
 function passwordOf({ passwordEnv, passwordStdin }: AddOptions): string {

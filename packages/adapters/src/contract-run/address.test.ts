@@ -29,9 +29,35 @@ describe('the server of a contract run', () => {
     });
   });
 
+  test('a URL names a source-only server: SQL Server’s run makes its schema, Oracle’s and 达梦’s is the account’s own', () => {
+    const shared = { name: 'contract', host: 'db', user: 'qiao', password: 'secret', tls: undefined };
+    expect(serverAt('mssql://qiao@db/his', 'mine', 'secret')).toEqual({
+      ...shared,
+      adapter: 'mssql',
+      port: 1433,
+      database: 'his',
+      schema: 'mine',
+    });
+    expect(serverAt('oracle://qiao@db:2484/his.example', 'mine', 'secret')).toEqual({
+      ...shared,
+      adapter: 'oracle',
+      port: 2484,
+      database: 'his.example',
+    });
+    expect(serverAt('dm://qiao@db?tls=disable&driver=/srv/drivers', 'mine', 'secret')).toEqual({
+      ...shared,
+      adapter: 'dameng',
+      port: 5236,
+      tls: 'disable',
+      driver: '/srv/drivers',
+    });
+  });
+
   test.each([
     'hunter2',
-    'oracle://qiao:hunter2@db/his',
+    'oracle://qiao:hunter2@db',
+    'mssql://qiao:hunter2@db/his?driver=/x',
+    'dm://qiao:hunter2@db?tls=require',
     'postgres://qiao:hunter2@db',
     'postgres://:hunter2@db/his',
     'mysql://qiao:hunter2@db/?sslmode=require',

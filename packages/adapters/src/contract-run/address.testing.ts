@@ -2,18 +2,23 @@
 import { QiaoError } from '@qiao/exchange';
 import type { DataSourceConfig } from '../adapter.ts';
 
-/** A server's data source, in the schema or database that the run makes for itself. */
-export type ServerConfig = Extract<DataSourceConfig, { adapter: 'postgres' | 'mysql' }>;
+/** A server's data source, in the schema or database that the run makes for itself; of Oracle and 达梦 in the account's own schema. */
+export type ServerConfig = Exclude<DataSourceConfig, { adapter: 'sqlite' | 'files' }>;
 
 const ADAPTERS = {
   'postgres:': 'postgres',
   'postgresql:': 'postgres',
   'mysql:': 'mysql',
   'mariadb:': 'mysql',
+  'mssql:': 'mssql',
+  'sqlserver:': 'mssql',
+  'oracle:': 'oracle',
+  'dm:': 'dameng',
 } as const;
-const PORTS = { postgres: 5432, mysql: 3306 } as const;
+const PORTS = { postgres: 5432, mysql: 3306, mssql: 1433, oracle: 1521, dameng: 5236 } as const;
 const TLS = [undefined, 'disable', 'require'] as const;
-const EXPECTED = 'postgres://user@host:5432/database or mysql://user@host:3306, also postgresql:// and mariadb://';
+const EXPECTED =
+  'postgres://user@host:5432/database, mysql://user@host:3306, mssql://user@host:1433/database, oracle://user@host:1521/service or dm://user@host:5236';
 
 /** Reads a URL; `password` is for one that names none. Throws CONTRACT_URL, which never repeats the URL: it may hold a password. */
 export function serverAt(text: string, name: string, password = ''): ServerConfig {
@@ -24,13 +29,17 @@ export function serverAt(text: string, name: string, password = ''): ServerConfi
   const adapter = ADAPTERS[url?.protocol as keyof typeof ADAPTERS];
   const database = decodeURIComponent(url?.pathname.slice(1) ?? '');
   const tls = TLS.find((mode) => mode === (url?.searchParams.get('tls') ?? undefined));
-  const isKnown = [...(url?.searchParams ?? [])].every(([key, value]) => key === 'tls' && value === tls);
+  const isKnown = [...(url?.searchParams ?? [])].every(
+    ([key, value]) => (key === 'tls' && value === tls) || (key === 'driver' && adapter === 'dameng' && value !== ''),
+  );
+  const driver = url?.searchParams.get('driver') ?? undefined;
   if (url === undefined || adapter === undefined || url.hostname === '' || url.username === '' || !isKnown) {
     throw unreadable();
   }
-  if (adapter === 'postgres' && database === '') {
+  const needsDatabase = adapter === 'postgres' || adapter === 'mssql' || adapter === 'oracle';
+  if (needsDatabase && database === '') {
     throw new QiaoError('CONTRACT_URL', `the URL names no database; expected ${EXPECTED}`, {
-      hint: `the run makes the schema ${name} in it`,
+      hint: adapter === 'oracle' ? 'it is the name of the service' : `the run makes the schema ${name} in it`,
     });
   }
   const shared = {
@@ -41,9 +50,20 @@ export function serverAt(text: string, name: string, password = ''): ServerConfi
     password: url.password === '' ? password : decodeURIComponent(url.password),
     tls,
   };
-  return adapter === 'postgres'
-    ? { ...shared, adapter, database, schema: name }
-    : { ...shared, adapter, database: name };
+  switch (adapter) {
+    case 'postgres':
+    case 'mssql':
+      return { ...shared, adapter, database, schema: name };
+    case 'mysql':
+      return { ...shared, adapter, database: name };
+    case 'oracle':
+      return { ...shared, adapter, database };
+    case 'dameng':
+      if (tls === 'require') throw unreadable();
+      return { ...shared, adapter, tls, driver };
+    default:
+      return adapter satisfies never;
+  }
 }
 
 function unreadable(): QiaoError {

@@ -1,9 +1,10 @@
 // `npm run contract`: the contract suite of the adapters against a server that somebody has, in a schema (PostgreSQL and kin) or database
-// (MySQL and kin) of its own, which it makes and removes. Prints a report for an issue. Ends with 1 when a promise was not kept, with 2
+// (MySQL and kin) of its own, which it makes and removes, or in the empty schema of an account (Oracle, 达梦). Prints a report for an issue. Ends with 1 when a promise was not kept, with 2
 // when the suite was not run.
 //
 //   npm run contract -- --url postgres://user:password@host:5432/database [--name qiao_contract] [--test "reading by keys"]
 //   QIAO_CONTRACT_PASSWORD=… npm run contract -- --url mysql://user@host:3306
+//   … --url mssql://user@host:1433/database, oracle://user@host:1521/service, dm://user@host:5236?tls=disable&driver=/opt/qiao-drivers
 
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

@@ -31,6 +31,7 @@ const NOT_TRIED: Readonly<Record<keyof Waivers, string>> = {
   openTransactions: 'two writers at a time',
   log: 'capture: log',
   triggers: 'capture: trigger',
+  target: 'everything that is written',
   horizon: 'the wait of capture: cursor for open transactions',
 };
 

@@ -45,10 +45,10 @@ export function checkContract(make: () => Promise<Fixture>, waivers: Waivers): v
 
     test('every problem of a source comes at once', async () => {
       await using fixture = await make();
-      const { unsupportedType } = fixture.dialect;
+      const { unsupportedType, keyTextType = 'text' } = fixture.dialect;
       await fixture.sql('CREATE TABLE keyless (x text)');
-      await fixture.sql('CREATE TABLE nullable (x text UNIQUE)');
-      await fixture.sql('CREATE TABLE keyed (id bigint NOT NULL PRIMARY KEY, x text NOT NULL)');
+      await fixture.sql(`CREATE TABLE nullable (x ${keyTextType} UNIQUE)`);
+      await fixture.sql(`CREATE TABLE keyed (id bigint NOT NULL PRIMARY KEY, x ${keyTextType} NOT NULL)`);
       if (unsupportedType) await fixture.sql(`CREATE TABLE odd (id bigint NOT NULL PRIMARY KEY, o ${unsupportedType})`);
       const problems = await fixture.dataSource.checkSource([
         { table: '没有', ref: { name: 'nowhere' } },
@@ -73,6 +73,8 @@ export function checkContract(make: () => Promise<Fixture>, waivers: Waivers): v
         expect(hint).not.toBe('');
       }
     });
+
+    if (waivers.target !== undefined) return;
 
     test('a sound target has no problem, and checking makes no mark', async () => {
       await using fixture = await make();

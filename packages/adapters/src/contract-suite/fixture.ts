@@ -2,7 +2,7 @@
  * What the contract suite needs of a database under test, and the short words its tests are written in: sections, lanes, scans.
  */
 import { createHash } from 'node:crypto';
-import { checkRows, joinRow, type Kind, type Section, splitRow } from '@qiao/exchange';
+import { type ColumnType, checkRows, joinRow, type Kind, type Section, splitRow } from '@qiao/exchange';
 import {
   type ApplyResult,
   type ApplyWork,
@@ -52,6 +52,8 @@ export interface Waivers {
   readonly log?: string;
   /** T1–T8: nothing is installed in the database. */
   readonly triggers?: string;
+  /** Everything that is written: the adapter is of a source only. */
+  readonly target?: string;
   /** C4: whose commits a cursor has to wait for is not told. */
   readonly horizon?: string;
 }
@@ -84,6 +86,15 @@ export interface Dialect {
   bytes(hex: string): string;
   /** A query of the database's clock: whole seconds since 1970. Without one, it goes by this machine's. */
   readonly nowSeconds?: string | undefined;
+  /** What `bigint` and `date` are described as, where the database has no type of just that. */
+  readonly bigint?: ColumnType;
+  readonly date?: ColumnType;
+  /** A text of no characters is null. */
+  readonly emptyIsNull?: boolean;
+  /** U+FFFD cannot be told from what the driver could not decode, and does not travel. */
+  readonly losesReplacement?: boolean;
+  /** What true and false are read as, where the database has no type for them; default `t` and `f`. */
+  readonly truthTexts?: readonly [string, string];
   /** A column type that cannot travel at all, when the database has one. */
   readonly unsupportedType?: string | undefined;
 }
@@ -285,6 +296,16 @@ export async function snapshotTable(
       return { name: column, type: found.type };
     }),
   };
+}
+
+/** A day as it is read: in some databases it has a time. */
+export function dayText({ dialect: { date = { type: 'date' } } }: Fixture, day: string): string {
+  return date.type === 'date' ? day : `${day} 00:00:00`;
+}
+
+/** A text of no characters as it is read. */
+export function emptyText({ dialect }: Fixture): string | null {
+  return dialect.emptyIsNull === true ? null : '';
 }
 
 export function hash(value: string): Buffer {

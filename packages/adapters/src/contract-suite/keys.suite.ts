@@ -22,7 +22,9 @@ export function keysContract(make: () => Promise<Fixture>): void {
         [timestampType, ["'2024-01-31 08:00:00.5'", "'1999-12-31 23:59:59'"]],
         [uuidType, UUIDS.map((each) => `'${each}'`)],
       ];
-      for (const [index, [type, keys]] of kinds.entries()) {
+      for (const [index, [type, all]] of kinds.entries()) {
+        const keys =
+          fixture.dialect.emptyIsNull === true ? all.filter((key) => key !== "''" && key !== bytes('')) : all;
         const name = `k${index}`;
         await fixture.sql(`CREATE TABLE ${name} (k ${type} NOT NULL PRIMARY KEY, x ${keyTextType})`);
         await fixture.sql(`INSERT INTO ${name} VALUES ${keys.map((key, i) => `(${key}, 'row ${i}')`).join(', ')}`);
@@ -35,8 +37,8 @@ export function keysContract(make: () => Promise<Fixture>): void {
         });
         const read = (keys: (string | null)[][]) => collect(snapshot.rows({ ...table, keys: keyLines(keys) }), 2);
         for (const row of whole.rows) expect((await read([row.slice(0, 1)])).rows, type).toEqual([row]);
-        const all = await read(whole.rows.map((row) => row.slice(0, 1)));
-        expect(lines(all.bytes), type).toEqual(lines(whole.bytes));
+        const found = await read(whole.rows.map((row) => row.slice(0, 1)));
+        expect(lines(found.bytes), type).toEqual(lines(whole.bytes));
       }
     });
 

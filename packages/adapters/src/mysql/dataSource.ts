@@ -32,14 +32,16 @@ export function openMysql(config: MysqlConfig): DataSource {
     readTable,
     isTableEmpty,
     checkSource,
-    checkTarget,
     openSnapshot: (options) => openSnapshot(config, beginning, options),
     remainsOpen,
-    planTriggers,
-    triggerState,
-    runStatements,
-    forgetEntries,
-    createTarget: () => createTarget(config),
-    createTable,
+    writing: {
+      checkTarget,
+      planTriggers,
+      triggerState,
+      runStatements,
+      forgetEntries,
+      createTarget: () => createTarget(config),
+      createTable,
+    },
   });
 }

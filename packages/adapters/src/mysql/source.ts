@@ -12,12 +12,12 @@ import type {
   SourceSnapshot,
   TableRef,
 } from '../adapter.ts';
+import { LineWriter, type NumberedRefusal, type Piece, type ResultRow } from '../lineWriter.ts';
 import { keyBatches } from '../namedKeys.ts';
 import { countNulls, cursorConditions, highest, nowMs, readIdentity } from './cursor.ts';
 import { isTransactional, type MysqlTable, readTable } from './describe.ts';
 import { readHorizon } from './horizon.ts';
 import { keyCondition } from './keys.ts';
-import { LineWriter, type NumberedRefusal, type Piece, type ResultRow } from './lineWriter.ts';
 import type { LogBeginning } from './logBeginning.ts';
 import { placeText } from './logPosition.ts';
 import { type MysqlConfig, openSession, type Session } from './session.ts';

@@ -30,6 +30,48 @@ export type DataSourceConfig =
       readonly password: string;
       readonly tls?: 'disable' | 'require' | { readonly ca: string } | undefined;
     }
+  | {
+      readonly name: string;
+      /** SQL Server: a source only. */
+      readonly adapter: 'mssql';
+      readonly host: string;
+      readonly port: number;
+      readonly database: string;
+      readonly user: string;
+      readonly password: string;
+      /** Schema of tables that name none; default `dbo`. */
+      readonly schema?: string | undefined;
+      readonly tls?: 'disable' | 'require' | { readonly ca: string } | undefined;
+    }
+  | {
+      readonly name: string;
+      /** Oracle: a source only. */
+      readonly adapter: 'oracle';
+      readonly host: string;
+      readonly port: number;
+      /** The name of its service. */
+      readonly database: string;
+      readonly user: string;
+      readonly password: string;
+      /** Schema of tables that name none; default the user, in capitals. */
+      readonly schema?: string | undefined;
+      readonly tls?: 'disable' | 'require' | undefined;
+    }
+  | {
+      readonly name: string;
+      /** 达梦: a source only. */
+      readonly adapter: 'dameng';
+      readonly host: string;
+      readonly port: number;
+      readonly user: string;
+      readonly password: string;
+      /** Schema of tables that name none; default the user, in capitals. */
+      readonly schema?: string | undefined;
+      /** Its driver cannot be asked for TLS: a line to another machine has to be trusted in so many words. */
+      readonly tls?: 'disable' | undefined;
+      /** Where the operator has installed 达梦's driver: the directory in which its `node_modules` lies. */
+      readonly driver?: string | undefined;
+    }
   | { readonly name: string; readonly adapter: 'sqlite'; readonly file: string }
   | {
       readonly name: string;
@@ -153,7 +195,7 @@ export interface SourceShape {
  *    Of a table that is read by a cursor also CURSOR_TYPE (the column has no order that rises), and the warnings CURSOR_NOT_INDEXED (hint =
  *    the DDL), CURSOR_NULLABLE, CURSOR_HORIZON_UNPROVEN (open transactions cannot be seen, C4) and CURSOR_SEQUENCE_CACHED (numbers that
  *    sessions take ahead). Of a server of another house than the protocol, by itself, SERVER_LACKS (it does not do what reading or writing relies on:
- *    nothing else is asked), or the warning SERVER_UNVERIFIED. Of one that is followed by the log also LOG_OFF, LOG_RIGHTS, those of G2, and the warnings LOG_PUBLICATION (hint = the
+ *    nothing else is asked), or the warning SERVER_UNVERIFIED. Of a target that its adapter only reads, TARGET_UNSUPPORTED. Of one that is followed by the log also LOG_OFF, LOG_RIGHTS, those of G2, and the warnings LOG_PUBLICATION (hint = the
  *    statement for the DBA), LOG_NO_ROOM, LOG_UNBOUNDED (nothing bounds what is kept while nobody reads) and LOG_RETENTION (it is kept for a
  *    short time only).
  * D5 `close` ends everything opened through it that is still open; it may be called twice.

@@ -31,14 +31,16 @@ export function openPostgres(config: PostgresConfig): DataSource {
     readTable,
     isTableEmpty,
     checkSource: (session, tables) => checkSource(session, schema, tables),
-    checkTarget: (session, tables, shapes) => checkTarget(session, schema, tables, shapes),
     openSnapshot: (options) => openSnapshot(config, options),
     remainsOpen,
-    planTriggers: (session, table) => planTriggers(session, schema, config.user, table),
-    triggerState,
-    runStatements,
-    forgetEntries,
-    createTarget: () => createTarget(config),
-    createTable: (session, table) => createTable(session, schema, table),
+    writing: {
+      checkTarget: (session, tables, shapes) => checkTarget(session, schema, tables, shapes),
+      planTriggers: (session, table) => planTriggers(session, schema, config.user, table),
+      triggerState,
+      runStatements,
+      forgetEntries,
+      createTarget: () => createTarget(config),
+      createTable: (session, table) => createTable(session, schema, table),
+    },
   });
 }

@@ -10,28 +10,23 @@ import { parseDocument } from 'yaml';
 import { type AgentConfig, type AgentDataSource, agentConfigSchema } from '../config.ts';
 import { dataSourceConfigs, EXCHANGE, hostKeyFile, readAgentConfig } from './settings.ts';
 
+interface NewServer {
+  readonly host: string;
+  readonly port?: number;
+  readonly user: string;
+  /** Plain text, or `${ENV:NAME}` to leave it in the environment. */
+  readonly password: string;
+  readonly tls?: 'disable' | 'require' | { readonly ca: string };
+}
+
 export type NewDataSource =
-  | {
-      readonly adapter: 'postgres';
-      readonly host: string;
-      readonly port?: number;
+  | (NewServer & {
+      readonly adapter: 'postgres' | 'mssql' | 'oracle';
       readonly database: string;
-      readonly user: string;
-      /** Plain text, or `${ENV:NAME}` to leave it in the environment. */
-      readonly password: string;
       readonly schema?: string;
-      readonly tls?: 'disable' | 'require' | { readonly ca: string };
-    }
-  | {
-      readonly adapter: 'mysql';
-      readonly host: string;
-      readonly port?: number;
-      readonly database: string;
-      readonly user: string;
-      /** As for postgres. */
-      readonly password: string;
-      readonly tls?: 'disable' | 'require' | { readonly ca: string };
-    }
+    })
+  | (NewServer & { readonly adapter: 'mysql'; readonly database: string })
+  | (NewServer & { readonly adapter: 'dameng'; readonly schema?: string; readonly driver?: string })
   | { readonly adapter: 'sqlite'; readonly file: string }
   /** Its tables are declared in agent.yaml itself. */
   | { readonly adapter: 'files'; readonly directory: string; readonly tables: Record<string, never> };

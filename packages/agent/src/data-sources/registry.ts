@@ -1,7 +1,7 @@
 // The data sources of this agent, each opened once and shared by capture, apply, probes and commands. Names and settings come
 // from agent.yaml; `exchange` is always there: a SQLite file in the agent's directory unless the configuration says otherwise.
 
-import { type DataSource, type DataSourceConfig, openDataSource } from '@qiao/adapters';
+import { type DataSource, type DataSourceConfig, openDataSource, schemaOf } from '@qiao/adapters';
 import { QiaoError } from '@qiao/exchange';
 
 export interface DataSourceRegistry {
@@ -41,6 +41,8 @@ export function createDataSources(
     defaultSchema(name) {
       const config = byName.get(name);
       if (config?.adapter === 'postgres') return config.schema ?? 'public';
+      if (config?.adapter === 'mssql') return config.schema ?? 'dbo';
+      if (config?.adapter === 'oracle' || config?.adapter === 'dameng') return schemaOf(config);
       return config?.adapter === 'mysql' ? config.database : undefined;
     },
     async close() {

@@ -23,6 +23,7 @@ export function readAgentConfig(file: string): AgentConfig {
   const source = <T extends AgentDataSource>(one: T): T => ({
     ...one,
     ...(one.adapter === 'sqlite' && { file: absolute(one.file) }),
+    ...(one.adapter === 'dameng' && one.driver !== undefined && { driver: absolute(one.driver) }),
     ...(one.adapter === 'files' && { directory: absolute(one.directory) }),
   });
   return {

@@ -4,9 +4,9 @@
  */
 
 import { floatText, MAX_ROW_BYTES } from '@qiao/exchange';
-import type { SourceChunk } from '../adapter.ts';
-import { withoutBrokenText } from '../lines.ts';
-import { RefusedCounts } from '../refusedCounts.ts';
+import type { SourceChunk } from './adapter.ts';
+import { withoutBrokenText } from './lines.ts';
+import { RefusedCounts } from './refusedCounts.ts';
 
 const LF = 0x0a;
 const TAB = 0x09;
@@ -77,6 +77,11 @@ export class LineWriter {
     }
     this.#buffer[this.#length++] = LF;
     this.#rows += 1;
+  }
+
+  /** Counts a row that is left out for what was found in a value only here. */
+  refuse(refusal: NumberedRefusal): void {
+    this.#refused.add(refusal);
   }
 
   /** What was written since the last time, if anything. */
