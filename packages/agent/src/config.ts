@@ -52,7 +52,7 @@ const oracle = z.strictObject({
   schema: z.string().min(1).optional(),
 });
 
-/** 达梦, which has one database; its driver, which the operator installs, cannot be asked for TLS. */
+/** 达梦, which has one database; how its driver, which the operator installs, is asked for TLS is not known here. */
 const dameng = z.strictObject({
   adapter: z.literal('dameng'),
   host: server.host,

@@ -39,7 +39,7 @@ export function damengDatabase(config: DamengConfig): SourceDatabase<Session> {
     grantSelect: (table) =>
       `GRANT SELECT ON ${quoted({ identifier }, table)} TO ${identifier(config.user.toUpperCase())};`,
     horizon: {
-      // Its manual does not say when a transaction comes into V$TRX, nor what it shows of the other nodes of a cluster.
+      // When a transaction comes into V$TRX, and what it shows of the other nodes of a cluster, is not known here.
       cannotSee: async () => ({
         why: 'whether 达梦 shows every open transaction is not known here',
         fix: 'Write capture: compare',
@@ -129,7 +129,7 @@ async function readsOneView(session: Session): Promise<boolean> {
 async function beginView(session: Session): Promise<void> {
   // What follows has to be the first of its transaction, and queries count.
   await session.run('COMMIT');
-  // READ ONLY alone keeps the isolation as it is, of one statement at a time (manual, 事务管理).
+  // READ ONLY alone keeps the isolation as it is, of one statement at a time; a server that takes it otherwise fails its trial.
   await session.run('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE');
   await session.run('SET TRANSACTION READ ONLY');
 }

@@ -1,4 +1,4 @@
-/** What a failure of 达梦, or of its driver, means for a bridge: decided by number (manual, appendix of error codes), never by message text. */
+/** What a failure of 达梦, or of its driver, means for a bridge: decided by number , as far as numbers are known here, never by message text. */
 import { QiaoError } from '@qiao/exchange';
 import { type FailureKind, failure, networkFailure } from '../source-only/failure.ts';
 

@@ -78,7 +78,7 @@ export class Session implements Reader {
     await this.#connection.close().catch(() => undefined);
   }
 
-  /** The driver has no way to cut: a statement under way may first come to its end. */
+  /** No way to cut it is known here: a statement under way may first come to its end. */
   abandon(): void {
     void this.close();
   }
@@ -111,7 +111,7 @@ export function checkLine({ name, host, tls }: DamengConfig): void {
   if (tls === 'disable' || isThisMachine(host)) return;
   throw new QiaoError(
     'CONFIG_INVALID',
-    `data source ${name}: 达梦's driver cannot be asked for TLS, and ${host} is another machine`,
+    `data source ${name}: how 达梦's driver is asked for TLS is not known here, and ${host} is another machine`,
     {
       hint: 'lead the line through a tunnel (ssh, stunnel) that ends on this machine, or write `tls: disable` if the network is trusted',
     },
@@ -124,7 +124,7 @@ export function productOf(text: string): Product {
   return { name: '达梦', version, isKin: true, isVerified: false };
 }
 
-/** The driver sets no limit of time that its manual names. One that comes too late is closed. */
+/** No limit of time of the driver's own is relied on. One that comes too late is closed. */
 async function connected(driver: Driver, { host, port, user, password }: DamengConfig): Promise<DriverConnection> {
   const place = host.includes(':') ? `[${host}]` : host;
   const connecting = driver.getConnection({ connectString: `${place}:${port}`, user, password, autoCommit: false });

@@ -67,7 +67,7 @@ export type DataSourceConfig =
       readonly password: string;
       /** Schema of tables that name none; default the user, in capitals. */
       readonly schema?: string | undefined;
-      /** Its driver cannot be asked for TLS: a line to another machine has to be trusted in so many words. */
+      /** How its driver is asked for TLS is not known here: a line to another machine has to be trusted in so many words. */
       readonly tls?: 'disable' | undefined;
       /** Where the operator has installed 达梦's driver: the directory in which its `node_modules` lies. */
       readonly driver?: string | undefined;
