@@ -4,6 +4,7 @@
 
 import { parseArgs } from 'node:util';
 import setup from '../program.setup.ts';
+import { measureBinlog } from './binlog.ts';
 import { type ChangesMeasured, type Delay, measureChanges } from './changes.ts';
 import { LoadWorld, type Measured } from './load.ts';
 import { byMariadb } from './maria.ts';
@@ -19,7 +20,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '3' },
     /** Loads of 10⁴, 10⁵ … up to `rows` instead of everything else: time must grow with the rows and no faster. */
     growth: { type: 'boolean', default: false },
-    /** These alone, for a look: copy, load, scan, verify, update, again, mariadb, changes. All but copy, mariadb and changes need the load. */
+    /** These alone, for a look: copy, load, scan, verify, update, again, mariadb, changes, binlog. The first six but copy need the load. */
     only: { type: 'string' },
   },
 });
@@ -39,8 +40,9 @@ const removeProgram = await setup();
 try {
   if (values.growth) await growth();
   else {
-    if (only === undefined || only.some((figure) => figure !== 'changes')) await everything();
+    if (only === undefined || only.some((figure) => figure !== 'changes' && figure !== 'binlog')) await everything();
     if (isWanted('changes')) await changes();
+    if (isWanted('binlog')) await binlog();
   }
 } finally {
   removeProgram();
@@ -106,6 +108,23 @@ async function changes(): Promise<void> {
   console.log(`medians of ${runs}
 caught up: ${rate(middle(({ caughtUp }) => caughtUp.ms))} changes/s, ${middle(({ caughtUp, caughtUpBesideMs }) => caughtUpBesideMs / caughtUp.ms).toFixed(2)} of logical replication, ${rate(middle(({ caughtUpBesideMs }) => caughtUpBesideMs))} changes/s
 commit → visible: ${delay((one) => one.delay)}; logical replication ${delay((one) => one.delayBeside)}`);
+}
+
+async function binlog(): Promise<void> {
+  console.log('\nChanges by the binary log of MariaDB');
+  const captured: number[] = [];
+  const caughtUp: number[] = [];
+  for (let run = 1; run <= runs; run += 1) {
+    const found = await measureBinlog();
+    captured.push((found.changes * 1000) / found.capturedMs);
+    caughtUp.push((found.changes * 1000) / found.caughtUp.ms);
+    console.log(
+      textOf({ what: 'a backlog of MariaDB is caught up with', ...found.caughtUp }, found.changes, 'changes'),
+    );
+    console.log(`    captured until durable in the outbox: ${written(captured.at(-1) ?? 0)} changes/s`);
+  }
+  console.log(`medians of ${runs}
+captured: ${written(median(captured))} changes/s; caught up: ${written(median(caughtUp))} changes/s`);
 }
 
 function delayText({ p50, p99 }: Delay): string {

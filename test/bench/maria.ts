@@ -6,7 +6,7 @@ import { Platform } from '@qiao/testkit';
 import { AS_SHIPPED, type LoadWorld, type Measured, profiled } from './load.ts';
 import { Road, type RoadEnd } from './road.ts';
 
-const TABLE = `CREATE TABLE person (
+export const PERSON_IN_MARIADB = `CREATE TABLE person (
   id bigint PRIMARY KEY, id_no char(18) NOT NULL, name varchar(64) NOT NULL, sex smallint NOT NULL, birth date NOT NULL,
   nation_code char(2) NOT NULL, address varchar(256) NOT NULL, phone varchar(32) NOT NULL, unit_code char(18) NOT NULL,
   income decimal(14,2) NOT NULL, remark longtext, updated_at timestamp(6) NOT NULL DEFAULT '2000-01-01 00:00:00')`;
@@ -20,7 +20,7 @@ export async function* byMariadb(world: LoadWorld): AsyncGenerator<Measured & { 
   await using server = await startMysql([], { own: true });
   const { name: _, ...config } = await server.database();
   await using owner = connectMysql(server.url, config.database);
-  await owner.query(TABLE);
+  await owner.query(PERSON_IN_MARIADB);
   await world.target.run('TRUNCATE person');
   const limits = { ...AS_SHIPPED, compareEveryMs: 86_400_000 };
   const platform = await Platform.start({

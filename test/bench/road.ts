@@ -48,7 +48,13 @@ export class Road implements AsyncDisposable {
   }
 
   /** The same between any two ends, whose tables nobody compares. */
-  async loadBetween(name: string, from: RoadEnd, to: RoadEnd, capture = 'compare'): Promise<LoadResult> {
+  async loadBetween(
+    name: string,
+    from: RoadEnd,
+    to: RoadEnd,
+    capture = 'compare',
+    rows = this.#world.rows,
+  ): Promise<LoadResult> {
     const ends = {
       capture,
       from: from.node,
@@ -57,10 +63,9 @@ export class Road implements AsyncDisposable {
     };
     await this.platform.centre.createBridge({ yaml: bridgeYaml({ name, ...ends }) });
     await this.platform.centre.deployBridge({ name });
-    const { rows } = this.#world;
     const measured = await this.measure(async () => {
       await this.platform.centre.startBridge({ name });
-      return this.#lastAppliedAt(name, rows);
+      return this.lastAppliedAt(name, rows);
     });
     return { ...measured, rows };
   }
@@ -72,7 +77,7 @@ export class Road implements AsyncDisposable {
     const sent = (await booksLine(this.platform, name)).received.total;
     const measured = await this.measure(async () => {
       await this.platform.centre.runBridge({ name });
-      return this.#lastAppliedAt(name, sent + this.#world.rows);
+      return this.lastAppliedAt(name, sent + this.#world.rows);
     });
     await this.#world.sameAtBothEnds();
     return measured;
@@ -148,7 +153,8 @@ export class Road implements AsyncDisposable {
     return { ms: 'ms' in ended ? ended.ms : ended.atMs - startedAtMs, use: watch.stop() };
   }
 
-  async #lastAppliedAt(name: string, rows: number): Promise<{ atMs: number }> {
+  /** When the last of so many rows of the bridge was committed, by the receipts. */
+  async lastAppliedAt(name: string, rows: number): Promise<{ atMs: number }> {
     // The target itself is not asked: counting would cost it what is measured.
     await until(
       this.platform,
