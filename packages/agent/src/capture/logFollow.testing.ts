@@ -52,6 +52,43 @@ export function followsLog(server: LoggedServer): void {
     await w.arrived('person', 'SELECT id, name, city, born FROM person');
   });
 
+  test.each(['renamed', 'dropped'] as const)(
+    'a column that is %s stops its bridge with a word, and the bridge goes on by itself when it is back',
+    async (how) => {
+      const [gone, back] = {
+        renamed: ['RENAME COLUMN city TO town', 'RENAME COLUMN town TO city'],
+        dropped: ['DROP COLUMN city', "ADD COLUMN city varchar(100) DEFAULT 'back'"],
+      }[how];
+      await using w = await server.world(`${PERSON}; INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')`, {
+        name: 'person',
+        columns: ['id', 'name', 'city'],
+      });
+      w.start();
+      await w.arrived('person', ROWS);
+      await w.sql(`ALTER TABLE person ${gone}`);
+      await w.until('the bridge is stuck', () => w.isStuck && w.trouble === 'COLUMN_MISSING');
+      await w.sql("INSERT INTO person (id, name) VALUES (3, 'c')");
+      await w.sql(`ALTER TABLE person ${back}`);
+      await w.sql('DELETE FROM person WHERE id = 2');
+      await w.arrived('person', ROWS);
+      expect(w.trouble).toBe('');
+      // With a backlog from before: the agent was away when it happened.
+      await w.stop();
+      await w.sql("UPDATE person SET name = 'from before', city = 'y' WHERE id = 1");
+      await w.sql(`ALTER TABLE person ${gone}`);
+      await w.sql("INSERT INTO person (id, name) VALUES (4, 'd')");
+      w.start();
+      await w.until('the bridge is stuck', () => w.isStuck && w.trouble === 'COLUMN_MISSING');
+      w.version += 1;
+      w.bridgeTables.splice(0, 1, { name: 'person', columns: ['id', 'name'], transform: [], checks: [] });
+      w.changed();
+      await w.arrived('person', 'SELECT id, name FROM person');
+      await w.sql('DELETE FROM person WHERE id = 1');
+      await w.arrived('person', 'SELECT id, name FROM person');
+      expect(w.trouble).toBe('');
+    },
+  );
+
   test('an agent that dies in the middle of a large transaction goes on behind what it has, and counts each change once', async () => {
     await using w = await server.world(PERSON, { name: 'person' });
     w.parcelBytes = 64 * 1024;

@@ -15,8 +15,8 @@ import type { FollowedTable } from './keyChanges.ts';
 import { LogAside, type LogTrouble } from './logAside.ts';
 import { LogBridge } from './logBridge.ts';
 import { LogBudget } from './logBudget.ts';
+import { LogFit, type Planned } from './logFit.ts';
 import { bridgesOf, logOf, nameOf, oldestOf, owedAtStart } from './logPlan.ts';
-import { isSamePlan, type Planned, planBridges } from './logPlanned.ts';
 import { type LogScan, LogScans } from './logScans.ts';
 import { destinationOf } from './otherEnd.ts';
 import type { CapturePorts } from './ports.ts';
@@ -37,8 +37,7 @@ export class LogReader {
   readonly #scans: LogScans;
   readonly #aside: LogAside;
   readonly #budget: LogBudget;
-  /** Why a bridge cannot be followed at all. */
-  readonly #unfit = new Map<string, QiaoError>();
+  readonly #fit: LogFit;
   readonly #looked = new Set<string>();
   /** Bridges that the last round followed. */
   #following: ReadonlySet<string> = new Set();
@@ -61,6 +60,7 @@ export class LogReader {
     this.#scans = new LogScans(ports, source);
     this.#aside = new LogAside(ports.clock);
     this.#budget = new LogBudget(ports, source);
+    this.#fit = new LogFit(ports);
   }
 
   /** Why the bridge's log is not read at the moment, or that the database keeps much of it. */
@@ -132,13 +132,14 @@ export class LogReader {
       await this.#wakeup.wait(ROOM_LOOK_AGAIN_MS, signal);
       return;
     }
-    const planned = await planBridges(this.#ports, dataSource, bridges, this.#unfit);
+    const planned = await this.#fit.plan(dataSource, bridges);
     const prepared = await this.#prepare(now, log, planned);
     // What was altered between the two would be told by neither.
-    if (!(await isSamePlan(this.#ports, dataSource, planned, this.#unfit))) return;
+    if (!(await this.#fit.isSamePlan(dataSource, planned))) return;
     this.#prepared = prepared;
     this.#failure = undefined;
-    this.#scans.grant(this.#unfit);
+    this.#judge(planned);
+    this.#scans.grant(this.#fit.unfit);
     const followers = this.#followers(dataSource, log, planned);
     this.#following = new Set(followers.map(({ bridge }) => bridge.bridgeId));
     if (followers.length === 0) {
@@ -194,7 +195,7 @@ export class LogReader {
       const states = places.map((place) => prepared.tables[place]);
       const unfit = states.flatMap((state) => (state !== undefined && 'unfit' in state ? [state.unfit] : []))[0];
       if (unfit !== undefined) {
-        this.#unfit.set(bridge.bridgeId, new QiaoError(unfit.code, unfit.message, { hint: unfit.hint }));
+        this.#fit.refuse(bridge.bridgeId, new QiaoError(unfit.code, unfit.message, { hint: unfit.hint }));
         continue;
       }
       // Its scan began at the position that it has: what was lost behind that is found when it has ended.
@@ -231,13 +232,24 @@ export class LogReader {
     return prepared;
   }
 
+  /** Whoever cannot be followed says so by its scan; whoever was stuck for that, and can be now, is scanned. */
+  #judge(planned: readonly Planned[]): void {
+    const { captures } = this.#ports.database;
+    const { owing, freed } = this.#fit.judge(planned);
+    for (const [bridgeId, owes] of owing) this.#owe(bridgeId, owes);
+    for (const bridgeId of freed) {
+      captures.free(parseId(bridgeId));
+      this.#onOwed(bridgeId);
+    }
+  }
+
   #followers(dataSource: DataSource, log: SourceLog, planned: readonly Planned[]): LogBridge[] {
     const { database } = this.#ports;
     this.#waitsForRoom = false;
     return planned.flatMap(({ bridge, tables, places }) => {
       const id = parseId(bridge.bridgeId);
       const state = database.logs.get(id);
-      const isScanned = this.#scans.has(bridge.bridgeId) || this.#unfit.has(bridge.bridgeId);
+      const isScanned = this.#scans.has(bridge.bridgeId) || this.#fit.unfit.has(bridge.bridgeId);
       const isFit = state?.owes === undefined && !isScanned && database.captures.get(id)?.version === bridge.version;
       const isFull = isFit && this.#isFull(bridge);
       if (isFull) this.#waitsForRoom = true;
@@ -412,9 +424,11 @@ export class LogReader {
     const { clock, database, dataSources, limits } = this.#ports;
     while (!signal.aborted) {
       const name = database.logs.kept().find(({ source }) => source === this.source)?.name;
-      const kept = name === undefined ? undefined : await (await dataSources.open(this.source)).log?.kept(name);
+      const dataSource = name === undefined ? undefined : await dataSources.open(this.source);
+      const kept = name === undefined ? undefined : await dataSource?.log?.kept(name);
       this.#budget.kept(kept?.bytes ?? 0);
       if (this.#budget.isOver || this.#aside.isDue) this.lookAgain();
+      else if (dataSource !== undefined && (await this.#fit.isAnyFitAgain(dataSource))) this.lookAgain();
       this.#aside.forgive();
       // The log does not say when another table takes a name, or a partition is emptied.
       const prepared = this.#prepared;

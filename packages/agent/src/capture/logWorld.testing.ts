@@ -4,7 +4,7 @@ import { connectMysql, type MysqlServer } from '@qiao/adapters/mysql-testing';
 import { type DepartmentSession, departmentSession, type PostgresServer } from '@qiao/adapters/testing';
 import { BookEntry } from '@qiao/contract/control';
 import { CaptureCounts } from '@qiao/contract/counts';
-import { BridgeState } from '@qiao/contract/node';
+import { BridgeState, ServiceCondition } from '@qiao/contract/node';
 import { Statement } from '@qiao/contract/receipt';
 import { type BridgeTable, parseId } from '@qiao/exchange';
 import { createWakeup, systemClock } from '@qiao/runtime';
@@ -205,6 +205,11 @@ export class LogWorld extends CaptureWorld implements AsyncDisposable {
   /** The code that the heartbeat would carry. */
   get trouble(): string {
     return this.#running?.capture.states()[0]?.code ?? '';
+  }
+
+  /** A person is told that the bridge does not go on. */
+  get isStuck(): boolean {
+    return this.#running?.capture.states()[0]?.condition === ServiceCondition.STUCK;
   }
 
   get capturing(): CaptureService {

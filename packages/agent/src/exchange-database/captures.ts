@@ -61,6 +61,7 @@ const STICK = `INSERT INTO capture (bridge, version, run_number, stuck_code, stu
  VALUES (@bridge, @version, @run, @code, @message, @hint)
  ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, run_number = max(run_number, excluded.run_number),
  stuck_code = excluded.stuck_code, stuck_message = excluded.stuck_message, stuck_hint = excluded.stuck_hint`;
+const FREE = 'UPDATE capture SET stuck_code = NULL, stuck_message = NULL, stuck_hint = NULL WHERE bridge = ?';
 const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused,
  refused_of_part AS refusedOfPart, valueless, held_deletes AS heldDeletes
  FROM capture_table WHERE bridge = ? AND name = ?`;
@@ -83,6 +84,7 @@ export class CaptureStore {
   readonly #beginScan: Statement<[{ bridge: Uint8Array; version: number }], number>;
   readonly #finishScan: Statement<[{ bridge: Uint8Array; scan: number; run: bigint; atMs: number }]>;
   readonly #stick: Statement<[{ bridge: Uint8Array; version: number; run: bigint } & StuckReason]>;
+  readonly #free: Statement<[Uint8Array]>;
   readonly #table: Statement<[Uint8Array, string], CaptureTable>;
   readonly #addTable: Statement<[Uint8Array, string, string, string], number>;
   readonly #setLayout: Statement<[string, string, number]>;
@@ -101,6 +103,7 @@ export class CaptureStore {
     this.#beginScan = sqlite.prepare<[{ bridge: Uint8Array; version: number }], number>(BEGIN_SCAN).pluck();
     this.#finishScan = sqlite.prepare(FINISH_SCAN);
     this.#stick = sqlite.prepare(STICK);
+    this.#free = sqlite.prepare(FREE);
     this.#table = sqlite.prepare(TABLE);
     this.#addTable = sqlite.prepare<[Uint8Array, string, string, string], number>(ADD_TABLE).pluck();
     this.#setLayout = sqlite.prepare(SET_LAYOUT);
@@ -142,6 +145,11 @@ export class CaptureStore {
   /** A person must act before capture goes on; `runNumber` is the run that ended this way. */
   stick(bridge: Uint8Array, version: number, runNumber: bigint, reason: StuckReason): void {
     this.#stick.run({ bridge, version, run: runNumber, ...reason });
+  }
+
+  /** What it was stuck for is over: it goes on with its next scan. */
+  free(bridge: Uint8Array): void {
+    this.#free.run(bridge);
   }
 
   table(bridge: Uint8Array, name: string): CaptureTable | undefined {
