@@ -3,6 +3,7 @@
  */
 import { describe } from 'vitest';
 import { amendContract } from './contract-suite/amend.suite.ts';
+import { cascadesContract } from './contract-suite/cascades.suite.ts';
 import { checkContract } from './contract-suite/check.suite.ts';
 import { conflictContract } from './contract-suite/conflict.suite.ts';
 import { cursorContract } from './contract-suite/cursor.suite.ts';
@@ -40,5 +41,6 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
     amendContract(make);
     loadContract(make);
     namesContract(make);
+    cascadesContract(make);
   });
 }

@@ -1,9 +1,10 @@
 /**
- * What the preflight of every adapter says of foreign keys at the target (D4 of adapter.ts): parents that the bridge does not bring, and
- * circles in which no row can be the first.
+ * What the preflight of every adapter says of foreign keys at the target (D4 of adapter.ts): parents that the bridge does not bring,
+ * circles in which no row can be the first, and keys that act by themselves.
  */
 import type { Problem } from '@qiao/exchange';
 import type { ForeignKey, TableRef } from './adapter.ts';
+import { cascadeProblems, type ReferredTable } from './cascades.ts';
 
 export interface TargetKey extends ForeignKey {
   /** It can be checked when a delivery is whole, and not at each statement. */
@@ -13,17 +14,14 @@ export interface TargetKey extends ForeignKey {
 }
 
 /** A table that rows land in. */
-export interface KeyedTable {
-  readonly label: string;
-  /** As `toTable` of other tables' keys names it. */
-  readonly ref: TableRef;
+export interface KeyedTable extends ReferredTable {
   readonly keys: readonly TargetKey[];
   readonly columns: readonly { readonly name: string; readonly nullable: boolean }[];
 }
 
 export function foreignKeyProblems(tables: readonly KeyedTable[]): Problem[] {
   const byName = new Map(tables.map((table) => [nameOf(table.ref), table]));
-  return tables.flatMap((table) =>
+  const outgoing = tables.flatMap((table) =>
     table.keys.flatMap((key): Problem[] => {
       const parent = byName.get(nameOf(key.toTable));
       if (parent === table) return [];
@@ -33,12 +31,13 @@ export function foreignKeyProblems(tables: readonly KeyedTable[]): Problem[] {
       return [circle(table, parent, key, isForced(table, key) && reaches(byName, parent, table, isForced))];
     }),
   );
+  return [...outgoing, ...cascadeProblems(tables)];
 }
 
-function outside({ label }: KeyedTable, { columns, toTable, toColumns }: TargetKey): Problem {
+function outside({ target }: KeyedTable, { columns, toTable, toColumns }: TargetKey): Problem {
   return {
     code: 'FOREIGN_KEY_OUTSIDE',
-    path: `${label}.${columns.join(',')}`,
+    path: `${target.table}.${columns.join(',')}`,
     message: `rows have to find their parent in ${toTable.name} (${toColumns.join(', ')}), which this bridge does not bring`,
     hint: `rows without one wait in quarantine (FOREIGN_KEY): bring ${toTable.name} by this bridge too, or see that it is filled before`,
     warning: true,
@@ -47,15 +46,15 @@ function outside({ label }: KeyedTable, { columns, toTable, toColumns }: TargetK
 
 /** `isForced`: no column on the way may be null, so that not even a part of the rows can be first. */
 function circle(
-  { label }: KeyedTable,
+  { target }: KeyedTable,
   parent: KeyedTable,
   { columns, release }: TargetKey,
   isForced: boolean,
 ): Problem {
   return {
     code: 'FOREIGN_KEY_CYCLE',
-    path: `${label}.${columns.join(',')}`,
-    message: `rows of ${label} and of ${parent.label} refer to each other in a circle, and this key is checked at each statement: neither can be the first`,
+    path: `${target.table}.${columns.join(',')}`,
+    message: `rows of ${target.table} and of ${parent.target.table} refer to each other in a circle, and this key is checked at each statement: neither can be the first`,
     hint: release,
     ...(isForced ? {} : { warning: true }),
   };

@@ -18,6 +18,7 @@ import type {
   Target,
   TargetTable,
 } from './adapter.ts';
+import { proveOwn } from './cascades.ts';
 import { type LandedSections, Lines, landSections, RowRefusal } from './isolate.ts';
 import { amendedAnswer, decide, firstAnswer, guardStops, notOpen } from './mark.ts';
 import {
@@ -106,7 +107,7 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
     let layouts: Map<string, Layout>;
     let stages: Map<string, Stage>;
     try {
-      layouts = await server.layouts(session, work.laneId, asked.values());
+      layouts = await this.#layouts(session, work, asked);
       stages = await this.#stages(session, layouts, sections);
     } catch (error) {
       // A delivery applied long ago is answered even when its table has gone since.
@@ -152,7 +153,7 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
   async #amend(session: Session, work: AmendWork): Promise<AmendResult> {
     const { mark } = this.#server;
     const asked = new Map(work.sections.map((section) => [section.table, tableOf(work.tables, section.table)]));
-    const layouts = await this.#server.layouts(session, work.laneId, asked.values());
+    const layouts = await this.#layouts(session, work, asked);
     const stages = await this.#stages(session, layouts, work.sections);
     return this.#inTransaction<AmendResult>(session, async () => {
       await mark.lock(session, work.laneId);
@@ -171,6 +172,24 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
       await work.beforeCommit(answer, landed.isolated);
       return { commit: true, value: { kind: 'amended', answer, quarantined: landed.isolated } };
     });
+  }
+
+  /** The asked tables as they are now; rows land in none of them where rows of others would go by it. */
+  async #layouts(
+    session: Session,
+    { laneId, tables }: Pick<ApplyWork, 'laneId' | 'tables'>,
+    asked: ReadonlyMap<string, TargetTable>,
+  ): Promise<Map<string, Layout>> {
+    const layouts = await this.#server.layouts(session, laneId, asked.values());
+    const { schema } = this.#server;
+    proveOwn(
+      layouts.values(),
+      [...tables.values()].map((target) => ({
+        target,
+        ref: { schema: target.ref.schema ?? schema, name: target.ref.name },
+      })),
+    );
+    return layouts;
   }
 
   /** Removes or keeps what is still noted, children first, and drops the notes. */

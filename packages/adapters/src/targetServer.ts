@@ -5,6 +5,7 @@
 
 import { QiaoError, type Section } from '@qiao/exchange';
 import type { AppliedPoint, ApplyWork, StoredAnswer, TargetTable } from './adapter.ts';
+import type { ReferredTable } from './cascades.ts';
 import type { Landed, Piece, Savepoints } from './isolate.ts';
 
 /** One connection; what its server refuses is thrown with its fate. */
@@ -17,8 +18,7 @@ export interface ServerSession {
 }
 
 /** One target table as it is now. */
-export interface ServerLayout {
-  readonly target: TargetTable;
+export interface ServerLayout extends ReferredTable {
   /** A load is under way that found rows in this table. */
   readonly hasNotes: boolean;
 }
@@ -79,6 +79,8 @@ export interface TargetServer<Session extends ServerSession, Layout extends Serv
   readonly mark: Mark<Session>;
   /** The statement that begins a transaction. */
   readonly begin: string;
+  /** Of tables that name none. */
+  readonly schema: string;
   open(): Promise<Session>;
   savepoints(session: Session): Savepoints;
   /** By label. Throws TARGET_SCHEMA for a missing table, column or key. */

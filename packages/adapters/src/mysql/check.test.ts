@@ -30,5 +30,34 @@ test('triggers are seen by an account that may only write rows', async () => {
   const dataSource = openMysql({ ...config, user });
   const problems = await dataSource.checkTarget([TABLE], new Map());
   await dataSource.close();
-  expect(problems.map(({ code }) => code)).toEqual(['TARGET_TRIGGER']);
+  expect(problems.map(({ code }) => code)).toEqual(['TARGET_TRIGGER', 'FOREIGN_KEYS_UNSEEN']);
+});
+
+test('keys of tables that the account has no rights on are seen with PROCESS, and said to be unseen without', async () => {
+  const config = await server.database();
+  await using department = connectMysql(server.url, config.database);
+  const [user, other] = [`f_${config.user}`, `${config.database}_other`];
+  await department.query(
+    `CREATE TABLE "表 t" (id bigint NOT NULL PRIMARY KEY, x longtext); CREATE DATABASE ${other};
+     CREATE TABLE ${other}."子-表" (id bigint PRIMARY KEY, p bigint, CONSTRAINT "键/1" FOREIGN KEY (p) REFERENCES ${config.database}."表 t" (id) ON DELETE SET NULL);
+     DROP USER IF EXISTS '${user}'@'%'; CREATE USER '${user}'@'%' IDENTIFIED BY 'secret';
+     GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE TEMPORARY TABLES ON ${config.database}.* TO '${user}'@'%'`,
+  );
+  const check = async () => {
+    const dataSource = openMysql({ ...config, user });
+    const problems = await dataSource.checkTarget([{ ...TABLE, ref: { name: '表 t' } }], new Map());
+    await dataSource.close();
+    return problems;
+  };
+  const [unseen, ...rest] = await check();
+  expect([unseen?.code, unseen?.warning, rest]).toEqual(['FOREIGN_KEYS_UNSEEN', true, []]);
+  await department.query(unseen?.hint.slice(0, unseen.hint.indexOf(';')) ?? '');
+  expect(await check()).toMatchObject([
+    {
+      code: 'FOREIGN_KEY_CASCADES',
+      path: 't',
+      message: expect.stringMatching(/^foreign key 键\/1 of 子-表 says ON DELETE SET NULL/),
+    },
+  ]);
+  await department.query(`DROP DATABASE ${other}`);
 });

@@ -14,6 +14,7 @@ import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
 import { currentUser, isTransactional, type MysqlTable, readTable, whereTable } from './describe.ts';
 import { NOTES_TABLE, ownTables, ownTablesForDba } from './markDdl.ts';
+import { readReferrers, unseenKeys } from './referrers.ts';
 import type { Session } from './session.ts';
 import { identifier, qualified } from './sql.ts';
 
@@ -26,6 +27,7 @@ export async function checkTarget(
   const problems: Problem[] = [];
   await checkMark(session, problems);
   const keyed: KeyedTable[] = [];
+  let unseen: string | undefined;
   for (const target of tables) {
     const report = reporter(problems, target.table);
     const database = target.ref.schema ?? session.database;
@@ -60,8 +62,11 @@ export async function checkTarget(
       isDeferrable: false,
       release: dropKey(table, key.constraint),
     }));
-    keyed.push({ label: target.table, ref: table.ref, columns: table.columns, keys });
+    const { referrers, areAll } = await readReferrers(session, database, target.ref.name);
+    if (!areAll && target.landing === 'mirror' && target.onDelete === 'delete') unseen ??= target.table;
+    keyed.push({ target, ref: table.ref, referrers, columns: table.columns, keys });
   }
+  if (unseen !== undefined) problems.push(await unseenKeys(session, unseen));
   return [...problems, ...foreignKeyProblems(keyed)];
 }
 

@@ -6,15 +6,15 @@
 import { filterColumns } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
 import { loadTableName } from '../mark.ts';
-import { schemaError } from '../targetServer.ts';
+import { type ServerLayout, schemaError } from '../targetServer.ts';
 import { isTransactional, type MysqlColumn, type MysqlTable, readTable } from './describe.ts';
 import { NOTES_TABLE } from './markDdl.ts';
+import { type Referrers, readReferrers } from './referrers.ts';
 import type { Session } from './session.ts';
 import { literal, qualified } from './sql.ts';
 
 /** One target table as it is now. */
-export interface Layout {
-  readonly target: TargetTable;
+export interface Layout extends ServerLayout {
   readonly table: MysqlTable;
   readonly sql: string;
   readonly columns: ReadonlyMap<string, MysqlColumn>;
@@ -26,9 +26,16 @@ export interface Layout {
   hasNotes: boolean;
 }
 
+/** As read when the table's own DDL was last another; keys of other tables that came since are not seen before the next connection. */
+interface Known {
+  readonly ddl: string;
+  readonly table: MysqlTable;
+  readonly found: Referrers;
+}
+
 /** The layouts of one connection. */
 export class Layouts {
-  readonly #known = new Map<string, { ddl: string; table: MysqlTable }>();
+  readonly #known = new Map<string, Known>();
 
   /** Layouts by label. Throws TARGET_SCHEMA for a missing table, column or key. */
   async read(session: Session, laneId: string, tables: Iterable<TargetTable>): Promise<Map<string, Layout>> {
@@ -36,9 +43,11 @@ export class Layouts {
     for (const target of tables) {
       const database = target.ref.schema ?? session.database;
       const sql = qualified(database, target.ref.name);
-      const { ddl, table } = await this.#table(session, database, target.ref.name, sql);
+      const { ddl, table, found } = await this.#table(session, database, target.ref.name, sql);
       const layout: Layout = {
         target,
+        ref: table.ref,
+        referrers: found.referrers,
         table,
         sql,
         columns: new Map(table.columns.map((column) => [column.name, column])),
@@ -53,12 +62,7 @@ export class Layouts {
     return layouts;
   }
 
-  async #table(
-    session: Session,
-    database: string,
-    name: string,
-    sql: string,
-  ): Promise<{ ddl: string; table: MysqlTable }> {
+  async #table(session: Session, database: string, name: string, sql: string): Promise<Known> {
     const [row] = await session.rows(`SHOW CREATE TABLE ${sql}`);
     const ddl = (row?.[1] ?? '').replace(/ AUTO_INCREMENT=\d+/, '');
     const known = this.#known.get(sql);
@@ -66,8 +70,9 @@ export class Layouts {
     const table = await readTable(session, database, name);
     if (table === undefined) throw schemaError(`table ${sql} is missing`);
     if (this.#known.size > 10_000) this.#known.clear();
-    this.#known.set(sql, { ddl, table });
-    return { ddl, table };
+    const read = { ddl, table, found: await readReferrers(session, database, name) };
+    this.#known.set(sql, read);
+    return read;
   }
 }
 

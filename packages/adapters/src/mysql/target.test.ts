@@ -226,6 +226,7 @@ describe('keys and collations', () => {
       'KEY_COLLATION_COARSE ci.id',
       'KEY_COLLATION_COARSE bin.id warning',
       'ENGINE_WITHOUT_TRANSACTIONS myisam',
+      'FOREIGN_KEYS_UNSEEN ci warning',
     ]);
     const { target, lane: sender } = await lane(each, [mirror('myisam', [{ ...key, type: integer }])]);
     const work = sender.next([section('myisam', 'insert', ['id'], [['1']])]);

@@ -24,6 +24,7 @@ export function createTarget(config: MysqlConfig): Target {
 class MysqlServer implements TargetServer<Session, Layout, Stage> {
   readonly begin = 'START TRANSACTION';
   readonly mark: MarkTable;
+  readonly schema: string;
   readonly #config: MysqlConfig;
   readonly #straightWay = new StraightWay();
   #stages = new Stages();
@@ -31,6 +32,7 @@ class MysqlServer implements TargetServer<Session, Layout, Stage> {
 
   constructor(config: MysqlConfig) {
     this.#config = config;
+    this.schema = config.database;
     this.mark = new MarkTable(config.database);
   }
 

@@ -190,7 +190,8 @@ export interface SourceShape {
  *    KEY_NULLABLE, KEY_NOT_UNIQUE (named columns, source or target), TYPE_UNSUPPORTED (source column), TYPE_REFUSED (pair), TYPE_LOSSY
  *    and TYPE_NARROW (warnings, see pairs.ts), RIGHTS_MISSING, COLUMN_GENERATED, COLUMN_REQUIRED (target column NOT NULL without default that the bridge does not
  *    send), NULLABLE_TO_REQUIRED (warning), KEY_COLLATION_COARSE, ROW_SECURITY, TARGET_TRIGGER (warning), TARGET_RULE, FOREIGN_KEY_OUTSIDE
- *    (warning), FOREIGN_KEY_CYCLE (a warning where rows with nulls can be the first), MARK_REFUSED (hint = the DDL for the DBA), MARK_COLUMN_MISSING, JOURNAL_COLUMN_MISSING, ENGINE_WITHOUT_TRANSACTIONS (target: rows and mark cannot be
+ *    (warning), FOREIGN_KEY_CYCLE (a warning where rows with nulls can be the first), FOREIGN_KEY_CASCADES (rows of others would go with those that are deleted; a warning
+ *    between tables of the bridge), FOREIGN_KEYS_UNSEEN (warning: this account may not see every such key), MARK_REFUSED (hint = the DDL for the DBA), MARK_COLUMN_MISSING, JOURNAL_COLUMN_MISSING, ENGINE_WITHOUT_TRANSACTIONS (target: rows and mark cannot be
  *    one transaction; source: a warning, as it has no snapshot).
  *    Of a table that is read by a cursor also CURSOR_TYPE (the column has no order that rises), and the warnings CURSOR_NOT_INDEXED (hint =
  *    the DDL), CURSOR_NULLABLE, CURSOR_HORIZON_UNPROVEN (open transactions cannot be seen, C4) and CURSOR_SEQUENCE_CACHED (numbers that

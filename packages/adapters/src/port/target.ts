@@ -1,4 +1,4 @@
-/** Where rows land, with the mark that makes it exactly once (M1–M6, R1–R8, L1–L4, A1–A5, N1). */
+/** Where rows land, with the mark that makes it exactly once (M1–M6, R1–R10, L1–L4, A1–A5, N1). */
 import type { ColumnType, ConflictPolicy, Filter, Kind, OutcomeCell, Section } from '@qiao/exchange';
 import type { TableRef } from './dataSource.ts';
 
@@ -88,6 +88,8 @@ export interface TargetTable {
  *    the database's order, all else by the bytes of its text; else keptTarget. A delete removes the row whatever its time; an update
  *    whose row is not there is keptTarget (it was deleted here); a partial update of a row that is there is held (MISSING_BASE). A
  *    marked row (R7) counts as absent; identical is `unchanged` under every policy.
+ * R10 Where a foreign key of another table would delete or change rows that the bridge does not own together with those that land (see
+ *    cascades.ts), nothing lands: TARGET_SCHEMA.
  *
  * Load
  * L1 At `load.begins` the keys of rows already in each mirrored target table are noted (marked rows and, with {where}, rows outside are not).

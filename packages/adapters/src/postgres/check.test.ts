@@ -2,6 +2,7 @@ import { parseFilter } from '@qiao/exchange';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defaultJournalColumns, type TargetTable } from '../adapter.ts';
+import { Lane } from '../contract-suite/fixture.ts';
 import { openPostgres } from './dataSource.ts';
 import { type PostgresServer, startPostgres } from './server.testing.ts';
 import type { PostgresConfig } from './session.ts';
@@ -117,4 +118,37 @@ test('a target that fits has nothing to say', async () => {
   const config = await databaseWith('CREATE TABLE t (id int PRIMARY KEY, v text)');
   const shape = { columns: [{ name: 'id', type: { type: 'integer', bits: 32 }, nullable: false } as const] };
   expect(await openPostgres(config).checkTarget([target('t', ['id', 'v'])], new Map([['t', shape]]))).toEqual([]);
+});
+
+test('keys that refer to a partitioned target, to one of its partitions, or from another schema are seen, by the check and when rows land', async () => {
+  const config = await databaseWith(`
+    CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+    CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100);
+    CREATE SCHEMA other;
+    CREATE TABLE other.c (id int, p int REFERENCES p ON DELETE CASCADE) PARTITION BY RANGE (id);
+    CREATE TABLE other.c1 PARTITION OF other.c FOR VALUES FROM (0) TO (100);
+    CREATE TABLE leaf (id int, p int REFERENCES p1 ON DELETE SET DEFAULT);`);
+  const dataSource = openPostgres(config);
+  const p = target('p', ['id', 'v']);
+  const problems = await dataSource.checkTarget([p], new Map());
+  expect(problems.map(({ code, message }) => `${code} ${message.slice(0, message.indexOf(':'))}`)).toEqual([
+    'FOREIGN_KEY_CASCADES foreign key c_p_fkey of c says ON DELETE CASCADE',
+    'FOREIGN_KEY_CASCADES foreign key leaf_p_fkey of leaf says ON DELETE SET DEFAULT',
+  ]);
+  const landing = await dataSource.openTarget();
+  await landing.prepare();
+  const work = new Lane([p]).opening({ load: { begins: true } });
+  await expect(landing.apply(work)).rejects.toMatchObject({
+    code: 'TARGET_SCHEMA',
+    message: expect.stringContaining('of c says'),
+  });
+  const both = await dataSource.checkTarget(
+    [p, target('c', ['id', 'p'], { ref: { schema: 'other', name: 'c' } }), target('leaf', ['id'])],
+    new Map(),
+  );
+  expect(both.filter(({ code }) => code === 'FOREIGN_KEY_CASCADES').map(({ warning }) => warning)).toEqual([
+    true,
+    true,
+  ]);
+  await dataSource.close();
 });

@@ -53,8 +53,9 @@ export async function checkTarget(
     if (target.landing === 'mirror') keyCollations(report, target, table);
     await targetRights(session, report, target, table);
     keyed.push({
-      label: target.table,
+      target,
       ref: table.ref,
+      referrers: table.referrers,
       columns: table.columns,
       keys: table.foreignKeys.map(released(table)),
     });

@@ -4,6 +4,7 @@
  */
 
 import type { ColumnDescription, ForeignKey, TableDescription, TableRef } from '../adapter.ts';
+import type { Referrer } from '../cascades.ts';
 import { OWN_PREFIX } from '../mark.ts';
 import type { Session } from './session.ts';
 import { qualified } from './sql.ts';
@@ -19,6 +20,8 @@ export interface PostgresTable extends Omit<TableDescription, 'isEmpty'> {
   /** Every whole, valid, immediate unique index, nullable columns included. */
   readonly uniqueIndexes: readonly (readonly string[])[];
   readonly foreignKeys: readonly PostgresForeignKey[];
+  /** Keys of other tables that act by themselves. */
+  readonly referrers: readonly Referrer[];
 }
 
 export interface PostgresForeignKey extends ForeignKey {
@@ -103,6 +106,43 @@ const FOREIGN_KEYS = `
    WHERE f.conrelid = $1 AND f.contype = 'f'
    ORDER BY f.conname`;
 
+const RULE = (column: string) =>
+  `CASE ${column} WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' ELSE 'RESTRICT' END`;
+
+/** Found by the triggers that do what the keys say, which an index serves: a partitioned table has them itself (15) or its partitions have. */
+const REFERRERS = `
+  WITH RECURSIVE tree (oid) AS (
+    SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)
+  SELECT n.nspname, r.relname, f.conname,
+         (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place) FROM pg_catalog.unnest(f.confkey) WITH ORDINALITY k (attnum, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.attnum),
+         ${RULE('f.confdeltype')}, ${RULE('f.confupdtype')}
+    FROM pg_catalog.pg_constraint f
+    JOIN pg_catalog.pg_class r ON r.oid = f.conrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+   WHERE f.oid IN (SELECT g.tgconstraint FROM pg_catalog.pg_trigger g JOIN tree ON g.tgrelid = tree.oid)
+     AND f.contype = 'f' AND f.confrelid IN (SELECT tree.oid FROM tree)
+     AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+     AND (f.conislocal OR NOT r.relispartition)
+   ORDER BY n.nspname, r.relname, f.conname`;
+
+/** Foreign keys that act by themselves when rows of a table go. One to a partitioned table is kept once more for each of its partitions. */
+export async function readReferrers(session: Session, oid: string): Promise<Referrer[]> {
+  const keys = new Map<string, Referrer>();
+  for (const [schema, name, key, toColumns, onDelete, onUpdate] of await session.rows(REFERRERS, [oid])) {
+    const id = JSON.stringify([schema, name, toColumns, onDelete, onUpdate]);
+    if (keys.has(id)) continue;
+    keys.set(id, {
+      table: { schema: schema ?? '', name: name ?? '' },
+      key: key ?? '',
+      toColumns: nameList(toColumns),
+      onDelete: onDelete ?? '',
+      onUpdate: onUpdate ?? '',
+    });
+  }
+  return [...keys.values()];
+}
+
 /** Tables and views the connection may see, Qiao's own left out. */
 export async function readTables(session: Session): Promise<TableRef[]> {
   const rows = await session.rows(TABLES, [OWN_PREFIX]);
@@ -129,6 +169,7 @@ export async function readTable(session: Session, schema: string, name: string):
     uniqueKeys,
     uniqueIndexes: keys.map(([, names]) => nameList(names)),
     foreignKeys,
+    referrers: await readReferrers(session, oid),
     ...(estimate === null ? {} : { estimatedRows: Number(estimate) }),
   };
 }

@@ -6,7 +6,8 @@
 import { filterColumns } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
 import { loadTableName } from '../mark.ts';
-import { schemaError } from '../targetServer.ts';
+import { type ServerLayout, schemaError } from '../targetServer.ts';
+import { readReferrers } from './describe.ts';
 import type { Session } from './session.ts';
 import { qualified } from './sql.ts';
 
@@ -20,8 +21,7 @@ export interface LayoutColumn {
 }
 
 /** One target table as it is now. */
-export interface Layout {
-  readonly target: TargetTable;
+export interface Layout extends ServerLayout {
   readonly oid: string;
   readonly sql: string;
   readonly isPartitioned: boolean;
@@ -56,7 +56,10 @@ const LAYOUT = `
                           WHERE u.place <= i.indnkeyatts)
                       = (SELECT pg_catalog.array_agg(w.name ORDER BY w.name COLLATE "C")
                            FROM pg_catalog.jsonb_array_elements_text(a.key) w (name))),
-         pg_catalog.to_regclass(a.notes) IS NOT NULL, c.relkind
+         pg_catalog.to_regclass(a.notes) IS NOT NULL, c.relkind,
+         c.relhassubclass OR EXISTS (
+           SELECT 1 FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_constraint f ON f.oid = g.tgconstraint
+            WHERE g.tgrelid = c.oid AND f.confrelid = c.oid AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd')))
     FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS a (label text, schema text, name text, key jsonb, notes text)
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = a.schema
     LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = a.name AND c.relkind IN ('r', 'p')`;
@@ -78,12 +81,13 @@ export async function readLayouts(
     key: table.key,
     notes: qualified(schema, loadTableName(laneId, table.table)),
   }));
-  for (const [label, oid, columns, triggers, hasKey, hasNotes, relationKind] of await session.rows(LAYOUT, [
+  for (const [label, oid, columns, triggers, hasKey, hasNotes, relationKind, mayAct] of await session.rows(LAYOUT, [
     JSON.stringify(request),
   ])) {
     const target = asked.get(label ?? '');
     if (target === undefined) continue;
-    const where = qualified(target.ref.schema ?? schema, target.ref.name);
+    const ref = { schema: target.ref.schema ?? schema, name: target.ref.name };
+    const where = qualified(ref.schema, ref.name);
     if (oid == null || columns == null) throw schemaError(`table ${where} is missing`);
     const list = (JSON.parse(columns) as [string, string, string, boolean][]).map(
       ([name, sqlType, baseType, isCollatable]) => ({ name, sqlType, baseType, isCollatable }),
@@ -93,6 +97,9 @@ export async function readLayouts(
     }
     const layout: Layout = {
       target,
+      ref,
+      // Told in full only where there is anything to tell: this is asked for each delivery.
+      referrers: mayAct === 't' ? await readReferrers(session, oid) : [],
       oid,
       sql: where,
       isPartitioned: relationKind === 'p',

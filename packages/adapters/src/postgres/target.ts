@@ -26,7 +26,7 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
   readonly begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
   readonly mark: MarkTable;
   readonly #config: PostgresConfig;
-  readonly #schema: string;
+  readonly schema: string;
   readonly #straightWay = new StraightWay();
   /** Tables whose last rows were for the most part there already, as they are; by oid. */
   readonly #mostlyEqual = new Map<string, boolean>();
@@ -34,8 +34,8 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
 
   constructor(config: PostgresConfig) {
     this.#config = config;
-    this.#schema = defaultSchema(config);
-    this.mark = new MarkTable(this.#schema);
+    this.schema = defaultSchema(config);
+    this.mark = new MarkTable(this.schema);
   }
 
   open(): Promise<Session> {
@@ -55,7 +55,7 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
   }
 
   layouts(session: Session, laneId: string, tables: Iterable<TargetTable>): Promise<Map<string, Layout>> {
-    return readLayouts(session, this.#schema, laneId, tables);
+    return readLayouts(session, this.schema, laneId, tables);
   }
 
   stages(session: Session, shapes: ReadonlyMap<string, StageShape<Layout>>): Promise<Map<string, Stage>> {
@@ -122,7 +122,7 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
   }
 
   dropNotes(session: Session, laneId: string): Promise<void> {
-    return dropNotes(session, this.#schema, laneId);
+    return dropNotes(session, this.schema, laneId);
   }
 
   ended(): void {

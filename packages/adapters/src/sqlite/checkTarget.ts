@@ -59,7 +59,13 @@ export function checkTarget(
       problems.push(...tableProblems(wanted, table, shapes.get(wanted.table)));
       // A circle lands with its keys deferred.
       const keys = table.foreignKeys.map((key) => ({ ...key, isDeferrable: true, release: '' }));
-      keyed.push({ label: wanted.table, ref: { name: table.name }, columns: table.columns, keys });
+      keyed.push({
+        target: wanted,
+        ref: { name: table.name },
+        referrers: table.referrers,
+        columns: table.columns,
+        keys,
+      });
     }
   }
   return [...problems, ...foreignKeyProblems(keyed)];

@@ -3,8 +3,9 @@
  */
 import { type ColumnType, evaluateFilter, filterColumns, QiaoError } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
+import { proveOwn } from '../cascades.ts';
 import { cellReader, Refusal } from './cells.ts';
-import { isSupported, readTable, type SqliteColumn, type SqliteTable, uniqueKeyOf } from './describe.ts';
+import { isSupported, readTable, type SqliteColumn, type SqliteTable, storedName, uniqueKeyOf } from './describe.ts';
 import { type Connection, quote } from './session.ts';
 import { type ValueWriter, valueWriter } from './values.ts';
 
@@ -20,8 +21,8 @@ export class TargetColumns {
   readonly target: TargetTable;
   readonly found: SqliteTable;
 
-  /** Throws TARGET_SCHEMA when the table is missing, is no table, or its key is not its own. */
-  constructor(db: Connection, target: TargetTable) {
+  /** Of one of the `bridge`'s tables. Throws TARGET_SCHEMA when it is missing, is no table, its key is not its own, or rows of strangers would go with its. */
+  constructor(db: Connection, target: TargetTable, bridge: ReadonlyMap<string, TargetTable>) {
     const found = readTable(db, target.ref);
     if (!found) throw schemaError(`table ${target.ref.name} does not exist`);
     if (found.kind !== 'table') throw schemaError(`${target.ref.name} is a ${found.kind}, not a table`);
@@ -29,6 +30,14 @@ export class TargetColumns {
     this.target = target;
     this.found = found;
     if (target.landing === 'journal') return;
+    const { referrers } = found;
+    if (referrers.length > 0) {
+      const landings = [...bridge.values()].map((each) => ({
+        target: each,
+        ref: { name: storedName(db, each.ref.name) },
+      }));
+      proveOwn([{ target, ref: { name: found.name }, referrers }], landings);
+    }
     const unique = uniqueKeyOf(found, target.key);
     if (!unique?.isBinary) {
       throw schemaError(

@@ -3,6 +3,7 @@
  */
 import type { ColumnType } from '@qiao/exchange';
 import type { ColumnDescription, ForeignKey, TableDescription, TableRef } from '../adapter.ts';
+import type { Referrer } from '../cascades.ts';
 import { OWN_PREFIX } from '../mark.ts';
 import { type Connection, quote } from './session.ts';
 import { columnTypeOf } from './types.ts';
@@ -17,6 +18,8 @@ export interface SqliteTable {
   /** Unique sets of columns that are NOT NULL, and whether every one of them is compared byte by byte. */
   readonly uniqueKeys: readonly { readonly columns: readonly string[]; readonly isBinary: boolean }[];
   readonly foreignKeys: readonly ForeignKey[];
+  /** Keys of other tables that act by themselves. */
+  readonly referrers: readonly Referrer[];
   readonly hasTriggers: boolean;
 }
 
@@ -30,12 +33,21 @@ const COLUMNS = `SELECT name, type, "notnull" AS isNotNull, dflt_value AS defaul
 const INDEXES = `SELECT name, origin, partial FROM pragma_index_list(?) WHERE "unique" = 1 ORDER BY seq`;
 const INDEX_COLUMNS = `SELECT name, cid, coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno`;
 const FOREIGN_KEYS = `SELECT id, "table" AS toTable, "from" AS fromColumn, "to" AS toColumn FROM pragma_foreign_key_list(?) ORDER BY id, seq`;
+const REFERRERS = `SELECT m.name AS "table", f.id, f."from" AS fromColumn, f."to" AS toColumn, f.on_delete AS onDelete, f.on_update AS onUpdate
+  FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f
+ WHERE m.type = 'table' AND lower(f."table") = lower(?) AND (f.on_delete || f.on_update LIKE '%CASCADE%' OR f.on_delete || f.on_update LIKE '%SET %')
+ ORDER BY m.name, f.id, f.seq`;
 const TRIGGERS = `SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) = lower(?)`;
 
 /** Every table and view of the department, in order of name; tables that Qiao keeps are left out. */
 export function listTables(db: Connection): TableRef[] {
   const names = db.prepare(TABLES).pluck().all() as string[];
   return names.filter((name) => !name.startsWith(OWN_PREFIX)).map((name) => ({ name }));
+}
+
+/** The name as the file has it: SQLite finds tables whatever their case. */
+export function storedName(db: Connection, name: string): string {
+  return (db.prepare(TABLE).get(name) as { name: string } | undefined)?.name ?? name;
 }
 
 /** Undefined when there is no such table or view; a schema other than `main` has none. */
@@ -92,6 +104,7 @@ export function readTable(db: Connection, ref: TableRef): SqliteTable | undefine
     primaryKey,
     uniqueKeys,
     foreignKeys: foreignKeysOf(db, found.name),
+    referrers: referrersOf(db, found.name, primaryKey),
     hasTriggers: (db.prepare(TRIGGERS).pluck().get(found.name) as number) > 0,
   };
 }
@@ -112,6 +125,24 @@ function foreignKeysOf(db: Connection, table: string): ForeignKey[] {
       toTable: { name: toTable },
       toColumns: parts.map((part, index) => part.toColumn ?? implied[index] ?? ''),
     };
+  });
+}
+
+function referrersOf(db: Connection, table: string, primaryKey: readonly string[]): Referrer[] {
+  const rows = db.prepare(REFERRERS).all(table) as {
+    table: string;
+    id: number;
+    fromColumn: string;
+    toColumn: string | null;
+    onDelete: string;
+    onUpdate: string;
+  }[];
+  return [...Map.groupBy(rows, (row) => `${row.id} ${row.table}`).values()].flatMap((parts) => {
+    const [first] = parts;
+    if (first === undefined) return [];
+    const key = `(${parts.map((part) => part.fromColumn).join(', ')})`;
+    const toColumns = parts.map((part, index) => part.toColumn ?? primaryKey[index] ?? '');
+    return [{ table: { name: first.table }, key, toColumns, onDelete: first.onDelete, onUpdate: first.onUpdate }];
   });
 }
 

@@ -42,7 +42,7 @@ export class LoadNotes {
   async begin(): Promise<void> {
     this.drop();
     for (const target of this.#tables.values()) {
-      if (target.landing === 'mirror') await this.#note(new TargetColumns(this.#db, target));
+      if (target.landing === 'mirror') await this.#note(new TargetColumns(this.#db, target, this.#tables));
     }
     this.#names = this.#stored();
   }
@@ -52,7 +52,7 @@ export class LoadNotes {
     const name = loadTableName(this.#laneId, label);
     const target = this.#tables.get(label);
     if (!target || !this.#names.has(name)) return undefined;
-    const columns = new TargetColumns(this.#db, target);
+    const columns = new TargetColumns(this.#db, target, this.#tables);
     const writers = keyNames.map((key) => columns.column(key).write);
     const where = keyNames.map((key) => `${quote(key)} = ?`).join(' AND ');
     const forget = this.#db.prepare(`DELETE FROM ${quote(name)} WHERE ${where}`);
@@ -82,7 +82,7 @@ export class LoadNotes {
         extras.push({ table: label, deleted: 0, kept: rows });
         continue;
       }
-      const columns = new TargetColumns(this.#db, target);
+      const columns = new TargetColumns(this.#db, target, this.#tables);
       const of = this.#count(columns.found.name);
       if (guardStops(rows, of, work)) return { kind: 'guard', table: label, rows, of };
       removals.push(new Removal(this.#db, label, name, columns));

@@ -146,7 +146,7 @@ export class RowApplier {
     if (!columns) {
       const target = this.#tables.get(table);
       if (!target) throw schemaError(`the delivery has rows of ${table}, which lands nowhere at this destination`);
-      columns = new TargetColumns(this.#db, target);
+      columns = new TargetColumns(this.#db, target, this.#tables);
       this.#columns.set(table, columns);
     }
     return columns;
