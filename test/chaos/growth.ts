@@ -41,6 +41,9 @@ const FLOORS: Readonly<Record<string, number>> = {
   sqlite_sequence: 20,
   // Remembered until the command would have expired.
   command_seen: 10_000,
+  // What was verified is kept a week for people to read; of shared targets, the rows of others are among it.
+  job: 1_000,
+  job_row: 1_000_000,
 };
 
 /** Marks of lanes, and notes of loads, in the targets: the database's own id alone stays. */

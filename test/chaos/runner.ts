@@ -14,6 +14,7 @@ import { Play } from './play.ts';
 import { unrest } from './quiet.ts';
 import type { Stage } from './stage.ts';
 import { type Moment, Timeline } from './timeline.ts';
+import { verifyFindings } from './verify.ts';
 
 export interface SeedResult {
   readonly seed: number;
@@ -91,6 +92,7 @@ async function playOut(play: Play, marks: LogMarks, timed: Timed): Promise<strin
   if (unresting.length > 0) return unresting;
   timeline.add('at rest');
   const broken = await timed('invariants', () => brokenInvariants(play, marks));
+  broken.push(...(await timed('verify', () => verifyFindings(play))));
   for (const sentence of broken) timeline.add(sentence);
   return broken;
 }
