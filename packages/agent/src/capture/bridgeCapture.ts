@@ -12,6 +12,7 @@ import { capturedBridge, isByLog } from './captured.ts';
 import type { LogScan } from './logScans.ts';
 import type { CapturePorts } from './ports.ts';
 import { scanBridge, waitsForSnapshot } from './scan.ts';
+import { ScanCuts } from './scanCuts.ts';
 import { type Due, dueScan } from './schedule.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -21,13 +22,14 @@ export interface BridgeCaptureHooks {
   readonly room: Wakeup;
   /** With capture `log`: takes the bridge out of the log. */
   hold(bridge: DesiredBridge, signal: AbortSignal): Promise<LogScan | undefined>;
-  /** A scan finished, or the capture stuck for good: earlier failures are history. */
-  onSettled(): void;
+  /** A scan finished, or the capture stuck for good: earlier failures are history, but for what the next scan will meet again. */
+  onSettled(trouble?: QiaoError): void;
 }
 
 /** Captures until stopped. Throws transient failures for its supervisor; permanent ones stick and wait for a person. */
 export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: BridgeCaptureHooks): Part {
   const startedAtMs = ports.clock.nowMs();
+  const cuts = new ScanCuts(ports.limits);
   let isFirstLook = true;
   return {
     name: `capture:${bridgeId.slice(0, 8)}`,
@@ -46,7 +48,7 @@ export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: 
           await hooks.room.wait(BUDGET_LOOK_AGAIN_MS, signal);
         } else if (due.kind === 'now') {
           isFirstLook = false;
-          await scan(ports, desired, bridge, due, hooks, signal);
+          await scan(ports, desired, bridge, due, hooks, cuts, signal);
         } else {
           const pauseMs = due.kind === 'at' ? Math.min(due.atMs - ports.clock.nowMs(), LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
           await hooks.wakeup.wait(Math.max(pauseMs, 1), signal);
@@ -89,6 +91,7 @@ async function scan(
   bridge: DesiredBridge,
   due: Extract<Due, { kind: 'now' }>,
   hooks: BridgeCaptureHooks,
+  cuts: ScanCuts,
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = ports.clock.nowMs();
@@ -101,13 +104,14 @@ async function scan(
     const work = { desired, bridge, runNumber, allowedDeletes, signal, room: hooks.room, log };
     const result = await scanBridge(ports, work);
     if (result.guarded !== undefined) stick(ports, bridge, runNumber, result.guarded);
-    hooks.onSettled();
+    hooks.onSettled(cuts.ended(log?.isGivenUp === true ? 'logBudgetBytes' : undefined));
     ports.log.debug(
       { bridge: bridge.name, scannedRows: result.rows, tookMs: ports.clock.nowMs() - startedMs },
       'scan finished',
     );
   } catch (error) {
     if (signal.aborted) return;
+    if (error instanceof QiaoError && error.code === 'SNAPSHOT_TOO_LONG') throw cuts.ended('snapshotMaxMs') ?? error;
     if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
     stick(ports, bridge, due.runNumber, error);
     hooks.onSettled();

@@ -111,8 +111,8 @@ function startCapture(
     wakeup,
     room,
     hold: async (now, scanning) => (isByLog(now) ? await readers.of(now).hold(now.bridgeId, scanning) : undefined),
-    onSettled() {
-      one.failure = undefined;
+    onSettled(trouble) {
+      one.failure = trouble && { code: trouble.code, message: trouble.message, hint: trouble.hint };
     },
   });
   const done = supervise([part], {

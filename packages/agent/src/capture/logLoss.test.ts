@@ -128,3 +128,33 @@ test('a gap that is found while the tables are scanned is closed by another scan
   await w.arrived('person', ROWS);
   expect(w.database.captures.get(parseId(BRIDGE_ID))?.startedScan).toBeGreaterThan(1);
 });
+
+test('a scan that a limit cuts again and again is told with the settings to raise, and goes on once they are', async () => {
+  await using w = await LogWorld.on(
+    server,
+    `${PERSON}; CREATE TABLE other (x text); INSERT INTO person SELECT g, repeat('a', 100), 'x' FROM generate_series(1, 10000) g`,
+    { name: 'person' },
+  );
+  w.parcelBytes = 16 * 1024;
+  w.bridgeLimits = { rowsPerSecond: 6000 };
+  const told = () => w.trouble === 'SCAN_TOO_LONG';
+  w.snapshotMaxMs = 1000;
+  w.start();
+  await w.until('two scans took too long', told);
+  await w.stop();
+  w.snapshotMaxMs = 60_000;
+  w.logBudgetBytes = 4 * 1024 * 1024;
+  w.start();
+  await w.until('two scans had too much log beside them', async () => {
+    await w.sql("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 1000)");
+    return told();
+  });
+  expect(w.state?.owes?.code).toBe('LOG_GAP');
+  await w.stop();
+  w.logBudgetBytes = 1024 * 1024 * 1024;
+  w.start();
+  await w.arrived('person', ROWS);
+  expect(told()).toBe(false);
+  await w.sql("UPDATE person SET name = 'followed' WHERE id = 1");
+  await w.arrived('person', ROWS);
+});

@@ -9,7 +9,7 @@ import type { DataSource, LogReading, PreparedLog, SourceLog } from '@qiao/adapt
 import { idText, parseId, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { LogOwes } from '../exchange-database/index.ts';
+import type { HeldPosition, LogOwes } from '../exchange-database/index.ts';
 import { isOverBudget } from './budget.ts';
 import type { FollowedTable } from './keyChanges.ts';
 import { LogAside, type LogTrouble } from './logAside.ts';
@@ -155,7 +155,7 @@ export class LogReader {
    */
   async #giveUp(log: SourceLog, name: string | undefined): Promise<void> {
     const { database, clock, limits } = this.#ports;
-    const held = database.logs.ofSource(this.source).filter(({ owes }) => owes !== 'LOG_GAP');
+    const held = this.#needing();
     const behind = held.filter(({ bridge }) => !this.#following.has(idText(bridge)));
     const isPart = behind.length > 0 && behind.length < held.length;
     if (!isPart && name !== undefined) {
@@ -167,7 +167,10 @@ export class LogReader {
     database.transaction(() => {
       for (const { bridge } of lost) database.logs.lose(bridge, message, clock.nowMs());
     });
-    for (const { bridge } of lost) this.#onOwed(idText(bridge));
+    for (const { bridge } of lost) {
+      this.#scans.giveUp(idText(bridge));
+      this.#onOwed(idText(bridge));
+    }
     this.#budget.gaveUp(isPart);
     this.#ports.log.error({ source: this.source, bridges: lost.length }, message);
   }
@@ -383,18 +386,17 @@ export class LogReader {
   }
 
   #confirm(log: SourceLog, reading: LogReading): void {
-    const positions = this.#needed();
+    const positions = this.#needing().map(({ position }) => position);
     if (this.#ports.fence.token() === undefined || positions.length === 0) return;
     this.#confirmed = oldestOf(log, positions);
     reading.confirm(this.#confirmed);
   }
 
-  /** Positions behind which the database must keep its log. Where history was lost, a scan that is still to begin starts from the end. */
-  #needed(): string[] {
-    const held = this.#ports.database.logs
+  /** Bridges for whose positions the database must keep its log. Where history was lost, a scan that is still to begin starts from the end. */
+  #needing(): HeldPosition[] {
+    return this.#ports.database.logs
       .ofSource(this.source)
       .filter(({ bridge, owes, owesNumber }) => owes !== 'LOG_GAP' || this.#scans.answers(idText(bridge), owesNumber));
-    return held.map(({ position }) => position);
   }
 
   #setAside({ bridge }: LogBridge, error: unknown): void {

@@ -12,6 +12,8 @@ const RECENT = 10_000;
 export interface LogScan extends AsyncDisposable {
   /** Whether the snapshot sees everything that the log has given. */
   isWhole(seen: string): boolean;
+  /** Its log was given up meanwhile for what the database kept of it: another scan is owed when this one ends. */
+  readonly isGivenUp: boolean;
   /** In the transaction that finishes the scan. */
   finish(seen: string): void;
 }
@@ -19,6 +21,7 @@ export interface LogScan extends AsyncDisposable {
 interface Waiting {
   readonly granted: PromiseWithResolvers<void>;
   isGranted: boolean;
+  isGivenUp: boolean;
   /** `owesNumber` when it was granted: what is owed later is not answered by this scan. */
   number: number;
 }
@@ -55,6 +58,12 @@ export class LogScans {
     this.#horizons.set(bridgeId, horizon);
   }
 
+  /** Its log is kept no more. */
+  giveUp(bridgeId: string): void {
+    const waiting = this.#waiting.get(bridgeId);
+    if (waiting?.isGranted === true) waiting.isGivenUp = true;
+  }
+
   remember(transaction: LogTransaction): void {
     if (this.#recent.at(-1) === transaction) return;
     this.#recent.push(transaction);
@@ -88,7 +97,7 @@ export class LogScans {
 
   /** Takes the bridge out of the log. `lookAgain`: who is followed has changed. Throws what keeps the log from being read. */
   async hold(bridgeId: string, signal: AbortSignal, lookAgain: () => void): Promise<LogScan> {
-    const waiting: Waiting = { granted: Promise.withResolvers(), isGranted: false, number: 0 };
+    const waiting: Waiting = { granted: Promise.withResolvers(), isGranted: false, isGivenUp: false, number: 0 };
     this.#waiting.set(bridgeId, waiting);
     const release = () => {
       this.#waiting.delete(bridgeId);
@@ -109,6 +118,9 @@ export class LogScans {
     const id = parseId(bridgeId);
     const recent = [...this.#recent];
     return {
+      get isGivenUp() {
+        return waiting.isGivenUp;
+      },
       isWhole: (seen) => recent.every((transaction) => transaction.isSeen(seen)),
       finish: (seen) => this.#ports.database.logs.scanned(id, seen, waiting.number),
       [Symbol.asyncDispose]: async () => release(),

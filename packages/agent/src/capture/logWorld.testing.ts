@@ -34,6 +34,7 @@ export class LogWorld extends CaptureWorld implements AsyncDisposable {
   /** Without a token nothing is confirmed: the database keeps everything. */
   hasToken = true;
   logBudgetBytes = 1024 * 1024 * 1024;
+  snapshotMaxMs = 60_000;
   /** Snapshots of the source that were opened. */
   snapshots = 0;
 
@@ -126,7 +127,12 @@ export class LogWorld extends CaptureWorld implements AsyncDisposable {
         },
       },
       permissions: { exposes: [{ dataSource: 'his', table: '*' }], accepts: [], defaultSchema: () => 'public' },
-      limits: { ...ports.limits, logBudgetBytes: this.logBudgetBytes, logWatchMs: 200 },
+      limits: {
+        ...ports.limits,
+        logBudgetBytes: this.logBudgetBytes,
+        snapshotMaxMs: this.snapshotMaxMs,
+        logWatchMs: 200,
+      },
     };
   }
 

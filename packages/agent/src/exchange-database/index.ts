@@ -18,7 +18,7 @@ export * from './jobs.ts';
 export type { LanePlace, StuckReason } from './lanePlace.ts';
 export * from './lanesIn.ts';
 export * from './lanesOut.ts';
-export type { LogOwes, LogPart, LogState } from './logs.ts';
+export type { HeldPosition, LogOwes, LogPart, LogState } from './logs.ts';
 export { type Compression, type NewParcel, type Parcel, type ParcelOrigin } from './parcels.ts';
 export {
   type Followed,
