@@ -5,6 +5,7 @@ import { describe } from 'vitest';
 import { amendContract } from './contract-suite/amend.suite.ts';
 import { cascadesContract } from './contract-suite/cascades.suite.ts';
 import { checkContract } from './contract-suite/check.suite.ts';
+import { circlesContract } from './contract-suite/circles.suite.ts';
 import { conflictContract } from './contract-suite/conflict.suite.ts';
 import { cursorContract } from './contract-suite/cursor.suite.ts';
 import { describeContract } from './contract-suite/describe.suite.ts';
@@ -38,6 +39,7 @@ export function adapterContract(name: string, make: () => Promise<Fixture>, waiv
     rowsContract(make);
     conflictContract(make);
     quarantineContract(make);
+    circlesContract(make);
     amendContract(make);
     loadContract(make);
     namesContract(make);

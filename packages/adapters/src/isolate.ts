@@ -4,9 +4,12 @@
  * after all others. What landing means belongs to each adapter's `landing.ts`; the transaction to its `target.ts`.
  */
 
-import { type Kind, Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
+import { type Kind, Matrix, type Outcome, type Section } from '@qiao/exchange';
 import type { QuarantinedRow } from './adapter.ts';
+import { landCircle } from './circle.ts';
 import { MOST_ISOLATED } from './mark.ts';
+import { Lines } from './sectionLines.ts';
+import { Tally, tooMany } from './tally.ts';
 
 /** Rows that wait for each other resolve in few rounds; more would be a loop. */
 const MOST_ROUNDS = 10;
@@ -72,6 +75,8 @@ export interface SectionPort {
   readonly mostIsolated?: number | undefined;
   /** Lands the given lines of a section. `isWhole` allows the fast way for a section that was not cut. */
   land(section: Section, piece: Piece, isWhole: boolean): Promise<Landed>;
+  /** Whether a row of the section may be deleted and inserted again: nothing goes with it, and every column of it comes back. */
+  mayReplace(section: Section): Promise<boolean>;
   /** Labels of tables, parents before children. */
   parentsFirst(): Promise<readonly string[]>;
 }
@@ -79,6 +84,13 @@ export interface SectionPort {
 export interface LandedSections {
   readonly matrix: Matrix;
   readonly isolated: readonly QuarantinedRow[];
+}
+
+/** A line that a section was cut down to, and why it is refused. */
+interface FailedRow {
+  readonly section: number;
+  readonly index: number;
+  readonly error: RowRefusal;
 }
 
 /** Lines, by section, that wait behind a quarantined line of the same key. */
@@ -192,7 +204,7 @@ async function landByHalves(
   const { savepoints, sections, mostIsolated = MOST_ISOLATED } = port;
   const tally = new Tally(port);
   const lines = sections.map((section) => new Lines(section));
-  const failed: { section: number; index: number; error: RowRefusal }[] = [];
+  const failed: FailedRow[] = [];
   await savepoints.constraints(constraints);
   // Open from here to the end, moved on after each piece: a hundred pieces are a hundred words less to the server.
   await savepoints.set('qiao_piece');
@@ -236,21 +248,32 @@ async function landByHalves(
   for (const index of order) await halve(index, 0, (sections[index] as Section).rowCount);
 
   // Failing rows last: a parent may have come meanwhile, or the row that held a unique value may be gone.
-  let open = failed;
-  for (let round = 0; round < MOST_ROUNDS && open.length > 0; round++) {
-    const still: typeof failed = [];
-    for (const row of open) {
-      const mayMove = row.error.isIntegrity && !changesAgain(sections, lines, row.section, row.index);
-      const error = mayMove ? await tryPiece(row.section, row.index, row.index + 1) : row.error;
-      if (error !== undefined) still.push({ ...row, error });
-    }
-    if (still.length === open.length) {
+  const again = async (rows: FailedRow[]): Promise<FailedRow[]> => {
+    let open = rows;
+    for (let round = 0; round < MOST_ROUNDS && open.length > 0; round++) {
+      const still: FailedRow[] = [];
+      for (const row of open) {
+        const mayMove = row.error.isIntegrity && !changesAgain(sections, lines, row.section, row.index);
+        const error = mayMove ? await tryPiece(row.section, row.index, row.index + 1) : row.error;
+        if (error !== undefined) still.push({ ...row, error });
+      }
+      if (still.length === open.length) return still;
       open = still;
-      break;
     }
-    open = still;
-  }
+    return open;
+  };
+  let open = await again(failed);
   await savepoints.release('qiao_piece');
+  const landed = await landCircles(port, lines, open);
+  for (const { section, index } of landed) {
+    const outcome = sections[section]?.kind === 'insert' ? 'updatedInsteadOfInsert' : 'updated';
+    tally.add(section, index, { counts: [[outcome, 1]], isolated: [] });
+  }
+  if (landed.size > 0) {
+    await savepoints.set('qiao_piece');
+    open = await again(open.filter((row) => !landed.has(row)));
+    await savepoints.release('qiao_piece');
+  }
   for (const { section, index, error } of open) {
     tally.add(section, index, {
       counts: [],
@@ -259,6 +282,72 @@ async function landByHalves(
   }
   return tally.result();
 }
+
+/** Rows that only their unique values keep apart, table by table; gives back those that landed. */
+async function landCircles(
+  port: SectionPort,
+  lines: readonly Lines[],
+  open: readonly FailedRow[],
+): Promise<ReadonlySet<FailedRow>> {
+  const { savepoints, sections } = port;
+  const stuck = open.filter(({ section, index, error }) => {
+    const { kind, wholeRows } = sections[section] as Section;
+    const isWhole = kind === 'insert' || (kind === 'update' && wholeRows);
+    return error.code === 'UNIQUE' && isWhole && !changesAgain(sections, lines, section, index);
+  });
+  const landed = new Set<FailedRow>();
+  for (const rows of Map.groupBy(stuck, ({ section }) => sections[section]?.table).values()) {
+    const bySection = [...Map.groupBy(rows, ({ section }) => section)];
+    const may = await Promise.all(bySection.map(([section]) => port.mayReplace(sections[section] as Section)));
+    if (rows.length < 2 || may.includes(false)) continue;
+
+    const refusedOf = async (all: readonly FailedRow[], as: 'delete' | 'insert'): Promise<FailedRow[]> => {
+      const refused: FailedRow[] = [];
+      for (const [section, some] of Map.groupBy(all, (row) => row.section)) {
+        refused.push(...(await refusedIn(sections[section] as Section, lines[section] as Lines, some, as)));
+      }
+      return refused;
+    };
+    const refusedIn = async (
+      section: Section,
+      of: Lines,
+      some: readonly FailedRow[],
+      as: 'delete' | 'insert',
+    ): Promise<readonly FailedRow[]> => {
+      const piece = of.pick(some.map(({ index }) => index));
+      await savepoints.set('qiao_piece');
+      let done: number | undefined;
+      try {
+        const { counts } = await port.land(section, as === 'delete' ? { ...piece, kind: 'delete' } : piece, false);
+        done = counts.reduce((sum, [outcome, count]) => sum + (REPLACED.has(outcome) ? count : 0), 0);
+      } catch (error) {
+        if (!(error instanceof RowRefusal)) throw error;
+      }
+      if (done === some.length) {
+        await savepoints.release('qiao_piece');
+        return [];
+      }
+      await savepoints.drop('qiao_piece');
+      // None of them is there, or there is nothing left to cut.
+      if (done === 0 || some.length === 1) return some;
+      const middle = Math.floor(some.length / 2);
+      const first = await refusedIn(section, of, some.slice(0, middle), as);
+      return [...first, ...(await refusedIn(section, of, some.slice(middle), as))];
+    };
+    const circle = await landCircle(rows, {
+      begin: () => savepoints.set('qiao_circle'),
+      undo: () => savepoints.drop('qiao_circle'),
+      keep: () => savepoints.release('qiao_circle'),
+      remove: (all) => refusedOf(all, 'delete'),
+      insert: (all) => refusedOf(all, 'insert'),
+    });
+    for (const row of circle) landed.add(row);
+  }
+  return landed;
+}
+
+/** What a row that was taken out and put in again is counted as on the way. */
+const REPLACED: ReadonlySet<Outcome> = new Set(['deleted', 'inserted', 'insertedInsteadOfUpdate']);
 
 /** Whether a later section of the same table carries the key of this row: moving the row behind it would turn time back. */
 function changesAgain(sections: readonly Section[], lines: readonly Lines[], at: number, index: number): boolean {
@@ -306,99 +395,3 @@ function firstBetween(lines: ReadonlySet<number> | undefined, from: number, to: 
 }
 
 const BEHIND = { outcome: 'held', code: 'HELD', reason: 'an earlier change of the same key is open' } as const;
-
-/** Counts what landed, and collects isolated rows with their place in the delivery. */
-class Tally {
-  readonly #sections: readonly Section[];
-  readonly #mostIsolated: number;
-  readonly #matrix = new Matrix();
-  readonly #rows: QuarantinedRow[] = [];
-  readonly #lines = new Map<number, Lines>();
-
-  constructor({ sections, mostIsolated = MOST_ISOLATED }: SectionPort) {
-    this.#sections = sections;
-    this.#mostIsolated = mostIsolated;
-  }
-
-  get isolated(): number {
-    return this.#rows.length;
-  }
-
-  add(index: number, from: number, landed: Landed): void {
-    const section = this.#sections[index] as Section;
-    const add = (outcome: Outcome, rows: number) => {
-      if (rows !== 0) this.#matrix.add(section.table, section.kind, outcome, rows);
-    };
-    for (const [outcome, rows] of landed.counts) {
-      if (rows < 0) {
-        throw new QiaoError('TARGET_BUSY', 'another session changed the same rows while they were counted', {
-          fate: 'transient',
-          hint: 'it is tried again; find out who else writes into the table if it stays',
-        });
-      }
-      add(outcome, rows);
-    }
-    for (const line of landed.isolated) {
-      if (this.#rows.length >= this.#mostIsolated) throw tooMany(this.#mostIsolated);
-      let lines = this.#lines.get(index);
-      if (lines === undefined) this.#lines.set(index, (lines = new Lines(section)));
-      add(line.outcome, 1);
-      this.#rows.push({
-        table: section.table,
-        kind: section.kind,
-        section: index,
-        ...line,
-        index: from + line.index,
-        line: lines.piece(from + line.index, from + line.index + 1).rows,
-      });
-    }
-  }
-
-  result(): LandedSections {
-    return { matrix: this.#matrix, isolated: this.#rows.sort((a, b) => a.section - b.section || a.index - b.index) };
-  }
-}
-
-/** Where the lines of a section begin; found only when a section has to be cut. */
-export class Lines {
-  readonly #section: Section;
-  #starts: number[] | undefined;
-  #keys: Set<string> | undefined;
-
-  constructor(section: Section) {
-    this.#section = section;
-  }
-
-  piece(from: number, to: number): Piece {
-    const starts = this.#find();
-    const rows = this.#section.rows.subarray(starts[from], starts[to]);
-    return { ...this.#section, rows, rowCount: to - from };
-  }
-
-  /** The key fields of a line as they stand in the row text. */
-  key(index: number): string {
-    const starts = this.#find();
-    const bytes = this.#section.rows.subarray(starts[index], (starts[index + 1] ?? 0) - 1);
-    return Buffer.from(bytes).toString('utf8').split('\t', this.#section.keyColumns).join('\t');
-  }
-
-  keys(): ReadonlySet<string> {
-    this.#keys ??= new Set(Array.from({ length: this.#section.rowCount }, (_, index) => this.key(index)));
-    return this.#keys;
-  }
-
-  #find(): number[] {
-    if (this.#starts !== undefined) return this.#starts;
-    const starts = [0];
-    const { rows } = this.#section;
-    for (let end = rows.indexOf(0x0a); end !== -1; end = rows.indexOf(0x0a, end + 1)) starts.push(end + 1);
-    this.#starts = starts;
-    return starts;
-  }
-}
-
-function tooMany(most: number): QiaoError {
-  return new QiaoError('QUARANTINE_LIMIT', `more than ${most} rows of one delivery are refused`, {
-    hint: 'this is rather a difference of the tables than of rows: qiao bridge check, then start the bridge again',
-  });
-}

@@ -19,8 +19,9 @@ import type {
   TargetTable,
 } from './adapter.ts';
 import { proveOwn } from './cascades.ts';
-import { type LandedSections, Lines, landSections, RowRefusal } from './isolate.ts';
+import { type LandedSections, landSections, RowRefusal } from './isolate.ts';
 import { amendedAnswer, decide, firstAnswer, guardStops, notOpen } from './mark.ts';
+import { Lines } from './sectionLines.ts';
 import {
   type JournalValues,
   type ServerLayout,
@@ -260,6 +261,12 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
           isWhole,
           journal: work,
         });
+      },
+      mayReplace: async (section) => {
+        const layout = layoutOf(layouts, section);
+        const { landing, onDelete, conflict = 'sourceWins' } = layout.target;
+        const isPlain = landing === 'mirror' && onDelete === 'delete' && conflict === 'sourceWins';
+        return isPlain && (await this.#server.mayReplace(session, layout, section.columns));
       },
       parentsFirst: () => this.#server.parentsFirst(session, [...layouts.values()]),
     });

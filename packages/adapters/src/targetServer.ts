@@ -88,6 +88,8 @@ export interface TargetServer<Session extends ServerSession, Layout extends Serv
   /** Called outside a transaction. */
   stages(session: Session, shapes: ReadonlyMap<string, StageShape<Layout>>): Promise<Map<string, Stage>>;
   land(session: Session, landing: Landing<Layout, Stage>): Promise<Landed>;
+  /** Whether a row that goes takes nothing with it, triggers none, and has no column but these. */
+  mayReplace(session: Session, layout: Layout, columns: readonly string[]): Promise<boolean>;
   /** Labels of tables, parents before children; cycles in any order. */
   parentsFirst(session: Session, layouts: readonly Layout[]): Promise<string[]>;
   beginNotes(session: Session, layouts: Iterable<Layout>): Promise<void>;

@@ -12,7 +12,7 @@ import { pairProblems } from '../pairs.ts';
 import { ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
 import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
-import { currentUser, isTransactional, type MysqlTable, readTable, whereTable } from './describe.ts';
+import { currentUser, isTransactional, type MysqlTable, readTable, readTriggers } from './describe.ts';
 import { NOTES_TABLE, ownTables, ownTablesForDba } from './markDdl.ts';
 import { readReferrers, unseenKeys } from './referrers.ts';
 import type { Session } from './session.ts';
@@ -128,11 +128,7 @@ async function targetRights(session: Session, report: Report, target: TargetTabl
 }
 
 async function targetTriggers(session: Session, report: Report, table: MysqlTable): Promise<void> {
-  const triggers = await session.rows(
-    `SELECT TRIGGER_NAME FROM information_schema.TRIGGERS
-      WHERE ${whereTable(session, table.database, table.ref.name, 'EVENT_OBJECT_SCHEMA', 'EVENT_OBJECT_TABLE')} ORDER BY TRIGGER_NAME`,
-  );
-  for (const [name] of triggers) {
+  for (const name of await readTriggers(session, table)) {
     report('', 'TARGET_TRIGGER', `trigger ${name} runs for every row that lands and may change it`, {
       hint: 'rows that a trigger alters differ from the source when both ends are verified',
       warning: true,

@@ -15,6 +15,8 @@ export interface MysqlTable extends Omit<TableDescription, 'isEmpty'> {
   /** InnoDB, MyISAM, …; empty for a view. */
   readonly engine: string;
   readonly columns: readonly MysqlColumn[];
+  /** Some columns are INVISIBLE: described to nobody. */
+  readonly hasHiddenColumns: boolean;
   /** Every whole unique index, nullable columns included. */
   readonly uniqueIndexes: readonly (readonly string[])[];
   readonly foreignKeys: readonly MysqlForeignKey[];
@@ -55,13 +57,12 @@ export async function readTable(session: Session, database: string, name: string
   if (relation === undefined) return undefined;
   const [type, engine, estimate] = relation;
   const json = await checkedJson(session, database, name);
-  const columns = (
-    await session.rows(
-      `SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA, CHARACTER_SET_NAME, COLLATION_NAME,
+  const stored = await session.rows(
+    `SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA, CHARACTER_SET_NAME, COLLATION_NAME,
               CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION
          FROM information_schema.COLUMNS WHERE ${is('TABLE_SCHEMA', 'TABLE_NAME')} ORDER BY ORDINAL_POSITION`,
-    )
-  )
+  );
+  const columns = stored
     .filter(([, , , , , extra]) => !/INVISIBLE/i.test(extra ?? ''))
     .map((row) => columnOf(row, json));
   const keys = await readKeys(session, is('TABLE_SCHEMA', 'TABLE_NAME'));
@@ -72,6 +73,7 @@ export async function readTable(session: Session, database: string, name: string
     engine: engine ?? '',
     kind: type === 'VIEW' || type === 'SYSTEM VIEW' ? 'view' : 'table',
     columns,
+    hasHiddenColumns: columns.length < stored.length,
     primaryKey: keys.find((key) => key.isPrimary)?.columns ?? [],
     uniqueKeys: keys
       .filter((key) => key.columns.every((column) => isNullable.get(column) === false))
@@ -80,6 +82,15 @@ export async function readTable(session: Session, database: string, name: string
     foreignKeys: await readForeignKeys(session, is('TABLE_SCHEMA', 'TABLE_NAME')),
     ...(estimate === null || estimate === undefined ? {} : { estimatedRows: Number(estimate) }),
   };
+}
+
+/** Names of the department's triggers on a table. */
+export async function readTriggers(session: Session, { database, ref }: MysqlTable): Promise<string[]> {
+  const rows = await session.rows(
+    `SELECT TRIGGER_NAME FROM information_schema.TRIGGERS
+      WHERE ${whereTable(session, database, ref.name, 'EVENT_OBJECT_SCHEMA', 'EVENT_OBJECT_TABLE')} ORDER BY TRIGGER_NAME`,
+  );
+  return rows.map(([name]) => name ?? '');
 }
 
 /** Rows and mark of such a table are one transaction, and reading it is one view. */

@@ -8,10 +8,12 @@ import type { Landed, Savepoints } from '../isolate.ts';
 import { ServerTarget } from '../serverTarget.ts';
 import { StraightWay } from '../straightWay.ts';
 import type { Landing, Noted, StageShape, TargetServer } from '../targetServer.ts';
+import { readTriggers } from './describe.ts';
 import { land, landStraight, takeOutOfNotes } from './landing.ts';
 import { type Layout, Layouts, parentsFirst, selfReferences } from './layout.ts';
 import { MarkTable } from './markTable.ts';
 import { beginNotes, countNoted, dropNotes, forgetNoted, removeNoted } from './notes.ts';
+import { readReferrers } from './referrers.ts';
 import { type MysqlConfig, openSession, type Session } from './session.ts';
 import { fillRaw, fillTyped, type Stage, Stages } from './stage.ts';
 
@@ -87,6 +89,14 @@ class MysqlServer implements TargetServer<Session, Layout, Stage> {
       await landStraight(session, layout, stage);
       return true;
     });
+  }
+
+  /** Keys and triggers are looked for anew: they may have come since the table was read. */
+  async mayReplace(session: Session, { table, ref }: Layout, columns: readonly string[]): Promise<boolean> {
+    const isAll = table.columns.every(({ name, generated }) => generated || columns.includes(name));
+    if (!isAll || table.hasHiddenColumns) return false;
+    const { referrers, areAll } = await readReferrers(session, table.database, ref.name);
+    return areAll && referrers.length === 0 && (await readTriggers(session, table)).length === 0;
   }
 
   parentsFirst(_session: Session, layouts: readonly Layout[]): Promise<string[]> {

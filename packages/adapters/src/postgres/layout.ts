@@ -18,6 +18,7 @@ export interface LayoutColumn {
   /** pg_type.typname of the base type, domains followed. */
   readonly baseType: string;
   readonly isCollatable: boolean;
+  readonly isGenerated: boolean;
 }
 
 /** One target table as it is now. */
@@ -30,6 +31,7 @@ export interface Layout extends ServerLayout {
   readonly fingerprint: string;
   /** BEFORE ROW triggers can swallow rows behind our back. */
   readonly hasRowTriggers: boolean;
+  readonly hasTriggers: boolean;
   /** Quoted name of the load's side table, whether it exists or not. */
   readonly notes: string;
   readonly notesName: string;
@@ -42,11 +44,11 @@ const LAYOUT = `
          (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                    col.attname, pg_catalog.format_type(col.atttypid, col.atttypmod),
                    (SELECT b.typname FROM pg_catalog.pg_type b WHERE b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid)),
-                   t.typcollation <> 0) ORDER BY col.attnum)
+                   t.typcollation <> 0, col.attgenerated <> '') ORDER BY col.attnum)
             FROM pg_catalog.pg_attribute col JOIN pg_catalog.pg_type t ON t.oid = col.atttypid
            WHERE col.attrelid = c.oid AND col.attnum > 0 AND NOT col.attisdropped),
-         EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
-                  WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND (g.tgtype & 3) = 3),
+         (SELECT max(CASE WHEN (g.tgtype & 3) = 3 THEN 2 ELSE 1 END) FROM pg_catalog.pg_trigger g
+           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A')),
          EXISTS (SELECT 1 FROM pg_catalog.pg_index i
                   WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
                     AND i.indpred IS NULL AND i.indexprs IS NULL
@@ -89,8 +91,14 @@ export async function readLayouts(
     const ref = { schema: target.ref.schema ?? schema, name: target.ref.name };
     const where = qualified(ref.schema, ref.name);
     if (oid == null || columns == null) throw schemaError(`table ${where} is missing`);
-    const list = (JSON.parse(columns) as [string, string, string, boolean][]).map(
-      ([name, sqlType, baseType, isCollatable]) => ({ name, sqlType, baseType, isCollatable }),
+    const list = (JSON.parse(columns) as [string, string, string, boolean, boolean][]).map(
+      ([name, sqlType, baseType, isCollatable, isGenerated]) => ({
+        name,
+        sqlType,
+        baseType,
+        isCollatable,
+        isGenerated,
+      }),
     );
     if (target.landing === 'mirror' && hasKey !== 't') {
       throw schemaError(`table ${where} has no unique index exactly on (${target.key.join(', ')})`);
@@ -105,7 +113,8 @@ export async function readLayouts(
       isPartitioned: relationKind === 'p',
       columns: new Map(list.map((column) => [column.name, column])),
       fingerprint: `${oid} ${columns}`,
-      hasRowTriggers: triggers === 't',
+      hasRowTriggers: triggers === '2',
+      hasTriggers: triggers !== null,
       notesName: loadTableName(laneId, target.table),
       notes: qualified(schema, loadTableName(laneId, target.table)),
       hasNotes: hasNotes === 't',

@@ -96,6 +96,12 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
     this.#mostlyEqual.set(oid, equal * 2 > rowCount);
   }
 
+  /** Partitions have triggers of their own. */
+  mayReplace(_session: Session, layout: Layout, columns: readonly string[]): Promise<boolean> {
+    const isAll = [...layout.columns.values()].every(({ name, isGenerated }) => isGenerated || columns.includes(name));
+    return Promise.resolve(isAll && !layout.isPartitioned && !layout.hasTriggers && layout.referrers.length === 0);
+  }
+
   parentsFirst(session: Session, layouts: readonly Layout[]): Promise<string[]> {
     return parentsFirst(session, layouts);
   }

@@ -13,6 +13,7 @@ export type Journal = Pick<ApplyWork, 'batchNo' | 'sourceDepartment' | 'appliedA
 type Statement = ReturnType<Connection['prepare']>;
 
 export class JournalPlan extends EncodingPlan implements RowPlan {
+  readonly mayReplace = false;
   readonly #insert: Record<Kind, Statement>;
 
   constructor(target: TargetColumns, names: readonly string[], journal: Journal) {

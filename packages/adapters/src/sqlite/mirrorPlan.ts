@@ -41,6 +41,7 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
   /** Rows may be outside ownership, marked, or the target's by its conflict policy: look before writing. */
   readonly #mustLook: boolean;
   readonly #isTriggered: boolean;
+  readonly mayReplace: boolean;
   /** The row before was there already: the next one probably is, too. */
   #isRefill = false;
 
@@ -78,6 +79,7 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
     // Half the values to bind. Only where the section has every column: an upsert checks NOT NULL and CHECK on the row it would insert, and
     // fires triggers of both kinds.
     const isWhole = target.found.columns.every((column) => column.generated || names.includes(column.name));
+    this.mayReplace = isWhole && !this.#isTriggered && !this.#mustLook && target.found.referrers.length === 0;
     if (isWhole && rest.length > 0 && !this.#isTriggered && !this.#mustLook) {
       const overwrites = rest.map((column) => `${column} = excluded.${column}`).join(', ');
       const differs = rest.map((column) => `${column} COLLATE BINARY IS NOT excluded.${column}`).join(' OR ');

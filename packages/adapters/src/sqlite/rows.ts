@@ -10,6 +10,7 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kind, Matrix, type Outcome, QiaoError, type Section, unescapeField } from '@qiao/exchange';
 import type { QuarantinedRow, TargetTable } from '../adapter.ts';
+import { landCircle } from '../circle.ts';
 import { MOST_ISOLATED } from '../mark.ts';
 import { schemaError, TargetColumns } from './columns.ts';
 import type { Journal } from './journalPlan.ts';
@@ -177,7 +178,7 @@ export class RowApplier {
         await this.#turn();
       }
       if (hasMoved || this.#waiting.size === 0) continue;
-      if (this.#tryDeferred()) continue;
+      if (this.#tryDeferred() || (await this.#tryCircles())) continue;
       for (const [key, waiting] of this.#waiting) {
         const first = waiting.rows.shift();
         if (first) this.#isolate(first, waiting.refusal);
@@ -247,6 +248,48 @@ export class RowApplier {
       candidates = good;
     }
     return false;
+  }
+
+  /** Takes rows that hold each other's unique values out together and puts them in again. True when any landed. */
+  async #tryCircles(): Promise<boolean> {
+    const stuck = [...this.#waiting].flatMap(
+      ([
+        key,
+        {
+          refusal,
+          rows: [row],
+        },
+      ]) => {
+        if (refusal.code !== 'UNIQUE' || row === undefined || row.kind === 'delete') return [];
+        return row.plan.mayReplace && (row.kind === 'insert' || row.wholeRow) ? [{ key, row }] : [];
+      },
+    );
+    let hasMoved = false;
+    for (const rows of Map.groupBy(stuck, ({ row }) => row.table).values()) {
+      const refusedOf = (all: readonly (typeof stuck)[number][], isDelete: boolean) =>
+        Promise.resolve(
+          all.filter(({ row: { plan, kind, values, wholeRow } }) => {
+            const outcome = this.#attempt(plan, isDelete ? 'delete' : kind, values, wholeRow);
+            return outcome !== 'deleted' && outcome !== 'inserted' && outcome !== 'insertedInsteadOfUpdate';
+          }),
+        );
+      const run = (sql: string) => Promise.resolve(this.#db.exec(sql));
+      const landed = await landCircle(rows, {
+        begin: () => run('SAVEPOINT qiao_circle'),
+        undo: () => run('ROLLBACK TO qiao_circle; RELEASE qiao_circle'),
+        keep: () => run('RELEASE qiao_circle'),
+        remove: (all) => refusedOf(all, true),
+        insert: (all) => refusedOf(all, false),
+      });
+      for (const { key, row } of landed) {
+        this.matrix.add(row.table, row.kind, row.kind === 'insert' ? 'updatedInsteadOfInsert' : 'updated', 1);
+        const waiting = this.#waiting.get(key);
+        waiting?.rows.shift();
+        if (waiting?.rows.length === 0) this.#waiting.delete(key);
+        hasMoved = true;
+      }
+    }
+    return hasMoved;
   }
 
   #isBehind({ table, line, keyColumns }: Row): boolean {
