@@ -1,11 +1,13 @@
 // Departments that keep one and the same register, each in its own database, and edit it. The seed says who edits what.
 
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BINLOG, connectMysql, type MysqlServer, startMysql } from '@qiao/adapters/mysql-testing';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
-import { type Platform, postgresDatabase, sqliteDatabase, until } from '@qiao/testkit';
+import { type Answer, type Platform, postgresDatabase, sqliteDatabase, until } from '@qiao/testkit';
 import Database from 'better-sqlite3';
-import { booksLine } from './world.ts';
+import { expect } from 'vitest';
+import { applyBridges, booksLine } from './world.ts';
 
 export interface Register extends AsyncDisposable {
   /** As in agent.yaml. */
@@ -14,6 +16,7 @@ export interface Register extends AsyncDisposable {
   run(...statements: string[]): Promise<void>;
   /** All rows in one order and one spelling, whatever the database. */
   rows(where?: string): Promise<(string | null)[][]>;
+  ask(sql: string): Promise<(string | null)[][]>;
 }
 
 export interface Servers extends AsyncDisposable {
@@ -45,7 +48,12 @@ const ROWS = (id: string, minute: string, where = '1 = 1') =>
 export async function inPostgres({ postgres }: Servers, capture: Register['capture']): Promise<Register> {
   const database = await postgresDatabase(await postgres.database());
   await database.run(TABLE('timestamp(6)'));
-  return { ...database, capture, rows: (where) => database.rows(ROWS('id', `to_char(seen_at, 'HH24:MI')`, where)) };
+  return {
+    ...database,
+    capture,
+    ask: database.rows,
+    rows: (where) => database.rows(ROWS('id', `to_char(seen_at, 'HH24:MI')`, where)),
+  };
 }
 
 /** An empty register in MariaDB. */
@@ -60,6 +68,7 @@ export async function inMariadb({ mysql }: Servers, capture: Register['capture']
     async run(...statements) {
       for (const statement of statements) await client.query(statement);
     },
+    ask: (sql) => client.query(sql),
     rows: (where) => client.query(ROWS("CONCAT(id, '')", "DATE_FORMAT(seen_at, '%H:%i')", where)),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };
@@ -72,6 +81,7 @@ export async function inSqlite(file: string): Promise<Register> {
   return {
     ...database,
     capture: 'trigger',
+    ask: database.rows,
     rows: (where) => database.rows(ROWS('id', "strftime('%H:%M', seen_at)", where)),
   };
 }
@@ -115,6 +125,28 @@ export function editsOfRound({ pick, keys, side, own, minute }: Editing): string
     `INSERT INTO register VALUES ${newRows(own + minute, 3, side, minute)}`,
     `DELETE FROM register WHERE id = ${own + minute}`,
   ];
+}
+
+/** Applies the bridge, with its triggers where it has some: shown, made, and sound, as on the node. */
+export async function beginBridge(platform: Platform, node: string, yaml: string): Promise<void> {
+  if (yaml.includes('capture: trigger')) {
+    const triggers = triggersOf(platform, node, yaml);
+    const shown = await triggers('show');
+    expect([shown.code, shown.stdout]).toEqual([6, expect.stringContaining('CREATE TRIGGER')]);
+    for (const answer of [await triggers('install', '--yes'), await triggers('show')]) {
+      expect([answer.code, answer.stderr]).toEqual([0, expect.any(String)]);
+    }
+  }
+  await applyBridges(platform, yaml);
+}
+
+/** `qiao agent triggers …` on the node, for a bridge in its file. */
+export function triggersOf(platform: Platform, node: string, yaml: string) {
+  const file = join(platform.agentDirectory(node), 'triggers.yaml');
+  return (...words: string[]): Promise<Answer> => {
+    writeFileSync(file, yaml);
+    return platform.tryQiao('agent', 'triggers', ...words, '--config', platform.agentConfig(node), '--file', file);
+  };
 }
 
 /** Waits until all registers have the same rows. */

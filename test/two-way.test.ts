@@ -1,13 +1,13 @@
 // Departments edit one register, each in its own database, and the rows land at the others. All are edited at once, the same rows too, and one
 // agent is killed between what it notes of an arrival and the landing: in the end all have the same rows, the newer ones, and are still.
 
-import { writeFileSync } from 'node:fs';
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dieAtEach, Platform, seededRandom, storySeed } from '@qiao/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
+  beginBridge,
   editsOfRound,
   inMariadb,
   inPostgres,
@@ -36,20 +36,6 @@ function leg(name: string, from: string, { capture }: Register, to: string): str
   return bridgeYaml({ name, from, source: 'own', capture, table: 'register', to: [landing] });
 }
 
-/** Applies the bridge, with its triggers where it has some: shown, made, and sound. */
-async function begin(platform: Platform, node: string, name: string, yaml: string): Promise<void> {
-  if (yaml.includes('capture: trigger')) {
-    const file = join(platform.agentDirectory(node), `${name}.yaml`);
-    writeFileSync(file, yaml);
-    const words = ['--config', platform.agentConfig(node), '--file', file];
-    const shown = await platform.tryQiao('agent', 'triggers', 'show', ...words);
-    expect([shown.code, shown.stdout]).toEqual([6, expect.stringContaining('CREATE TRIGGER')]);
-    await platform.qiao('agent', 'triggers', 'install', ...words, '--yes');
-    await platform.qiao('agent', 'triggers', 'show', ...words);
-  }
-  await applyBridges(platform, yaml);
-}
-
 test.each([
   ['by log, PostgreSQL and MariaDB', () => inPostgres(servers, 'log'), () => inMariadb(servers, 'log')],
   ['by trigger, PostgreSQL and SQLite', () => inPostgres(servers, 'trigger'), (file: string) => inSqlite(file)],
@@ -70,7 +56,7 @@ test.each([
     });
     const still = () => untilStill(platform, ['health', 'civil-affairs'], ['there', 'back']);
     const back = leg('back', 'health', health, 'civil-affairs');
-    await begin(platform, 'civil-affairs', 'there', leg('there', 'civil-affairs', civil, 'health'));
+    await beginBridge(platform, 'civil-affairs', leg('there', 'civil-affairs', civil, 'health'));
     const blind = await platform.qiaoWith(
       back.replace(/capture: .*/, 'capture: compare'),
       'bridge',
@@ -79,7 +65,7 @@ test.each([
       '-',
     );
     expect(`${blind.stdout}${blind.stderr}`).toContain('TWO_WAY_CAPTURE');
-    await begin(platform, 'health', 'back', back);
+    await beginBridge(platform, 'health', back);
     await untilAtRest(platform, 'there', KEYS / 2);
     // What came is not what it sends: the load brings it back, found as it is, and capture brings it never.
     expect(byOutcome(await untilAtRest(platform, 'back', KEYS / 2))).toEqual({ unchanged: KEYS / 2 });
@@ -137,11 +123,11 @@ test('three nodes in a ring end in the same rows, and no change comes back to wh
   });
   const bridges = ['first', 'second', 'third'] as const;
   const still = () => untilStill(platform, ['civil-affairs', 'health', 'education'], bridges);
-  await begin(platform, 'civil-affairs', 'first', leg('first', 'civil-affairs', civil, 'health'));
+  await beginBridge(platform, 'civil-affairs', leg('first', 'civil-affairs', civil, 'health'));
   await untilAtRest(platform, 'first', KEYS);
-  await begin(platform, 'health', 'second', leg('second', 'health', health, 'education'));
+  await beginBridge(platform, 'health', leg('second', 'health', health, 'education'));
   await untilAtRest(platform, 'second', KEYS);
-  await begin(platform, 'education', 'third', leg('third', 'education', school, 'civil-affairs'));
+  await beginBridge(platform, 'education', leg('third', 'education', school, 'civil-affairs'));
   expect(byOutcome(await untilAtRest(platform, 'third', KEYS))).toEqual({ unchanged: KEYS });
 
   for (let n = 0; n < ROUNDS; n++) {
