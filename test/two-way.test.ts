@@ -20,7 +20,7 @@ import {
   untilAlike,
   untilStill,
 } from './registers.ts';
-import { applyBridges, bridgeYaml, byOutcome, untilAtRest } from './world.ts';
+import { bridgeYaml, byOutcome, untilAtRest } from './world.ts';
 
 const KEYS = 60;
 const ROUNDS = 6;
