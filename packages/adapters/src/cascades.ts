@@ -39,7 +39,7 @@ interface Cascade {
 export function cascadeProblems(tables: readonly ReferredTable[]): Problem[] {
   return tables.flatMap(setOff).map((cascade): Problem => {
     const { from, referrer } = cascade;
-    const found = { code: 'FOREIGN_KEY_CASCADES', path: from.target.table };
+    const found = { code: 'FOREIGN_KEY_CASCADES', path: `${from.target.table}.${referrer.table.name}` };
     const why = stranger(cascade, tables);
     if (why !== undefined) return { ...found, message: why, hint: wayOut(cascade, tables) };
     return {

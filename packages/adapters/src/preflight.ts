@@ -81,6 +81,39 @@ export function targetProblems(
   conflictProblems(report, target, found);
 }
 
+/** A constraint of the target that rows may break, beside its key. */
+export interface FoundConstraint {
+  readonly kind: 'UNIQUE' | 'CHECK' | 'EXCLUDE';
+  /** Empty where the database gives it none. */
+  readonly name: string;
+  /** Of a unique index over plain columns that holds for every row. */
+  readonly columns?: readonly string[] | undefined;
+}
+
+/** The constraints that the source does not promise to keep. The key is proven elsewhere, and implies every index that contains it. */
+export function constraintProblems(
+  report: Report,
+  { landing, key }: TargetTable,
+  constraints: readonly FoundConstraint[],
+): void {
+  const isImplied = ({ columns = [] }: FoundConstraint) =>
+    landing === 'mirror' && key.length > 0 && key.every((name) => columns.includes(name));
+  const others = constraints.filter((each) => !isImplied(each));
+  if (others.length === 0) return;
+  const named = others.map(({ kind, name, columns }) =>
+    [kind, ...(name === '' ? [] : [name]), ...(columns === undefined ? [] : [`(${columns.join(', ')})`])].join(' '),
+  );
+  report(
+    '',
+    'TARGET_CONSTRAINTS',
+    `rows that break a constraint of the target will be quarantined: ${named.join('; ')}`,
+    {
+      hint: 'nothing to do where the source keeps the same rules; else add checks at the source (checks:)',
+      warning: true,
+    },
+  );
+}
+
 /** Columns that Qiao itself writes: the mark of deletes or the journal's own. */
 export function ownColumns(target: TargetTable): string[] {
   if (target.landing === 'journal') return Object.values(target.journalColumns);

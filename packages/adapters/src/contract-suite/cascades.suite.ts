@@ -37,7 +37,7 @@ export function cascadesContract(make: () => Promise<Fixture>): void {
         await family(fixture, `ON DELETE ${rule}`);
         const problems = await fixture.dataSource.checkTarget([PARENT], new Map());
         const refused = problems.filter(({ warning }) => warning !== true);
-        expect(refused).toMatchObject([{ code: 'FOREIGN_KEY_CASCADES', path: 'parent' }]);
+        expect(refused).toMatchObject([{ code: 'FOREIGN_KEY_CASCADES', path: 'parent.child' }]);
         expect(refused[0]?.message).toMatch(/\bchild\b/);
         expect(refused[0]?.message).toContain(`ON DELETE ${rule}`);
         expect(refused[0]?.hint).toMatch(/RESTRICT.*onDelete: mark/);
@@ -63,17 +63,19 @@ export function cascadesContract(make: () => Promise<Fixture>): void {
       await fixture.sql(
         'CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, code varchar(20), FOREIGN KEY (code) REFERENCES parent (code) ON UPDATE CASCADE)',
       );
-      expect(await cascades(fixture, PARENT)).toEqual(['parent']);
+      expect(await cascades(fixture, PARENT)).toEqual(['parent.child']);
       expect(await cascades(fixture, { ...PARENT, columns: [{ name: 'id', type: integer }] })).toEqual([]);
     });
 
     test('between tables of the bridge it is a warning, and refused where the other keeps rows of its own', async () => {
       await using fixture = await make();
       await family(fixture, 'ON DELETE CASCADE');
-      expect(await cascades(fixture, PARENT, CHILD)).toEqual(['parent warning']);
-      expect(await cascades(fixture, PARENT, { ...CHILD, ownership: 'none' })).toEqual(['parent warning']);
-      expect(await cascades(fixture, PARENT, { ...CHILD, ownership: ownedRows() })).toEqual(['parent']);
-      expect(await cascades(fixture, PARENT, { ...CHILD, onDelete: 'mark', markColumn: 'gone' })).toEqual(['parent']);
+      expect(await cascades(fixture, PARENT, CHILD)).toEqual(['parent.child warning']);
+      expect(await cascades(fixture, PARENT, { ...CHILD, ownership: 'none' })).toEqual(['parent.child warning']);
+      expect(await cascades(fixture, PARENT, { ...CHILD, ownership: ownedRows() })).toEqual(['parent.child']);
+      expect(await cascades(fixture, PARENT, { ...CHILD, onDelete: 'mark', markColumn: 'gone' })).toEqual([
+        'parent.child',
+      ]);
       await fixture.sql(`INSERT INTO parent VALUES (1, 'a')`);
       await fixture.sql('INSERT INTO child VALUES (5, 1)');
       const { target, lane } = await openLane(fixture, [PARENT, CHILD]);
@@ -93,8 +95,8 @@ export function cascadesContract(make: () => Promise<Fixture>): void {
         { name: 'id', type: integer },
         { name: 'above', type: integer },
       ]);
-      expect(await cascades(fixture, office)).toEqual(['office warning']);
-      expect(await cascades(fixture, { ...office, ownership: ownedRows() })).toEqual(['office']);
+      expect(await cascades(fixture, office)).toEqual(['office.office warning']);
+      expect(await cascades(fixture, { ...office, ownership: ownedRows() })).toEqual(['office.office']);
     });
 
     test('such a key that came after the check stops the lane before a row is lost', async () => {

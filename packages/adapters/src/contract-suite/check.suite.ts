@@ -201,6 +201,30 @@ export function checkContract(make: () => Promise<Fixture>, waivers: Waivers): v
       });
     }
 
+    test('a target names the constraints that rows may break, beside its key', async () => {
+      await using fixture = await make();
+      await fixture.sql(
+        `CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, area varchar(6), code varchar(20) UNIQUE, sex varchar(1), CONSTRAINT known_sex CHECK (sex <> 'CHECK ('))`,
+      );
+      await fixture.sql('CREATE UNIQUE INDEX one_per_area ON t (area, sex)');
+      // Implied by the key.
+      await fixture.sql('CREATE UNIQUE INDEX wider ON t (area, id)');
+      const table = mirror('t', [number('id')]);
+      const [problem, ...rest] = await fixture.dataSource.checkTarget([table], new Map());
+      expect([problem?.code, problem?.path, problem?.warning, rest]).toEqual(['TARGET_CONSTRAINTS', 't', true, []]);
+      for (const part of [/UNIQUE .*\(code\)/, /UNIQUE one_per_area \(area, sex\)/, /CHECK known_sex/]) {
+        expect(problem?.message).toMatch(part);
+      }
+      expect(problem?.message).not.toMatch(/wider|\(id\)|CHECK.*CHECK/);
+      // A journal takes a key more than once.
+      const { journalColumns } = table;
+      const journal = await fixture.dataSource.checkTarget(
+        [{ ...table, landing: 'journal', journalColumns }],
+        new Map(),
+      );
+      expect(journal.find(({ code }) => code === 'TARGET_CONSTRAINTS')?.message).toMatch(/\(area, id\)/);
+    });
+
     test('a key that loses something is refused: two of the source could meet in one row', async () => {
       await using fixture = await make();
       const { timestampType = 'timestamp' } = fixture.dialect;

@@ -9,10 +9,10 @@ import { foreignKeyProblems, type KeyedTable } from '../foreignKeys.ts';
 import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
-import { ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
+import { constraintProblems, ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
 import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
-import { currentUser, isTransactional, type MysqlTable, readTable, readTriggers } from './describe.ts';
+import { currentUser, isTransactional, type MysqlTable, readConstraints, readTable, readTriggers } from './describe.ts';
 import { NOTES_TABLE, ownTables, ownTablesForDba } from './markDdl.ts';
 import { readReferrers, unseenKeys } from './referrers.ts';
 import type { Session } from './session.ts';
@@ -57,6 +57,7 @@ export async function checkTarget(
     if (target.landing === 'mirror') keyCollations(report, target, table);
     await targetRights(session, report, target, table);
     await targetTriggers(session, report, table);
+    constraintProblems(report, target, await readConstraints(session, table));
     const keys = table.foreignKeys.map((key) => ({
       ...key,
       isDeferrable: false,

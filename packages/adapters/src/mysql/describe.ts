@@ -5,6 +5,7 @@
 
 import type { ColumnDescription, ForeignKey, TableDescription, TableRef } from '../adapter.ts';
 import { OWN_PREFIX } from '../mark.ts';
+import type { FoundConstraint } from '../preflight.ts';
 import type { Row, Session } from './session.ts';
 import { bytesOf, literal, qualified } from './sql.ts';
 import { type CatalogType, describedType } from './types.ts';
@@ -91,6 +92,27 @@ export async function readTriggers(session: Session, { database, ref }: MysqlTab
       WHERE ${whereTable(session, database, ref.name, 'EVENT_OBJECT_SCHEMA', 'EVENT_OBJECT_TABLE')} ORDER BY TRIGGER_NAME`,
   );
   return rows.map(([name]) => name ?? '');
+}
+
+/** Unique indexes and checks; that a JSON column holds JSON belongs to its type. */
+export async function readConstraints(session: Session, { database, ref }: MysqlTable): Promise<FoundConstraint[]> {
+  const of = (schema: string) => whereTable(session, database, ref.name, schema, 'TABLE_NAME');
+  const indexes = await session.rows(
+    `SELECT INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS
+      WHERE ${of('TABLE_SCHEMA')} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX`,
+  );
+  const unique = [...Map.groupBy(indexes, ([name]) => name ?? '')].map(([name, parts]): FoundConstraint => {
+    const isPlain = parts.every(([, column, part]) => column !== null && part === null);
+    return { kind: 'UNIQUE', name, columns: isPlain ? parts.map(([, column]) => column ?? '') : undefined };
+  });
+  const checks = await session.rows(
+    session.server.isMariaDb
+      ? `SELECT CONSTRAINT_NAME FROM information_schema.CHECK_CONSTRAINTS
+          WHERE ${of('CONSTRAINT_SCHEMA')} AND CHECK_CLAUSE NOT REGEXP '^json_valid[(]\`[^\`]+\`[)]$' ORDER BY CONSTRAINT_NAME`
+      : `SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS
+          WHERE ${of('TABLE_SCHEMA')} AND CONSTRAINT_TYPE = 'CHECK' ORDER BY CONSTRAINT_NAME`,
+  );
+  return [...unique, ...checks.map(([name]): FoundConstraint => ({ kind: 'CHECK', name: name ?? '' }))];
 }
 
 /** Rows and mark of such a table are one transaction, and reading it is one view. */

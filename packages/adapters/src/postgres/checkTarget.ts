@@ -8,7 +8,14 @@ import { foreignKeyProblems, type KeyedTable, type TargetKey } from '../foreignK
 import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
-import { ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
+import {
+  constraintProblems,
+  type FoundConstraint,
+  ownColumns,
+  type Report,
+  reporter,
+  targetProblems,
+} from '../preflight.ts';
 import { quoted, remedies, rowSecurity, where } from './check.ts';
 import { createTableSql } from './createTable.ts';
 import { type PostgresForeignKey, type PostgresTable, readTable } from './describe.ts';
@@ -52,6 +59,7 @@ export async function checkTarget(
     problems.push(...pairProblems(target, shape, 'postgres', columnOf));
     if (target.landing === 'mirror') keyCollations(report, target, table);
     await targetRights(session, report, target, table);
+    constraintProblems(report, target, await readConstraints(session, table));
     keyed.push({
       target,
       ref: table.ref,
@@ -78,6 +86,29 @@ function keyCollations(report: Report, { key }: TargetTable, table: PostgresTabl
       hint: `ALTER TABLE ${quoted(table)} ALTER COLUMN ${identifier(name)} TYPE text COLLATE "C";`,
     });
   }
+}
+
+/** Indexes and constraints of the table, and what its domains check; a constraint that an index carries is told as the index. */
+const CONSTRAINTS = `
+  SELECT 'UNIQUE', ic.relname,
+         (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place)
+            FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+           WHERE k.place <= i.indnkeyatts AND i.indpred IS NULL AND i.indexprs IS NULL)
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+   WHERE i.indrelid = $1 AND i.indisunique
+   UNION ALL
+  SELECT CASE f.contype WHEN 'x' THEN 'EXCLUDE' ELSE 'CHECK' END, f.conname, NULL FROM pg_catalog.pg_constraint f
+   WHERE f.conrelid = $1 AND f.contype IN ('c', 'x')
+      OR f.contype = 'c' AND f.contypid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0)
+   ORDER BY 1, 2`;
+
+async function readConstraints(session: Session, { oid }: PostgresTable): Promise<FoundConstraint[]> {
+  return (await session.rows(CONSTRAINTS, [oid])).map(([kind, name, columns]) => ({
+    kind: kind as FoundConstraint['kind'],
+    name: name ?? '',
+    columns: columns == null ? undefined : (JSON.parse(columns) as string[]),
+  }));
 }
 
 const TARGET_FACTS = `

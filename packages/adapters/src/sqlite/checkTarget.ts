@@ -9,9 +9,9 @@ import { foreignKeyProblems, type KeyedTable } from '../foreignKeys.ts';
 import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
-import { type Remedies, reporter, targetProblems } from '../preflight.ts';
+import { constraintProblems, type Remedies, reporter, targetProblems } from '../preflight.ts';
 import { createTableSql } from './createTable.ts';
-import { isSupported, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
+import { isSupported, readConstraints, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
 import { missingTable } from './problems.ts';
 import { type Connection, quote } from './session.ts';
 import { MARK_DDL } from './target.ts';
@@ -57,6 +57,7 @@ export function checkTarget(
       });
     } else {
       problems.push(...tableProblems(wanted, table, shapes.get(wanted.table)));
+      constraintProblems(reporter(problems, wanted.table), wanted, readConstraints(db, table));
       // A circle lands with its keys deferred.
       const keys = table.foreignKeys.map((key) => ({ ...key, isDeferrable: true, release: '' }));
       keyed.push({

@@ -5,6 +5,7 @@ import type { ColumnType } from '@qiao/exchange';
 import type { ColumnDescription, ForeignKey, TableDescription, TableRef } from '../adapter.ts';
 import type { Referrer } from '../cascades.ts';
 import { OWN_PREFIX } from '../mark.ts';
+import type { FoundConstraint } from '../preflight.ts';
 import { type Connection, quote } from './session.ts';
 import { columnTypeOf } from './types.ts';
 
@@ -37,6 +38,9 @@ const REFERRERS = `SELECT m.name AS "table", f.id, f."from" AS fromColumn, f."to
   FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f
  WHERE m.type = 'table' AND lower(f."table") = lower(?) AND (f.on_delete || f.on_update LIKE '%CASCADE%' OR f.on_delete || f.on_update LIKE '%SET %')
  ORDER BY m.name, f.id, f.seq`;
+const TABLE_SQL = `SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?`;
+const TEXT_OR_COMMENT = /'(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\//g;
+const CHECK = /(?:\bCONSTRAINT\s+(?:"((?:[^"]|"")*)"|([^\s"(]+))\s+)?\bCHECK\s*\(/gi;
 const TRIGGERS = `SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) = lower(?)`;
 
 /** Every table and view of the department, in order of name; tables that Qiao keeps are left out. */
@@ -107,6 +111,22 @@ export function readTable(db: Connection, ref: TableRef): SqliteTable | undefine
     referrers: referrersOf(db, found.name, primaryKey),
     hasTriggers: (db.prepare(TRIGGERS).pluck().get(found.name) as number) > 0,
   };
+}
+
+/** Unique indexes, by their columns where SQLite named them itself, and checks, which only the statement of the table tells. */
+export function readConstraints(db: Connection, { name }: SqliteTable): FoundConstraint[] {
+  const indexes = db.prepare(INDEXES).all(name) as { name: string; origin: string; partial: number }[];
+  const unique = indexes.map((index): FoundConstraint => {
+    const parts = db.prepare(INDEX_COLUMNS).all(index.name) as { name: string | null }[];
+    const columns = parts.map((part) => part.name ?? '');
+    const isPlain = index.partial === 0 && !columns.includes('');
+    return { kind: 'UNIQUE', name: index.origin === 'c' ? index.name : '', columns: isPlain ? columns : undefined };
+  });
+  const sql = db.prepare(TABLE_SQL).pluck().get(name) as string | null;
+  const checks = [...(sql ?? '').replaceAll(TEXT_OR_COMMENT, ' ').matchAll(CHECK)].map(
+    ([, quoted, plain]): FoundConstraint => ({ kind: 'CHECK', name: quoted?.replaceAll('""', '"') ?? plain ?? '' }),
+  );
+  return [...unique, ...checks];
 }
 
 function foreignKeysOf(db: Connection, table: string): ForeignKey[] {
