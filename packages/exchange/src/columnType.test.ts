@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { checkValue } from './checkValue.ts';
-import { type ColumnType, typeText } from './columnType.ts';
+import { type ColumnType, columnTypeOf, typeText } from './columnType.ts';
+import { QiaoError } from './errors.ts';
 import { fit } from './fit.ts';
 import { floatText } from './floatText.ts';
 
@@ -208,3 +209,30 @@ function midnight(date: string): string {
   if (date.endsWith('infinity')) return date;
   return date.endsWith(' BC') ? `${date.slice(0, -3)} 00:00:00 BC` : `${date} 00:00:00`;
 }
+
+test('a type that was written as JSON is read as it was', () => {
+  for (const type of TYPES) expect(columnTypeOf(JSON.stringify(type))).toEqual(type);
+});
+
+test.each([
+  'secretvalue',
+  'null',
+  '"secretvalue"',
+  '{"type":"secretvalue"}',
+  '{"type":"integer","bits":7}',
+  '{"type":"text","maxLength":-1}',
+  '{"type":"date","secretvalue":1}',
+  '{"type":"native","system":"secretvalue","name":"x"}',
+  '['.repeat(20_000),
+])('what is no type is refused with a code, and not a word of it is quoted: %#', (json) => {
+  let refusal: unknown;
+  try {
+    columnTypeOf(json);
+  } catch (error) {
+    refusal = error;
+  }
+  expect(refusal).toBeInstanceOf(QiaoError);
+  expect((refusal as QiaoError).code).toBe('COLUMN_TYPE_UNREADABLE');
+  expect((refusal as QiaoError).message).not.toContain('secret');
+  expect((refusal as QiaoError).cause).toBeUndefined();
+});

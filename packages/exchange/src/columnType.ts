@@ -4,6 +4,8 @@
  * IntervalStyle iso_8601, extra_float_digits 1 and bytea_output hex. fit.ts says which type goes into which,
  * checkValue.ts which text fits a type.
  */
+import { z } from 'zod';
+import { QiaoError } from './errors.ts';
 
 export type ColumnType =
   /** `-12`. Signed two's complement unless `unsigned`. */
@@ -96,5 +98,58 @@ export function parseTypeText(text: string): ColumnType | undefined {
       return size === undefined ? { type: name } : undefined;
     default:
       return undefined;
+  }
+}
+
+const SIZE = z
+  .int()
+  .min(0)
+  .max(2 ** 32);
+const DIGITS = z.int().min(0).max(9);
+
+const COLUMN_TYPE: z.ZodType<ColumnType> = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('integer'),
+    bits: z.literal([8, 16, 24, 32, 64]),
+    unsigned: z.boolean().exactOptional(),
+  }),
+  z.strictObject({
+    type: z.literal('decimal'),
+    precision: z.int().min(0).max(1_000).exactOptional(),
+    scale: z.int().min(-1_000).max(1_000).exactOptional(),
+    trimmed: z.literal(true).exactOptional(),
+  }),
+  z.strictObject({ type: z.literal('float'), bits: z.literal([32, 64]) }),
+  z.strictObject({
+    type: z.literal('text'),
+    maxLength: SIZE.exactOptional(),
+    padded: z.boolean().exactOptional(),
+  }),
+  z.strictObject({ type: z.literal('bytes'), maxBytes: SIZE.exactOptional() }),
+  z.strictObject({ type: z.literal(['boolean', 'date', 'uuid', 'json']) }),
+  z.strictObject({ type: z.literal(['time', 'timestamp', 'timestamptz']), digits: DIGITS }),
+  z.strictObject({ type: z.literal('native'), system: z.literal(['postgres', 'mysql']), name: z.string() }),
+]);
+
+/**
+ * The type that another node wrote as JSON (`typeJson` of the contract's ColumnShape). Throws COLUMN_TYPE_UNREADABLE, which quotes
+ * nothing of it: it may be anything.
+ */
+export function columnTypeOf(typeJson: string): ColumnType {
+  const type = COLUMN_TYPE.safeParse(parsed(typeJson)).data;
+  if (type !== undefined) return type;
+  throw new QiaoError(
+    'COLUMN_TYPE_UNREADABLE',
+    `found ${typeJson.length} characters that are no type of a column that this version knows`,
+    { hint: 'compare the versions of both ends: qiao node list' },
+  );
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    // What the parser says quotes the text.
+    return undefined;
   }
 }

@@ -21,6 +21,7 @@ export * from './fit.ts';
 export * from './floatText.ts';
 export * from './folding.ts';
 export * from './header.ts';
+export * from './helloReply.ts';
 export * from './ids.ts';
 export * from './kind.ts';
 export * from './lane.ts';

@@ -1,8 +1,8 @@
 // The monitor's certificate: renewed over the bus in the last third of its life, in the same words as a node's hello, for the same key.
 // The servers take the new one at the next start; until then the old one is good.
 
-import { HelloReply, HelloRequest } from '@qiao/contract/control';
-import { QiaoError } from '@qiao/exchange';
+import { HelloRequest } from '@qiao/contract/control';
+import { QiaoError, readHelloReply } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part } from '@qiao/runtime';
 import { isRenewalDue, type NodeIdentity, renewalRequest, takeRenewal } from '@qiao/security';
 
@@ -39,7 +39,7 @@ async function renewed(ports: RenewalPorts, identity: NodeIdentity): Promise<Nod
     clockMs: BigInt(ports.clock.nowMs()),
     renewalCsr: await renewalRequest(identity),
   });
-  const reply = HelloReply.decode(await ports.ask(HelloRequest.encode(request).finish(), ASK_TIMEOUT_MS));
+  const reply = readHelloReply(await ports.ask(HelloRequest.encode(request).finish(), ASK_TIMEOUT_MS));
   if (reply.renewal === undefined) {
     const {
       code = 'RENEWAL_MISSING',

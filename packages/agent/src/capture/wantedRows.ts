@@ -18,11 +18,11 @@ export function wantRows(
     let rows = 0;
     for (const section of sections) {
       const table = database.captures.table(bridge, section.table);
-      if (table === undefined) throw invalid(`table ${section.table}, which bridge ${idText(bridge)} does not capture`);
+      if (table === undefined) throw invalid(`a table that bridge ${idText(bridge)} does not capture`);
       const layout = JSON.parse(table.keyLayout) as string[];
       const encoding = layout.pop() ?? '';
       if (section.kind !== 'delete' || JSON.stringify(layout) !== JSON.stringify(section.columns)) {
-        throw invalid(`the key (${section.columns.join(', ')}) of ${section.table}; expected (${layout.join(', ')})`);
+        throw invalid(`another key of ${section.table} than (${layout.join(', ')})`);
       }
       // They may lie below the position of a cursor: the next scan reads the whole table.
       database.cursors.forget(table.id);

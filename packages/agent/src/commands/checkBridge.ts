@@ -7,8 +7,8 @@ import {
   areDisjoint,
   type BridgeDefinition,
   type BridgeTable,
-  type ColumnType,
   columnsToRead,
+  columnTypeOf,
   compileTransform,
   cursorKind,
   type Destination,
@@ -246,7 +246,7 @@ async function checkDestinationEnd(
       const shape = shapes.find((one) => one.table === table.name);
       const columns = shape?.columns.map(({ name, typeJson, nullable }) => ({
         name,
-        type: JSON.parse(typeJson) as ColumnType,
+        type: columnTypeOf(typeJson),
         nullable,
       }));
       if (columns !== undefined) sourceShapes.set(table.name, { columns });

@@ -1,8 +1,8 @@
 // The first word to the hub after each start: it gives the fencing token and the newest snapshot. Afterwards the part asks
 // for the snapshot again now and then, in case the control stream lost one with its disk.
 
-import { HelloReply, HelloRequest, type LaneEpoch, type NodeKnowledge, type Renewal } from '@qiao/contract/control';
-import { parseId, QiaoError } from '@qiao/exchange';
+import { HelloRequest, type LaneEpoch, type NodeKnowledge, type Renewal } from '@qiao/contract/control';
+import { parseId, QiaoError, readHelloReply } from '@qiao/exchange';
 import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { FenceHolder } from './fence.ts';
 import type { SnapshotDoor } from './takeSnapshot.ts';
@@ -111,7 +111,7 @@ async function hello(ports: Asking, isOutbid: boolean, everything = false): Prom
     knows: ports.knows(everything),
     renewalCsr: (await ports.renewalCsr()) ?? new Uint8Array(),
   });
-  const reply = decodeReply(await ports.ask(HelloRequest.encode(request).finish()));
+  const reply = readHelloReply(await ports.ask(HelloRequest.encode(request).finish()));
   if (reply.tellEverything && !everything) return await hello(ports, isOutbid, true);
   crashPoint('hello.answered');
   if (reply.problem !== undefined) {
@@ -157,16 +157,4 @@ function hasCode(error: unknown, code: string): boolean {
 
 function max(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
-}
-
-function decodeReply(bytes: Uint8Array): HelloReply {
-  try {
-    return HelloReply.decode(bytes);
-  } catch (error) {
-    throw new QiaoError('HELLO_INVALID', 'the answer to the hello cannot be decoded', {
-      hint: 'compare the versions of hub and agent',
-      fate: 'transient',
-      cause: error,
-    });
-  }
 }

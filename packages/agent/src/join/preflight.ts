@@ -6,9 +6,8 @@ import { connect } from 'node:net';
 import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
-import { HelloReply, HelloRequest } from '@qiao/contract/control';
-import { NodeSnapshot } from '@qiao/contract/node';
-import { QiaoError } from '@qiao/exchange';
+import { HelloRequest } from '@qiao/contract/control';
+import { QiaoError, readHelloReply, snapshotWrittenAtMs } from '@qiao/exchange';
 import { addressText, parseAddresses } from '@qiao/rpc';
 import { silentLog, VERSION } from '@qiao/runtime';
 import { hasIdentity, type NodeIdentity, readCertificate, readIdentity, toPem } from '@qiao/security';
@@ -259,12 +258,11 @@ async function hubAndClock(identity: NodeIdentity, nowMs: () => number): Promise
         HelloRequest.encode(request).finish(),
         CONNECT_TIMEOUT_MS,
       );
-      const reply = HelloReply.decode(bytes);
+      const reply = readHelloReply(bytes);
       if (reply.problem !== undefined) {
         return [found('problem', reply.problem.code, 'hub', reply.problem.message, reply.problem.hint)];
       }
-      const snapshot = reply.snapshot === undefined ? undefined : NodeSnapshot.decode(reply.snapshot.payload);
-      return [good('HUB', 'hub', 'answers over the bus'), clock(Number(snapshot?.writtenAtMs ?? 0n), nowMs())];
+      return [good('HUB', 'hub', 'answers over the bus'), clock(snapshotWrittenAtMs(reply), nowMs())];
     } finally {
       await bus.close();
     }

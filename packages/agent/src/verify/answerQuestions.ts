@@ -3,13 +3,14 @@
  * on disk: a question that was lost with a process is asked again. One reading at a time, the newest question of each lane.
  */
 import { ControlMessage } from '@qiao/contract/control';
-import { type VerifyAnswer, VerifyQuestion, VerifyReading, type VerifyRequest } from '@qiao/contract/verify';
+import { type VerifyAnswer, type VerifyQuestion, VerifyReading, type VerifyRequest } from '@qiao/contract/verify';
 import { BucketSums, idText, QiaoError } from '@qiao/exchange';
 import { crashPoint, createWakeup, describeError, type Part } from '@qiao/runtime';
 import { ComparisonKey } from '@qiao/security';
 import { type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
 import { refusedColumns } from '../control/permissions.ts';
 import type { LaneIn } from '../exchange-database/index.ts';
+import { MOST_ROWS, readQuestion } from './messages.ts';
 import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PART_BYTES, PARTS_MAX } from './sealed.ts';
 import { readTarget, type TargetColumns, targetColumns } from './targetRows.ts';
@@ -24,8 +25,6 @@ const LANE_WAIT_MS = 10_000;
 const LANE_LOOK_MS = 100;
 /** A repetition so soon after the answer crossed it on the way. */
 const REPEATED_MS = 4_000;
-/** Rows that one reading names. */
-const MOST_ROWS = 250_000;
 
 type AnswerPorts = Pick<
   VerifyPorts,
@@ -153,13 +152,13 @@ async function openQuestion(
   if (request.sealing !== keys.sealing) {
     throw new QiaoError(
       'COMPARISON_UNREADABLE',
-      `the key is sealed with ${request.sealing}, this node opens ${keys.sealing}`,
+      `the key is sealed otherwise than with ${keys.sealing}, which this node opens`,
     );
   }
   const secret = await keys.open(request.sealedKey, request.wrappedKey, comparisonContext(request, 0));
   const key = new ComparisonKey(secret);
   const opened = key.open('question', request.question, comparisonContext(request, request.number));
-  return { key, question: VerifyQuestion.decode(opened) };
+  return { key, question: readQuestion(opened) };
 }
 
 interface Asked {
@@ -178,7 +177,7 @@ async function read(
   const { question } = asked;
   const target = lane.destination?.tables[question.table];
   if (lane.destination === undefined || target === undefined) {
-    throw new QiaoError('VERSION_REFUSED', `the bridge’s present version does not land table ${question.table} here`, {
+    throw new QiaoError('VERSION_REFUSED', 'the bridge’s present version does not land that table here', {
       hint: `qiao bridge show ${bridge.name}`,
     });
   }

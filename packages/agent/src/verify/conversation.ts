@@ -3,11 +3,12 @@
  * together from their parts. Nothing of it is on disk: an agent that starts again begins the comparison anew.
  */
 import { ControlMessage } from '@qiao/contract/control';
-import { type VerifyAnswer, VerifyQuestion, VerifyReading } from '@qiao/contract/verify';
+import { type VerifyAnswer, VerifyQuestion, type VerifyReading } from '@qiao/contract/verify';
 import { idText, QiaoError } from '@qiao/exchange';
 import { createWakeup, type Wakeup } from '@qiao/runtime';
 import { ComparisonKey } from '@qiao/security';
 import type { DesiredPeer } from '../control/desired.ts';
+import { readReading } from './messages.ts';
 import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PARTS_MAX } from './sealed.ts';
 
@@ -83,9 +84,7 @@ export class Conversation {
     const awaited = this.#awaited;
     if (awaited === undefined || answer.number !== awaited.number) return;
     if (answer.code !== '') {
-      const { code, message, hint } = answer;
-      const isTransient = TRANSIENT.has(code);
-      awaited.problem = new QiaoError(code, message, { hint, fate: isTransient ? 'transient' : 'permanent' });
+      awaited.problem = new DestinationProblem(answer);
     } else {
       const { part, parts } = answer;
       if (parts < 1 || parts > PARTS_MAX || part >= parts) return;
@@ -110,7 +109,7 @@ export class Conversation {
         if (signal.aborted) throw new QiaoError('JOB_STOPPED', 'the agent is stopping', { fate: 'transient' });
         if (clock.nowMs() > this.#expiresAtMs) throw this.#expired();
         if (awaited.problem !== undefined) throw awaited.problem;
-        const reading = this.#open(awaited);
+        const reading = this.#open(awaited, question);
         if (reading !== undefined) return reading;
         await this.#answered.wait(Math.max(1, untilMs - clock.elapsedMs()), signal);
       }
@@ -150,12 +149,12 @@ export class Conversation {
     this.#ports.onQueued();
   }
 
-  #open({ number, parts }: Awaited): VerifyReading | undefined {
+  #open({ number, parts }: Awaited, question: VerifyQuestion): VerifyReading | undefined {
     if (parts.length === 0 || parts.some((part) => part === undefined)) return undefined;
     const opened = (parts as Uint8Array[]).map((part, index) =>
       this.key.open('reading', part, comparisonContext(this.#place, number, index, parts.length)),
     );
-    return VerifyReading.decode(Buffer.concat(opened));
+    return readReading(Buffer.concat(opened), question);
   }
 
   #expired(): QiaoError {
@@ -164,6 +163,18 @@ export class Conversation {
     });
   }
 }
+
+/** What the destination says of itself, within the limits of the contract: an operator reads it, no log does. */
+export class DestinationProblem extends QiaoError {
+  constructor({ code, message, hint }: Pick<VerifyAnswer, 'code' | 'message' | 'hint'>) {
+    super(CODE.test(code) ? code : 'DESTINATION_FAILED', message.slice(0, 1_000), {
+      hint: hint.slice(0, 200),
+      fate: TRANSIENT.has(code) ? 'transient' : 'permanent',
+    });
+  }
+}
+
+const CODE = /^[A-Z][A-Z0-9_]{2,63}$/;
 
 /** Problems of a destination that pass by themselves. */
 const TRANSIENT: ReadonlySet<string> = new Set(['LANE_BEHIND', 'EPOCH_MOVED', 'TARGET_UNREACHABLE']);

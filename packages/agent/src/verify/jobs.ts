@@ -7,7 +7,7 @@ import { crashPoint, createWakeup, describeError, type Part } from '@qiao/runtim
 import { findLane } from '../control/desired.ts';
 import type { Job, JobOptions } from '../exchange-database/index.ts';
 import { createAnswering } from './answerQuestions.ts';
-import type { Conversation } from './conversation.ts';
+import { type Conversation, DestinationProblem } from './conversation.ts';
 import type { VerifyPorts, VerifyService, WantedJob } from './ports.ts';
 import { JOB_EXPIRES_MS, requireKept, runJob } from './runJob.ts';
 
@@ -147,9 +147,11 @@ async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, signal: A
       if (signal.aborted) return;
       const isPassing = error instanceof QiaoError && error.fate !== 'permanent';
       const { code, message } = describeError(error);
+      // The destination's own words are another department's: they are for people, not for the log.
+      const err = error instanceof DestinationProblem ? { code } : describeError(error);
       const hint = error instanceof QiaoError ? error.hint : 'read the agent’s log';
       if (!isPassing || clock.nowMs() > job.createdAtMs + JOB_EXPIRES_MS) {
-        log.warn({ job: idText(job.job), kind: job.kind, lane: one.lane, err: describeError(error) }, 'job failed');
+        log.warn({ job: idText(job.job), kind: job.kind, lane: one.lane, err }, 'job failed');
         // What nobody foresaw may quote values of rows: people are told where to read, not what.
         const told = error instanceof QiaoError ? message : 'the job failed on the node';
         database.jobs.fail(job.job, clock.nowMs(), { code, message: told, hint });

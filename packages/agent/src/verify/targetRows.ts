@@ -6,6 +6,7 @@ import type { DataSource, SnapshotTable, TableDescription } from '@qiao/adapters
 import type { VerifyQuestion } from '@qiao/contract/verify';
 import {
   type ColumnType,
+  columnTypeOf,
   compileFilter,
   type Destination,
   filterColumns,
@@ -28,6 +29,8 @@ const NULL = '\\N';
 export interface TargetColumns {
   readonly read: SnapshotTable;
   readonly pairs: readonly PairText[];
+  /** Types of the bridged columns at the source. */
+  readonly sentAs: readonly ColumnType[];
   readonly comparable: readonly string[];
   /** "column: reason" */
   readonly notComparable: readonly string[];
@@ -43,7 +46,7 @@ export interface TargetColumns {
 
 type DestinationTable = Destination['tables'][string];
 
-/** What of the target table is read. Throws TARGET_SCHEMA, VERIFY_JOURNAL, VERIFY_KEY_LOSSY. */
+/** What of the target table is read. Throws TARGET_SCHEMA, VERIFY_JOURNAL, VERIFY_KEY_LOSSY, COLUMN_TYPE_UNREADABLE. */
 export async function targetColumns(
   dataSource: DataSource,
   target: DestinationTable,
@@ -58,7 +61,7 @@ export async function targetColumns(
   const description = await dataSource.describe(ref);
   if (description === undefined) throw schema(`table ${target.to} is missing`);
   const typeOf = (name: string) => typeOfColumn(description, target.to, name);
-  const sources = question.columns.map(({ name, typeJson }) => ({ name, type: JSON.parse(typeJson) as ColumnType }));
+  const sources = question.columns.map(({ name, typeJson }) => ({ name, type: columnTypeOf(typeJson) }));
   const pairs = sources.map(({ name, type }) => pairText(type, typeOf(name)));
   const notComparable = sources.flatMap(({ name }, index) => {
     const pair = pairs[index];
@@ -89,6 +92,7 @@ export async function targetColumns(
   return {
     read: { ref, columns, keyColumns: question.keyColumns },
     pairs,
+    sentAs: sources.map(({ type }) => type),
     comparable: bridged.filter((_, index) => pairs[index]?.kind !== 'none'),
     notComparable,
     isOwned: (fields) => passes === undefined || passes((name) => fields[places.get(name) ?? -1] ?? null),
@@ -118,8 +122,7 @@ export async function readTarget(
   visit: (row: TargetRow) => void,
 ): Promise<number> {
   const names = question.columns.map(({ name }) => name);
-  const types = question.columns.map(({ typeJson }) => JSON.parse(typeJson) as ColumnType);
-  const passes = lineFilter(question.where, names, types);
+  const passes = lineFilter(question.where, names, columns.sentAs);
   const compared = names.map((name) => question.compared.includes(name));
   const isWhole = compared.every(Boolean);
   const isBare = columns.extraColumns === 0 && columns.isMarked === undefined && columns.ownership !== 'some';

@@ -2,7 +2,14 @@
 // whose column types go to every destination end at once. All problems come back together; nothing is stored or started.
 
 import type { CheckBridge, Command, CommandResult, TableShape } from '@qiao/contract/node';
-import { type BridgeDefinition, bridgeJson, type ColumnType, type Problem, QiaoError } from '@qiao/exchange';
+import {
+  type BridgeDefinition,
+  bridgeJson,
+  type ColumnType,
+  columnTypeOf,
+  type Problem,
+  QiaoError,
+} from '@qiao/exchange';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
 import { ownershipProblems, type TypeOf } from './ownership.ts';
 import { twoWayProblems } from './twoWay.ts';
@@ -175,23 +182,15 @@ function typesOf(tables: readonly TableShape[]) {
   const problems: Problem[] = [];
   for (const { table, columns } of tables) {
     for (const { name, typeJson } of columns) {
-      const type = readType(typeJson);
-      if (type === undefined) problems.push(typeProblem(table, name));
-      else types.set(`${table}\0${name}`, type);
+      try {
+        types.set(`${table}\0${name}`, columnTypeOf(typeJson));
+      } catch (error) {
+        if (!(error instanceof QiaoError)) throw error;
+        problems.push(typeProblem(table, name));
+      }
     }
   }
   return { problems, typeOf: (table: string, column: string) => types.get(`${table}\0${column}`) };
-}
-
-/** The column's type as the node tells it; undefined for text that is none. */
-function readType(typeJson: string): ColumnType | undefined {
-  try {
-    const found: unknown = JSON.parse(typeJson);
-    const isType = typeof found === 'object' && found !== null && 'type' in found && typeof found.type === 'string';
-    return isType ? (found as ColumnType) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function typeProblem(table: string, column: string): Problem {
