@@ -54,6 +54,9 @@ const STORE_MEMBERS: Readonly<Record<string, Readonly<Record<string, Store>>>> =
   DataSource: { createTable: 'target' },
   // Entries of triggers, which a source keeps for us until they are noted.
   Triggers: { forget: 'source' },
+  // What a source keeps of its log for us, until it is told that it may forget.
+  SourceLog: { prepare: 'source', remove: 'source' },
+  LogReading: { confirm: 'source' },
 };
 const FILE_WRITES = /^(write|rename|link|rm|unlink|truncate|copyFile)/;
 /** Composition roots: they only wire, and what they wire runs in no order that can be read. */

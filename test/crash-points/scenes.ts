@@ -17,12 +17,18 @@ export type Scene =
 /** Each adapter has the points inside a target's transaction: both receivers die at them. */
 const RECEIVERS = ['civil-affairs', 'archive'] as const;
 const LANES = 'test/drills-lanes.test.ts';
+const LOG = 'test/log.test.ts';
 const HUB = 'test/drills-hub.test.ts';
 
 export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'capture.read': { act: 'rowsTravel', who: ['health'] },
   'entries.noted': { part: 'packages/agent/src/capture/trigger.test.ts' },
   'entries.forgotten': { part: 'packages/agent/src/capture/trigger.test.ts' },
+  'log.kept': { story: LOG },
+  'log.prepared': { story: LOG },
+  'log.advanced': { story: LOG },
+  'log.confirmed': { story: LOG },
+  'log.removed': { story: LOG },
   'capture.packed': { act: 'rowsTravel', who: ['health'] },
   'purge.removed': { act: 'rowsTravel', who: ['health'] },
   'send.sealed': { act: 'rowsTravel', who: ['health'] },

@@ -48,6 +48,32 @@ export const CRASH_POINTS = {
     between: 'exchange.db: parcel, deliveries, statements → bus',
     restart: 'the outbox has the delivery; the lane’s loop sends it',
   },
+  'log.kept': {
+    step: 'capture',
+    between:
+      'exchange.db: under which name the source database shall keep its log → source database: slot and publication made',
+    restart: 'they are made; one that is not there was never read',
+  },
+  'log.prepared': {
+    step: 'capture',
+    between: 'source database: slot and publication made → exchange.db: position of the bridge, the scan that it owes',
+    restart: 'they are found and used; the bridge begins at the log’s end then, and is scanned',
+  },
+  'log.advanced': {
+    step: 'capture',
+    between: 'exchange.db: changes of the log with their position → source database: told what it may forget',
+    restart: 'what it kept for longer comes again, lies behind the position and is passed over',
+  },
+  'log.confirmed': {
+    step: 'capture',
+    between: 'source database: told what it may forget → exchange.db: the changes after that',
+    restart: 'the log is read from the position on',
+  },
+  'log.removed': {
+    step: 'capture',
+    between: 'source database: slot and publication removed → exchange.db: that nothing is kept there',
+    restart: 'they are removed once more, which changes nothing; for bridges that go on they are made anew, with a gap',
+  },
   'purge.removed': {
     step: 'capture',
     between: 'exchange.db: settled parcels removed → free pages given back',

@@ -7,7 +7,7 @@
  */
 import type { DataSource, LogReading, PreparedLog, SourceLog } from '@qiao/adapters';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
-import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
+import { crashPoint, createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { HeldPosition, LogOwes } from '../exchange-database/index.ts';
 import { isOverBudget } from './budget.ts';
@@ -118,12 +118,11 @@ export class LogReader {
     const log = logOf(dataSource);
     // Without a token this may be a clone of the node: what the other one still needs is not given up.
     const isOurs = this.#ports.fence.token() !== undefined;
-    if (this.#budget.isOver) await this.#giveUp(log, name);
+    if (this.#budget.isOver) return await this.#giveUp(log, name);
     if (bridges.length === 0) {
       // A bridge that is out of sight for a moment, or paused, keeps its history.
       if (isOurs && name !== undefined && database.logs.ofSource(this.source).length === 0) {
-        await log.remove(name);
-        database.logs.release(this.source);
+        await this.#remove(log, name);
       } else await this.#wakeup.wait(LOOK_AGAIN_MS, signal);
       return;
     }
@@ -158,10 +157,7 @@ export class LogReader {
     const held = this.#needing();
     const behind = held.filter(({ bridge }) => !this.#following.has(idText(bridge)));
     const isPart = behind.length > 0 && behind.length < held.length;
-    if (!isPart && name !== undefined) {
-      await log.remove(name);
-      database.logs.release(this.source);
-    }
+    if (!isPart && name !== undefined) await this.#remove(log, name);
     const message = `the database kept more than ${limits.logBudgetBytes} bytes of its log: it was given up`;
     const lost = isPart ? behind : held;
     database.transaction(() => {
@@ -175,16 +171,25 @@ export class LogReader {
     this.#ports.log.error({ source: this.source, bridges: lost.length }, message);
   }
 
+  /** The source first: what is still kept there is never forgotten here. */
+  async #remove(log: SourceLog, name: string): Promise<void> {
+    await log.remove(name);
+    crashPoint('log.removed');
+    this.#ports.database.logs.release(this.source);
+  }
+
   /** Makes the database keep its log, and finds out which bridges have lost history. */
   async #prepare(desired: Desired, log: SourceLog, planned: readonly Planned[]): Promise<PreparedLog> {
     const { database, clock } = this.#ports;
     const name = nameOf(desired, this.source);
     // Before it is made: what is kept in a database must never be forgotten here.
     database.logs.keep(this.source, name);
+    crashPoint('log.kept');
     const prepared = await log.prepare({
       name,
       tables: planned.flatMap(({ tables }) => tables.map(({ read }) => read)),
     });
+    crashPoint('log.prepared');
     const isBehind = this.#confirmed !== undefined && log.compare(prepared.newest, this.#confirmed) < 0;
     if (isBehind || prepared.identity !== this.#identity) this.#forget();
     this.#identity = prepared.identity;
@@ -389,7 +394,9 @@ export class LogReader {
     const positions = this.#needing().map(({ position }) => position);
     if (this.#ports.fence.token() === undefined || positions.length === 0) return;
     this.#confirmed = oldestOf(log, positions);
+    crashPoint('log.advanced');
     reading.confirm(this.#confirmed);
+    crashPoint('log.confirmed');
   }
 
   /** Bridges for whose positions the database must keep its log. Where history was lost, a scan that is still to begin starts from the end. */
