@@ -46,7 +46,7 @@ export default defineConfig({
           name: 'postgres',
           include: ['packages/{database,hub,monitor}/src/**/*.test.ts'],
           // These bring a store of their own, or need none.
-          exclude: ['**/{replicas,lock,ddl,hub,monitor,verifyControl,verifyDelivery}.test.ts'],
+          exclude: ['**/{replicas,serverCopy,lock,ddl,hub,monitor,verifyControl,verifyDelivery}.test.ts'],
           env: { QIAO_TEST_STORE: 'postgres' },
           globalSetup: ['.config/postgres.setup.ts'],
         },

@@ -58,9 +58,8 @@ async function backup(recipient: BackupRecipient = KEY, names = ['key.pem', 'emp
   await writeBackup({
     manifest: { format: 1, component: 'hub', platform: 'demo', node: 'hub', madeAtMs: 5, notes: [] },
     files: names.map((name) => ({ name, file: join(folder, 'hub', name.endsWith('empty') ? 'empty' : 'key.pem') })),
-    databases: [{ name: 'hub.db', file: join(folder, 'hub', 'hub.db') }],
+    databases: [{ name: 'hub.db', copy: (copy) => copyDatabase(join(folder, 'hub', 'hub.db'), copy) }],
     workDirectory: join(folder, 'hub', '.backup'),
-    copyDatabase,
     to,
     recipient,
   });

@@ -14,7 +14,6 @@ import {
   Platform,
   type Program,
   readBoard,
-  readBooks,
   sqliteDatabase,
   until,
 } from '@qiao/testkit';
@@ -28,6 +27,8 @@ import {
   TARGET_ROWS,
   TARGET_TABLE,
   untilAtRest,
+  untilCollected,
+  untilPeaceful,
   untilSame,
 } from './world.ts';
 
@@ -89,39 +90,6 @@ afterAll(async () => {
   delete process.env.QIAO_CLOCK_OFFSET_FILE;
 });
 
-interface Restore {
-  readonly waiting: boolean;
-  readonly reason: string;
-  readonly learned: readonly string[];
-  readonly nodes: readonly { code: string; reportedAtMs: number; joinedAfterBackup: boolean }[];
-}
-
-async function restoreState(): Promise<Restore | undefined> {
-  const answer = await platform.tryQiao('hub', 'confirm', '--json');
-  return answer.code === 0 ? (JSON.parse(answer.stdout) as Restore) : undefined;
-}
-
-/** Waits until every agent has told what it knows. */
-async function untilCollected(nodes: number): Promise<Restore> {
-  return await until(platform, `${nodes} nodes have reported`, async () => {
-    const state = await restoreState();
-    return (
-      state !== undefined &&
-      state.waiting &&
-      state.nodes.filter((one) => one.reportedAtMs > 0).length === nodes &&
-      state
-    );
-  });
-}
-
-async function untilPeaceful(): Promise<void> {
-  await until(platform, 'balanced books and no open alert', async () => {
-    const { alerts } = await readBoard(platform);
-    const { verdict } = await readBooks(platform);
-    return alerts.length === 0 && /BALANCED|EXPLAINED/.test(verdict);
-  });
-}
-
 const change = (first: number) => source.run(`INSERT INTO person VALUES ${people(first, 10, '3702')}`);
 const untilEqual = async (table = 'ex_person') =>
   await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS(table));
@@ -158,7 +126,7 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
   await change(1_000);
   await untilEqual();
   await untilEqual('ex_police');
-  await untilPeaceful();
+  await untilPeaceful(platform);
 
   await platform.hub.kill();
   renameSync(platform.hubDirectory, `${platform.hubDirectory}.burnt`);
@@ -167,7 +135,7 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
   // It dies on this road wherever one store is written and another is not.
   const road = ['restore.noticed', 'restore.learned', 'restore.usersVoided', 'restore.confirmed'];
   const drill = dieAtEach(platform.hub, road);
-  const told = await untilCollected(3);
+  const told = await untilCollected(platform, 3);
   expect(told.learned).toEqual(
     expect.arrayContaining([
       'node police joined after the backup',
@@ -193,7 +161,7 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
     title: string;
   };
   expect(shown).toMatchObject({ deployedVersion: 2, title: 'births second' });
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('a store that was put back without a word is noticed by the agents: the hub stops routing until a person confirms', {
@@ -212,12 +180,12 @@ test('a store that was put back without a word is noticed by the agents: the hub
   cpSync(copy, join(platform.hubDirectory, 'hub.db'));
   await change(5_000);
   await platform.hub.start();
-  const told = await untilCollected(3);
+  const told = await untilCollected(platform, 3);
   expect(told.reason).toMatch(/shows snapshot 2\.\d+ signed by this hub/);
   await platform.qiao('hub', 'confirm', '--yes');
   await untilEqual();
   await untilEqual('ex_police');
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('a day without the hub: agents start on their cached snapshots and capture on; when it is back everything is delivered', {
@@ -243,7 +211,7 @@ test('a day without the hub: agents start on their cached snapshots and capture 
   await platform.monitor.start();
   await untilEqual();
   await untilEqual('ex_police');
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('certificates renew themselves in their last third; one that ended is told in clear words and joins again with its keys, its exchange database and its waiting rows', {
@@ -299,5 +267,5 @@ test('certificates renew themselves in their last third; one that ended is told 
   await platform.agent('health').start();
   await untilEqual();
   await untilEqual('ex_police');
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });

@@ -5,7 +5,7 @@
 import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BusinessDatabase, dieAtEach, Platform, readBoard, readBooks, sqliteDatabase, until } from '@qiao/testkit';
+import { type BusinessDatabase, dieAtEach, Platform, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   applyBridges,
@@ -17,6 +17,7 @@ import {
   TARGET_ROWS,
   TARGET_TABLE,
   untilAtRest,
+  untilPeaceful,
   untilSame,
 } from './world.ts';
 
@@ -69,14 +70,6 @@ async function change(first: number): Promise<void> {
 }
 const untilEqual = async () => await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
 
-async function untilPeaceful(): Promise<void> {
-  await until(platform, 'balanced books and no open alert', async () => {
-    const { alerts } = await readBoard(platform);
-    const { verdict } = await readBooks(platform);
-    return alerts.length === 0 && /BALANCED|EXPLAINED/.test(verdict);
-  });
-}
-
 test('a monitor from zero asks every node for its books, and they come out as they were', {
   timeout: 180_000,
 }, async () => {
@@ -89,7 +82,7 @@ test('a monitor from zero asks every node for its books, and they come out as th
   await platform.monitor.start();
   const after = await untilAtRest(platform, 'births', sent);
   expect({ sent: after.sent, received: after.received }).toEqual({ sent: before.sent, received: before.received });
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('a monitor restored from an older backup asks for what is younger', { timeout: 180_000 }, async () => {
@@ -102,7 +95,7 @@ test('a monitor restored from an older backup asks for what is younger', { timeo
   await platform.qiao('monitor', 'restore', backup, '--dir', platform.monitorDirectory);
   await platform.monitor.start();
   await untilAtRest(platform, 'births', sent);
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('an agent restored from a backup begins a new epoch, and its books go on under another numbering', {
@@ -120,7 +113,7 @@ test('an agent restored from a backup begins a new epoch, and its books go on un
   const deaths = dieAtEach(platform.agent('health'), ['agent.becameAnother']);
   await deaths.over;
   await untilEqual();
-  await untilPeaceful();
+  await untilPeaceful(platform);
 });
 
 test('an exchange database that was put back without a word is noticed, and nothing is counted twice', {
@@ -132,7 +125,7 @@ test('an exchange database that was put back without a word is noticed, and noth
   await platform.agent('health').start();
   await change(5_000);
   await untilEqual();
-  await untilPeaceful();
+  await untilPeaceful(platform);
   const before = await booksLine(platform, 'births');
   await platform.agent('health').kill();
   for (const suffix of ['', '-wal', '-shm']) rmSync(`${file}${suffix}`, { force: true });

@@ -181,7 +181,6 @@ test('a backup’s entries have names that stay inside, or nothing of it is writ
           files: [{ name, file: content }],
           databases: [],
           workDirectory: join(folder, 'work'),
-          copyDatabase: () => undefined,
           to,
           recipient,
         });

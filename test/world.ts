@@ -1,6 +1,6 @@
 // What several stories share: bridges as YAML, tables as both databases write them, waiting until books and tables agree.
 
-import { type BooksLine, type BusinessDatabase, type Platform, readBooks, until } from '@qiao/testkit';
+import { type BooksLine, type BusinessDatabase, type Platform, readBoard, readBooks, until } from '@qiao/testkit';
 
 export interface BridgePlan {
   readonly name: string;
@@ -90,6 +90,33 @@ export async function untilAtRest(
     },
     deadlineMs,
   );
+}
+
+/** Waits until the books balance, or say why they do not, and no alert is open. */
+export async function untilPeaceful(platform: Platform): Promise<void> {
+  await until(platform, 'balanced books and no open alert', async () => {
+    const { alerts } = await readBoard(platform);
+    const { verdict } = await readBooks(platform);
+    return alerts.length === 0 && /BALANCED|EXPLAINED/.test(verdict);
+  });
+}
+
+/** What `qiao hub confirm` shows. */
+export interface Restore {
+  readonly waiting: boolean;
+  readonly reason: string;
+  readonly learned: readonly string[];
+  readonly nodes: readonly { code: string; reportedAtMs: number; joinedAfterBackup: boolean }[];
+}
+
+/** Waits until so many agents have told a restored hub what they know. */
+export async function untilCollected(platform: Platform, nodes: number): Promise<Restore> {
+  return await until(platform, `${nodes} nodes have reported`, async () => {
+    const answer = await platform.tryQiao('hub', 'confirm', '--json');
+    if (answer.code !== 0) return false;
+    const state = JSON.parse(answer.stdout) as Restore;
+    return state.waiting && state.nodes.filter((one) => one.reportedAtMs > 0).length === nodes && state;
+  });
 }
 
 /** Rows by outcome of a line. */

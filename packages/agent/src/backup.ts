@@ -63,9 +63,8 @@ export async function backupAgent(options: BackupAgentOptions): Promise<BackupCo
       databases: present([
         { name: 'exchange.db', file: exchangeDatabaseFile(config) },
         { name: 'exchange-tables.db', file: exchangeTablesFile(config) },
-      ]),
+      ]).map(({ name, file }) => ({ name, copy: (to) => copyDatabase(file, to) })),
       workDirectory: join(config.directory, '.backup'),
-      copyDatabase,
       to: options.to,
       recipient: options.recipient,
     });

@@ -15,6 +15,11 @@ interface KeyOptions {
   readonly key?: string;
 }
 
+interface RestoreOptions extends KeyOptions {
+  readonly list?: boolean;
+  readonly database?: string;
+}
+
 interface BackupTask {
   readonly to: string;
   readonly recipient: BackupRecipient;
@@ -23,6 +28,8 @@ interface BackupTask {
 
 interface RestoreTask {
   readonly from: string;
+  /** URL of the empty database that a store from a server goes into. */
+  readonly database?: string;
   readonly opener: BackupOpener;
   readonly nowMs: number;
 }
@@ -32,6 +39,8 @@ export interface BackupKind<Place> {
   readonly component: 'hub' | 'monitor' | 'agent';
   /** Option that names the place, for example `--dir <dir>`. */
   readonly place: readonly [flags: string, description: string, value?: string];
+  /** Its store may be on a database server. */
+  readonly mayBeOnServer?: true;
   backup(place: Place, task: BackupTask): Promise<BackupContents>;
   /** Restores and says what comes next. */
   restore(place: Place, task: RestoreTask): Promise<BackupContents & { next: string }>;
@@ -56,14 +65,14 @@ export function registerBackup<Place extends object>(noun: Command, kind: Backup
       for (const note of contents.manifest.notes) remark(note);
     });
 
-  noun
+  const restore = noun
     .command('restore <file>')
     .description(`prove a backup and restore the ${kind.component} from it into a place that is empty`)
     .option(...kind.place)
     .option('--key <file>', 'private key from `qiao hub backup-key`, for a backup made for its public key')
     .option('--passphrase-file <file>', 'the passphrase otherwise (or QIAO_BACKUP_PASSPHRASE)')
     .option('--list', 'prove it and name what it contains; restore nothing')
-    .action(async (from: string, options: Place & KeyOptions & { list?: boolean }, command: Command) => {
+    .action(async (from: string, options: Place & RestoreOptions, command: Command) => {
       if (options.list !== true) requirePlace(options, kind.place[0]);
       const opener = await openerOf(options);
       if (options.list === true) {
@@ -72,12 +81,20 @@ export function registerBackup<Place extends object>(noun: Command, kind: Backup
         if (wantsJson(command)) return printJson(contents);
         return printContents(contents);
       }
-      const { next, ...contents } = await kind.restore(options, { from, opener, nowMs: systemClock.nowMs() });
+      const { database } = options;
+      const task = { from, opener, nowMs: systemClock.nowMs(), ...(database === undefined ? {} : { database }) };
+      const { next, ...contents } = await kind.restore(options, task);
       if (wantsJson(command)) return printJson(contents);
       printContents(contents);
       for (const note of contents.manifest.notes) remark(note);
       say(`Restored.\n\nNext:  ${next}`);
     });
+  if (kind.mayBeOnServer === true) {
+    restore.option(
+      '--database <url>',
+      'an empty PostgreSQL database for a store from a server, when it is another one now',
+    );
+  }
 }
 
 /** `qiao hub backup-key`. */

@@ -157,6 +157,7 @@ function printRestore(restore: Restore): void {
 const backup: BackupKind<{ dir: string }> = {
   component: 'hub',
   place: ['--dir <dir>', "the hub's directory; at a restore a new one"],
+  mayBeOnServer: true,
   backup: async ({ dir }, task) => (await import('@qiao/hub')).backupHub({ directory: dir, ...task }),
   restore: async ({ dir }, task) => ({
     ...(await (await import('@qiao/hub')).restoreHub({ directory: dir, ...task })),

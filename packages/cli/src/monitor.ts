@@ -85,6 +85,7 @@ export function registerMonitor(program: Command): void {
 const backup: BackupKind<{ dir: string }> = {
   component: 'monitor',
   place: ['--dir <dir>', "the monitor's directory; at a restore a new one"],
+  mayBeOnServer: true,
   backup: async ({ dir }, task) => (await import('@qiao/monitor')).backupMonitor({ directory: dir, ...task }),
   restore: async ({ dir }, task) => ({
     ...(await (await import('@qiao/monitor')).restoreMonitor({ directory: dir, ...task })),

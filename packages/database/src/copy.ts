@@ -1,5 +1,5 @@
 // Owns the consistent copy of a store that may be in use: one read transaction, so that writers are neither waited for nor
-// made to wait. A store on a server is not copied here: its own tools do that.
+// made to wait. One on a server: `serverCopy.ts`.
 
 import { QiaoError } from '@qiao/exchange';
 import Sqlite from 'better-sqlite3';

@@ -11,8 +11,9 @@ import { LOCK_CLASS, LOCKS } from './postgres.ts';
 const OLDEST_SERVER = 120_000;
 const LOCK = `${LOCK_CLASS}, ${LOCKS.migration}`;
 
-/** What steps may use: a trigger that refuses, and whose connection this is. */
-const FUNCTIONS = `
+/** What comes before the first step: the ledger, and what steps may use (a trigger that refuses, and whose connection this is). */
+export const LEDGER_AND_FUNCTIONS = `
+${postgresDdl(CREATE_LEDGER)};
 CREATE OR REPLACE FUNCTION qiao_refuse() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0]; END $$;
 CREATE OR REPLACE FUNCTION qiao_replica() RETURNS text LANGUAGE sql STABLE AS
@@ -44,8 +45,7 @@ export async function migratePostgres(
 
 async function applySteps(client: pg.Client, migrations: readonly Migration[], name: string): Promise<void> {
   await client.query('BEGIN');
-  await client.query(postgresDdl(CREATE_LEDGER));
-  await client.query(FUNCTIONS);
+  await client.query(LEDGER_AND_FUNCTIONS);
   await client.query('COMMIT');
   const { rows: applied } = await client.query<LedgerRow>('SELECT * FROM qiao_migrations ORDER BY position');
   const known = migrations.map((migration, index) => ledgerRow(index, migration, migration.postgres ?? migration.sql));
@@ -55,7 +55,7 @@ async function applySteps(client: pg.Client, migrations: readonly Migration[], n
     const { position, id, breaking, sql_sha256 } = known[index] as LedgerRow;
     try {
       await client.query('BEGIN');
-      await client.query(migration.postgres ?? postgresDdl(migration.sql));
+      await client.query(postgresStep(migration));
       await client.query('INSERT INTO qiao_migrations (position, id, breaking, sql_sha256) VALUES ($1, $2, $3, $4)', [
         position,
         id,
@@ -70,7 +70,13 @@ async function applySteps(client: pg.Client, migrations: readonly Migration[], n
   }
 }
 
-async function requireServer(client: pg.Client, name: string): Promise<void> {
+/** The statements of a step. */
+export function postgresStep({ postgres, sql }: Migration): string {
+  return postgres ?? postgresDdl(sql);
+}
+
+/** Throws DATABASE_TOO_OLD. */
+export async function requireServer(client: pg.Client, name: string): Promise<void> {
   const { rows } = await client.query<{ server_version_num: string }>('SHOW server_version_num');
   const version = Number(rows[0]?.server_version_num);
   if (version >= OLDEST_SERVER) return;

@@ -2,7 +2,7 @@
 // its own, read anew for each connection and written nowhere. What an error may say of the address is decided here too.
 
 import { readFileSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 
 /** Where the password of a PostgreSQL URL is: an environment variable, or a file that its owner alone may read. */
@@ -47,6 +47,16 @@ export function databaseTarget(
     return { url: database, password: databasePassword };
   }
   return { url: database, password: { file: resolve(directory, databasePassword.file) } };
+}
+
+/** The file of a password that lies in the program's own directory, as an entry of its backup; one elsewhere is its machine's. */
+export function passwordFile(
+  directory: string,
+  { databasePassword }: { databasePassword?: PasswordSource | undefined },
+): { readonly name: string; readonly file: string }[] {
+  if (databasePassword === undefined || !('file' in databasePassword)) return [];
+  const file = resolve(directory, databasePassword.file);
+  return dirname(file) === resolve(directory) ? [{ name: basename(file), file }] : [];
 }
 
 /** Reads a PostgreSQL URL. Throws DATABASE_UNSUPPORTED for another kind, DATABASE_URL_INVALID; neither quotes a password. */

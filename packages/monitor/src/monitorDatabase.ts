@@ -144,7 +144,7 @@ interface AlertTable {
   resolve_reason: Generated<string>;
 }
 
-const migrations: readonly Migration[] = [
+export const MONITOR_MIGRATIONS: readonly Migration[] = [
   {
     id: '0001-books',
     sql: `
@@ -233,5 +233,5 @@ export type MonitorDatabase = Kysely<MonitorSchema>;
 
 /** Opens, and creates when missing, the monitor's store. */
 export async function openMonitorDatabase(target: DatabaseTarget | string): Promise<MonitorDatabase> {
-  return openDatabase<MonitorSchema>(target, migrations);
+  return openDatabase<MonitorSchema>(target, MONITOR_MIGRATIONS);
 }

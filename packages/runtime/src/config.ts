@@ -1,8 +1,9 @@
 // Configuration files: YAML, parsed once at the edge, strict. A typo is an error, every problem is reported at once, and
 // nothing runs on a file that has one.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { type Problem, ProblemsError, QiaoError, readYaml, schemaProblems } from '@qiao/exchange';
+import { parseDocument } from 'yaml';
 import type { z } from 'zod';
 
 /** Configuration files larger than this are refused unread. */
@@ -38,6 +39,13 @@ export function parseConfig<T>(text: string, file: string, schema: z.ZodType<T>)
   const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
   throw invalid(file, schemaProblems(schema, value ?? {}));
+}
+
+/** Sets keys of a configuration file that nobody reads meanwhile; its comments stay. */
+export function changeConfig(file: string, changes: Readonly<Record<string, unknown>>): void {
+  const document = parseDocument(readFileSync(file, 'utf8'));
+  for (const [key, value] of Object.entries(changes)) document.set(key, value);
+  writeFileSync(file, document.toString());
 }
 
 function invalid(file: string, problems: Problem[]): ProblemsError {

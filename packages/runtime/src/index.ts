@@ -1,6 +1,6 @@
 export { type Backoff, type BackoffOptions, createBackoff } from './backoff.ts';
 export { type Clock, systemClock } from './clock.ts';
-export { parseConfig, readConfig } from './config.ts';
+export { changeConfig, parseConfig, readConfig } from './config.ts';
 export { crashPoint, simulateCrashes } from './crash.ts';
 export { CRASH_POINTS, CRASH_STEPS, type CrashPoint, type CrashPointName } from './crashPoints.ts';
 export { diskFull } from './diskFull.ts';

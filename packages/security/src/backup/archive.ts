@@ -22,6 +22,7 @@ import { dirname, join, resolve } from 'node:path';
 import { QiaoError } from '@qiao/exchange';
 import { makePrivateDirectory, writeFileAtomically } from '../privateFiles.ts';
 import type { BackupOpener, BackupRecipient } from './backupKey.ts';
+import { filesIn } from './filesIn.ts';
 import { SealedReader, SealedWriter } from './sealedFile.ts';
 
 export type BackupComponent = 'hub' | 'monitor' | 'agent';
@@ -55,11 +56,10 @@ export interface WriteBackupOptions {
   readonly manifest: BackupManifest;
   /** Files as they lie on disk; those that a program changes meanwhile belong into `databases`. */
   readonly files: readonly { readonly name: string; readonly file: string }[];
-  readonly databases: readonly { readonly name: string; readonly file: string }[];
+  /** Databases, which may be in use: `copy` makes a consistent copy at the new path `to`, one file, or a directory of files. */
+  readonly databases: readonly { readonly name: string; copy(to: string): void | Promise<void> }[];
   /** Where the copies of databases lie while they are sealed: on the same disk, private, removed at the end. */
   readonly workDirectory: string;
-  /** Makes a consistent copy of a database that may be in use. */
-  readonly copyDatabase: (from: string, to: string) => void;
   /** Must not exist. */
   readonly to: string;
   readonly recipient: BackupRecipient;
@@ -96,11 +96,13 @@ export async function writeBackup(options: WriteBackupOptions): Promise<BackupCo
     const files: BackupFile[] = [];
     for (const one of options.files) files.push(addFile(writer, one.name, one.file));
     for (const [index, one] of options.databases.entries()) {
-      const copy = join(options.workDirectory, `${index}.db`);
-      options.copyDatabase(one.file, copy);
-      files.push({ ...addFile(writer, one.name, copy), mode: 0o600 });
+      const copy = join(options.workDirectory, String(index), one.name);
+      mkdirSync(dirname(copy), { recursive: true, mode: 0o700 });
+      await one.copy(copy);
+      const parts = statSync(copy).isDirectory() ? filesIn(copy) : [{ name: one.name, file: copy }];
+      for (const { name, file } of parts) files.push({ ...addFile(writer, name, file), mode: 0o600 });
       // At once: the disk needs room for one copy at a time.
-      rmSync(copy);
+      rmSync(copy, { recursive: true });
     }
     writeRecord(writer, { end: true, files: files.length });
     writer.end();
@@ -149,6 +151,8 @@ export interface RestoreBackupOptions {
   readonly mayHold?: readonly string[];
   /** The entry whose presence makes the directory alive: it comes last. */
   readonly last: string;
+  /** Called with everything proven, in `work`, and nothing named: what does not lie in files goes where it belongs, and out of `work`. */
+  readonly place?: (work: string) => Promise<void>;
   /** Names that lie elsewhere, with the path that they get; a path of undefined leaves the entry out. */
   readonly elsewhere?: Readonly<Record<string, string | undefined>>;
   readonly nowMs: number;
@@ -170,6 +174,7 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Back
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       return fileSink(path, file.mode);
     });
+    await options.place?.(work);
     for (const [name, path] of Object.entries(options.elsewhere ?? {})) {
       const extracted = join(work, name);
       if (!existsSync(extracted)) continue;
