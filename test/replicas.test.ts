@@ -1,6 +1,5 @@
 // The centre twice: two hubs and two monitors on one PostgreSQL, three nats-servers with every stream on each of them. While rows
-// travel, each kind is killed in its turn (kill -9), the one that leads among them, and PostgreSQL is restarted. Nothing is lost,
-// nothing is doubled, and how long the rows stood still is printed.
+// travel, each of the seven is killed in its turn (kill -9), and PostgreSQL is restarted. Nothing is lost, nothing is doubled, and how long the rows stood still is printed.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -103,30 +102,35 @@ test('any one of the servers, hubs and monitors is killed while rows travel: not
     delays.push(`${what}: ${Math.round(performance.now() - killedAtMs)} ms`);
     await back();
   };
-  const program = (one: Program) => ({ kill: () => one.kill(), back: () => one.start() });
 
-  const leader = await streamLeader(platform, natsPorts);
-  await drill(
-    'the nats-server that leads',
-    () => cluster.kill(leader),
-    async () => cluster.restart(leader),
-  );
-  await untilThree(platform, natsPorts);
-  const follower = ((await streamLeader(platform, natsPorts)) + 1) % 3;
-  await drill(
-    'another nats-server',
-    () => cluster.kill(follower),
-    async () => cluster.restart(follower),
-  );
-  await untilThree(platform, natsPorts);
-  const hubs = [platform.hub, hub2 as Program];
-  const [leading, standing] = isLeading(platform.hub) ? hubs : [...hubs].reverse();
-  const first = program(leading as Program);
-  await drill('the hub that leads', first.kill, first.back);
-  const second = program(standing as Program);
-  await drill('the other hub', second.kill, second.back);
-  const listening = program(isLeading(platform.monitor) ? platform.monitor : monitor2);
-  await drill('the monitor that leads', listening.kill, listening.back);
+  const first = await streamLeader(platform, natsPorts);
+  for (const server of [first, (first + 1) % 3, (first + 2) % 3]) {
+    const leads = server === (await streamLeader(platform, natsPorts));
+    await drill(
+      `nats-server ${server + 1}${leads ? ', which leads,' : ''}`,
+      () => cluster.kill(server),
+      async () => cluster.restart(server),
+    );
+    await untilThree(platform, natsPorts);
+  }
+  for (const [what, pair] of [
+    ['hub', [platform.hub, hub2 as Program]],
+    ['monitor', [platform.monitor, monitor2]],
+  ] as const) {
+    const [one, other] = pair;
+    const [leading, standing] = isLeading(one) ? [one, other] : [other, one];
+    await drill(
+      `the ${what} that leads`,
+      () => leading.kill(),
+      () => leading.start(),
+    );
+    // It leads by now, unless it leaves that to whoever came back.
+    await drill(
+      `the other ${what}`,
+      () => standing.kill(),
+      () => standing.start(),
+    );
+  }
   await drill(
     'PostgreSQL',
     () => postgres.restart(),
