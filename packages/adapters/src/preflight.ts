@@ -2,7 +2,7 @@
  * What the preflight says of a table by its description alone (D4 of adapter.ts), the same for every adapter: columns, nulls, keys, the
  * columns that Qiao itself writes. Each database gives the statements that help; rights, triggers and collations are its own matter.
  */
-import { filterColumns, type Problem } from '@qiao/exchange';
+import { checkFilter, filterColumns, MAX_ROW_BYTES, type Problem } from '@qiao/exchange';
 import type { ColumnDescription, SourceShape, TargetTable } from './adapter.ts';
 
 /** Adds a problem of a table, or of one of its columns (`''`: the table). */
@@ -50,6 +50,21 @@ export function sourceKeyProblems(report: Report, found: FoundTable, key: readon
   });
 }
 
+/** A column whose single value may be more than a row may have: bytes travel as two characters each. */
+export function largeColumn(report: Report, { name, type, nativeType }: ColumnDescription): void {
+  if (!('type' in type) || type.type !== 'bytes') return;
+  if (2 * (type.maxBytes ?? Number.POSITIVE_INFINITY) <= MAX_ROW_BYTES) return;
+  report(
+    name,
+    'COLUMN_LARGE',
+    `column ${name} (${nativeType}) may hold values of more than 8 MB, which do not travel`,
+    {
+      hint: 'rows with one are refused and counted; exchange such contents as files, or leave the column out of `columns`',
+      warning: true,
+    },
+  );
+}
+
 /** A view proves nothing. */
 export function viewKeyUnproven(report: Report, key: readonly string[], hint: string): void {
   report('', 'KEY_NOT_UNIQUE', `a view cannot prove that (${key.join(', ')}) is unique and never null`, {
@@ -77,7 +92,10 @@ export function targetProblems(
       warning: true,
     });
   }
-  if (target.landing === 'mirror') targetKeyProblems(report, target, found, remedies);
+  if (target.landing === 'mirror') {
+    targetKeyProblems(report, target, found, remedies);
+    ownershipProblems(report, target, found);
+  }
   conflictProblems(report, target, found);
 }
 
@@ -204,6 +222,16 @@ function conflictProblems(report: Report, { conflict, columns }: TargetTable, fo
 }
 
 const TELLS_TIME: ReadonlySet<string> = new Set(['date', 'timestamp', 'timestamptz', 'integer', 'decimal', 'text']);
+
+/** Columns that are missing are told as such. */
+function ownershipProblems(report: Report, { ownership }: TargetTable, found: FoundTable): void {
+  if (typeof ownership === 'string' || !isKnown(found, filterColumns(ownership))) return;
+  const why = checkFilter(ownership, (name) => {
+    const type = columnOf(found, name)?.type;
+    return type !== undefined && 'type' in type ? type : undefined;
+  });
+  if (why !== undefined) report('', 'OWNERSHIP_INVALID', why, { hint: 'correct ownership.where in the bridge' });
+}
 
 function targetKeyProblems(report: Report, { key }: TargetTable, found: FoundTable, remedies: Remedies): void {
   keyNulls(report, found, key, remedies);

@@ -225,6 +225,30 @@ export function checkContract(make: () => Promise<Fixture>, waivers: Waivers): v
       expect(journal.find(({ code }) => code === 'TARGET_CONSTRAINTS')?.message).toMatch(/\(area, id\)/);
     });
 
+    test('a filter of ownership that the columns cannot answer, and a column that fills itself, are told', async () => {
+      await using fixture = await make();
+      await fixture.sql(
+        'CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n + 1) STORED)',
+      );
+      const ownership = parseFilter("n like 'a%'").filter;
+      if (!ownership) throw new Error('the filter does not parse');
+      const table = mirror('t', ['id', 'n', 'g'].map(number), { ownership });
+      expect(found(await fixture.dataSource.checkTarget([table], new Map()))).toEqual([
+        'COLUMN_GENERATED t.g',
+        'OWNERSHIP_INVALID t',
+      ]);
+    });
+
+    test('a source names the columns whose values may be too large to travel', async () => {
+      await using fixture = await make();
+      const { bytesType } = fixture.dialect;
+      await fixture.sql(`CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, scan ${bytesType}, x varchar(20))`);
+      const check = (columns: string[]) =>
+        fixture.dataSource.checkSource([{ table: 't', ref: { name: 't' }, columns }]);
+      expect(warned(await check(['id', 'scan', 'x']))).toEqual(['COLUMN_LARGE t.scan']);
+      expect(warned(await check(['id', 'x']))).toEqual([]);
+    });
+
     test('a key that loses something is refused: two of the source could meet in one row', async () => {
       await using fixture = await make();
       const { timestampType = 'timestamp' } = fixture.dialect;

@@ -61,3 +61,14 @@ test('keys of tables that the account has no rights on are seen with PROCESS, an
   ]);
   await department.query(`DROP DATABASE ${other}`);
 });
+
+test('a server that takes no writes is told to a target', async () => {
+  await using own = await startMysql([], { own: true });
+  const config = await own.database();
+  await using owner = connectMysql(own.url, config.database);
+  await owner.query('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x longtext); SET GLOBAL read_only = 1');
+  const dataSource = openMysql(config);
+  const problems = await dataSource.checkTarget([TABLE], new Map());
+  await dataSource.close();
+  expect(problems.map(({ code }) => code)).toEqual(['TARGET_READ_ONLY', 'FOREIGN_KEYS_UNSEEN']);
+});

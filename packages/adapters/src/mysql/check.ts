@@ -5,7 +5,7 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
-import { type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
+import { largeColumn, type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
 import { cursorTableProblems } from './checkCursor.ts';
 import { checkLog } from './checkLog.ts';
 import { currentUser, isTransactional, type MysqlColumn, type MysqlTable, readTable, whereTable } from './describe.ts';
@@ -43,7 +43,7 @@ export async function checkSource(session: Session, tables: readonly SourceTable
         report(name, 'TYPE_UNSUPPORTED', `type ${column.type.unsupported} of column ${name} cannot travel`, {
           hint: 'leave the column out of `columns`, or share a view that turns it into text',
         });
-      }
+      } else largeColumn(report, column);
     }
     for (const name of cursor) problems.push(...(await cursorTableProblems(session, asked.table, table, name)));
     if (table.kind === 'table' && !isTransactional(table) && asked.log !== true) {

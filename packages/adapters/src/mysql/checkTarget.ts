@@ -25,7 +25,7 @@ export async function checkTarget(
   shapes: ReadonlyMap<string, SourceShape>,
 ): Promise<Problem[]> {
   const problems: Problem[] = [];
-  await checkMark(session, problems);
+  const takesWrites = await checkMark(session, problems);
   const keyed: KeyedTable[] = [];
   let unseen: string | undefined;
   for (const target of tables) {
@@ -55,7 +55,7 @@ export async function checkTarget(
     problems.push(...pairProblems(target, shape, 'mysql', columnOf));
     characterSets(report, shape, table);
     if (target.landing === 'mirror') keyCollations(report, target, table);
-    await targetRights(session, report, target, table);
+    await targetRights(session, report, target, table, takesWrites);
     await targetTriggers(session, report, table);
     constraintProblems(report, target, await readConstraints(session, table));
     const keys = table.foreignKeys.map((key) => ({
@@ -111,7 +111,13 @@ function keyCollations(report: Report, { key }: TargetTable, table: MysqlTable):
   }
 }
 
-async function targetRights(session: Session, report: Report, target: TargetTable, table: MysqlTable): Promise<void> {
+async function targetRights(
+  session: Session,
+  report: Report,
+  target: TargetTable,
+  table: MysqlTable,
+  takesWrites: boolean,
+): Promise<void> {
   const written = [...new Set([...target.columns.map((column) => column.name), ...ownColumns(target)])];
   const rights = await columnRights(session, table.database, table.ref.name);
   const needed = target.landing === 'journal' ? ['insert', 'select'] : ['insert', 'select', 'update'];
@@ -123,7 +129,8 @@ async function targetRights(session: Session, report: Report, target: TargetTabl
       hint: `GRANT ${right.toUpperCase()} ON ${quoted(table)} TO ${user};`,
     });
   }
-  if (target.landing === 'mirror' && target.onDelete === 'delete' && !(await mayDelete(session, quoted(table)))) {
+  const deletes = takesWrites && target.landing === 'mirror' && target.onDelete === 'delete';
+  if (deletes && !(await mayDelete(session, quoted(table)))) {
     report('', 'RIGHTS_MISSING', 'DELETE is missing', { hint: `GRANT DELETE ON ${quoted(table)} TO ${user};` });
   }
 }
@@ -137,7 +144,8 @@ async function targetTriggers(session: Session, report: Report, table: MysqlTabl
   }
 }
 
-async function checkMark(session: Session, problems: Problem[]): Promise<void> {
+/** False where the server takes no writes: who may delete there cannot be asked. */
+async function checkMark(session: Session, problems: Problem[]): Promise<boolean> {
   const report = (code: string, message: string, hint: string) => problems.push({ code, path: 'mark', message, hint });
   const { database } = session;
   const user = await currentUser(session);
@@ -148,6 +156,8 @@ async function checkMark(session: Session, problems: Problem[]): Promise<void> {
       'the server takes no writes at the moment',
       'point the data source to the primary server',
     );
+    // Whatever asks for a right by trying is answered with this.
+    return false;
   }
   for (const [name, ddl] of [MARK_TABLE, NOTES_TABLE].map(
     (table, place) => [table, ownTables(database)[place] ?? ''] as const,
@@ -175,6 +185,7 @@ async function checkMark(session: Session, problems: Problem[]): Promise<void> {
       `GRANT CREATE TEMPORARY TABLES ON ${identifier(database)}.* TO ${user};`,
     );
   }
+  return true;
 }
 
 /** EXPLAIN asks for the right and does nothing. */

@@ -2,7 +2,7 @@ import { parseFilter } from '@qiao/exchange';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defaultJournalColumns, type TargetTable } from '../adapter.ts';
-import { Lane } from '../contract-suite/fixture.ts';
+import { applied, Lane, scan, section, snapshotTable } from '../contract-suite/fixture.ts';
 import { openPostgres } from './dataSource.ts';
 import { type PostgresServer, startPostgres } from './server.testing.ts';
 import type { PostgresConfig } from './session.ts';
@@ -150,5 +150,77 @@ test('keys that refer to a partitioned target, to one of its partitions, or from
     true,
     true,
   ]);
+  await dataSource.close();
+});
+
+test('a database that takes no writes, that stores few characters, and one whose policies hide rows are told to a target', async () => {
+  const config = await databaseWith(`
+    CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+    CREATE ROLE lander LOGIN; GRANT ALL ON t TO lander; GRANT CREATE ON SCHEMA public TO lander;`);
+  const admin = new Client({ ...config });
+  await admin.connect();
+  const codes = async (changes: Partial<PostgresConfig>) => {
+    const dataSource = openPostgres({ ...config, ...changes });
+    const problems = await dataSource.checkTarget([target('t', ['id', 'v'])], new Map());
+    await dataSource.close();
+    return problems.map(({ code, path }) => `${code} ${path}`);
+  };
+  expect(await codes({ user: 'lander' })).toEqual(['ROW_SECURITY t']);
+  await admin.query(`ALTER ROLE lander SET default_transaction_read_only = on; ALTER ROLE lander BYPASSRLS`);
+  expect(await codes({ user: 'lander' })).toEqual(['TARGET_READ_ONLY mark']);
+  await admin.query(`CREATE DATABASE narrow TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`);
+  expect(await codes({ database: 'narrow' })).toEqual(['ENCODING_NARROW mark', 'TABLE_MISSING t']);
+  await admin.end();
+});
+
+test('a server without room for another reader of its log is told', async () => {
+  await using full = await startPostgres(['wal_level=logical', 'max_replication_slots=1']);
+  const config = await full.database();
+  const admin = new Client({ ...config });
+  await admin.connect();
+  await admin.query("CREATE TABLE t (id int PRIMARY KEY); SELECT pg_create_physical_replication_slot('taken')");
+  await admin.end();
+  const dataSource = openPostgres(config);
+  const problems = await dataSource.checkSource([{ table: 't', ref: { name: 't' }, log: true }]);
+  await dataSource.close();
+  expect(problems.filter(({ code }) => code === 'LOG_NO_ROOM')).toMatchObject([
+    { message: expect.stringContaining('max_replication_slots'), warning: true },
+  ]);
+});
+
+test('an identity that is generated always is read, and lands once the statement of the check has released it', async () => {
+  const config = await databaseWith(
+    'CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text); INSERT INTO t (v) VALUES (NULL)',
+  );
+  const dataSource = openPostgres(config);
+  expect(await dataSource.checkSource([{ table: 't', ref: { name: 't' } }])).toEqual([]);
+  expect((await scan(dataSource, await snapshotTable(dataSource, 't', ['id', 'v']))).rows).toEqual([['1', null]]);
+  const check = () => dataSource.checkTarget([target('t', ['id', 'v'])], new Map());
+  const [problem, ...rest] = await check();
+  expect([problem?.code, rest]).toEqual(['COLUMN_GENERATED', []]);
+  const admin = new Client({ ...config });
+  await admin.connect();
+  await admin.query(problem?.hint ?? '');
+  await admin.end();
+  expect(await check()).toEqual([]);
+  const landing = await dataSource.openTarget();
+  await landing.prepare();
+  const lane = new Lane([target('t', ['id', 'v'])]);
+  await applied(landing, lane.opening());
+  const { cells } = await applied(
+    landing,
+    lane.next([
+      section(
+        't',
+        'insert',
+        ['id', 'v'],
+        [
+          ['1', 'a'],
+          ['7', 'b'],
+        ],
+      ),
+    ]),
+  );
+  expect(cells).toEqual(['t insert inserted 1', 't insert updatedInsteadOfInsert 1']);
   await dataSource.close();
 });

@@ -5,7 +5,7 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable, TableRef } from '../adapter.ts';
-import { type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
+import { largeColumn, type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
 import { cursorTableProblems } from './checkCursor.ts';
 import { checkLog } from './checkLog.ts';
 import { type PostgresTable, readTable } from './describe.ts';
@@ -54,7 +54,7 @@ export async function checkSource(
         report(name, 'TYPE_UNSUPPORTED', `type ${column.type.unsupported} of column ${name} cannot travel`, {
           hint: 'leave the column out of `columns`, or share a view that turns it into text',
         });
-      }
+      } else if (columns.includes(name)) largeColumn(report, column);
     }
     sourceKey(report, table, key);
     await sourceRights(

@@ -3,6 +3,7 @@
  */
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
+import { largeColumn, reporter } from '../preflight.ts';
 import { cursorTableProblems } from './cursor.ts';
 import { isSupported, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
 import { missingColumn, missingTable, notUnique } from './problems.ts';
@@ -29,7 +30,7 @@ export function checkSource(db: Connection, tables: readonly SourceTable[]): Pro
           message: `the declared type ${column.nativeType || '(none)'} says nothing that another database understands`,
           hint: 'Leave the column out of `columns`, or let the department declare it (TYPES.md of the sqlite adapter lists the types).',
         });
-      }
+      } else largeColumn(reporter(problems, label), column);
     }
     problems.push(...sourceKeyProblems(label, table, wanted.key, columns));
     if (wanted.cursor === undefined) continue;

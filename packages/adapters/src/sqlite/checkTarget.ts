@@ -3,7 +3,7 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { dirname } from 'node:path';
-import { checkFilter, filterColumns, type Problem } from '@qiao/exchange';
+import type { Problem } from '@qiao/exchange';
 import type { SourceShape, TargetTable } from '../adapter.ts';
 import { foreignKeyProblems, type KeyedTable } from '../foreignKeys.ts';
 import { MARK_TABLE } from '../mark.ts';
@@ -11,7 +11,7 @@ import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
 import { constraintProblems, type Remedies, reporter, targetProblems } from '../preflight.ts';
 import { createTableSql } from './createTable.ts';
-import { isSupported, readConstraints, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
+import { readConstraints, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
 import { missingTable } from './problems.ts';
 import { type Connection, quote } from './session.ts';
 import { MARK_DDL } from './target.ts';
@@ -85,7 +85,6 @@ function tableProblems(wanted: TargetTable, table: SqliteTable, shape: SourceSha
         hint: `${remedies(table).uniqueIndex(key)} with COLLATE BINARY, in place of NOCASE or RTRIM`,
       });
     }
-    problems.push(...ownershipProblems(wanted, table));
   }
   if (table.hasTriggers) {
     report('', 'TARGET_TRIGGER', `${table.name} has triggers; they run for every row that lands`, {
@@ -108,17 +107,6 @@ function remedies({ name: table }: SqliteTable): Remedies {
     uniqueIndex: (key) =>
       `CREATE UNIQUE INDEX ${quote(`${table}_key`)} ON ${quote(table)} (${key.map(quote).join(', ')});`,
   };
-}
-
-function ownershipProblems({ table: label, ownership }: TargetTable, table: SqliteTable): Problem[] {
-  if (typeof ownership === 'string') return [];
-  const why = checkFilter(ownership, (name) => {
-    const column = table.columns.find((each) => each.name === name);
-    return column && isSupported(column) ? column.type : undefined;
-  });
-  const isKnown = filterColumns(ownership).every((name) => table.columns.some((column) => column.name === name));
-  if (why === undefined || !isKnown) return [];
-  return [{ code: 'OWNERSHIP_INVALID', path: label, message: why, hint: 'correct ownership.where in the bridge' }];
 }
 
 function canWrite(file: string): boolean {

@@ -170,6 +170,18 @@ test('without WAL a slow reader does not stop the department, and the snapshot s
   expect(snapshot.consistency).toBe('chunks');
 });
 
+test('without WAL the check says that reading stops writers', async () => {
+  for (const [mode, said] of [
+    ['delete', ['READS_STOP_WRITERS']],
+    ['wal', []],
+  ] as const) {
+    await using department = await makeDepartment(mode);
+    await department.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY)');
+    const problems = await department.dataSource.checkSource([{ table: 't', ref: { name: 't' } }]);
+    expect(problems.map(({ code }) => code)).toEqual(said);
+  }
+});
+
 test('without WAL and without writers the whole is one snapshot', async () => {
   await using department = await makeDepartment('delete');
   await department.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY)');
