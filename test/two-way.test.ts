@@ -70,7 +70,8 @@ test.each([
     // What came is not what it sends: the load brings it back, found as it is, and capture brings it never.
     expect(byOutcome(await untilAtRest(platform, 'back', KEYS / 2))).toEqual({ unchanged: KEYS / 2 });
 
-    const deaths = dieAtEach(platform.agent('health'), ['arrivals.noted']);
+    const ofTriggers = health.capture === 'trigger' ? ['entries.noted', 'entries.forgotten'] : [];
+  const deaths = dieAtEach(platform.agent('health'), ['arrivals.noted', ...ofTriggers]);
     await deaths.armed;
     for (let n = 0; n < ROUNDS; n++) {
       const minute = n * 50 + 1;

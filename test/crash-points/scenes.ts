@@ -22,8 +22,8 @@ const HUB = 'test/drills-hub.test.ts';
 
 export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'capture.read': { act: 'rowsTravel', who: ['health'] },
-  'entries.noted': { part: 'packages/agent/src/capture/trigger.test.ts' },
-  'entries.forgotten': { part: 'packages/agent/src/capture/trigger.test.ts' },
+  'entries.noted': { story: 'test/two-way.test.ts' },
+  'entries.forgotten': { story: 'test/two-way.test.ts' },
   'log.kept': { story: LOG },
   'log.prepared': { story: LOG },
   'log.advanced': { story: LOG },
