@@ -3,11 +3,19 @@
 // and die at whichever they pass next. A point that nobody reached fails the story.
 
 import { readFileSync } from 'node:fs';
+import { ServiceLeg } from '@qiao/contract/node';
 import { CRASH_POINTS } from '@qiao/runtime';
+import { until } from '@qiao/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ACTS, type ActName } from './crash-points/acts.ts';
 import { pointsOf, SCENES, victimsOf } from './crash-points/scenes.ts';
 import { CrashWorld, POINTS } from './crash-points/world.ts';
+
+/** The target's disk is full, as its server would say. */
+const FULL = [
+  "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$",
+  'CREATE TRIGGER is_full BEFORE INSERT OR UPDATE OR DELETE ON ex_person EXECUTE FUNCTION is_full()',
+];
 
 /** Only these acts, for looking at one thing again. */
 const ONLY = process.env.QIAO_CRASH_ONLY?.split(',');
@@ -49,6 +57,18 @@ describe('a platform whose processes die at every boundary', () => {
   }
 
   test('undisturbed, each batch of changes is counted once at each end', () => play(() => world.batch()));
+
+  test('attempts are counted as attempts: the target has no room, the sender dies behind the bus, and the books stay as they were', () =>
+    play(async () => {
+      await world.target.run(...FULL);
+      await world.dieAt({ health: ['send.published'] }, () => world.batch());
+      await until(world.platform, 'the receiver has tried more than once', async () => {
+        const { nodes } = await world.platform.books.listNodeStates({});
+        const services = nodes.find(({ code }) => code === 'civil-affairs')?.heartbeat?.services ?? [];
+        return services.some(({ leg, retries }) => leg === ServiceLeg.APPLY && retries > 1n);
+      });
+      await world.target.run('DROP TRIGGER is_full ON ex_person');
+    }));
 
   for (const act of Object.keys(ACTS) as ActName[]) {
     test.runIf(isWanted(act))(`dead at the points of the act ${act}, nothing is lost and nothing doubled`, () =>
