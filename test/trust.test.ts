@@ -1,18 +1,21 @@
 // Hostile messages on the road, sent by a node with real credentials: each is refused with a code that the operator sees, and
 // the lane goes on. And what hub and bus have on their disks: never a row.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { type Bus, connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
 import { ServiceCondition } from '@qiao/contract/node';
 import type { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { type NodeIdentity, readIdentity, Signer, toPem } from '@qiao/security';
-import { type BusinessDatabase, Platform, sqliteDatabase, until } from '@qiao/testkit';
+import { type BusinessDatabase, Platform, programFile, sqliteDatabase, until } from '@qiao/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   applyBridges,
@@ -334,6 +337,32 @@ test('revoking an operator ends a running call, the session of the board and the
   centre.close();
   books.close();
 });
+
+test('a program that aborts leaves no copy of its memory: every unit that is shipped allows none', async () => {
+  const deploy = fileURLToPath(new URL('../deploy/systemd', import.meta.url));
+  const units = readdirSync(deploy).filter((name) => name.endsWith('.service'));
+  const forbids = (name: string) => readFileSync(join(deploy, name), 'utf8').split('\n').includes('LimitCORE=0');
+  expect(units.length).toBeGreaterThan(2);
+  expect(units.filter((name) => !forbids(name))).toEqual([]);
+
+  await platform.agent('stranger').kill();
+  expect(await coresLeft('0')).toEqual([]);
+  // Where the kernel writes cores as files, the same death leaves one without the limit.
+  const isFile = !/[|/]/.test(readFileSync('/proc/sys/kernel/core_pattern', 'utf8'));
+  if (isFile) expect(await coresLeft('unlimited')).toHaveLength(1);
+});
+
+/** What an agent that was ended by SIGABRT under this limit leaves where it was started. */
+async function coresLeft(limit: string): Promise<string[]> {
+  const place = mkdtempSync(join(folder, 'core-'));
+  const words = [programFile(), 'agent', 'start', '--config', platform.agentConfig('stranger')];
+  const agent = spawn('sh', ['-c', 'ulimit -c "$0" && exec "$@"', limit, process.execPath, ...words], { cwd: place });
+  const ended = once(agent, 'exit');
+  for await (const line of createInterface(agent.stderr)) if (line.includes('"msg":"agent started"')) break;
+  agent.kill('SIGABRT');
+  expect(await ended).toEqual([null, 'SIGABRT']);
+  return readdirSync(place);
+}
 
 async function refusals(): Promise<{ at: number; code: string; times: number; fromNode: string }[]> {
   const { stdout } = await platform.qiao('bridge', 'refusals', '--json');

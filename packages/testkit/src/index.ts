@@ -10,7 +10,7 @@ export {
 } from './ends.ts';
 export { type NodePlan, Platform, type PlatformPlan } from './platform.ts';
 export { freePorts } from './ports.ts';
-export { Program, type ProgramOptions } from './program.ts';
+export { Program, type ProgramOptions, programFile } from './program.ts';
 export { type Answer, runQiao } from './qiao.ts';
 export { seededRandom, storySeed } from './seed.ts';
 export { SmallDisk } from './smallDisk.ts';
