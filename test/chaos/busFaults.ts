@@ -1,8 +1,9 @@
 // Messages that the broker loses, repeats and reorders although it had acknowledged them. To catch messages in a stream at all, the
-// reader is kept away from the bus while the fault lasts; what waited is spoilt at the end, before the reader is let back.
+// reader is kept away while the fault lasts (a node behind its proxy, the hub, which has none, frozen); what waited is spoilt at the end,
+// before the reader is let back.
 
 import type { BusTap, HeardMessage } from '@qiao/bus/testing';
-import type { Fault } from './faultPlan.ts';
+import type { Fault, Reader } from './faultPlan.ts';
 import type { Heal } from './faults.ts';
 import type { Stage } from './stage.ts';
 
@@ -44,17 +45,23 @@ async function spoilWaiting(
   fault: Extract<Fault, { kind: 'lose' | 'reorder' }>,
   spoil: (tap: BusTap, waiting: readonly number[]) => Promise<void>,
 ): Promise<Heal> {
-  const line = stage.link(fault.link);
   const { tap } = stage;
-  line.refuse(true);
-  line.cut();
+  const letBack = keepAway(stage, fault.reader);
   return async () => {
     try {
       await spoil(tap, await tap.waiting(fault.stream));
     } catch {
       // The bus itself is away in another fault: there is nothing to spoil.
     } finally {
-      line.refuse(false);
+      letBack();
     }
   };
+}
+
+function keepAway(stage: Stage, reader: Reader): () => void {
+  if (reader === 'hub') return stage.freeze('hub');
+  const line = stage.link(reader);
+  line.refuse(true);
+  line.cut();
+  return () => line.refuse(false);
 }

@@ -7,6 +7,8 @@ import type { BridgePlan } from './plan.ts';
 
 export type ProcessName = NodeCode | 'hub' | 'monitor' | 'nats';
 export type LinkName = NodeCode | 'monitor';
+/** Who takes messages out of a stream of the bus. */
+export type Reader = LinkName | 'hub';
 
 export type Fault =
   /** kill -9, and a start when it is healed. */
@@ -24,9 +26,9 @@ export type Fault =
   /** Every call is made twice; the line is cut so that there are calls. */
   | { readonly kind: 'double'; readonly link: LinkName }
   /** Messages that wait in a stream are lost, some or all. */
-  | { readonly kind: 'lose'; readonly link: LinkName; readonly stream: string; readonly share: number }
+  | { readonly kind: 'lose'; readonly reader: Reader; readonly stream: string; readonly share: number }
   /** … come in another order. */
-  | { readonly kind: 'reorder'; readonly link: LinkName; readonly stream: string }
+  | { readonly kind: 'reorder'; readonly reader: Reader; readonly stream: string }
   /** Messages of the past come again, of any age. */
   | { readonly kind: 'repeat'; readonly subjectEnd: string; readonly messages: number }
   /** The bus loses its disks. */
@@ -110,9 +112,9 @@ export function planFault(dice: Dice, bridges: readonly BridgePlan[], kinds?: Re
     case 'halfClose':
       return { kind, link, side: dice.pick(['caller', 'callee'] as const) };
     case 'lose':
-      return { kind, link, stream: streamOf(dice, link), share: dice.pick([0.2, 0.5, 1]) };
+      return { kind, ...planStream(dice, link), share: dice.pick([0.2, 0.5, 1]) };
     case 'reorder':
-      return { kind, link, stream: streamOf(dice, link) };
+      return { kind, ...planStream(dice, link) };
     case 'repeat':
       return {
         kind,
@@ -162,10 +164,15 @@ const NEEDS: Readonly<Partial<Record<FaultKind, (bridge: BridgePlan) => boolean>
   unbind: ({ destinations }) => destinations.length > 1,
 };
 
-/** A stream that waits behind this link. */
-function streamOf(dice: Dice, link: LinkName): string {
-  if (link === 'monitor') return streams.telemetry();
-  return dice.chance(0.5) ? streams.downData(link) : streams.downControl(link);
+/** A stream on the way from or to whoever is behind this link: upward the hub takes it, downward the node itself. */
+function planStream(dice: Dice, link: LinkName): { reader: Reader; stream: string } {
+  if (link === 'monitor') return { reader: link, stream: streams.telemetry() };
+  return dice.pick([
+    { reader: link, stream: streams.downData(link) },
+    { reader: link, stream: streams.downControl(link) },
+    { reader: 'hub', stream: streams.upData() },
+    { reader: 'hub', stream: streams.upControl() },
+  ] as const);
 }
 
 export function describeFault(fault: Fault): string {

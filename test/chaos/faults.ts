@@ -10,7 +10,7 @@ import { deadlock, lockTable, readOnly, statementError, terminate } from './data
 import { describeFault, type Fault, type LinkName, type ProcessName } from './faultPlan.ts';
 import type { PlannedFault } from './plan.ts';
 import type { Play } from './play.ts';
-import type { Stage } from './stage.ts';
+import { type Stage, sendSignal } from './stage.ts';
 
 /** Ends a fault. */
 export type Heal = () => Promise<void>;
@@ -40,8 +40,10 @@ async function beginFault(play: Play, fault: Fault, forMs: number): Promise<Heal
   switch (fault.kind) {
     case 'kill':
       return kill(stage, fault.process);
-    case 'freeze':
-      return freeze(stage, fault.process);
+    case 'freeze': {
+      const thaw = stage.freeze(fault.process);
+      return async () => thaw();
+    }
     case 'cut':
       return cutAgainAndAgain(stage, fault.link);
     case 'refuse':
@@ -106,21 +108,6 @@ async function kill(stage: Stage, name: ProcessName): Promise<Heal> {
   return () => stage.inTurn(name, () => stage.revive(name));
 }
 
-async function freeze(stage: Stage, name: ProcessName): Promise<Heal> {
-  const pid = name === 'nats' ? stage.natsPid() : stage.program(name).pid;
-  if (pid === undefined) return NOTHING;
-  signal(pid, 'SIGSTOP');
-  return async () => signal(pid, 'SIGCONT');
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // Another fault killed it meanwhile.
-  }
-}
-
 async function cutAgainAndAgain(stage: Stage, link: LinkName): Promise<Heal> {
   const proxy = stage.link(link);
   const timer = setInterval(() => proxy.cut(), CUT_EVERY_MS);
@@ -162,7 +149,7 @@ async function wipeBus(stage: Stage): Promise<Heal> {
   await stage.inTurn('hub', async () => {
     await stage.program('hub').kill();
     for (let pid = stage.natsPid(); pid !== undefined; pid = stage.natsPid()) {
-      signal(pid, 'SIGKILL');
+      sendSignal(pid, 'SIGKILL');
       await pause(20);
     }
     rmSync(stage.natsStore, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-// Rows stay in the databases of the two ends, secrets in the files that hold them. After its seeds everything that a stage wrote is
+// Rows stay in the databases of the two ends, keys in the files that hold them, passwords nowhere in clear. After its seeds everything that a stage wrote is
 // searched for seeded names and for every key, password and token of the platform: as bytes, hexadecimal, base64 and JSON's escapes.
 // A search that finds nothing proves little, so each one must find again what is planted before it.
 
@@ -148,11 +148,8 @@ function witnessesOf(stage: Stage): Witness[] {
     home: ROWS_LIVE,
   }));
   for (const [node, password] of stage.passwords) {
-    witnesses.push({
-      what: `a password of ${node}`,
-      value: Buffer.from(password),
-      home: new RegExp(`^${node}\\.yaml$`),
-    });
+    // In agent.yaml it stands encrypted.
+    witnesses.push({ what: `a password of ${node}`, value: Buffer.from(password), home: NOWHERE });
   }
   for (const [index, token] of stage.platform.invited.entries()) {
     witnesses.push({ what: `join token ${index}`, value: Buffer.from(token), home: NOWHERE });
@@ -172,6 +169,7 @@ function secretsIn(where: string, file: string): Buffer[] {
     const { d } = createPrivateKey(readFileSync(file)).export({ format: 'jwk' });
     return [Buffer.from(String(d), 'base64url')];
   }
+  if (/\/(host|rows|masking)\.key$/.test(where)) return [Buffer.from(readFileSync(file, 'utf8').trim(), 'base64')];
   if (where.endsWith('/sealing.key')) {
     const { privateKey } = JSON.parse(readFileSync(file, 'utf8')) as { privateKey: string };
     return [Buffer.from(privateKey, 'base64')];

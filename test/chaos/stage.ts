@@ -11,6 +11,7 @@ import { BINLOG, connectMysql, type MysqlClient, type MysqlServer, startMysql } 
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { BusAccounts } from '@qiao/bus';
 import { BusTap } from '@qiao/bus/testing';
+import { encryptSecret, openHostKey } from '@qiao/security';
 import {
   type BusinessDatabase,
   Platform,
@@ -79,7 +80,10 @@ export class Stage implements AsyncDisposable {
       nodes: NODES.map((code) => ({
         code,
         dataSources: Object.fromEntries(
-          [...SOURCES, ...LANDINGS].map((name) => [name, ends.databases.get(`${code} ${name}`)?.config as object]),
+          [...SOURCES, ...LANDINGS].map((name) => [
+            name,
+            atRest(found(ends.databases.get(`${code} ${name}`)).config, join(directory, code)),
+          ]),
         ),
         more: { limits: LIMITS },
       })),
@@ -126,6 +130,14 @@ export class Stage implements AsyncDisposable {
     writeFileSync(join(this.directory, `${name}.clock`), String(offsetMs));
     const { pid, isRunning } = this.program(name);
     if (isRunning && pid !== undefined) process.kill(pid, 'SIGUSR2');
+  }
+
+  /** SIGSTOP; what is returned is SIGCONT. */
+  freeze(name: ProcessName): () => void {
+    const pid = name === 'nats' ? this.natsPid() : this.program(name).pid;
+    if (pid === undefined) return () => undefined;
+    sendSignal(pid, 'SIGSTOP');
+    return () => sendSignal(pid, 'SIGCONT');
   }
 
   /** What faults do to one process happens one after another. */
@@ -182,6 +194,21 @@ export class Stage implements AsyncDisposable {
   }
 }
 
+export function sendSignal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // Another fault killed it meanwhile.
+  }
+}
+
+/** A data source as it stands in agent.yaml: its password under the key of that host. */
+function atRest(config: object, directory: string): object {
+  if (!('password' in config)) return config;
+  const key = openHostKey(join(directory, 'host.key'), { create: true });
+  return { ...config, password: { encrypted: encryptSecret(String(config.password), key) } };
+}
+
 interface Ends {
   readonly databases: ReadonlyMap<string, BusinessDatabase>;
   readonly postgresConfigs: ReadonlyMap<string, PostgresConfig>;
@@ -198,7 +225,7 @@ async function openEnds(directory: string, postgres: PostgresServer, mysql: Mysq
   mkdirSync(files);
   for (const node of NODES) {
     for (const name of ['pg', 'pg-in'] as const) {
-      // The server asks for none; what stands in the agent's file is a secret all the same.
+      // The server asks for none; what the agent is given is a secret all the same.
       const config = { ...(await postgres.database()), password: `pw-${randomBytes(16).toString('hex')}` };
       postgresConfigs.set(`${node} ${name}`, config);
       databases.set(`${node} ${name}`, await postgresDatabase(config));
