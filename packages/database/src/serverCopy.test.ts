@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { copyServerStore, type Migration, openDatabase, placeServerStore } from './index.ts';
+import { copyServerStore, type Migration, openDatabase, passwordFile, placeServerStore } from './index.ts';
 
 /** A child made before its parent's turn in the alphabet, rows that a step wrote, a trigger that refuses deletion, each type. */
 const STEPS: readonly Migration[] = [
@@ -135,4 +135,13 @@ test('a copy never goes over what is there, nor under a program that does not kn
   const store = await open(url, [...STEPS, later]);
   expect(await store.selectFrom('child').selectAll().execute()).toHaveLength(2);
   await store.destroy();
+});
+
+test('the file of a password goes along when it lies in the program’s directory, and only then', () => {
+  const of = (file: string) => passwordFile('/var/lib/qiao-hub', { databasePassword: { file } });
+  const inside = { name: 'database.password', file: '/var/lib/qiao-hub/database.password' };
+  expect(of('database.password')).toEqual([inside]);
+  expect(of(inside.file)).toEqual([inside]);
+  for (const file of ['/etc/qiao/password', '../password', 'deeper/password']) expect(of(file)).toEqual([]);
+  expect(passwordFile('/var/lib/qiao-hub', { databasePassword: { env: 'PASSWORD' } })).toEqual([]);
 });

@@ -56,7 +56,9 @@ export function passwordFile(
 ): { readonly name: string; readonly file: string }[] {
   if (databasePassword === undefined || !('file' in databasePassword)) return [];
   const file = resolve(directory, databasePassword.file);
-  return dirname(file) === resolve(directory) ? [{ name: basename(file), file }] : [];
+  const name = basename(file);
+  // What a backup takes as a name; hidden files are temporary ones there.
+  return dirname(file) === resolve(directory) && /^[\w-][\w.-]*$/.test(name) ? [{ name, file }] : [];
 }
 
 /** Reads a PostgreSQL URL. Throws DATABASE_UNSUPPORTED for another kind, DATABASE_URL_INVALID; neither quotes a password. */

@@ -21,6 +21,9 @@ describe('a budget that is used up', () => {
       expect(world.lane.owes).toMatchObject({ code: 'LANE_SUSPENDED', epoch: 1n });
       expect(service.states()[0]).toMatchObject({ owes: { code: 'LANE_SUSPENDED' } });
       expect(world.books).toEqual(['statement', 'settlement']);
+      // What a comparison may say of causes: of the epoch that gave rows up nothing, of the one that loads anew all.
+      const { jobs } = world.database;
+      expect([1n, 2n].map((epoch) => jobs.hasLost(world.lane.lane, epoch))).toEqual([true, false]);
       // Without waiting for the retention of settled ones: the disk is what is short.
       expect(purgeSettled(world.database, world.nowMs - DEFAULT_SEND_LIMITS.retentionMs)).toBe(1);
       const opening = world.bus.messages.findIndex(({ header }) => header.epoch?.ordinal === 2n);
