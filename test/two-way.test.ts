@@ -71,7 +71,7 @@ test.each([
     expect(byOutcome(await untilAtRest(platform, 'back', KEYS / 2))).toEqual({ unchanged: KEYS / 2 });
 
     const ofTriggers = health.capture === 'trigger' ? ['entries.noted', 'entries.forgotten'] : [];
-  const deaths = dieAtEach(platform.agent('health'), ['arrivals.noted', ...ofTriggers]);
+    const deaths = dieAtEach(platform.agent('health'), ['arrivals.noted', ...ofTriggers]);
     await deaths.armed;
     for (let n = 0; n < ROUNDS; n++) {
       const minute = n * 50 + 1;

@@ -124,7 +124,7 @@ async function landDelivery(
     crashPoint('quarantine.held');
   }
   if (!isKnown && landing.arrivals !== undefined) {
-    landing.arrivals.note(work.sections);
+    landing.arrivals.note(opened.sections);
     crashPoint('arrivals.noted');
   }
   const result = await landing.target.apply(work);

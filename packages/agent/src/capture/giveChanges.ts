@@ -95,7 +95,7 @@ export function giveRows(
         // What the destinations have stays there until the row can be carried again.
         overtaken(held, key, found, output);
         output.kept(table.name, kind, 'refused', true);
-        output.put(held.id, { key, digest: after.digest, sent: stored?.[2] === 1 }, isNew);
+        output.put(held.id, { key, digest: after.digest, sent: there !== undefined }, isNew);
         break;
       case 'unread':
         // It is gone meanwhile: the log will say so.

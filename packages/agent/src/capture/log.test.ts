@@ -3,6 +3,7 @@ import { parseId } from '@qiao/exchange';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Arrival, CaptureTable, DigestRow } from '../exchange-database/index.ts';
 import { BRIDGE_ID, placeThere } from './captureWorld.testing.ts';
+import { digestOf } from './compare.ts';
 import { followsLog } from './logFollow.testing.ts';
 import { LOG_NAME, LogWorld } from './logWorld.testing.ts';
 import { saidByOthers } from './said.suite.ts';
@@ -357,6 +358,28 @@ saidByOthers(async () => {
     },
     [Symbol.asyncDispose]: () => w[Symbol.asyncDispose](),
   };
+});
+
+test('landed, and altered at once to what cannot be carried, then deleted: the destination is told', async () => {
+  await using w = await LogWorld.on(server, `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x')`, { name: 'person' });
+  w.start();
+  await w.arrived('person', ROWS);
+  const { id } = w.database.captures.table(parseId(BRIDGE_ID), 'person') as CaptureTable;
+  const [[one]] = w.database.digests.after(id, '', 1) as [DigestRow];
+  const said = { key: one.replace('1', '9'), digest: digestOf(Buffer.from('9\tb\tx\n')) };
+  w.database.transaction(() => w.database.arrivals.put(id, [said], [placeThere('person')]));
+  w.destination.tables.get('person')?.set('9', '9\tb\tx');
+  const arrived = (key: string) =>
+    w.until(`row ${key} has arrived`, async () => {
+      await w.deliver();
+      return w.destination.tables.get('person')?.has(key) === true;
+    });
+  await w.sql(`BEGIN; INSERT INTO person VALUES (9, 'b', 'x'); UPDATE person SET name = repeat('n', 17 * 1024 * 1024) WHERE id = 9;
+    INSERT INTO person VALUES (8, 'end', 'x'); COMMIT`);
+  await arrived('8');
+  await w.sql("BEGIN; DELETE FROM person WHERE id = 9; INSERT INTO person VALUES (7, 'end', 'x'); COMMIT");
+  await arrived('7');
+  expect(w.destination.tables.get('person')?.has('9')).toBe(false);
 });
 
 test('a row that stayed against an older one of the other end is sent back, once for each; one that landed, or is gone, is not', async () => {

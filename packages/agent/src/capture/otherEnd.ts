@@ -118,7 +118,9 @@ export class OtherEnd {
     const { layout, name, keys } = this.#table;
     const word = this.#wordOf(key);
     const line = keys.decode(key);
-    if (word?.digest === GONE && isBack(word, this.#to)) this.#output.noNews(name, 'delete');
+    const isWanted = this.#database.digests.get(this.#tableId, key)?.[1] === WANTED;
+    if (isWanted) this.#output.change(layout, 'delete', line);
+    else if (word?.digest === GONE && isBack(word, this.#to)) this.#output.noNews(name, 'delete');
     else if (word?.digest === GONE) this.#passed.add(word.path, 'delete', line);
     else this.#output.change(layout, 'delete', line);
     if (word !== undefined) this.#output.arrived(this.#tableId, { key, digest: word.digest });

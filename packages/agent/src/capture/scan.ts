@@ -289,6 +289,7 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
       else if (isNamed) output.kept(table.name, 'delete', 'filtered', true);
       output.remove(held.id, key);
       if (output.isFull) {
+        otherEnd.end();
         await output.flush();
         await room(ports, work);
       }

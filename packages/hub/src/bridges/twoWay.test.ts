@@ -88,6 +88,13 @@ test('the ends must go by the same columns to find the same row newer', () => {
   ]);
 });
 
+test('a delete that lands as a mark and a schema that is named in one bridge alone are refused', () => {
+  const marks = { more: 'conflict: {newestWins: seen_at}, onDelete: mark, markColumn: gone' };
+  expect(found(leg('a', 'b', marks), leg('b', 'a'))).toEqual([`TWO_WAY_CAPTURE ${AT_B}`]);
+  const named = { more: 'conflict: {newestWins: seen_at}, schema: other' };
+  expect(found(leg('a', 'b'), leg('b', 'a', named))).toEqual([`TWO_WAY_SCHEMA ${AT_B}`]);
+});
+
 test('a journal, another schema and a later version of the bridge itself close no circle', () => {
   const journal = { capture: 'compare', more: 'landing: journal' };
   expect(found(leg('a', 'b', journal), leg('b', 'a', { capture: 'compare', more: '' }))).toEqual([]);
@@ -95,7 +102,7 @@ test('a journal, another schema and a later version of the bridge itself close n
   const [table] = apart.source.tables;
   expect(
     found(leg('a', 'b'), { ...apart, source: { ...apart.source, tables: table ? [{ ...table, schema: 's' }] : [] } }),
-  ).toEqual([`TWO_WAY_CAPTURE ${AT_B}`]);
+  ).toEqual([`TWO_WAY_CAPTURE ${AT_B}`, `TWO_WAY_SCHEMA ${AT_B}`]);
   const inOther = leg('a', 'b', { more: 'schema: t, conflict: targetWins' });
   expect(
     found(inOther, { ...apart, source: { ...apart.source, tables: table ? [{ ...table, schema: 's' }] : [] } }),

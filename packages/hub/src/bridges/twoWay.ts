@@ -42,6 +42,7 @@ export function twoWayProblems(definition: BridgeDefinition, others: readonly Br
       ...circle.flatMap((one) => echoProblem(one, problem) ?? []).slice(0, 1),
       ...conflictProblems(flow, circle, problem),
       ...columnProblems(flow, circle),
+      ...schemaProblems(flow, circle, problem),
     ];
   });
 }
@@ -67,7 +68,7 @@ function ringProblem(circle: readonly Flow[], { path, circle: names }: Found): P
   );
   const tables = circle.filter((one, index) => circle.findIndex(({ to }) => isSameTable(to, one.to)) === index);
   const isTree = isPaired && circle.length === 2 * (tables.length - 1);
-  const isRing = circle.length === tables.length && circle.length <= PATH_MAX_PLACES;
+  const isRing = circle.length === tables.length && circle.length > 1 && circle.length <= PATH_MAX_PLACES;
   if (isTree || isRing) return undefined;
   return {
     code: 'TWO_WAY_RING',
@@ -91,7 +92,9 @@ function echoProblem(flow: Flow, { path, circle }: Found): Problem | undefined {
       'write capture: log or capture: trigger in each: changes that came from another end are known there alone',
     );
   }
-  if (!flow.isPlain) return say('changes or leaves out rows', 'leave where, transform and checks out of each');
+  if (!flow.isPlain) {
+    return say('changes or leaves out rows', 'leave where, transform, checks and onDelete: mark out of each');
+  }
   if (!flow.isAlone) return say('has more destinations', 'carry the others in a bridge of their own');
   return undefined;
 }
@@ -130,6 +133,24 @@ function columnProblems(flow: Flow, circle: readonly Flow[]): Problem[] {
   ];
 }
 
+/** Where a schema is left out nobody but the node knows whether it is the one that is named elsewhere: then what comes home is another table's. */
+function schemaProblems(flow: Flow, circle: readonly Flow[], { path, circle: names }: Found): Problem[] {
+  const places = circle.flatMap(({ from, to }) => [from, to]);
+  const own = [flow.from, flow.to];
+  const isGuessed = own.some((one) =>
+    places.some((other) => isSameTable(one, other) && (one.schema === undefined) !== (other.schema === undefined)),
+  );
+  if (!isGuessed) return [];
+  return [
+    {
+      code: 'TWO_WAY_SCHEMA',
+      path,
+      message: `rows go in a circle by ${names}, if a schema that is left out is the one that is named`,
+      hint: 'write the schema of each of these tables, or of none, in all bridges of the circle',
+    },
+  ];
+}
+
 /** The flow and all that are reached from it. */
 function reached(flow: Flow, among: readonly Flow[]): Flow[] {
   const found = new Set([flow]);
@@ -151,7 +172,10 @@ function flowsOf({ name, source, destinations }: BridgeDefinition): Flow[] {
           from: { node: source.node, dataSource: source.dataSource, schema: table.schema, table: table.name },
           to: { node, dataSource, schema: target.schema, table: target.to },
           conflict: target.conflict,
-          isPlain: table.where === undefined && table.transform.length + table.checks.length === 0,
+          isPlain:
+            table.where === undefined &&
+            table.transform.length + table.checks.length === 0 &&
+            target.onDelete === 'delete',
           isAlone: destinations.length === 1,
           columns: leavingNames(table)?.toSorted().join('\n'),
         },
