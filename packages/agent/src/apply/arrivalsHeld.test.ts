@@ -1,11 +1,10 @@
-import { idText, parseBridge, parseId } from '@qiao/exchange';
+import { parseBridge, parseId } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import {
   BRIDGE,
   definition,
-  LANE,
   personRows,
   RECEIVER,
   ReceiverWorld,
