@@ -21,6 +21,7 @@ test.each(Object.keys(GROUPS))(
     opened.push(...decoders);
     for (const decoder of decoders) {
       const corpus = readCorpus(decoder.name);
+      expect(corpus.length, `npm run fuzz -- --decoder ${decoder.name} --keep`).toBeGreaterThan(0);
       const { findings, inputs } = await run(decoder, { seed, inputs: 1_000_000, deadlineMs: EACH_MS, corpus });
       const said = findings.map(
         ({ input, what }) => `${decoder.name}: ${what}\n${Buffer.from(input).toString('base64')}`,

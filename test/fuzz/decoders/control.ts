@@ -116,6 +116,37 @@ export async function controlDecoders(): Promise<Decoder[]> {
       $case: 'booksThrough',
       value: { number: 5n, sendAgain: true, mark: bytes(8), exchangeDatabaseId: bytes(16) },
     },
+    {
+      $case: 'verifyRequest',
+      value: {
+        laneId: ids.laneId,
+        jobId: bytes(16),
+        number: 1,
+        sealedKey: bytes(48),
+        wrappedKey: bytes(65),
+        sealing: 'plain',
+        question: bytes(40),
+        expiresAtMs: BigInt(START_MS + 60_000),
+      },
+    },
+    {
+      $case: 'verifyAnswer',
+      value: {
+        laneId: ids.laneId,
+        jobId: bytes(16),
+        number: 1,
+        part: 0,
+        parts: 1,
+        reading: bytes(40),
+        code: '',
+        message: '',
+        hint: '',
+      },
+    },
+    {
+      $case: 'rowsWanted',
+      value: { laneId: ids.laneId, epoch, requestId: bytes(16), sealedKeys: bytes(40), wrappedKey: bytes(65) },
+    },
     { $case: 'actualState', value: { nodeId: civil.id, generation: 1n, number: 1n, refused: [] } },
     { $case: 'snapshot', value: sign(new Uint8Array(8)) },
   ];

@@ -7,10 +7,11 @@ import { type ColumnType, QiaoError } from '@qiao/exchange';
 import { csvFormat } from '../../../packages/adapters/src/files/csv.ts';
 import { table } from '../../../packages/adapters/src/files/directory.testing.ts';
 import { jsonLinesFormat } from '../../../packages/adapters/src/files/jsonLines.ts';
-import { type FileRecord, type TextFormat, textRecords } from '../../../packages/adapters/src/files/records.ts';
+import { broken, type FileRecord, type TextFormat, textRecords } from '../../../packages/adapters/src/files/records.ts';
 import { canonical } from '../../../packages/adapters/src/files/values.ts';
 import { workbook, zip } from '../../../packages/adapters/src/files/workbook.testing.ts';
-import { xlsxRecords } from '../../../packages/adapters/src/files/xlsx.ts';
+import { type Tags, XmlReader } from '../../../packages/adapters/src/files/workbook.ts';
+import { sheetRecords, xlsxRecords } from '../../../packages/adapters/src/files/xlsx.ts';
 import { type Decoder, holds } from '../decoder.ts';
 
 const COLUMNS = { id: 'integer(64)', name: 'text', amount: 'decimal(10,2)', day: 'date', more: 'json' };
@@ -67,8 +68,7 @@ export function fileDecoders(): Decoder[] {
         'e308',
       ],
       seeds: [Buffer.from(SHEET)],
-      take: (input) => sheet(workbook({ rows: Buffer.from(input).toString(), strings: ['<t>张</t>'], styles: [14] })),
-      close,
+      take: async (input) => shapeOf(await sheetOf(Buffer.from(input).toString())),
     },
   ];
 }
@@ -112,6 +112,25 @@ async function outcome(batches: AsyncIterable<FileRecord[]>): Promise<FileRecord
 
 async function sheetRows(handle: FileHandle): Promise<FileRecord[]> {
   return (await Array.fromAsync(xlsxRecords('a', handle, XLSX, WANTED, async () => undefined))).flat();
+}
+
+/** The rows of a sheet's XML, without the archive around it. */
+async function sheetOf(rows: string): Promise<FileRecord[]> {
+  const opened = {
+    strings: ['张'],
+    isDate: (style: number) => style === 1,
+    from1904: false,
+    async *sheet(tags: Tags) {
+      const reader = new XmlReader(tags);
+      try {
+        reader.end(`<worksheet><sheetData>${rows}</sheetData></worksheet>`);
+      } catch (error) {
+        throw error instanceof QiaoError ? error : broken('a', 1, 'the file is no sound XLSX', '');
+      }
+      yield;
+    },
+  };
+  return (await Array.fromAsync(sheetRecords('a', opened, XLSX, WANTED))).flat();
 }
 
 function shapeOf(records: readonly FileRecord[]): string {

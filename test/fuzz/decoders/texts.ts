@@ -16,6 +16,7 @@ import { hubConfigSchema } from '@qiao/hub';
 import { monitorConfigSchema } from '@qiao/monitor';
 import { parseConfig } from '@qiao/runtime';
 import { decryptSecret, encryptSecret, makeToken, readToken } from '@qiao/security';
+import { withDestination, withoutDestination } from '../../../packages/hub/src/bridges/destinations.ts';
 import { type Decoder, holds } from '../decoder.ts';
 import { sample } from '../samples.ts';
 
@@ -169,6 +170,25 @@ export function textDecoders(): Decoder[] {
         holds(again.filter !== undefined, `a filter that is not read as it was written: ${again.problem}`);
         holds(filterText(again.filter as never) === written, 'a filter that changes when it is written twice');
         return filter.kind;
+      },
+    },
+    {
+      name: 'destination-yaml',
+      kind: 'text',
+      words: [...KEYS, '&a', '*a', '<<', '!!binary'],
+      maxBytes: 8_192,
+      seeds: [
+        '{node: statistics, dataSource: exchange, tables: {birth_certificate: {to: births}}}',
+        '- node: statistics\n  dataSource: exchange\n  tables:\n    birth_certificate: {to: births, ownership: whole}\n',
+      ].map((text) => Buffer.from(text)),
+      take(input) {
+        const bound = withDestination(textOf(bridge), textOf(input));
+        const { definition, problems } = parseBridge(bound);
+        if (definition === undefined) return `read, and refused: ${problems[0]?.code}`;
+        const node = definition.destinations.at(-1)?.node ?? '';
+        const { definition: unbound } = parseBridge(withoutDestination(bound, 'births', node));
+        holds(unbound?.destinations.every((one) => one.node !== node) === true, 'a destination that stays bound');
+        return 'bound';
       },
     },
     config('agent-yaml', agentConfigSchema, 'agent.yaml'),

@@ -200,7 +200,8 @@ class Archive {
   }
 }
 
-class XmlReader {
+/** Tells what stands in XML as it comes. Throws for a document type, for a text without an end and for what is no XML. */
+export class XmlReader {
   readonly #parser = new SaxesParser();
   #sinceTag = 0;
 

@@ -41,7 +41,16 @@ export async function* xlsxRecords(
   wanted: Wanted,
   still: () => Promise<void>,
 ): AsyncGenerator<FileRecord[], void, undefined> {
-  const workbook = await openWorkbook(name, handle, definition.sheet, still);
+  yield* sheetRecords(name, await openWorkbook(name, handle, definition.sheet, still), definition, wanted);
+}
+
+/** The records of an opened workbook's sheet. Throws FILE_BROKEN. */
+export async function* sheetRecords(
+  name: string,
+  workbook: Workbook,
+  definition: FilesTable,
+  wanted: Wanted,
+): AsyncGenerator<FileRecord[], void, undefined> {
   let found: FileRecord[] = [];
   let places = definition.csv.header
     ? undefined

@@ -115,6 +115,15 @@ export class BinlogDecoder {
 
   /** One event, from `at` to `end`. Throws LOG_INVALID, LOG_LOST. */
   event(bytes: Buffer, at: number, end: number): void {
+    try {
+      this.#read(bytes, at, end);
+    } catch (error) {
+      // Nothing else here is out of range than what lies behind the end.
+      throw error instanceof RangeError ? unreadable('an event that ends too early') : error;
+    }
+  }
+
+  #read(bytes: Buffer, at: number, end: number): void {
     const head = readHead(bytes, at);
     if (head.type === EVENT.format) return this.#begunFile(head, bytes, end);
     const bodyEnd = checkedEnd(bytes, at, end, this.#hasChecksum);

@@ -25,6 +25,8 @@ export const EVENT = {
 export const HEAD_BYTES = 19;
 const ARTIFICIAL = 0x20;
 const CHECKSUM_BYTES = 4;
+/** max_allowed_packet is no larger. */
+const MOST_INFLATED_BYTES = 2 ** 30;
 
 /** One event in a packet. */
 export interface EventHead {
@@ -96,6 +98,7 @@ export function readGtidList(bytes: Buffer, eventAt: number): [domain: string, g
   let at = eventAt + HEAD_BYTES;
   const count = bytes.readUInt32LE(at) & 0x0fffffff;
   at += 4;
+  if (16 * count > bytes.length - at) throw unreadable('a list of transactions that ends too early');
   return Array.from({ length: count }, (_, index) => {
     const each = at + 16 * index;
     const domain = String(bytes.readUInt32LE(each));
@@ -127,9 +130,14 @@ export function inflatedBytes(bytes: Buffer, at: number): number {
 /** zlib, behind its length. */
 export function inflated(bytes: Buffer, at: number, end: number): Buffer {
   const length = inflatedBytes(bytes, at);
-  const found = inflateSync(bytes.subarray(at + 1 + ((bytes[at] as number) & 7), end), {
-    maxOutputLength: Math.max(1, length),
-  });
+  if (length > MOST_INFLATED_BYTES) throw unreadable('compressed rows of more bytes than an event may have');
+  const compressed = bytes.subarray(at + 1 + ((bytes[at] as number) & 7), end);
+  let found: Buffer;
+  try {
+    found = inflateSync(compressed, { maxOutputLength: Math.max(1, length) });
+  } catch {
+    throw unreadable('compressed rows that cannot be inflated');
+  }
   if (found.length !== length) throw unreadable('compressed rows of another length');
   return found;
 }

@@ -148,6 +148,7 @@ export class BinlogRows {
     const rowBytes = Math.max(1, isCompressed ? inflatedBytes(bytes, rowsAt) : end - rowsAt);
     if ((bytes.readUInt16LE(start + 6) & ENDS_STATEMENT) !== 0) this.trim();
     if (mapped === NOT_OURS) return rowBytes;
+    if (width !== mapped.after.lengths.length) throw unreadable('rows of other columns than their table has');
     for (const { table } of mapped.readings) touched.add(table);
     if (!isTold) return rowBytes;
     const body = isCompressed ? Buffer.concat([bytes.subarray(bits, rowsAt), inflated(bytes, rowsAt, end)]) : bytes;
@@ -162,18 +163,17 @@ export class BinlogRows {
     for (let at = begin; at < finish; ) {
       const rowAt = at;
       const place = number + at - begin;
+      if (kind === EVENT.writeRows) at = after.read(body, at, first, presentFirst);
+      else at = before.read(body, at, first, presentFirst);
+      if (isUpdate) at = after.read(body, at, second, presentSecond);
+      if (!(at <= finish) || at === rowAt) throw unreadable('a row that does not end with its event');
       if (kind === EVENT.writeRows) {
-        at = after.read(body, at, first, presentFirst);
         for (const reading of mapped.readings) this.#write(body, reading, place, 'insert', after, undefined);
       } else if (isUpdate) {
-        at = before.read(body, at, first, presentFirst);
-        at = after.read(body, at, second, presentSecond);
         for (const reading of mapped.readings) this.#write(body, reading, place, 'update', after, before);
       } else {
-        at = before.read(body, at, first, presentFirst);
         for (const reading of mapped.readings) this.#delete(body, reading, place, before);
       }
-      if (at > finish || at === rowAt) throw unreadable('a row that does not end with its event');
     }
     return rowBytes;
   }

@@ -179,12 +179,14 @@ function decimalWriter(precision: number, scale: number): ValueWriter {
     const mask = isNegative ? 0xff : 0;
     let at = start;
     let flip = 0x80;
+    let isSound = true;
     const next = (digits: number): number => {
       let value = 0;
       for (let bytes = DIGIT_BYTES[digits] ?? 0; bytes > 0; bytes--) {
         value = value * 256 + ((from[at++] as number) ^ flip ^ mask);
         flip = 0;
       }
+      isSound &&= value < 10 ** digits;
       return value;
     };
     let to = begin;
@@ -193,13 +195,12 @@ function decimalWriter(precision: number, scale: number): ValueWriter {
     for (const digits of before) {
       const value = next(digits);
       if (to > first) to = writePadded(value, digits, line, to);
-      else if (value > 0) to = writeUnsigned(value, line, to);
+      else if (value > 0 && isSound) to = writeUnsigned(value, line, to);
     }
     if (to === first) line[to++] = ZERO;
-    if (behind.length === 0) return to;
-    line[to++] = POINT;
+    if (behind.length > 0) line[to++] = POINT;
     for (const digits of behind) to = writePadded(next(digits), digits, line, to);
-    return to;
+    return isSound ? to : REFUSED.VALUE_INVALID;
   };
 }
 
@@ -218,7 +219,9 @@ function writeDay(year: number, month: number, day: number, line: Buffer, begin:
   return writePadded(day, 2, line, to);
 }
 
+/** Refuses a time that is none. */
 function writeClock(hour: number, minute: number, second: number, line: Buffer, begin: number): number {
+  if (hour > 24 || minute > 59 || second > 59) return REFUSED.VALUE_INVALID;
   let to = writePadded(hour, 2, line, begin);
   line[to++] = COLON;
   to = writePadded(minute, 2, line, to);
@@ -232,9 +235,10 @@ function microseconds(from: Buffer, at: number, digits: number): number {
   return digits <= 4 ? from.readUInt16BE(at) * 100 : from.readUIntBE(at, 3);
 }
 
-/** Without zeros at the end. */
+/** Behind a clock, if it was one; without zeros at the end. */
 function writeFraction(micros: number, line: Buffer, begin: number): number {
-  if (micros === 0) return begin;
+  if (begin < 0 || micros === 0) return begin;
+  if (micros > 999_999) return REFUSED.VALUE_INVALID;
   line[begin] = POINT;
   let to = writePadded(micros, 6, line, begin + 1);
   while (line[to - 1] === ZERO) to -= 1;
@@ -250,7 +254,7 @@ function writeDatetime(from: Buffer, at: number, line: Buffer, begin: number, di
   const months = (from.readUInt32BE(at) & 0x7fffffff) >>> 14;
   const rest = from.readUIntBE(at + 2, 3) & 0x3fffff;
   let to = writeDay(Math.floor(months / 13), months % 13, rest >> 17, line, begin);
-  if (to < 0) return to;
+  if (to < 0 || ((rest >> 12) & 31) > 23) return REFUSED.VALUE_INVALID;
   line[to++] = BLANK;
   to = writeClock((rest >> 12) & 31, (rest >> 6) & 63, rest & 63, line, to);
   return writeFraction(microseconds(from, at + 5, digits), line, to);
@@ -276,7 +280,7 @@ function writeTimestamp(from: Buffer, at: number, line: Buffer, begin: number, d
   line[to++] = BLANK;
   to = writeClock(Math.floor(clock / 3600), Math.floor(clock / 60) % 60, clock % 60, line, to);
   to = writeFraction(micros, line, to);
-  return to + line.write('+00', to, 'latin1');
+  return to < 0 ? to : to + line.write('+00', to, 'latin1');
 }
 
 function writeTime(from: Buffer, at: number, line: Buffer, begin: number, digits: number): number {

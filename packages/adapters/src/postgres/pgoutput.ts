@@ -31,6 +31,12 @@ interface Reading {
   readonly keyColumns: number;
 }
 
+/** A relation as the log described it last. */
+interface Relation {
+  readonly columns: number;
+  readonly readings: readonly Reading[];
+}
+
 /** 2000-01-01, where PostgreSQL counts microseconds from. */
 const EPOCH_MS = 946_684_800_000;
 
@@ -50,9 +56,11 @@ class Tuple implements RowPlaces {
   starts = new Int32Array(64);
   lengths = new Int32Array(64);
 
-  read(bytes: Buffer, start: number): number {
+  /** A row of a relation of so many columns; gives the place behind it. */
+  read(bytes: Buffer, start: number, columns: number): number {
     let at = start;
     this.columns = bytes.readUInt16BE(at);
+    if (this.columns !== columns) throw invalid('a row of other columns than its relation has');
     at += 2;
     if (this.columns > this.starts.length) {
       this.starts = new Int32Array(this.columns);
@@ -63,6 +71,7 @@ class Tuple implements RowPlaces {
       if (kind === TEXT) {
         const length = bytes.readInt32BE(at);
         at += 4;
+        if (length < 0 || length > bytes.length - at) throw invalid('a value that does not end with its message');
         this.starts[i] = at;
         this.lengths[i] = length;
         at += length;
@@ -94,7 +103,7 @@ class Transaction implements LogTransaction {
 
 export class PgOutputDecoder {
   readonly #tables: readonly LoggedTable[];
-  readonly #relations = new Map<number, readonly Reading[]>();
+  readonly #relations = new Map<number, Relation>();
   readonly #pieces = new LogPieces();
   #transaction: Transaction | undefined;
   #number = 0;
@@ -128,6 +137,15 @@ export class PgOutputDecoder {
 
   /** One message, which begins at `at`. Throws LOG_INVALID. */
   message(bytes: Buffer, at: number): void {
+    try {
+      this.#read(bytes, at);
+    } catch (error) {
+      // Nothing else here is out of range than what lies behind the end.
+      throw error instanceof RangeError ? invalid('a message that ends too early') : error;
+    }
+  }
+
+  #read(bytes: Buffer, at: number): void {
     switch (bytes[at]) {
       case 0x42: // Begin
         return this.#begin(bytes, at + 1);
@@ -153,20 +171,22 @@ export class PgOutputDecoder {
   }
 
   #begin(bytes: Buffer, at: number): void {
+    if (this.#transaction !== undefined) throw invalid('a transaction inside of another');
     const committedAtMs = EPOCH_MS + Number(bytes.readBigInt64BE(at + 8) / 1000n);
     this.#transaction = new Transaction(bytes.readBigUInt64BE(at), committedAtMs, bytes.readUInt32BE(at + 16));
     this.#number = 0;
   }
 
   #commit(bytes: Buffer, at: number): void {
+    if (this.#transaction === undefined) throw invalid('a commit outside of a transaction');
     this.#pieces.end(this.#transaction, lsnText(bytes.readBigUInt64BE(at + 9)));
     this.#transaction = undefined;
   }
 
   #relation(bytes: Buffer, start: number): void {
     const oid = bytes.readUInt32BE(start);
-    let at = bytes.indexOf(0, start + 4) + 1; // schema
-    at = bytes.indexOf(0, at) + 1; // name
+    let at = textEnd(bytes, start + 4) + 1; // schema
+    at = textEnd(bytes, at) + 1; // name
     at += 1; // replica identity
     const count = bytes.readUInt16BE(at);
     at += 2;
@@ -176,7 +196,7 @@ export class PgOutputDecoder {
     >();
     for (let index = 0; index < count; index++) {
       const isNaming = bytes[at++] === 1;
-      const end = bytes.indexOf(0, at);
+      const end = textEnd(bytes, at);
       const name = bytes.toString('utf8', at, end);
       const [typeOid, typeModifier] = [bytes.readUInt32BE(end + 1), bytes.readInt32BE(end + 5)];
       found.set(name, { index, isNaming, typeOid, typeModifier });
@@ -193,12 +213,12 @@ export class PgOutputDecoder {
       });
       return [{ table: index, from: isSame ? from : undefined, keyColumns: table.keyColumns }];
     });
-    this.#relations.set(oid, readings);
+    this.#relations.set(oid, { columns: count, readings });
   }
 
   #insert(bytes: Buffer, at: number): void {
-    const readings = this.#readings(bytes.readUInt32BE(at));
-    this.#new.read(bytes, at + 5);
+    const { columns, readings } = this.#relationOf(bytes.readUInt32BE(at));
+    this.#new.read(bytes, at + 5, columns);
     for (const { table, from, keyColumns } of readings) {
       if (from === undefined) this.#add(table, 'reshaped', EMPTY);
       else this.#addRow(bytes, table, 'insert', from, keyColumns, false);
@@ -207,12 +227,12 @@ export class PgOutputDecoder {
   }
 
   #update(bytes: Buffer, start: number): void {
-    const readings = this.#readings(bytes.readUInt32BE(start));
+    const { columns, readings } = this.#relationOf(bytes.readUInt32BE(start));
     let at = start + 4;
     const lead = bytes[at];
     const hasOld = lead !== 0x4e;
-    if (hasOld) at = this.#old.read(bytes, at + 1);
-    this.#new.read(bytes, at + 1);
+    if (hasOld) at = this.#old.read(bytes, at + 1, columns);
+    this.#new.read(bytes, at + 1, columns);
     for (const { table, from, keyColumns } of readings) {
       if (from === undefined || (lead === KEY_ONLY && !namesRow(this.#old, from, keyColumns)))
         this.#add(table, 'reshaped', EMPTY);
@@ -222,8 +242,8 @@ export class PgOutputDecoder {
   }
 
   #delete(bytes: Buffer, at: number): void {
-    const readings = this.#readings(bytes.readUInt32BE(at));
-    this.#old.read(bytes, at + 5);
+    const { columns, readings } = this.#relationOf(bytes.readUInt32BE(at));
+    this.#old.read(bytes, at + 5, columns);
     for (const { table, from, keyColumns } of readings) {
       if (from === undefined || (bytes[at + 4] === KEY_ONLY && !namesRow(this.#old, from, keyColumns)))
         this.#add(table, 'reshaped', EMPTY);
@@ -235,15 +255,16 @@ export class PgOutputDecoder {
   #truncate(bytes: Buffer, at: number): void {
     const count = bytes.readUInt32BE(at);
     for (let i = 0; i < count; i++) {
-      for (const { table } of this.#readings(bytes.readUInt32BE(at + 5 + i * 4))) this.#add(table, 'truncate', EMPTY);
+      const { readings } = this.#relationOf(bytes.readUInt32BE(at + 5 + i * 4));
+      for (const { table } of readings) this.#add(table, 'truncate', EMPTY);
     }
     this.#number += 1;
   }
 
-  #readings(oid: number): readonly Reading[] {
-    const readings = this.#relations.get(oid);
-    if (readings === undefined) throw invalid('a change of a relation that was not described');
-    return readings;
+  #relationOf(oid: number): Relation {
+    const relation = this.#relations.get(oid);
+    if (relation === undefined) throw invalid('a change of a relation that was not described');
+    return relation;
   }
 
   #addRow(
@@ -310,6 +331,13 @@ export class PgOutputDecoder {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** Where the zero behind a text lies. */
+function textEnd(bytes: Buffer, start: number): number {
+  const end = bytes.indexOf(0, start);
+  if (end < 0) throw invalid('a name without an end');
+  return end;
+}
 
 /** Columns that name a row are never null: where the key before has none, a partition names its rows by others. */
 function namesRow(old: Tuple, from: Int32Array, keyColumns: number): boolean {

@@ -7,6 +7,8 @@ import { KeyEncoder } from './keys.ts';
 
 /** In place of the digest of a row that a destination asked for: no row has it. */
 export const WANTED = '?';
+/** Rows of one request, as the contract says. */
+const ROWS_MAX = 1_000;
 
 /** Makes the rows travel whole with the next scan; returns how many keys were named. One transaction. Throws ROWS_WANTED_INVALID. */
 export function wantRows(
@@ -14,6 +16,8 @@ export function wantRows(
   bridge: Uint8Array,
   sections: readonly Section[],
 ): number {
+  const asked = sections.reduce((sum, { rowCount }) => sum + rowCount, 0);
+  if (asked > ROWS_MAX) throw invalid(`${asked} keys at once; expected at most ${ROWS_MAX}`);
   return database.transaction(() => {
     let rows = 0;
     for (const section of sections) {

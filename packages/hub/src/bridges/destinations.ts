@@ -1,17 +1,15 @@
 // Owns the edit of a bridge's text when a destination is bound or unbound: one entry comes or goes, every other line and
 // comment of the operator's file stays as written.
 
-import { QiaoError } from '@qiao/exchange';
-import { type Document, isSeq, parse, parseDocument } from 'yaml';
+import { QiaoError, readYaml } from '@qiao/exchange';
+import { type Document, isSeq, parseDocument } from 'yaml';
 
 /** The text with one more entry under `destinations:`. Throws DESTINATION_INVALID. */
 export function withDestination(yaml: string, destinationYaml: string): string {
-  let entry: unknown;
-  try {
-    entry = parse(destinationYaml, { maxAliasCount: 16 });
-  } catch (error) {
-    throw invalid(`the destination is not YAML: ${error instanceof Error ? error.message.split('\n')[0] : ''}`);
-  }
+  const { value, problems } = readYaml(destinationYaml);
+  const [problem] = problems;
+  if (problem !== undefined) throw invalid(`the destination cannot be read: ${problem.message.slice(0, 500)}`);
+  let entry = value;
   // `- node: …` as it stands in the file is as good as `node: …`.
   if (Array.isArray(entry) && entry.length === 1) entry = entry[0];
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {

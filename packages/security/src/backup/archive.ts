@@ -74,8 +74,14 @@ const RECORD_MOST = 64 * 1024;
 const COPY_BYTES = 1024 * 1024;
 const SMALL_MOST = 1024 * 1024;
 
+/** The bytes that a backup protects, in order. Throws BACKUP_DAMAGED. */
+export interface ArchiveBytes {
+  read(bytes: number): Buffer;
+  requireEnd(): void;
+}
+
 /** Where the bytes of an entry go. */
-interface Sink {
+export interface Sink {
   write(bytes: Uint8Array): void;
   end(): void;
 }
@@ -211,24 +217,32 @@ async function readBackup(
 ): Promise<BackupContents> {
   const file = openBackup(from);
   try {
-    const reader = await SealedReader.begin(file, opener);
-    const manifest = readManifest(reader, component);
-    const files: BackupFile[] = [];
-    for (;;) {
-      const record = readRecord(reader);
-      if (record['end'] === true) {
-        if (record['files'] !== files.length) throw damaged(`it counts ${String(record['files'])} files`);
-        break;
-      }
-      const entry = requireSafe(record, files);
-      files.push(entry);
-      takeFile(reader, entry, sinkOf(entry));
-    }
-    reader.requireEnd();
-    return { manifest, files };
+    return readArchive(await SealedReader.begin(file, opener), component, sinkOf);
   } finally {
     closeSync(file);
   }
+}
+
+/** What was sealed, entry by entry. Throws as `restoreBackup`. */
+export function readArchive(
+  reader: ArchiveBytes,
+  component: BackupComponent,
+  sinkOf: (file: BackupFile) => Sink | undefined,
+): BackupContents {
+  const manifest = readManifest(reader, component);
+  const files: BackupFile[] = [];
+  for (;;) {
+    const record = readRecord(reader);
+    if (record['end'] === true) {
+      if (record['files'] !== files.length) throw damaged('it counts other files than it holds');
+      break;
+    }
+    const entry = requireSafe(record, files);
+    files.push(entry);
+    takeFile(reader, entry, sinkOf(entry));
+  }
+  reader.requireEnd();
+  return { manifest, files };
 }
 
 function openBackup(from: string): number {
@@ -242,7 +256,7 @@ function openBackup(from: string): number {
   throw new QiaoError('BACKUP_UNREADABLE', `${from} is no file`, { hint: 'name the file of a backup' });
 }
 
-function readManifest(reader: SealedReader, component: BackupComponent): BackupManifest {
+function readManifest(reader: ArchiveBytes, component: BackupComponent): BackupManifest {
   const manifest = readRecord(reader) as unknown as BackupManifest;
   if (manifest.format !== 1) {
     throw new QiaoError('BACKUP_NEWER', `the backup has format ${String(manifest.format)}, this program reads 1`, {
@@ -298,7 +312,7 @@ function addFile(writer: SealedWriter, name: string, path: string): BackupFile {
   }
 }
 
-function takeFile(reader: SealedReader, { bytes }: BackupFile, sink: Sink | undefined): void {
+function takeFile(reader: ArchiveBytes, { bytes }: BackupFile, sink: Sink | undefined): void {
   try {
     for (let left = bytes; left > 0; ) {
       const part = reader.read(Math.min(COPY_BYTES, left));
@@ -343,7 +357,7 @@ function writeRecord(writer: SealedWriter, record: object): void {
   writer.write(bytes);
 }
 
-function readRecord(reader: SealedReader): Record<string, unknown> {
+function readRecord(reader: ArchiveBytes): Record<string, unknown> {
   const length = reader.read(4).readUInt32BE(0);
   if (length === 0 || length > RECORD_MOST) throw damaged(`a record of ${length} bytes`);
   try {
