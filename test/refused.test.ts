@@ -28,6 +28,7 @@ import { commandsPart } from '../packages/agent/src/commands/answer.ts';
 import { controlPart } from '../packages/agent/src/control/consume.ts';
 import { createDesiredState, type Desired } from '../packages/agent/src/control/desired.ts';
 import { openSnapshot } from '../packages/agent/src/control/snapshot.ts';
+import { createSnapshotDoor } from '../packages/agent/src/control/takeSnapshot.ts';
 import { createTrust } from '../packages/agent/src/control/trust.ts';
 import { openExchangeDatabase } from '../packages/agent/src/exchange-database/index.ts';
 import { takeIn } from '../packages/agent/src/receive/intake.ts';
@@ -249,7 +250,7 @@ async function controlAtSender(message: Uint8Array, circumstances: Circumstances
     onVerifyAnswer: take,
     onResend: take,
     onRefusal: take,
-    onRowsWanted: async () => undefined,
+    onRowsWanted: async () => take(),
     onBooksThrough: take,
     keyIdOf,
     log: dropped,
@@ -265,16 +266,40 @@ function listeningLog(tell: (code: string) => void): Log {
   });
 }
 
+/** Snapshots one after the other, through the door that keeps the newest: what it said of the last, and the number that stands. */
+function snapshotsAtAgent(...messages: readonly Signed[]): string {
+  const desired = createDesiredState();
+  let cached: Uint8Array | undefined;
+  const door = createSnapshotDoor({
+    reader: readerAt(START_MS),
+    desired,
+    cache: {
+      load: () => cached,
+      save: (saved) => {
+        cached = saved;
+      },
+    },
+    report: () => undefined,
+    onRead: () => undefined,
+    log: silentLog(),
+  });
+  const said = messages.map((message) => door.take(message)).at(-1);
+  expect(NodeSnapshot.decode(Signed.decode(cached ?? new Uint8Array()).payload).number).toBe(desired.current()?.number);
+  return `${said}, number ${desired.current()?.number}`;
+}
+
+const readerAt = (nowMs: number) => ({
+  platformId: idText(world.platform.id),
+  nodeId: idText(health.id),
+  nodeCode: 'health',
+  hubCertificate: world.hub.certificate,
+  trust: trustAt(nowMs),
+  permissions: { exposes: [], accepts: [], defaultSchema: () => undefined },
+});
+
 async function snapshotAtAgent(signed: Signed, { nowMs = START_MS }: Circumstances) {
   return codeOf(() => {
-    openSnapshot(signed, {
-      platformId: idText(world.platform.id),
-      nodeId: idText(health.id),
-      nodeCode: 'health',
-      hubCertificate: world.hub.certificate,
-      trust: trustAt(nowMs),
-      permissions: { exposes: [], accepts: [], defaultSchema: () => undefined },
-    });
+    openSnapshot(signed, readerAt(nowMs));
   });
 }
 
@@ -551,6 +576,48 @@ const refusalOf = (laneId: Uint8Array): NonNullable<ControlMessage['body']> => (
   },
 });
 
+type Body = NonNullable<ControlMessage['body']>;
+
+const questionOf = (laneId: Uint8Array): Body => ({
+  $case: 'verifyRequest',
+  value: {
+    laneId,
+    jobId: new Uint8Array(16),
+    number: 1,
+    sealedKey: new Uint8Array(48),
+    wrappedKey: new Uint8Array(65),
+    sealing: 'plain',
+    question: new Uint8Array(40),
+    expiresAtMs: BigInt(START_MS + DAY_MS),
+  },
+});
+
+const answerTo = (laneId: Uint8Array): Body => ({
+  $case: 'verifyAnswer',
+  value: {
+    laneId,
+    jobId: new Uint8Array(16),
+    number: 1,
+    part: 0,
+    parts: 1,
+    reading: new Uint8Array(40),
+    code: '',
+    message: '',
+    hint: '',
+  },
+});
+
+const wantedOf = (laneId: Uint8Array): Body => ({
+  $case: 'rowsWanted',
+  value: {
+    laneId,
+    epoch: { ordinal: 1n, nonce: NONCE },
+    requestId: new Uint8Array(16),
+    sealedKeys: new Uint8Array(40),
+    wrappedKey: new Uint8Array(65),
+  },
+});
+
 const booksThrough: NonNullable<ControlMessage['body']> = {
   $case: 'booksThrough',
   value: { number: 9n, sendAgain: false, mark: new Uint8Array(), exchangeDatabaseId: new Uint8Array() },
@@ -678,7 +745,33 @@ const TABLE: readonly [wrong: string, door: string, said: string, bring: () => P
   ['under an expired certificate', 'agent, how far the books are held', 'CERTIFICATE_EXPIRED', () => controlAtSender(controlMessage(watch.signer, health.id, booksThrough), { nowMs: AFTER_ALL_MS })],
   ['from a revoked node', 'hub, any control message', 'NODE_REVOKED', () => controlAtHub(controlMessage(health.signer, civil.id, resendOf(ids.laneId)), { revoked: true })],
 
+  // Comparisons, and rows that are wanted whole.
+  ['nothing', 'hub, a comparison’s question', taken, () => controlAtHub(controlMessage(health.signer, civil.id, questionOf(ids.laneId)), {})],
+  ['nothing', 'receiver, a comparison’s question', taken, () => controlAtSender(controlMessage(health.signer, civil.id, questionOf(ids.laneId)), {}, civil)],
+  ['about another lane', 'hub, a comparison’s question', 'CONTROL_NOT_ALLOWED', () => controlAtHub(controlMessage(health.signer, civil.id, questionOf(otherIds.laneId)), {})],
+  ['about another lane', 'receiver, a comparison’s question', 'KEY_MISMATCH', () => controlAtSender(controlMessage(health.signer, civil.id, questionOf(otherIds.laneId)), {}, civil)],
+  ['for another node', 'hub, a comparison’s question', 'CONTROL_NOT_ALLOWED', () => controlAtHub(controlMessage(health.signer, city.id, questionOf(ids.laneId)), {})],
+  ['for another node', 'receiver, a comparison’s question', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(health.signer, city.id, questionOf(ids.laneId)), {}, civil)],
+  ['from the lane’s other end', 'sender, a comparison’s question', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(civil.signer, health.id, questionOf(ids.laneId)), {})],
+  ['of the hub', 'receiver, a comparison’s question', 'KEY_MISMATCH', () => controlAtSender(controlMessage(world.hub.signer, civil.id, questionOf(ids.laneId)), {}, civil)],
+  ['under an expired certificate', 'hub, a comparison’s question', 'CERTIFICATE_EXPIRED', () => controlAtHub(controlMessage(health.signer, civil.id, questionOf(ids.laneId)), { nowMs: AFTER_ALL_MS })],
+  ['under an expired certificate', 'receiver, a comparison’s question', 'CERTIFICATE_EXPIRED', () => controlAtSender(controlMessage(health.signer, civil.id, questionOf(ids.laneId)), { nowMs: AFTER_ALL_MS }, civil)],
+  ['nothing', 'hub, a comparison’s answer', taken, () => controlAtHub(controlMessage(civil.signer, health.id, answerTo(ids.laneId)), {}, 'civil')],
+  ['nothing', 'sender, a comparison’s answer', taken, () => controlAtSender(controlMessage(civil.signer, health.id, answerTo(ids.laneId)), {})],
+  ['about another lane', 'hub, a comparison’s answer', 'CONTROL_NOT_ALLOWED', () => controlAtHub(controlMessage(civil.signer, health.id, answerTo(otherIds.laneId)), {}, 'civil')],
+  ['about another lane', 'sender, a comparison’s answer', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(civil.signer, health.id, answerTo(otherIds.laneId)), {})],
+  ['for another node', 'sender, a comparison’s answer', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(civil.signer, city.id, answerTo(ids.laneId)), {})],
+  ['under an expired certificate', 'sender, a comparison’s answer', 'CERTIFICATE_EXPIRED', () => controlAtSender(controlMessage(civil.signer, health.id, answerTo(ids.laneId)), { nowMs: AFTER_ALL_MS })],
+  ['nothing', 'hub, a wish for whole rows', taken, () => controlAtHub(controlMessage(civil.signer, health.id, wantedOf(ids.laneId)), {}, 'civil')],
+  ['nothing', 'sender, a wish for whole rows', taken, () => controlAtSender(controlMessage(civil.signer, health.id, wantedOf(ids.laneId)), {})],
+  ['about another lane', 'hub, a wish for whole rows', 'CONTROL_NOT_ALLOWED', () => controlAtHub(controlMessage(civil.signer, health.id, wantedOf(otherIds.laneId)), {}, 'civil')],
+  ['about another lane', 'sender, a wish for whole rows', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(civil.signer, health.id, wantedOf(otherIds.laneId)), {})],
+  ['for another node', 'sender, a wish for whole rows', 'CONTROL_FOREIGN', () => controlAtSender(controlMessage(civil.signer, city.id, wantedOf(ids.laneId)), {})],
+  ['under an expired certificate', 'sender, a wish for whole rows', 'CERTIFICATE_EXPIRED', () => controlAtSender(controlMessage(civil.signer, health.id, wantedOf(ids.laneId)), { nowMs: AFTER_ALL_MS })],
+
   // Desired state and commands.
+  ['an older one', 'agent, a snapshot behind a newer', 'older, number 6', async () => snapshotsAtAgent(snapshot(), snapshot({ number: 5n }))],
+  ['of an older generation', 'agent, a snapshot behind a newer', 'older, number 6', async () => snapshotsAtAgent(snapshot({ generation: 2n }), snapshot({ generation: 1n, number: 9n }))],
   ['nothing', 'agent, a snapshot', taken, () => snapshotAtAgent(snapshot(), {})],
   ['for another node', 'agent, a snapshot', 'SNAPSHOT_FOREIGN', () => snapshotAtAgent(snapshot({ nodeId: city.id }), {})],
   ['for another platform', 'agent, a snapshot', 'SNAPSHOT_FOREIGN', () => snapshotAtAgent(snapshot({ platformId: bytes(16) }), {})],
