@@ -67,7 +67,10 @@ export async function serverDecoders(): Promise<Decoder[]> {
     path: '/api/qiao.v1.MonitorService/Reconcile',
     headers: { cookie, 'content-type': 'application/json' },
   };
-  const paths = ['qiao.v1.HubService/Invite', 'qiao.v1.MonitorService/Reconcile', 'qiao.v1.JoinService/Join'];
+  const paths = [HubServiceDefinition, MonitorServiceDefinition, JoinServiceDefinition].flatMap(
+    ({ fullName, methods }) =>
+      Object.values(methods).flatMap(({ name, responseStream }) => (responseStream ? [] : [`${fullName}/${name}`])),
+  );
   const session = connectHttp2(`https://${grpc.address}`, {
     ca: platform.ca,
     ...platform.operator,
