@@ -31,7 +31,6 @@ export async function backupDecoders(): Promise<Decoder[]> {
     files: [{ name: 'keys/authority.pem', file: small }],
     databases: [],
     workDirectory: join(folder, 'work'),
-    copyDatabase: () => undefined,
     to: join(folder, 'backup'),
     recipient: { kind: 'recipient', publicKey: keys.publicKey },
   });

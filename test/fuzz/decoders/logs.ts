@@ -35,11 +35,11 @@ const EVENT_FIELD = 1;
 const EVENT_TAG = 10;
 
 export function logDecoders(): Decoder[] {
-  return [pgoutput(recorded('pgoutput')), binlog(recorded('binlog'))];
+  return [pgoutput(recorded('pgoutput') as RecordedPgOutput), binlog(recorded('binlog') as RecordedBinlog)];
 }
 
-function recorded<T>(name: string): T {
-  return JSON.parse(sample(`test/fuzz/recorded/${name}.json`).toString('utf8')) as T;
+function recorded(name: 'pgoutput' | 'binlog'): unknown {
+  return JSON.parse(sample(`test/fuzz/recorded/${name}.json`).toString('utf8'));
 }
 
 function pgoutput({ tables, messages }: RecordedPgOutput): Decoder {
