@@ -19,8 +19,8 @@ export interface PostgresServer extends AsyncDisposable {
   readonly directory: string;
   /** A fresh empty database, as superuser `qiao_test`. */
   database(options?: { encoding?: string; template?: string }): Promise<PostgresConfig>;
-  /** Stops and starts again, for tests of reconnecting. */
-  restart(): Promise<void>;
+  /** Stops and starts again, for tests of reconnecting; `between` has the folder of its data while it is down. */
+  restart(between?: (data: string) => Promise<void>): Promise<void>;
 }
 
 /** A connection of the department's own. */
@@ -85,10 +85,11 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
       await admin.end();
       return { name, adapter: 'postgres', host: '127.0.0.1', port, database: name, user: SUPERUSER, password: '' };
     },
-    restart() {
+    restart(between) {
       // Two who want it at once get it one after the other: a start over a start fails.
       const restarted = restarting.then(async () => {
         await stop();
+        await between?.(data);
         await start();
       });
       restarting = restarted.catch(() => undefined);

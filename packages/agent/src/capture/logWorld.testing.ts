@@ -20,7 +20,7 @@ export const LOG_NAME = 'qiao_000000000000_his';
 export const TWIN_ID = 'c'.repeat(32);
 
 export class LogWorld extends CaptureWorld implements AsyncDisposable {
-  readonly department: DepartmentSession;
+  department: DepartmentSession;
   readonly destination: MemoryDestination;
   readonly #config: Parameters<typeof openDataSource>[0];
   readonly #connect: () => DepartmentSession | Promise<DepartmentSession>;
@@ -138,6 +138,12 @@ export class LogWorld extends CaptureWorld implements AsyncDisposable {
 
   sql(text: string): Promise<(string | null)[][]> {
     return this.department.query(text);
+  }
+
+  /** The server was away. */
+  async reconnect(): Promise<void> {
+    await this.department[Symbol.asyncDispose]();
+    this.department = await this.#connect();
   }
 
   async another(): Promise<DepartmentSession> {
