@@ -95,7 +95,7 @@ describe('the documents', () => {
       ([name, { between, restart }]) => `| \`${name}\` | ${between} | ${restart} |`,
     );
     const elsewhere = Object.entries(SCENES).flatMap(([name, scene]) =>
-      'act' in scene ? [] : [`| \`${name}\` | \`${'story' in scene ? scene.story : scene.part}\` |`],
+      'act' in scene ? [] : [`| \`${name}\` | \`${scene.story}\` |`],
     );
     expect([...registry, ...elsewhere].filter((line) => !lines.has(line))).toEqual([]);
     const listed = [...lines].filter((line) => line.startsWith('| `'));

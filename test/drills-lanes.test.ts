@@ -174,19 +174,57 @@ test('an old copy of the receiver’s exchange database knows less than the mark
   await isWhole();
 });
 
-test('the target database is restored from a backup: what came after it is sent again', async () => {
+test('a delivery that its receiver cannot read any more is cancelled in the books, and its rows travel again', async () => {
+  await platform.qiao('bridge', 'stop', 'births');
+  await change();
+  await until(
+    platform,
+    'the rows are packed',
+    async () => (await booksLine(platform, 'births')).inFlightDeliveries > 0,
+  );
+  const next = await platform.qiaoWith(
+    bridgeYaml({ ...BRIDGE, more: 'lateAfter: 10m\n' }),
+    'apply',
+    '--no-start',
+    '-f',
+    '-',
+  );
+  expect([next.code, next.stderr]).toEqual([0, '']);
+  // With its exchange database the receiver loses what the bridge was when the rows were packed.
+  await platform.agent('civil-affairs').kill();
+  removeDatabase('civil-affairs');
+  const deaths = [
+    dieAtEach(platform.agent('civil-affairs'), ['void.applied']),
+    dieAtEach(platform.agent('health'), ['owed.epochOpened']),
+  ];
+  await Promise.all(deaths.map(({ armed }) => armed));
+  await platform.qiao('bridge', 'start', 'births');
+  await Promise.all(deaths.map(({ over }) => over));
+  await isWhole();
+  const { outcomes } = await booksLine(platform, 'births');
+  expect(outcomes.map(({ outcome }) => outcome)).toContain('OUTCOME_CANCELLED');
+});
+
+test('the target database is restored from a backup: what came after it is sent again, and what a person decided stays decided', async () => {
+  await target.run("CREATE UNIQUE INDEX sole ON ex_person (note) WHERE note = 'sole'");
+  await source.run("INSERT INTO person VALUES (41001, '王', '3702', 'sole'), (41002, '李', '3702', 'sole')");
+  await until(platform, 'a row is refused', async () => (await booksLine(platform, 'births')).openRows === 1);
   const backup = join(folder, 'target.backup');
   const reading = new Sqlite(join(folder, 'target.db'), { readonly: true });
   reading.exec(`VACUUM INTO '${backup}'`);
   reading.close();
+  await platform.qiao('quarantine', 'abandon', '--bridge', 'births', '--yes', '--reason', 'seen by a person');
+  await source.run('DELETE FROM person WHERE id IN (41001, 41002)');
   await change();
   await isWhole();
   await platform.agent('civil-affairs').kill();
   await target[Symbol.asyncDispose]();
   copyDatabase(backup, join(folder, 'target.db'));
   target = sqliteDatabase(join(folder, 'target.db'));
-  await platform.agent('civil-affairs').start();
+  const deaths = dieAtEach(platform.agent('civil-affairs'), ['mark.lifted']);
+  await deaths.over;
   await isWhole();
+  await target.run('DROP INDEX sole');
 });
 
 test('a receiver joins again with new keys: what waits is sealed for them, and nothing is lost', async () => {

@@ -1,5 +1,5 @@
 // Files on the road, both ways, through real agents: a GB18030 export and dropped increments into exchange tables, and a SQLite table into
-// JSON lines, whose receiver is killed between a delivery's mark and its file. Both ends are compared, and the counts.
+// JSON lines, whose receiver is killed between a delivery's file, its mark and the department's folder. Both ends are compared, and the counts.
 
 import {
   copyFileSync,
@@ -128,12 +128,16 @@ test('files become tables and tables become files, each row once, whoever is kil
   const verified = await platform.tryQiao('bridge', 'verify', 'doctors');
   expect(verified.code, verified.stdout + verified.stderr).toBe(0);
 
-  // The receiver dies when its mark has the delivery and the department has not: after its start, the file is there.
+  // The receiver dies when the delivery's file is written where nobody looks, and once more when its mark has the delivery and the
+  // department has not: after its start, the file is there.
   await insurance.stop();
-  const { died } = await insurance.startToDieAt(['landing.marked:2']);
+  const staged = await insurance.startToDieAt(['landing.staged:2']);
   const to = { node: 'insurance', dataSource: 'share', table: 'person', more: 'landing: journal' };
   await applyBridges(platform, bridgeYaml({ name: 'people', from: 'health', source: 'his', to: [to] }));
-  expect(await died).toBe('landing.marked');
+  expect(await staged.died).toBe('landing.staged');
+  expect(readdirSync(join(directory, 'out/person'))).toEqual([]);
+  const marked = await insurance.startToDieAt(['landing.marked']);
+  expect(await marked.died).toBe('landing.marked');
   expect(readdirSync(join(directory, 'out/person'))).toEqual([]);
   await insurance.start();
   expect(byOutcome(await untilAtRest(platform, 'people', 200))).toEqual({ inserted: 200 });

@@ -1,6 +1,7 @@
 // A bridge that follows the log of a real server. Its agent is killed at every named point while it loads, while the log takes over and while it is
 // followed; then the history is lost while it is away. In the end both ends have the same rows, and the books balance.
 
+import { randomBytes } from 'node:crypto';
 import { BINLOG, connectMysql, startMysql } from '@qiao/adapters/mysql-testing';
 import { startPostgres } from '@qiao/adapters/testing';
 import { dieAtEach, Platform, postgresDatabase, until } from '@qiao/testkit';
@@ -8,7 +9,9 @@ import { expect, test } from 'vitest';
 import { bridgeYaml, untilAtRest, untilSame } from './world.ts';
 
 const ROWS = 4_000;
-const ALL = 'SELECT id, name FROM stay ORDER BY id';
+const ALL = 'SELECT id, name, note FROM stay ORDER BY id';
+/** Too large and too varied to lie in its row. */
+const LARGE = randomBytes(8_000).toString('hex');
 /** While it loads, and where the log takes over; the ninth time, while it is followed. */
 const POINTS = [
   ...[
@@ -30,6 +33,8 @@ interface LoggedSource extends AsyncDisposable {
   rows(sql: string): Promise<(string | null)[][]>;
   /** What to select `n` from, up to and with `last`. */
   numbers(last: number): string;
+  /** An update of which the log carries the key and the name alone. */
+  rename(id: number, name: string): Promise<void>;
   /** Nobody reads the log: what it holds is thrown away. */
   loseHistory(): Promise<void>;
   /** Nothing is kept for us any more. */
@@ -47,6 +52,8 @@ async function inPostgres(): Promise<LoggedSource> {
     run: source.run,
     rows: source.rows,
     numbers: (last) => `generate_series(1, ${last}) n`,
+    // A large value that did not change is not in the log.
+    rename: (id, name) => source.run(`UPDATE stay SET name = '${name}' WHERE id = ${id}`),
     async loseHistory() {
       // The server takes a moment to notice that its reader was killed.
       while ((await slots('pg_drop_replication_slot(slot_name)')).length === 0);
@@ -62,13 +69,20 @@ async function inMariadb(): Promise<LoggedSource> {
   const { name: _, ...dataSource } = await server.database();
   const session = stack.use(connectMysql(server.url, dataSource.database));
   await session.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${dataSource.user}'@'%'`);
+  const run = async (...statements: string[]) => {
+    await session.query(statements.join('; '));
+  };
   return {
     dataSource,
-    async run(...statements) {
-      await session.query(statements.join('; '));
-    },
+    run,
     rows: (sql) => session.query(sql),
     numbers: (last) => `(SELECT seq AS n FROM seq_1_to_${last}) numbers`,
+    rename: (id, name) =>
+      run(
+        "SET binlog_row_image = 'MINIMAL'",
+        `UPDATE stay SET name = '${name}' WHERE id = ${id}`,
+        "SET binlog_row_image = 'FULL'",
+      ),
     async loseHistory() {
       await session.query('FLUSH BINARY LOGS');
       const end = (await session.query('SHOW MASTER STATUS'))[0]?.[0];
@@ -91,10 +105,10 @@ test.each([
     await using source = await open();
     await using server = await startPostgres();
     await using police = await postgresDatabase(await server.database());
-    const columns = 'id int PRIMARY KEY, name varchar(200) NOT NULL';
+    const columns = 'id int PRIMARY KEY, name varchar(200) NOT NULL, note text';
     await source.run(
       `CREATE TABLE stay (${columns})`,
-      `INSERT INTO stay SELECT n, concat('n', n, repeat('x', 100)) FROM ${source.numbers(ROWS)}`,
+      `INSERT INTO stay SELECT n, concat('n', n, repeat('x', 100)), NULL FROM ${source.numbers(ROWS)}`,
     );
     await police.run(`CREATE TABLE stay (${columns})`);
     await using platform = await Platform.start({
@@ -125,7 +139,15 @@ test.each([
     await health.start();
     await untilSame(platform, source, ALL, police, ALL);
     await until(platform, 'the gap is told', async () => (await alerts(platform)).includes('LOG_GAP'));
-    await source.run("INSERT INTO stay VALUES (30000, 'after the gap')");
+    await source.run(`INSERT INTO stay VALUES (30000, 'after the gap', '${LARGE}')`);
+    await untilSame(platform, source, ALL, police, ALL);
+
+    // Somebody took the row away at the target, and the log carries a part of it: it is asked for whole.
+    await police.run('DELETE FROM stay WHERE id = 30000');
+    const asked = dieAtEach(health, ['rows.wanted']);
+    await asked.armed;
+    await source.rename(30_000, 'a part');
+    await asked.over;
     await untilSame(platform, source, ALL, police, ALL);
     await platform.qiao('bridge', 'verify', 'stays', '--wait');
     await untilAtRest(platform, 'stays', ROWS);

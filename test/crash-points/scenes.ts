@@ -1,6 +1,5 @@
 // The table of the story: where each crash point is passed, and by whom. Every name of the registry stands here, or the story
-// fails. Most are passed in the acts of acts.ts; some in a longer tale that another story tells anyway, or, where no platform of
-// this story leads there, in a test of the part alone.
+// fails. Most are passed in the acts of acts.ts; some in a longer tale that another story tells anyway.
 
 import type { CrashPointName } from '@qiao/runtime';
 import type { ActName } from './acts.ts';
@@ -10,9 +9,7 @@ export type Scene =
   /** Died at in this act, by each of these. */
   | { readonly act: ActName; readonly who: readonly Victim[] }
   /** Died at with SIGKILL in the story of this file, which awaits the death. */
-  | { readonly story: string }
-  /** Died at in this test of the part over real files: everything in memory is gone, and the part begins again. */
-  | { readonly part: string };
+  | { readonly story: string };
 
 /** Each adapter has the points inside a target's transaction: both receivers die at them. */
 const RECEIVERS = ['civil-affairs', 'archive'] as const;
@@ -42,8 +39,8 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'lane.recovered': { act: 'rowsTravel', who: ['civil-affairs'] },
   'apply.marked': { act: 'rowsTravel', who: RECEIVERS },
   'apply.landed': { act: 'rowsTravel', who: RECEIVERS },
-  'landing.staged': { part: 'packages/adapters/src/files/target.test.ts' },
-  'landing.marked': { part: 'packages/adapters/src/files/target.test.ts' },
+  'landing.staged': { story: 'test/files.test.ts' },
+  'landing.marked': { story: 'test/files.test.ts' },
   'apply.written': { act: 'rowsTravel', who: RECEIVERS },
   'apply.committed': { act: 'rowsTravel', who: ['civil-affairs'] },
   'receipt.made': { act: 'rowsTravel', who: ['civil-affairs'] },
@@ -103,7 +100,7 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'init.contextWritten': { act: 'platformsAreFounded', who: ['command'] },
   'send.sealedAgain': { story: LANES },
   'lane.suspended': { story: LANES },
-  'owed.epochOpened': { part: 'packages/agent/src/send/owed.test.ts' },
+  'owed.epochOpened': { story: LANES },
   'renewal.stored': { story: HUB },
   'renewal.received': { story: HUB },
   'renewal.written': { story: HUB },
@@ -113,9 +110,9 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'restore.usersVoided': { story: HUB },
   'restore.confirmed': { story: HUB },
   'arrivals.noted': { story: 'test/two-way.test.ts' },
-  'void.applied': { part: 'packages/agent/src/apply/crash.test.ts' },
-  'mark.lifted': { part: 'packages/agent/src/apply/crash.test.ts' },
-  'rows.wanted': { part: 'packages/agent/src/control/crash.test.ts' },
+  'void.applied': { story: LANES },
+  'mark.lifted': { story: LANES },
+  'rows.wanted': { story: LOG },
 };
 
 /** Who dies where in an act, by the processes themselves; commands are the act's own. */

@@ -1,5 +1,5 @@
-// Deaths of a receiver where no story leads: over real SQLite files everything in memory is gone at the point, the part begins again,
-// and what is left equals the end of an undisturbed run.
+// Deaths of a receiver at each place of a point that has several: over real SQLite files everything in memory is gone there, the part
+// begins again, and what is left equals the end of an undisturbed run.
 
 import { copyFileSync } from 'node:fs';
 import type { Receipt } from '@qiao/contract/receipt';
@@ -56,17 +56,6 @@ async function comparesAt(point: CrashPointName, tell: (world: ReceiverWorld) =>
   expect(expected.receipts.length).toBeGreaterThan(0);
   expect(ends(disturbed)).toEqual(expected);
 }
-
-test('dead when the mark has passed a void, before its receipt', () =>
-  comparesAt('void.applied', async (world) => {
-    const sender = new TestSender();
-    await world.receive(
-      sender.opening(),
-      sender.rows([personRows('insert', ['1\tAnna'])]),
-      sender.voided([personRows('insert', ['2\tBo'])]),
-      sender.rows([personRows('insert', ['3\tCy'])]),
-    );
-  }));
 
 test('dead when a restored target’s revision was lifted above the receipt that was given', () =>
   comparesAt('mark.lifted', async (world) => {

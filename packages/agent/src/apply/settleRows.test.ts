@@ -148,6 +148,36 @@ test('a target restored from its backup gets the decisions again, and the revisi
   expect(world.database.quarantine.countOpen(LANE_BYTES)).toBe(0);
 });
 
+test('a target restored to before a decision whose receipt its sender settled and both forgot gets the decision again', async () => {
+  using world = new ReceiverWorld({ ddl: PERSON });
+  const sender = new TestSender();
+  await world.receive(sender.opening());
+  const again = sender.copy();
+  const rows = [personRows('insert', ['1\tAnna', '2\tbad'])];
+  await world.receive(sender.rows(rows));
+  await world.apply();
+  const backup = `${world.targetFile}.backup`;
+  copyFileSync(world.targetFile, backup);
+  world.decide('abandon');
+  await world.apply();
+  sender.settledThrough = 1n;
+  const later = sender.rows([personRows('delete', ['2'])]);
+  await world.receive(later);
+  await world.apply();
+  expect(world.database.receiptsOut.get({ lane: LANE_BYTES, epoch: 1n, sequence: 1n })).toBeUndefined();
+  copyFileSync(backup, world.targetFile);
+  await world.apply();
+  world.receipts();
+  again.receipts = { revision: 2, settled: [] };
+  again.settledThrough = 2n;
+  await world.receive(later, again.rows(rows));
+  await world.apply();
+  expect(world.database.quarantine.countOpen(LANE_BYTES)).toBe(0);
+  const last = new Map(world.receipts().map((receipt) => [receipt.sequence, receipt]));
+  expect(last.get(1n)?.revision).toBeGreaterThan(2);
+  expect([...last.values()].map(({ settled }) => settled)).toEqual([true, true]);
+});
+
 test('a receiver that lost its exchange database asks for the deliveries whose rows wait, and knows them again from the mark', async () => {
   using world = new ReceiverWorld({ ddl: PERSON });
   const sender = new TestSender();

@@ -19,7 +19,7 @@ export interface ReceivePorts extends IntakePorts {
   isFenced(): boolean;
   /** This node's data stream; ends on abort. */
   consume(signal: AbortSignal): AsyncIterable<BusMessage>;
-  readonly database: Pick<ExchangeDatabase, 'transaction' | 'inbox' | 'lanesIn'>;
+  readonly database: Pick<ExchangeDatabase, 'transaction' | 'inbox' | 'lanesIn' | 'quarantine'>;
   readonly answers: Answers;
   readonly ask: Asker;
   readonly inboxLimits: InboxLimits;
@@ -202,8 +202,9 @@ function judge({ header, lane }: VerifiedDelivery, state: LaneIn, ports: Receive
       refuse(header, lane.senderId, 'EPOCH_CLOSED', why, RefusalFate.NEW_EPOCH, ports, { highestEpoch: state.epoch });
       return true;
     }
-    // Not openings: a sender that has nothing settled says 0 as well.
-    if (place.sequence > 0n && place.sequence <= state.settledThrough) {
+    // Not openings: a sender that has nothing settled says 0 as well. Nor what waits again in a restored target: it was asked for.
+    const isSettled = place.sequence > 0n && place.sequence <= state.settledThrough;
+    if (isSettled && !ports.database.quarantine.ofDelivery(place).some((row) => row.state === 'open')) {
       ports.ask.refuse(settledBefore({ ...place, senderId: lane.senderId, contentHash: header.contentHash }));
       return true;
     }

@@ -1,8 +1,7 @@
 import { RefusalFate } from '@qiao/contract/control';
-import { type CrashPointName, simulateCrashes } from '@qiao/runtime';
 import { describe, expect, test } from 'vitest';
 import { payDueMs, payOwed } from './owed.ts';
-import { inWorld, refuse, SendWorld } from './sendWorld.testing.ts';
+import { inWorld, refuse } from './sendWorld.testing.ts';
 
 describe('rows that were cancelled', () => {
   test('are owed, and travel again in a new epoch once its opening was answered', () =>
@@ -34,43 +33,6 @@ describe('rows that were cancelled', () => {
       await world.bus.held(6);
       expect(world.bus.header(5)).toMatchObject({ sequence: 1n, epoch: { ordinal: 2n } });
     }));
-
-  /** A debt that is due, until its load was sent; the process dies at the point and another goes on. */
-  async function paid(diesAt?: CrashPointName) {
-    using world = new SendWorld();
-    world.addLane();
-    await world.pack(['1\ta']);
-    world.database.lanesOut.owe(world.lane.lane, { code: 'NOT_ALLOWED', reason: '' }, world.nowMs);
-    world.nowMs += 60_000;
-    simulateCrashes((name) => {
-      if (name === diesAt) throw new Error(`dead at ${name}`);
-    });
-    try {
-      expect(payOwed(world.sendPorts, world.lane)).toBe(diesAt === undefined);
-    } catch (error) {
-      expect(error).toEqual(new Error(`dead at ${diesAt}`));
-      world.reopen();
-    } finally {
-      simulateCrashes(undefined);
-    }
-    expect(world.lane.owes).toBeDefined();
-    world.start();
-    await world.sent(1);
-    expect(world.answer(0)).toBe('recorded');
-    await world.scan();
-    world.service.wake();
-    await world.sent(2);
-    const places = world.bus.messages.map(({ header }) => [header.epoch?.ordinal, header.sequence, header.counts]);
-    const { epoch, phase, owes } = world.lane;
-    await world.stop();
-    return { places, epoch, phase, owes, books: world.books };
-  }
-
-  test('are paid once by a process that begins after one that died when it had opened the epoch for it', async () => {
-    const undisturbed = await paid();
-    expect(undisturbed).toMatchObject({ epoch: 2n, phase: 'streaming', owes: undefined });
-    expect(await paid('owed.epochOpened')).toEqual(undisturbed);
-  });
 
   test('that fail again are tried again ever more rarely', () =>
     inWorld(async (world) => {
