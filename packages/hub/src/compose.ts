@@ -28,7 +28,7 @@ import type { HubConfig } from './config.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
 import type { HubDatabase, NodeRow } from './hubDatabase.ts';
-import type { Attempts } from './identity/attempts.ts';
+import { Attempts } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
 import { renew } from './identity/renew.ts';
 import { revokedBusUsers } from './registry/certificates.ts';
@@ -57,8 +57,6 @@ export interface Ingredients {
   readonly accounts: BusAccounts;
   readonly bus: Bus;
   readonly at: BusAddress;
-  /** Wrong tokens that were shown of late. */
-  readonly attempts: Attempts;
   readonly hold: Hold;
 }
 
@@ -74,7 +72,6 @@ export function composeHub({
   accounts,
   bus,
   at,
-  attempts,
   hold,
 }: Ingredients) {
   const platform = { ...config.platform, id: parseId(config.platform.id) };
@@ -344,7 +341,7 @@ export function composeHub({
       hold,
       seen,
     }),
-    joinService: joinService(identityPorts, attempts),
+    joinService: joinService(identityPorts, new Attempts(store)),
     load,
     listening(server: GrpcServer) {
       grpc = server;

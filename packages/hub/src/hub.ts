@@ -14,7 +14,6 @@ import { aborted, externalUrls, startBusServer } from './busServer.ts';
 import { composeHub } from './compose.ts';
 import { type HubConfig, requireReplicable } from './config.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
-import { attemptsBefore } from './identity/attempts.ts';
 import { isCertificateGood } from './registry/certificates.ts';
 import { Hold } from './restore/hold.ts';
 
@@ -83,7 +82,6 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     const hold = new Hold({ store, clock, log });
     await noticeRestore(config, hold);
     await hold.load();
-    const attempts = await attemptsBefore(store, clock.nowMs());
     const hub = composeHub({
       config,
       clock,
@@ -95,7 +93,6 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
       accounts,
       bus,
       at,
-      attempts,
       hold,
     });
     await hub.load();

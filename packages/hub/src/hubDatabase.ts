@@ -78,6 +78,8 @@ export interface HubTables {
     expires_at_ms: number;
     used_at_ms: number | null;
   };
+  /** Wrong tokens that strangers showed of late: see identity/attempts.ts. */
+  wrong_tokens: { network: string; at_ms: number };
   bridges: {
     id: string;
     name: string;
@@ -345,6 +347,12 @@ ALTER TABLE nodes ADD COLUMN fencing_leap INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE restore_report (node_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, joined_after INTEGER NOT NULL) STRICT;
 CREATE TABLE restore_bridge (bridge_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, number INTEGER NOT NULL) STRICT;
 CREATE TABLE restore_learned (sentence TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
+`,
+  },
+  {
+    id: '0004-wrong-tokens',
+    sql: `
+CREATE TABLE wrong_tokens (network TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
 `,
   },
 ];

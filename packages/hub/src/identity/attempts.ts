@@ -1,5 +1,5 @@
-// Owns the brake on guessing: how many wrong tokens one address, and all together, may show in a minute. In memory and bounded;
-// at a start it takes the last minute from the audit, so that a restart is no way around it.
+// Owns the brake on guessing: how many wrong tokens one address, and all together, may show in a minute. They are counted in hub.db, so that
+// neither a restart nor another replica is a way around it; what was counted is bounded by the brake itself.
 
 import { isIP } from 'node:net';
 import { QiaoError } from '@qiao/exchange';
@@ -9,80 +9,79 @@ const WINDOW_MS = 60_000;
 const WRONG_PER_ADDRESS = 10;
 /** Every wrong token is an entry of the audit, so this also bounds what strangers can write there. */
 const WRONG_IN_ALL = 200;
-/** Addresses remembered; past it the oldest is forgotten first, and the brake on all of them still holds. */
-const MAX_ADDRESSES = 10_000;
+
+interface WrongToken {
+  readonly network: string;
+  readonly at_ms: number;
+}
 
 export class Attempts {
-  readonly #wrong = new Map<string, number[]>();
-  #all: number[] = [];
+  readonly #store: HubDatabase;
+  /** Of the last minute, as far as this replica has heard. */
+  #known: readonly WrongToken[] = [];
   /** The token that is being looked at, and those that wait behind it. */
   #last: Promise<unknown> = Promise.resolve();
 
+  constructor(store: HubDatabase) {
+    this.#store = store;
+  }
+
   /**
    * Looks at tokens one after the other: of many wrong ones shown at the same moment only as many are looked at as the brake
-   * allows, and the rest is refused by what those turned out to be. `look` tells whether the token was wrong.
-   * Throws TOO_MANY_ATTEMPTS, and what `look` throws.
+   * allows, and the rest is refused by what those turned out to be. Each further replica may look at one more, which it has begun with
+   * when another counts the last. `look` tells whether the token was wrong. Throws TOO_MANY_ATTEMPTS, and what `look` throws.
    */
   async inTurn<T extends { readonly isWrong: boolean }>(
     address: string,
     nowMs: number,
     look: () => Promise<T>,
   ): Promise<T> {
-    // At once, so that who is braked already waits for nobody and holds up nobody.
-    this.check(address, nowMs);
+    const network = networkOf(address);
+    // At once, so that who is braked already waits for nobody and holds up nobody, the database least of all.
+    requireFew(this.#known, network, nowMs);
     const mine = this.#last.then(async () => {
-      this.check(address, nowMs);
+      requireFew(this.#known, network, nowMs);
+      this.#known = await this.#recent(nowMs);
+      requireFew(this.#known, network, nowMs);
       const seen = await look();
-      if (seen.isWrong) this.wrong(address, nowMs);
+      if (seen.isWrong) await this.#count({ network, at_ms: nowMs });
       return seen;
     });
     this.#last = mine.catch(() => undefined);
     return await mine;
   }
 
-  /** Throws TOO_MANY_ATTEMPTS when too many wrong tokens came within the last minute, from this address or from all. */
-  check(address: string, nowMs: number): void {
-    const network = networkOf(address);
-    const recent = this.#recent(network, nowMs);
-    if (recent.length >= WRONG_PER_ADDRESS) throw tooMany(recent, nowMs, 'this address');
-    const all = this.#all.filter((atMs) => isRecent(atMs, nowMs));
-    if (all.length >= WRONG_IN_ALL) throw tooMany(all, nowMs, 'all addresses together');
+  async #recent(nowMs: number): Promise<readonly WrongToken[]> {
+    return await this.#store
+      .selectFrom('wrong_tokens')
+      .select(['network', 'at_ms'])
+      .where('at_ms', '>', nowMs - WINDOW_MS)
+      .where('at_ms', '<=', nowMs + WINDOW_MS)
+      .orderBy('at_ms')
+      .execute();
   }
 
-  /** Counts a wrong token. */
-  wrong(address: string, nowMs: number): void {
-    const network = networkOf(address);
-    const recent = [...this.#recent(network, nowMs), nowMs].slice(-WRONG_PER_ADDRESS);
-    this.#wrong.delete(network);
-    this.#wrong.set(network, recent);
-    for (const oldest of this.#wrong.keys()) {
-      if (this.#wrong.size <= MAX_ADDRESSES) break;
-      this.#wrong.delete(oldest);
-    }
-    this.#all = [...this.#all.filter((atMs) => isRecent(atMs, nowMs)), nowMs].slice(-WRONG_IN_ALL);
-  }
-
-  #recent(network: string, nowMs: number): number[] {
-    return (this.#wrong.get(network) ?? []).filter((atMs) => isRecent(atMs, nowMs));
+  async #count(wrong: WrongToken): Promise<void> {
+    this.#known = [...this.#known, wrong];
+    await this.#store.transaction().execute(async (store) => {
+      // Twice the window: clocks of replicas differ, and what is past for one still counts for another.
+      await store
+        .deleteFrom('wrong_tokens')
+        .where((row) =>
+          row.or([row('at_ms', '<', wrong.at_ms - 2 * WINDOW_MS), row('at_ms', '>', wrong.at_ms + 2 * WINDOW_MS)]),
+        )
+        .execute();
+      await store.insertInto('wrong_tokens').values(wrong).execute();
+    });
   }
 }
 
-/** The wrong tokens of the last minute, as the audit has them. */
-export async function attemptsBefore(store: HubDatabase, nowMs: number): Promise<Attempts> {
-  const attempts = new Attempts();
-  // By number, which is its key: an audit of five years is not searched by time.
-  const rows = await store
-    .selectFrom('audit')
-    .select(['at_ms', 'action', 'success', 'detail_json'])
-    .orderBy('number', 'desc')
-    .limit(5 * WRONG_IN_ALL)
-    .execute();
-  for (const { at_ms: atMs, action, success, detail_json: detail } of rows.toReversed()) {
-    if (action !== 'node.join' || success !== 0 || !isRecent(atMs, nowMs)) continue;
-    const { address } = JSON.parse(detail) as { address?: string };
-    attempts.wrong(address ?? '', atMs);
-  }
-  return attempts;
+/** Throws TOO_MANY_ATTEMPTS when too many wrong tokens came within the last minute, from this network or from all. */
+function requireFew(wrong: readonly WrongToken[], network: string, nowMs: number): void {
+  const all = wrong.filter((one) => isRecent(one.at_ms, nowMs));
+  const own = all.filter((one) => one.network === network);
+  if (own.length >= WRONG_PER_ADDRESS) throw tooMany(own, nowMs, 'this address');
+  if (all.length >= WRONG_IN_ALL) throw tooMany(all, nowMs, 'all addresses together');
 }
 
 /** A clock that was set back must not keep anybody out for longer than the window. */
@@ -90,8 +89,8 @@ function isRecent(atMs: number, nowMs: number): boolean {
   return atMs > nowMs - WINDOW_MS && atMs <= nowMs + WINDOW_MS;
 }
 
-function tooMany(recent: readonly number[], nowMs: number, whose: string): QiaoError {
-  const waitS = Math.max(1, Math.ceil(((recent[0] ?? nowMs) + WINDOW_MS - nowMs) / 1000));
+function tooMany(recent: readonly WrongToken[], nowMs: number, whose: string): QiaoError {
+  const waitS = Math.max(1, Math.ceil(((recent[0]?.at_ms ?? nowMs) + WINDOW_MS - nowMs) / 1000));
   return new QiaoError('TOO_MANY_ATTEMPTS', `${recent.length} wrong tokens came from ${whose} within a minute`, {
     hint: `wait ${waitS} s, then use the token as it was printed by \`qiao node invite\``,
     fate: 'transient',

@@ -8,7 +8,7 @@ import { readAudit } from '../audit/audit.ts';
 import { isCertificateGood } from '../registry/certificates.ts';
 import { getNode } from '../registry/nodes.ts';
 import { bytes, TestWorld } from '../world.testing.ts';
-import { Attempts, addressOf, attemptsBefore } from './attempts.ts';
+import { Attempts, addressOf } from './attempts.ts';
 import type { IdentityPorts } from './identity.ts';
 import { invite } from './invite.ts';
 import { join } from './join.ts';
@@ -86,7 +86,7 @@ test('a token buys a certificate of its node, rights on the bus, and everything 
   await using world = await TestWorld.create();
   const { ports, bus } = identityOf(world);
   const { token, openings } = await invite(ports, INVITATION, 'operator:li');
-  const joined = await join(ports, new Attempts(), await requestFor(token), '10.0.0.9');
+  const joined = await join(ports, new Attempts(world.store), await requestFor(token), '10.0.0.9');
   const facts = verifyIssued(joined.certificate, joined.authority, world.clock.nowMs());
   expect(facts).toMatchObject({ role: 'agent', code: 'health' });
   expect(joined).toMatchObject({
@@ -104,9 +104,11 @@ test('a token works once: the second who shows it is refused, even with other ke
   await using world = await TestWorld.create();
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  await join(ports, new Attempts(), await requestFor(token), '10.0.0.9');
+  await join(ports, new Attempts(world.store), await requestFor(token), '10.0.0.9');
   const first = await getNode(world.store, 'health');
-  expect(await codeOf(join(ports, new Attempts(), await requestFor(token), '10.0.0.9'))).toBe('TOKEN_REFUSED');
+  expect(await codeOf(join(ports, new Attempts(world.store), await requestFor(token), '10.0.0.9'))).toBe(
+    'TOKEN_REFUSED',
+  );
   expect((await getNode(world.store, 'health')).fingerprint).toBe(first.fingerprint);
 });
 
@@ -116,7 +118,7 @@ test('of two who show a token at the same moment one alone joins', async () => {
   const { token } = await invite(ports, INVITATION, 'operator:li');
   const both = await Promise.all(
     ['B', 'C'].map(async (letter) =>
-      codeOf(join(ports, new Attempts(), await requestFor(token, natsUser(letter)), '10.0.0.9')),
+      codeOf(join(ports, new Attempts(world.store), await requestFor(token, natsUser(letter)), '10.0.0.9')),
     ),
   );
   expect(both.sort()).toEqual(['TOKEN_REFUSED', 'nothing thrown']);
@@ -127,16 +129,20 @@ test('a token past its end is refused, and so is one that a newer invitation rep
   const { ports } = identityOf(world);
   const replaced = await invite(ports, INVITATION, 'operator:li');
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  expect(await codeOf(join(ports, new Attempts(), await requestFor(replaced.token), '10.0.0.9'))).toBe('TOKEN_REFUSED');
+  expect(await codeOf(join(ports, new Attempts(world.store), await requestFor(replaced.token), '10.0.0.9'))).toBe(
+    'TOKEN_REFUSED',
+  );
   world.clock.ms += 600_000;
-  expect(await codeOf(join(ports, new Attempts(), await requestFor(token), '10.0.0.9'))).toBe('TOKEN_REFUSED');
+  expect(await codeOf(join(ports, new Attempts(world.store), await requestFor(token), '10.0.0.9'))).toBe(
+    'TOKEN_REFUSED',
+  );
 });
 
 test('guessing ends after ten wrong tokens a minute from one address, and others are not kept out', async () => {
   await using world = await TestWorld.create();
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  const attempts = new Attempts();
+  const attempts = new Attempts(world.store);
   const genuine = await requestFor(token);
   const codes: string[] = [];
   for (let guess = 0; guess < 12; guess += 1) {
@@ -154,7 +160,7 @@ test('wrong tokens shown all at once are braked like those shown one after the o
   await using world = await TestWorld.create();
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  const attempts = new Attempts();
+  const attempts = new Attempts(world.store);
   const genuine = await requestFor(token);
   const guess = (address: string) => codeOf(join(ports, attempts, { ...genuine, secret: bytes(32) }, address));
   const codes = await Promise.all(Array.from({ length: 60 }, () => guess('10.6.6.6')));
@@ -170,7 +176,7 @@ test('a request with a good token and bad keys is no guess', async () => {
   await using world = await TestWorld.create();
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  const attempts = new Attempts();
+  const attempts = new Attempts(world.store);
   const good = await requestFor(token);
   for (let at = 0; at < 12; at += 1) {
     expect(await codeOf(join(ports, attempts, { ...good, csr: bytes(40) }, '10.0.0.9'))).toBe('CSR_INVALID');
@@ -183,16 +189,20 @@ test('a request that could never work does not cost the invitation', async () =>
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
   const good = await requestFor(token);
-  expect(await codeOf(join(ports, new Attempts(), { ...good, natsUser: 'SUsecret' }, '10.0.0.9'))).toBe('JOIN_INVALID');
-  expect(await codeOf(join(ports, new Attempts(), { ...good, csr: bytes(40) }, '10.0.0.9'))).toBe('CSR_INVALID');
-  expect(await codeOf(join(ports, new Attempts(), good, '10.0.0.9'))).toBe('nothing thrown');
+  expect(await codeOf(join(ports, new Attempts(world.store), { ...good, natsUser: 'SUsecret' }, '10.0.0.9'))).toBe(
+    'JOIN_INVALID',
+  );
+  expect(await codeOf(join(ports, new Attempts(world.store), { ...good, csr: bytes(40) }, '10.0.0.9'))).toBe(
+    'CSR_INVALID',
+  );
+  expect(await codeOf(join(ports, new Attempts(world.store), good, '10.0.0.9'))).toBe('nothing thrown');
 });
 
 test('a revoked node loses its certificate and its bus user at once, and joins again under its old identity', async () => {
   await using world = await TestWorld.create();
   const { ports, bus } = identityOf(world);
   const first = await invite(ports, INVITATION, 'operator:li');
-  await join(ports, new Attempts(), await requestFor(first.token), '10.0.0.9');
+  await join(ports, new Attempts(world.store), await requestFor(first.token), '10.0.0.9');
   const before = await getNode(world.store, 'health');
   await revoke(ports, 'health', 'laptop stolen', 'operator:li');
   expect(bus.revoked).toEqual([natsUser('A')]);
@@ -201,7 +211,7 @@ test('a revoked node loses its certificate and its bus user at once, and joins a
   expect(await codeOf(revoke(ports, 'health', 'again', 'operator:li'))).toBe('NODE_REVOKED');
 
   const again = await invite(ports, INVITATION, 'operator:li');
-  await join(ports, new Attempts(), await requestFor(again.token, natsUser('B')), '10.0.0.9');
+  await join(ports, new Attempts(world.store), await requestFor(again.token, natsUser('B')), '10.0.0.9');
   const after = await getNode(world.store, 'health');
   expect([after.id, after.status]).toEqual([before.id, 'joined']);
   expect(await isCertificateGood(world.store, after.fingerprint ?? '')).toBe(true);
@@ -224,7 +234,7 @@ test('revoking holds although the bus is away, and a joined node without streams
   const { ports, bus } = identityOf(world);
   bus.isAway = true;
   const { token } = await invite(ports, INVITATION, 'operator:li');
-  await join(ports, new Attempts(), await requestFor(token), '10.0.0.9');
+  await join(ports, new Attempts(world.store), await requestFor(token), '10.0.0.9');
   expect((await revoke(ports, 'health', 'moved', 'operator:li')).status).toBe('revoked');
 });
 
@@ -272,20 +282,53 @@ test('an address is one whatever port the connection has', () => {
   ]);
 });
 
-test('guessing from everywhere at once ends, too, and a guest with a whole IPv6 network is one', () => {
-  const attempts = new Attempts();
-  const isBraked = (address: string, nowMs: number): boolean => {
-    try {
-      attempts.check(address, nowMs);
-      return false;
-    } catch {
-      return true;
-    }
-  };
-  for (let guess = 0; guess < 10; guess += 1) attempts.wrong(`2001:db8::${guess}`, 1_000);
-  expect([isBraked('2001:db8::ffff', 1_000), isBraked('2001:db8:0:1::1', 1_000)]).toEqual([true, false]);
-  for (let guess = 0; guess < 200; guess += 1) attempts.wrong(`10.${guess}.0.1`, 2_000);
-  expect([isBraked('192.0.2.1', 2_000), isBraked('192.0.2.1', 62_001)]).toEqual([true, false]);
+test('guessing from everywhere at once ends, too, and a guest with a whole IPv6 network is one', async () => {
+  await using world = await TestWorld.create();
+  const attempts = new Attempts(world.store);
+  const shown = (address: string, nowMs: number, isWrong = false) =>
+    codeOf(attempts.inTurn(address, nowMs, async () => ({ isWrong })));
+  const isBraked = async (address: string, nowMs: number) => (await shown(address, nowMs)) === 'TOO_MANY_ATTEMPTS';
+  for (let guess = 0; guess < 10; guess += 1) await shown(`2001:db8::${guess}`, 1_000, true);
+  expect([await isBraked('2001:db8::ffff', 1_000), await isBraked('2001:db8:0:1::1', 1_000)]).toEqual([true, false]);
+  for (let guess = 0; guess < 190; guess += 1) await shown(`10.${guess}.0.1`, 2_000, true);
+  expect([await isBraked('192.0.2.1', 2_000), await isBraked('192.0.2.1', 62_001)]).toEqual([true, false]);
+});
+
+test('what is counted does not grow past the brake', async () => {
+  await using world = await TestWorld.create();
+  const attempts = new Attempts(world.store);
+  const guess = (at: number, nowMs: number) =>
+    codeOf(attempts.inTurn(`10.0.${at}.1`, nowMs, async () => ({ isWrong: true })));
+  for (let minute = 0; minute < 6; minute += 1) {
+    for (let at = 0; at < 210; at += 1) await guess(at, minute * 61_000);
+  }
+  // A clock that was set back leaves nothing behind either.
+  await guess(0, -600_000);
+  const { rows } = await world.store
+    .selectFrom('wrong_tokens')
+    .select((row) => row.fn.countAll().as('rows'))
+    .executeTakeFirstOrThrow();
+  expect(Number(rows)).toBe(1);
+});
+
+test('two replicas of the hub count together', async () => {
+  await using world = await TestWorld.create();
+  const here = new Attempts(world.store);
+  const there = new Attempts(await world.storeOf('hub-2'));
+  const { ports } = identityOf(world);
+  const { token } = await invite(ports, INVITATION, 'operator:li');
+  const genuine = await requestFor(token);
+  const guess = (attempts: Attempts, address: string) =>
+    codeOf(join(ports, attempts, { ...genuine, secret: bytes(32) }, address));
+  for (let at = 0; at < 5; at += 1) {
+    expect([await guess(here, '10.6.6.6'), await guess(there, '10.6.6.6')]).toEqual(['TOKEN_REFUSED', 'TOKEN_REFUSED']);
+  }
+  for (const attempts of [here, there]) {
+    expect(await codeOf(join(ports, attempts, genuine, '10.6.6.6'))).toBe('TOO_MANY_ATTEMPTS');
+  }
+  const codes: string[] = [];
+  for (let at = 0; at < 200; at += 1) codes.push(await guess(at % 2 === 0 ? here : there, `10.7.${at}.1`));
+  expect(codes.filter((code) => code === 'TOKEN_REFUSED')).toHaveLength(190);
 });
 
 test('a restart of the hub does not begin the counting anew', async () => {
@@ -293,13 +336,12 @@ test('a restart of the hub does not begin the counting anew', async () => {
   const { ports } = identityOf(world);
   const { token } = await invite(ports, INVITATION, 'operator:li');
   const genuine = await requestFor(token);
-  const attempts = new Attempts();
+  const attempts = new Attempts(world.store);
   for (let guess = 0; guess < 10; guess += 1) {
     await codeOf(join(ports, attempts, { ...genuine, secret: bytes(32) }, '10.6.6.6'));
   }
-  const afterRestart = await attemptsBefore(world.store, world.clock.nowMs());
+  const afterRestart = new Attempts(world.store);
   expect(await codeOf(join(ports, afterRestart, genuine, '10.6.6.6'))).toBe('TOO_MANY_ATTEMPTS');
   world.clock.ms += 61_000;
-  const later = await attemptsBefore(world.store, world.clock.nowMs());
-  expect(await codeOf(join(ports, later, genuine, '10.6.6.6'))).toBe('nothing thrown');
+  expect(await codeOf(join(ports, afterRestart, genuine, '10.6.6.6'))).toBe('nothing thrown');
 });
