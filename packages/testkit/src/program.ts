@@ -11,6 +11,7 @@ export const NODE_FLAGS = [
   '--max-semi-space-size=4',
   '--single-threaded-gc',
   '--no-incremental-marking',
+  '--heap-growing-percent=120',
   '--disable-warning=ExperimentalWarning',
 ];
 
