@@ -6,7 +6,7 @@ import { decodeContent, QiaoError } from '@qiao/exchange';
 import type { PlannedTable } from '../capture/plan.ts';
 import type { ExchangeDatabase, Job, JobRow } from '../exchange-database/index.ts';
 import { contentOf } from '../send/sealDelivery.ts';
-import { keyOf } from './compareTable.ts';
+import { keyOf } from './comparing.ts';
 import { endOfFields } from './fields.ts';
 import { type References, rowReference } from './references.ts';
 

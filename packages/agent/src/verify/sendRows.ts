@@ -11,7 +11,7 @@ import type { PlannedTable } from '../capture/plan.ts';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { Job, JobRow, TableCounts } from '../exchange-database/index.ts';
 import { packParcel, prepareContent, streamingLane } from '../send/pack.ts';
-import { laneNow } from './compareTable.ts';
+import { laneNow } from './comparing.ts';
 import type { VerifyPorts } from './ports.ts';
 import { readChunks } from './sourceRows.ts';
 
