@@ -1,22 +1,23 @@
 /**
- * The one reader of a data source's log, for all bridges that are captured by it. It keeps the log in the database, finds out when
- * history was lost, and follows from the oldest position on; a bridge that is scanned stands aside until its scan has ended.
+ * The one reader of a data source's log, for all bridges that are captured by it. It follows from the oldest position on; a bridge that is
+ * scanned stands aside until its scan has ended.
  *
  * Hand-over. A scan reads a snapshot and says what that sees; a transaction of the log that it sees is passed over, every other one is taken. So a
  * bridge's log waits while it is scanned, and goes on from its own position: nothing is missed, and nothing is sent twice.
  */
 import type { DataSource, LogReading, PreparedLog, SourceLog } from '@qiao/adapters';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
-import { crashPoint, createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
+import { createWakeup, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { HeldPosition, LogOwes } from '../exchange-database/index.ts';
+import type { LogOwes } from '../exchange-database/index.ts';
 import { isOverBudget } from './budget.ts';
 import type { FollowedTable } from './keyChanges.ts';
 import { LogAside, type LogTrouble } from './logAside.ts';
 import { LogBridge } from './logBridge.ts';
 import { LogBudget } from './logBudget.ts';
 import { LogFit, type Planned } from './logFit.ts';
-import { bridgesOf, logOf, nameOf, oldestOf, owedAtStart } from './logPlan.ts';
+import { LogHistory } from './logHistory.ts';
+import { bridgesOf, logOf, oldestOf } from './logPlan.ts';
 import { type LogScan, LogScans } from './logScans.ts';
 import { destinationOf } from './otherEnd.ts';
 import type { CapturePorts } from './ports.ts';
@@ -38,16 +39,11 @@ export class LogReader {
   readonly #aside: LogAside;
   readonly #budget: LogBudget;
   readonly #fit: LogFit;
-  readonly #looked = new Set<string>();
+  readonly #history: LogHistory;
   /** Bridges that the last round followed. */
   #following: ReadonlySet<string> = new Set();
   /** Will be told to look round. */
   #nudged: LogReading | undefined;
-  #confirmed: string | undefined;
-  /** Bridges whose position lies in a log that does not go on, and how that was found out. */
-  readonly #lost = new Map<string, string>();
-  /** Of the log that was prepared last. */
-  #identity: string | undefined;
   #session: AbortController | undefined;
   #prepared: PreparedLog | undefined;
   #waitsForRoom = false;
@@ -61,6 +57,7 @@ export class LogReader {
     this.#aside = new LogAside(ports.clock);
     this.#budget = new LogBudget(ports, source);
     this.#fit = new LogFit(ports);
+    this.#history = new LogHistory(ports, source, this.#scans, this.#fit, onOwed);
   }
 
   /** Why the bridge's log is not read at the moment, or that the database keeps much of it. */
@@ -122,7 +119,7 @@ export class LogReader {
     if (bridges.length === 0) {
       // A bridge that is out of sight for a moment, or paused, keeps its history.
       if (isOurs && name !== undefined && database.logs.ofSource(this.source).length === 0) {
-        await this.#remove(log, name);
+        await this.#history.remove(log, name);
       } else await this.#wakeup.wait(LOOK_AGAIN_MS, signal);
       return;
     }
@@ -132,7 +129,7 @@ export class LogReader {
       return;
     }
     const planned = await this.#fit.plan(dataSource, bridges);
-    const prepared = await this.#prepare(now, log, planned);
+    const prepared = await this.#history.prepare(now, log, planned);
     // What was altered between the two would be told by neither.
     if (!(await this.#fit.isSamePlan(dataSource, planned))) return;
     this.#prepared = prepared;
@@ -154,10 +151,10 @@ export class LogReader {
    */
   async #giveUp(log: SourceLog, name: string | undefined): Promise<void> {
     const { database, clock, limits } = this.#ports;
-    const held = this.#needing();
+    const held = this.#history.needing();
     const behind = held.filter(({ bridge }) => !this.#following.has(idText(bridge)));
     const isPart = behind.length > 0 && behind.length < held.length;
-    if (!isPart && name !== undefined) await this.#remove(log, name);
+    if (!isPart && name !== undefined) await this.#history.remove(log, name);
     const message = `the database kept more than ${limits.logBudgetBytes} bytes of its log: it was given up`;
     const lost = isPart ? behind : held;
     database.transaction(() => {
@@ -169,75 +166,6 @@ export class LogReader {
     }
     this.#budget.gaveUp(isPart);
     this.#ports.log.error({ source: this.source, bridges: lost.length }, message);
-  }
-
-  /** The source first: what is still kept there is never forgotten here. */
-  async #remove(log: SourceLog, name: string): Promise<void> {
-    await log.remove(name);
-    crashPoint('log.removed');
-    this.#ports.database.logs.release(this.source);
-  }
-
-  /** Makes the database keep its log, and finds out which bridges have lost history. */
-  async #prepare(desired: Desired, log: SourceLog, planned: readonly Planned[]): Promise<PreparedLog> {
-    const { database, clock } = this.#ports;
-    const name = nameOf(desired, this.source);
-    // Before it is made: what is kept in a database must never be forgotten here.
-    database.logs.keep(this.source, name);
-    crashPoint('log.kept');
-    const prepared = await log.prepare({
-      name,
-      tables: planned.flatMap(({ tables }) => tables.map(({ read }) => read)),
-    });
-    crashPoint('log.prepared');
-    const isBehind = this.#confirmed !== undefined && log.compare(prepared.newest, this.#confirmed) < 0;
-    if (isBehind || prepared.identity !== this.#identity) this.#forget();
-    this.#identity = prepared.identity;
-    // News of a confirmation may still be on its way.
-    const { oldest: kept } = prepared;
-    const oldest = this.#confirmed !== undefined && log.compare(kept, this.#confirmed) < 0 ? this.#confirmed : kept;
-    // What is not read here any more has been forgotten meanwhile.
-    const ours = new Set(bridgesOf(this.#ports.desired.current() ?? desired, this.source).map((each) => each.bridgeId));
-    for (const { bridge, places } of planned) {
-      if (!ours.has(bridge.bridgeId)) continue;
-      const states = places.map((place) => prepared.tables[place]);
-      const unfit = states.flatMap((state) => (state !== undefined && 'unfit' in state ? [state.unfit] : []))[0];
-      if (unfit !== undefined) {
-        this.#fit.refuse(bridge.bridgeId, new QiaoError(unfit.code, unfit.message, { hint: unfit.hint }));
-        continue;
-      }
-      // Its scan began at the position that it has: what was lost behind that is found when it has ended.
-      if (this.#scans.isGranted(bridge.bridgeId)) continue;
-      const id = parseId(bridge.bridgeId);
-      const tables = JSON.stringify(
-        states.map((state) => (state !== undefined && 'identity' in state ? state.identity : '')),
-      );
-      const held = database.logs.get(id);
-      const lost = this.#lost.get(bridge.bridgeId);
-      const owes =
-        lost === undefined
-          ? owedAtStart(log, { ...prepared, oldest }, held, this.source, tables)
-          : ({ code: 'LOG_GAP', message: lost } as const);
-      this.#lost.delete(bridge.bridgeId);
-      if (owes !== undefined) {
-        const isGap = owes.code === 'LOG_GAP' && owes !== held?.owes;
-        const gapAtMs = isGap ? clock.nowMs() : (held?.gapAtMs ?? 0);
-        const { identity, newest: position } = prepared;
-        database.logs.begin({ bridge: id, source: this.source, identity, tables, position, owes, gapAtMs });
-        this.#scans.waitFor(bridge.bridgeId, prepared.horizon);
-        if (isGap)
-          this.#ports.log.error(
-            { bridge: bridge.name, reason: owes.message },
-            'history was lost at the source: the tables are scanned',
-          );
-        this.#onOwed(bridge.bridgeId);
-      } else if (!this.#looked.has(bridge.bridgeId)) {
-        // Another process may have made what is kept, and read what nobody sees yet.
-        this.#scans.waitFor(bridge.bridgeId, prepared.horizon);
-      }
-      this.#looked.add(bridge.bridgeId);
-    }
-    return prepared;
   }
 
   /** Whoever cannot be followed says so by its scan; whoever was stuck for that, and can be now, is scanned. */
@@ -320,7 +248,7 @@ export class LogReader {
           // At the end of a transaction early, so that one of usual size travels whole; a larger one in parts.
           if (waits >= (piece.position === undefined ? limits.parcelBytes : limits.parcelBytes / 2)) {
             if (!(await this.#flush(followers, signal)) || signal.aborted) return;
-            this.#confirm(log, reading);
+            this.#history.confirm(log, reading);
           }
           isWhole = piece.position !== undefined;
         }
@@ -333,7 +261,7 @@ export class LogReader {
             this.#ports.database.transaction(() => followers.forEach((follower) => follower.advance()));
             idleAtMs = clock.elapsedMs();
           }
-          this.#confirm(log, reading);
+          this.#history.confirm(log, reading);
         }
         if (isWhole && followers.some(({ bytes }) => bytes > 0)) this.#nudgeSoon(reading, signal);
         if (followers.some(({ bridge }) => this.#isFull(bridge))) return;
@@ -342,17 +270,13 @@ export class LogReader {
       // Asked to look again: whatever was not durable comes again.
       if (signal.aborted) return;
       if (!(error instanceof QiaoError) || error.code !== 'LOG_LOST') throw error;
-      this.#forget();
-      for (const { bridge } of followers) this.#lost.set(bridge.bridgeId, error.message);
+      this.#history.lose(
+        followers.map(({ bridge }) => bridge.bridgeId),
+        error.message,
+      );
     } finally {
       over.abort();
     }
-  }
-
-  /** What is known of this log says nothing of the one that is there now. */
-  #forget(): void {
-    this.#confirmed = undefined;
-    this.#scans.forget();
   }
 
   /** False when a bridge could not take its share. */
@@ -388,22 +312,6 @@ export class LogReader {
       await clock.sleep(IDLE_EVERY_MS, signal);
       if (!signal.aborted && database.arrivals.isAnyDueBack) reading.nudge();
     }
-  }
-
-  #confirm(log: SourceLog, reading: LogReading): void {
-    const positions = this.#needing().map(({ position }) => position);
-    if (this.#ports.fence.token() === undefined || positions.length === 0) return;
-    this.#confirmed = oldestOf(log, positions);
-    crashPoint('log.advanced');
-    reading.confirm(this.#confirmed);
-    crashPoint('log.confirmed');
-  }
-
-  /** Bridges for whose positions the database must keep its log. Where history was lost, a scan that is still to begin starts from the end. */
-  #needing(): HeldPosition[] {
-    return this.#ports.database.logs
-      .ofSource(this.source)
-      .filter(({ bridge, owes, owesNumber }) => owes !== 'LOG_GAP' || this.#scans.answers(idText(bridge), owesNumber));
   }
 
   #setAside({ bridge }: LogBridge, error: unknown): void {
