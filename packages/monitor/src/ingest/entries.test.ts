@@ -13,7 +13,8 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type MonitorDatabase, openMonitorDatabase } from '../monitorDatabase.ts';
 import { createBooksDay } from '../reconciliation/day.ts';
-import { type EntriesPorts, takeEntries } from './entries.ts';
+import type { EntriesPorts } from './bookEntry.ts';
+import { takeEntries } from './entries.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'qiao-monitor-'));
 const platformId = new Uint8Array(16).fill(1);

@@ -8,7 +8,8 @@ import { Signed } from '@qiao/contract/signed';
 import { parseId, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { Signer } from '@qiao/security';
-import { type BooksPosition, type EntriesPorts, takeEntries } from './entries.ts';
+import type { EntriesPorts } from './bookEntry.ts';
+import { type BooksPosition, takeEntries } from './entries.ts';
 
 export interface IngestPorts {
   readonly bus: Bus;
