@@ -9,6 +9,7 @@ import { storedTypeOf } from '../../../packages/adapters/src/mysql/binlogTypes.t
 import { valueWriter } from '../../../packages/adapters/src/mysql/binlogValues.ts';
 import { parsePosition } from '../../../packages/adapters/src/mysql/logPosition.ts';
 import type { CatalogType } from '../../../packages/adapters/src/mysql/types.ts';
+import { Lineage } from '../../../packages/adapters/src/postgres/lineage.ts';
 import { type LoggedTable, PgOutputDecoder } from '../../../packages/adapters/src/postgres/pgoutput.ts';
 import { type Decoder, holds } from '../decoder.ts';
 import { sample } from '../samples.ts';
@@ -51,7 +52,7 @@ function pgoutput({ tables, messages }: RecordedPgOutput): Decoder {
     seeds: inTransactions(events, (event) => event[0] === 0x42),
     maxBytes: 4_096,
     take(input) {
-      const decoder = new PgOutputDecoder(tables);
+      const decoder = new PgOutputDecoder(tables, new Lineage('0/0'));
       for (const event of repeatedField(input, EVENT_FIELD)) decoder.message(Buffer.from(event), 0);
       const changes = decoder.take().flatMap((piece) => piece.changes);
       for (const change of changes) fieldsOf(change, widths[change.table] as Width);

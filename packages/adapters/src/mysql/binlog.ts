@@ -4,6 +4,7 @@
  * and what a statement did to a table to loggedStatement.ts.
  */
 import type { LogChange, LogPiece, LogTransaction } from '../adapter.ts';
+import { lost } from '../log/lost.ts';
 import { LogPieces } from '../log/pieces.ts';
 import {
   announcesChecksum,
@@ -11,7 +12,6 @@ import {
   EVENT,
   type EventHead,
   HEAD_BYTES,
-  lost,
   type QueryEvent,
   readGtid,
   readGtidList,

@@ -145,8 +145,3 @@ export function inflated(bytes: Buffer, at: number, end: number): Buffer {
 export function unreadable(found: string): QiaoError {
   return new QiaoError('LOG_INVALID', `found ${found} in the binary log`);
 }
-
-/** The log does not go on from where it was left. */
-export function lost(message: string): QiaoError {
-  return new QiaoError('LOG_LOST', message, { hint: 'nothing is to be done: the tables are scanned' });
-}

@@ -183,7 +183,7 @@ test('what was confirmed is where the slot begins', async () => {
     if (position === undefined) continue;
     reading.confirm(position);
     await reading[Symbol.asyncDispose]();
-    expect((await w.prepare(tables)).oldest).toBe(position);
+    expect(w.log.compare((await w.prepare(tables)).oldest, position)).toBe(0);
     break;
   }
 });

@@ -1,8 +1,8 @@
 /** PostgreSQL's log of changes (G1–G9 of adapter.ts): logical decoding by pgoutput, over one slot and one publication of one name. */
 import type { KeptLog, LogPlan, PreparedLog, SourceLog } from '../adapter.ts';
-import { isHorizonPast, makeLog, readCatalog, readKept, removeLog, whenFree } from './logObjects.ts';
+import { comparePositions } from './lineage.ts';
+import { isHorizonPast, makeLog, readCatalog, readKept, readSlotPosition, removeLog, whenFree } from './logObjects.ts';
 import { openLogReading } from './logReading.ts';
-import { compareLsn } from './lsn.ts';
 import { defaultSchema, openSession, type PostgresConfig, type Session } from './session.ts';
 
 /** A slot waits for every transaction that is open when it is made. */
@@ -22,7 +22,14 @@ export class PostgresLog implements SourceLog {
       ...made,
       isCurrent: async () => (await this.#ask((session) => readCatalog(session, schema, plan))) === catalog,
       read: (from, signal) =>
-        openLogReading(this.#config, { slot: plan.name, publication: plan.name, from, tables: logged, signal }),
+        openLogReading(this.#config, {
+          slot: plan.name,
+          publication: plan.name,
+          from,
+          tables: logged,
+          keptFrom: () => this.#ask((session) => readSlotPosition(session, plan.name)),
+          signal,
+        }),
     };
   }
 
@@ -39,7 +46,7 @@ export class PostgresLog implements SourceLog {
   }
 
   compare(a: string, b: string): number {
-    return compareLsn(a, b);
+    return comparePositions(a, b);
   }
 
   async #ask<T>(question: (session: Session) => Promise<T>): Promise<T> {

@@ -6,8 +6,8 @@ import { type Problem, QiaoError } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
 import type { KeptLog, LogPlan, LogTableState } from '../adapter.ts';
 import { askedTable } from '../log/asked.ts';
+import { comparePositions } from './lineage.ts';
 import { type LogFacts, type LogTable, partitionProblem, readLogTables, tableProblem } from './logTables.ts';
-import { compareLsn } from './lsn.ts';
 import type { LoggedTable } from './pgoutput.ts';
 import type { Row, Session } from './session.ts';
 import { identifier, qualified } from './sql.ts';
@@ -119,7 +119,7 @@ export async function makeLog(session: Session, schema: string, { name, tables }
   return {
     identity: identity?.[0] ?? '',
     oldest,
-    newest: compareLsn(newest, oldest) < 0 ? oldest : newest,
+    newest: comparePositions(newest, oldest) < 0 ? oldest : newest,
     horizon: await readLogHorizon(session),
     tables: found.map((table) => ('code' in table ? { unfit: table } : tableState(name, table, published))),
     logged: found.map((table) =>
@@ -271,6 +271,13 @@ async function keepSlot(session: Session, name: string, facts: LogFacts): Promis
   const made = await readSlot(session, name);
   if (made === undefined) throw slotBusy(name, 'was dropped as soon as it was made');
   return positionOf(made, name);
+}
+
+/** Everything that committed from there on is kept by the slot. Throws SOURCE_BUSY while there is none. */
+export async function readSlotPosition(session: Session, name: string): Promise<string> {
+  const slot = await readSlot(session, name);
+  if (slot === undefined) throw slotBusy(name, 'was dropped');
+  return positionOf(slot, name);
 }
 
 /** A slot has no position while it is made; its making goes on for a while when whoever asked for it is gone. */

@@ -6,8 +6,8 @@ import { QiaoError } from '@qiao/exchange';
 import type { Submittable } from 'pg';
 import type { LogPiece, LogReading } from '../adapter.ts';
 import { LogFlow } from '../log/flow.ts';
+import { Lineage, placeOf } from './lineage.ts';
 import { whenFree } from './logObjects.ts';
-import { lsnText, parseLsn } from './lsn.ts';
 import { type LoggedTable, PgOutputDecoder } from './pgoutput.ts';
 import { openSession, type PostgresConfig, type Session } from './session.ts';
 import { identifier } from './sql.ts';
@@ -31,11 +31,13 @@ export interface StreamOptions {
   readonly slot: string;
   readonly publication: string;
   readonly from: string;
+  /** The position that the slot keeps everything from. Asked once, when nobody else reads the slot. */
+  readonly keptFrom: () => Promise<string>;
   readonly tables: readonly LoggedTable[];
   readonly signal: AbortSignal;
 }
 
-/** Opens the stream. Throws classified errors; SOURCE_BUSY while another session reads the slot. */
+/** Opens the stream. Throws LOG_LOST when this log is not the one that the position is of, and classified errors; SOURCE_BUSY while another session reads the slot. */
 export async function openLogReading(config: PostgresConfig, options: StreamOptions): Promise<LogReading> {
   return await whenFree(() => openOnce(config, options), options.signal);
 }
@@ -55,6 +57,7 @@ async function openOnce(config: PostgresConfig, options: StreamOptions): Promise
   const reading = new PostgresLogReading(session, options);
   try {
     await reading.started;
+    reading.isKeptFrom(await options.keptFrom());
   } catch (error) {
     await reading[Symbol.asyncDispose]();
     throw error;
@@ -66,6 +69,7 @@ class PostgresLogReading implements LogReading, Submittable {
   readonly started: Promise<void>;
   readonly #session: Session;
   readonly #options: StreamOptions;
+  readonly #lineage: Lineage;
   readonly #decoder: PgOutputDecoder;
   readonly #timer: NodeJS.Timeout;
   readonly #abort = () => this.#end(this.#options.signal.reason);
@@ -81,9 +85,10 @@ class PostgresLogReading implements LogReading, Submittable {
   constructor(session: Session, options: StreamOptions) {
     this.#session = session;
     this.#options = options;
-    this.#decoder = new PgOutputDecoder(options.tables);
+    this.#lineage = new Lineage(options.from);
+    this.#decoder = new PgOutputDecoder(options.tables, this.#lineage);
     this.#flow = new LogFlow(this.#decoder, () => this.#connection?.stream);
-    this.#received = parseLsn(options.from);
+    this.#received = placeOf(options.from);
     this.started = new Promise((resolve, reject) => {
       this.#start = () => (this.#flow.isOver ? reject(this.#flow.failure) : resolve());
     });
@@ -92,6 +97,11 @@ class PostgresLogReading implements LogReading, Submittable {
     this.#timer = setInterval(() => this.#tell(), STATUS_EVERY_MS);
     this.#timer.unref();
     session.client.query(this);
+  }
+
+  /** Throws LOG_LOST when the slot still has what must come first, and something else came. */
+  isKeptFrom(position: string): void {
+    this.#lineage.keptFrom(placeOf(position));
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<readonly LogPiece[]> {
@@ -103,7 +113,7 @@ class PostgresLogReading implements LogReading, Submittable {
   }
 
   confirm(position: string): void {
-    const lsn = parseLsn(position);
+    const lsn = placeOf(position);
     if (lsn <= this.#confirmed) return;
     this.#confirmed = lsn;
     this.#tell();
@@ -119,9 +129,9 @@ class PostgresLogReading implements LogReading, Submittable {
 
   submit(connection: unknown): void {
     this.#connection = connection as Connection;
-    const { slot, publication, from } = this.#options;
+    const { slot, publication } = this.#options;
     this.#connection.query(
-      `START_REPLICATION SLOT ${identifier(slot)} LOGICAL ${from} (proto_version '1', publication_names '${identifier(publication)}')`,
+      `START_REPLICATION SLOT ${identifier(slot)} LOGICAL ${this.#lineage.begin} (proto_version '1', publication_names '${identifier(publication)}')`,
     );
     (connection as NodeJS.EventEmitter).once('replicationStart', () => {
       this.#start();
@@ -159,7 +169,7 @@ class PostgresLogReading implements LogReading, Submittable {
       if (end > this.#received) {
         this.#received = end;
         // Everything before the end was sent; it is as good as a commit, for whoever took all that came.
-        if (!this.#decoder.isInside) this.#decoder.idle(lsnText(end));
+        if (!this.#decoder.isInside) this.#decoder.idle(end);
         this.#flow.arrived();
       }
       if (chunk[17] === 1) this.#tell();

@@ -12,9 +12,3 @@ export function parseLsn(text: string): bigint {
 export function lsnText(lsn: bigint): string {
   return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`;
 }
-
-/** Negative when `a` lies before `b`. */
-export function compareLsn(a: string, b: string): number {
-  if (a === b) return 0;
-  return parseLsn(a) < parseLsn(b) ? -1 : 1;
-}

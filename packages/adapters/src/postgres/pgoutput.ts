@@ -6,6 +6,7 @@ import { QiaoError } from '@qiao/exchange';
 import type { LogChange, LogPiece, LogTransaction } from '../adapter.ts';
 import { isSameKey, LineSlab, type RowPlaces } from '../log/lineSlab.ts';
 import { LogPieces } from '../log/pieces.ts';
+import type { Lineage } from './lineage.ts';
 import { lsnText } from './lsn.ts';
 import { isSeen } from './seen.ts';
 
@@ -103,6 +104,7 @@ class Transaction implements LogTransaction {
 
 export class PgOutputDecoder {
   readonly #tables: readonly LoggedTable[];
+  readonly #lineage: Lineage;
   readonly #relations = new Map<number, Relation>();
   readonly #pieces = new LogPieces();
   #transaction: Transaction | undefined;
@@ -111,8 +113,9 @@ export class PgOutputDecoder {
   readonly #old = new Tuple();
   readonly #new = new Tuple();
 
-  constructor(tables: readonly LoggedTable[]) {
+  constructor(tables: readonly LoggedTable[], lineage: Lineage) {
     this.#tables = tables;
+    this.#lineage = lineage;
   }
 
   /** In the middle of a transaction: no position is whole. */
@@ -130,12 +133,13 @@ export class PgOutputDecoder {
     return this.#pieces.bytes;
   }
 
-  /** Everything before this place was sent, and nothing of it was ours. */
-  idle(position: string): void {
-    this.#pieces.idle(position);
+  /** Everything before this place was sent, and nothing of it was ours. Throws LOG_LOST. */
+  idle(lsn: bigint): void {
+    this.#lineage.reached(lsn);
+    this.#pieces.idle(this.#lineage.positionAt(lsn));
   }
 
-  /** One message, which begins at `at`. Throws LOG_INVALID. */
+  /** One message, which begins at `at`. Throws LOG_INVALID, LOG_LOST. */
   message(bytes: Buffer, at: number): void {
     try {
       this.#read(bytes, at);
@@ -173,13 +177,15 @@ export class PgOutputDecoder {
   #begin(bytes: Buffer, at: number): void {
     if (this.#transaction !== undefined) throw invalid('a transaction inside of another');
     const committedAtMs = EPOCH_MS + Number(bytes.readBigInt64BE(at + 8) / 1000n);
-    this.#transaction = new Transaction(bytes.readBigUInt64BE(at), committedAtMs, bytes.readUInt32BE(at + 16));
+    const [lsn, xid] = [bytes.readBigUInt64BE(at), bytes.readUInt32BE(at + 16)];
+    this.#lineage.transaction(lsn, xid);
+    this.#transaction = new Transaction(lsn, committedAtMs, xid);
     this.#number = 0;
   }
 
   #commit(bytes: Buffer, at: number): void {
     if (this.#transaction === undefined) throw invalid('a commit outside of a transaction');
-    this.#pieces.end(this.#transaction, lsnText(bytes.readBigUInt64BE(at + 9)));
+    this.#pieces.end(this.#transaction, this.#lineage.positionAt(bytes.readBigUInt64BE(at + 9)));
     this.#transaction = undefined;
   }
 
