@@ -1,6 +1,7 @@
 // What departments put into folders: CSV, JSON lines and XLSX, whole, in any encoding, and cut into blocks anywhere.
 
-import { type FileHandle, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { ftruncateSync, writeSync } from 'node:fs';
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ColumnType, QiaoError } from '@qiao/exchange';
@@ -24,21 +25,20 @@ const MOST_BYTES = 16 * 1024;
 const BLOCK = 7;
 
 export function fileDecoders(): Decoder[] {
-  let folder: Promise<string> | undefined;
+  let opened: Promise<{ readonly folder: string; readonly file: FileHandle }> | undefined;
   const sheet = async (bytes: Uint8Array): Promise<string> => {
-    folder ??= mkdtemp(join(tmpdir(), 'qiao-fuzz-'));
-    const file = join(await folder, 'a.xlsx');
-    await writeFile(file, bytes);
-    const handle = await open(file);
-    try {
-      return shapeOf(await sheetRows(handle));
-    } finally {
-      await handle.close();
-    }
+    opened ??= scratchFile();
+    const { file } = await opened;
+    ftruncateSync(file.fd);
+    writeSync(file.fd, bytes, 0, bytes.length, 0);
+    return shapeOf(await sheetRows(file));
   };
   const close = async () => {
-    if (folder !== undefined) await rm(await folder, { recursive: true, force: true });
-    folder = undefined;
+    if (opened === undefined) return;
+    const { folder, file } = await opened;
+    opened = undefined;
+    await file.close();
+    await rm(folder, { recursive: true, force: true });
   };
   return [
     text('csv', () => csvFormat('a', TABLE, NAMES), [
@@ -108,6 +108,12 @@ async function outcome(batches: AsyncIterable<FileRecord[]>): Promise<FileRecord
     if (error instanceof QiaoError) return error;
     throw error;
   }
+}
+
+/** One file for all inputs: to open and close one for each costs more than to read it. */
+async function scratchFile() {
+  const folder = await mkdtemp(join(tmpdir(), 'qiao-fuzz-'));
+  return { folder, file: await open(join(folder, 'a.xlsx'), 'w+') };
 }
 
 async function sheetRows(handle: FileHandle): Promise<FileRecord[]> {
