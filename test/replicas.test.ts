@@ -1,12 +1,15 @@
 // The centre twice: two hubs and two monitors on one PostgreSQL, three nats-servers with every stream on each of them. While rows
 // travel, each of the seven is killed in its turn (kill -9), and PostgreSQL is restarted. Nothing is lost, nothing is doubled, and how long the rows stood still is printed.
+// Whoever is revoked at one hub is cut off at the others within a second.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startPostgres } from '@qiao/adapters/testing';
 import { BusAccounts, connectBus, inboxPrefix } from '@qiao/bus';
+import type { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
+import { readIdentity, toPem } from '@qiao/security';
 import { type BusinessDatabase, freePorts, Platform, type Program, sqliteDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -162,11 +165,98 @@ test('any one of the servers, hubs and monitors is killed while rows travel: not
     const { alerts } = await books.listAlerts({ includeResolved: false });
     expect(new Set(alerts.map(({ code, subject }) => `${code} ${subject}`)).size).toBe(alerts.length);
   }
+  const context = JSON.parse(readFileSync(join(platform.context, 'context.json'), 'utf8')) as { hubAddress: string };
+  const hubs = context.hubAddress.split(',');
+  for (const [here, there] of [
+    [0, 1],
+    [1, 0],
+  ] as const) {
+    await revokedAtOne(platform, {
+      node: nodes[here + 1]?.code ?? '',
+      operator: `operator-${here + 1}`,
+      here: hubs[here] ?? '',
+      there: {
+        hub: hubs[there] ?? '',
+        monitor: monitors[there] ?? '',
+        board: [platform.boardPort, board2Port][there] ?? 0,
+      },
+      natsPorts,
+    });
+  }
+
   const audit = JSON.parse((await platform.qiao('audit', 'verify', '--json')).stdout) as {
     chains: { replica: string }[];
   };
   expect(audit.chains.map(({ replica }) => replica)).toEqual(['hub', 'hub-2']);
 }, 400_000);
+
+/** Revoked at one hub: within a second the node is off every server of the bus, and the operator's session and calls at the others are over. */
+async function revokedAtOne(
+  platform: Platform,
+  plan: {
+    node: string;
+    operator: string;
+    here: string;
+    there: { hub: string; monitor: string; board: number };
+    natsPorts: readonly number[];
+  },
+): Promise<void> {
+  const { node, operator, there } = plan;
+  const context = join(platform.directory, operator);
+  const token = await platform.invite(operator, ['--role', 'operator']);
+  await platform.qiao('operator', 'join', '--token', token, '--context', context);
+  const { centre, books } = platform.callersOf(context, there);
+  await centre.getPlatform({});
+  const opened = new URL((await books.openBoard({})).url);
+  opened.port = String(there.board);
+  const cookie = (await fetch(opened)).headers.getSetCookie()[0]?.split(';')[0] ?? '';
+  const board = async () => (await fetch(`http://127.0.0.1:${there.board}/`, { headers: { cookie } })).status;
+  expect(await board()).toBe(200);
+  const boards = books.watchBoard({})[Symbol.asyncIterator]();
+  await boards.next();
+  const callEnded = (async () => {
+    for (;;) await boards.next();
+  })().catch(() => undefined);
+  const identity = readIdentity(join(platform.agentDirectory(node), 'identity'));
+  const { nats } = identity;
+  if (nats === undefined) throw new Error('an agent has credentials for the bus');
+  const lines = await Promise.all(
+    plan.natsPorts.map((port) =>
+      connectBus({
+        urls: [`tls://127.0.0.1:${port}`],
+        name: 'story',
+        credentials: nats,
+        tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+        inboxPrefix: inboxPrefix(node),
+        log: silentLog(),
+      }),
+    ),
+  );
+  const cut = lines.map((line) => new Promise<void>((done) => line.onStatus(({ kind }) => kind === 'away' && done())));
+
+  const at = platform.callersOf(platform.context, { hub: plan.here, monitor: there.monitor });
+  const since = async (code: string, events: readonly Promise<unknown>[]) => {
+    const ended = events.map((event) => event.then(() => performance.now()));
+    await at.centre.revokeNode({ code, reason: 'its disk was stolen' });
+    const answered = performance.now();
+    return (await Promise.all(ended)).map((moment) => moment - answered);
+  };
+  for (const late of await since(node, cut)) expect(late).toBeLessThan(1_000);
+  const called = until(platform, 'the other hub refuses the operator', async () => {
+    const code = await centre.getPlatform({}).then(
+      () => '',
+      (error: unknown) => (error as QiaoError).code,
+    );
+    return code === 'CALLER_REVOKED';
+  });
+  const left = until(platform, 'the other board knows the session no more', async () => (await board()) === 401);
+  for (const late of await since(operator, [called, left, callEnded])) expect(late).toBeLessThan(1_000);
+  for (const line of lines) await line.close();
+  for (const { centre: hub, books: monitor } of [{ centre, books }, at]) {
+    hub.close();
+    monitor.close();
+  }
+}
 
 /** The business databases, which outlive the platform. */
 class Databases implements AsyncDisposable {

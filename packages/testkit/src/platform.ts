@@ -259,12 +259,20 @@ export class Platform implements AsyncDisposable {
     });
   }
 
-  /** Hub and monitor as called by another operator, whose context lies in this directory. The caller closes both. */
-  callersOf(context: string) {
+  /**
+   * Hub and monitor as called by another operator, whose context lies in this directory; those that the platform's own operator calls, or
+   * the replicas at these addresses. The caller closes both.
+   */
+  callersOf(context: string, at: { readonly hub?: string; readonly monitor?: string } = {}) {
     const tls = tlsOf(context);
+    const [hub, monitor] = [this.#operator('hubAddress'), this.#operator('monitorAddress')];
     return {
-      centre: createGrpcClient(HubServiceDefinition, { ...this.#operator('hubAddress'), tls, role: 'hub' }),
-      books: createGrpcClient(MonitorServiceDefinition, { ...this.#operator('monitorAddress'), tls, role: 'monitor' }),
+      centre: createGrpcClient(HubServiceDefinition, { address: at.hub ?? hub.address, tls, role: 'hub' }),
+      books: createGrpcClient(MonitorServiceDefinition, {
+        address: at.monitor ?? monitor.address,
+        tls,
+        role: 'monitor',
+      }),
     };
   }
 
