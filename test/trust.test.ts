@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { type Bus, connectBus, inboxPrefix, subjects } from '@qiao/bus';
+import { type Bus, BusAccounts, connectBus, inboxPrefix, streams, subjects } from '@qiao/bus';
 import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
 import { ServiceCondition } from '@qiao/contract/node';
 import type { QiaoError } from '@qiao/exchange';
@@ -310,8 +310,31 @@ test('revoking cuts a live agent off the bus within a second, and nothing that i
 });
 
 test('revoking an operator ends a running call, the session of the board and the next call within a second', async () => {
-  const context = join(folder, 'wang');
-  const token = await platform.invite('wang', ['--role', 'operator']);
+  await endsWithinASecond('wang');
+});
+
+test('so it does while the stream that tells the monitor is gone', async () => {
+  const accounts = await BusAccounts.open(join(platform.hubDirectory, 'bus'));
+  const identity = identityOf('health');
+  const bus = await connectBus({
+    urls: identity.natsUrls,
+    tls: { authorityPem: toPem(identity.authority, 'CERTIFICATE') },
+    name: 'story',
+    credentials: await accounts.createUser({ role: 'hub', platform: identity.platformCode, node: 'hub' }),
+    inboxPrefix: inboxPrefix('hub'),
+    log: silentLog(),
+  });
+  await endsWithinASecond('li', async () => {
+    const answer = await bus.request(`$JS.API.STREAM.DELETE.${streams.telemetry()}`, new Uint8Array(), 5_000);
+    expect(JSON.parse(new TextDecoder().decode(answer))).toMatchObject({ success: true });
+  });
+  await bus.close();
+});
+
+/** Revokes an operator who watches, once `before` has happened. */
+async function endsWithinASecond(name: string, before = async () => {}): Promise<void> {
+  const context = join(folder, name);
+  const token = await platform.invite(name, ['--role', 'operator']);
   await platform.qiao('operator', 'join', '--token', token, '--context', context);
   const { centre, books } = platform.callersOf(context);
   await centre.getPlatform({});
@@ -325,8 +348,9 @@ test('revoking an operator ends a running call, the session of the board and the
     for (;;) await boards.next();
   })().catch((error: unknown) => error as QiaoError);
 
+  await before();
   const sessionEnded = until(platform, 'the board knows the session no more', async () => (await board()) === 401);
-  const [callMs, sessionMs] = await msAfterRevoking('wang', isCut, sessionEnded);
+  const [callMs, sessionMs] = await msAfterRevoking(name, isCut, sessionEnded);
   expect({ code: (await isCut).code, callMs, sessionMs }).toEqual({
     code: 'CALLER_REVOKED',
     callMs: expect.toSatisfy((ms: number) => ms < 1_000),
@@ -336,7 +360,7 @@ test('revoking an operator ends a running call, the session of the board and the
   await expect(books.getBoard({})).rejects.toMatchObject({ code: 'CALLER_REVOKED' });
   centre.close();
   books.close();
-});
+}
 
 test('a program that aborts leaves no copy of its memory: every unit that is shipped allows none', async () => {
   const deploy = fileURLToPath(new URL('../deploy/systemd', import.meta.url));

@@ -21,11 +21,14 @@ export const subjects = {
   command: (platform: string, node: string): string => `qiao.command.${code(platform)}.${code(node)}`,
   /** Request and reply, node to hub; no stream keeps it. */
   hello: (platform: string, node: string): string => `qiao.up.${code(platform)}.${code(node)}.hello`,
+  /** Request and reply, monitor to hub. */
+  directory: (platform: string, node: string): string => `qiao.up.${code(platform)}.${code(node)}.directory`,
   /** Every node's line upward, every node's telemetry: what the hub's streams keep. */
   everyUp: (platform: string, line: BusLine): string => `qiao.up.${code(platform)}.*.${line}`,
   everyTelemetry: (platform: string): string => `qiao.telemetry.${code(platform)}.*.*`,
   /** What the hub answers. */
   everyHello: (platform: string): string => `qiao.up.${code(platform)}.*.hello`,
+  everyDirectory: (platform: string): string => `qiao.up.${code(platform)}.*.directory`,
 } as const;
 
 /** Names of streams. Each node has down streams of its own, so that a stream's size limit is that node's share. */

@@ -25,6 +25,7 @@ import type { BridgePorts } from './bridges/bridges.ts';
 import { busUpkeepPart } from './busUpkeep.ts';
 import { askNode, sendCommand, UnansweredCommands } from './commands/commands.ts';
 import type { HubConfig } from './config.ts';
+import { answerDirectory } from './desired/directory.ts';
 import { answerHello, Starts } from './desired/hello.ts';
 import { createDesiredState } from './desired/snapshots.ts';
 import type { HubDatabase, NodeRow } from './hubDatabase.ts';
@@ -276,6 +277,15 @@ export function composeHub({
             unanswered.nodeIsHere(code);
             return answer;
           },
+          { signal, queue: 'hub' },
+        ),
+    },
+    {
+      name: 'directory',
+      run: (signal) =>
+        bus.respond(
+          subjects.everyDirectory(platform.code),
+          (bytes, subject) => answerDirectory({ store, isHeld: () => hold.isHeld }, nodeOfSubject(subject), bytes),
           { signal, queue: 'hub' },
         ),
     },

@@ -12,6 +12,7 @@ import { findConditions } from './alerts/conditions.ts';
 import { type BoardPorts, readBoard } from './api/board.ts';
 import { boardService, monitorService } from './api/service.ts';
 import { identityDirectory, type MonitorConfig } from './config.ts';
+import { askDirectoryPart } from './ingest/askDirectory.ts';
 import { readPosition } from './ingest/entries.ts';
 import { createIngestParts } from './ingest/ingest.ts';
 import { Nodes } from './ingest/nodes.ts';
@@ -92,6 +93,11 @@ export async function startMonitor({
       grpc.cut(isRevoked);
       http.cut(isRevoked);
     };
+    const takeDirectory = async (bytes: Uint8Array) => {
+      await nodes.takeDirectory(bytes);
+      cutRevoked();
+      replicas.announce();
+    };
     // One monitor listens and judges for all: entries of a node come in sequence, and an alert is one person's news. The others
     // answer from what it writes, and take its place within a second or two of its end.
     const leading = [
@@ -113,16 +119,20 @@ export async function startMonitor({
           return nodes.booksOf(code);
         },
         positionOf: (nodeId, databaseId) => readPosition(database, nodeId, databaseId),
-        takeDirectory: async (bytes) => {
-          await nodes.takeDirectory(bytes);
-          cutRevoked();
-          replicas.announce();
-        },
+        takeDirectory,
         begin: async () => void (await nodes.follow()),
         signer: new Signer(identity.keyPem, identity.certificate),
         clock,
         log,
         changed,
+      }),
+      askDirectoryPart({
+        ask: (bytes, timeoutMs) =>
+          bus.request(subjects.directory(identity.platformCode, identity.nodeCode), bytes, timeoutMs),
+        known: () => nodes.directory,
+        take: takeDirectory,
+        clock,
+        log,
       }),
       alertsPart(config, board, clock, log),
       renewalPart({

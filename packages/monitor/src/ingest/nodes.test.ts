@@ -43,9 +43,11 @@ async function openNodes() {
   const tell = async (
     named: Parameters<typeof Directory.fromPartial>[0]['nodes'] & object,
     revokedKeys: Uint8Array[] = [],
+    audit: Partial<Pick<Directory, 'auditReplica' | 'auditNumber' | 'auditHead'>> = {},
   ) => {
     number += 1n;
-    const directory = Directory.encode(Directory.fromPartial({ number, nodes: [...named], revokedKeys })).finish();
+    const written = Directory.fromPartial({ number, nodes: [...named], revokedKeys, ...audit });
+    const directory = Directory.encode(written).finish();
     await nodes.takeDirectory(Signed.encode(hub.signer.sign('qiao.directory.v1', directory)).finish());
   };
   return { nodes, tell, [Symbol.asyncDispose]: () => database.destroy() };
@@ -85,6 +87,15 @@ test('an operator whose rights were ended is known, and so is the certificate fr
   // Renewed, not replaced: nobody ended the one before.
   await it.tell([next]);
   expect([it.nodes.isRevoked(old), it.nodes.isRevoked(next)]).toEqual([false, false]);
+});
+
+test('of two directories that come at once by two ways the newer one stays, whichever is written last', async () => {
+  await using it = await openNodes();
+  const li = await party('operator', 'li', 5);
+  // A head of the audit is one more thing to write.
+  const older = it.tell([li], [], { auditReplica: 'hub', auditNumber: 1n, auditHead: new Uint8Array(32) });
+  await Promise.all([older, it.tell([{ ...li, revoked: true }])]);
+  expect(it.nodes.isRevoked(li)).toBe(true);
 });
 
 test('of those in the directory only agents are expected to beat', async () => {

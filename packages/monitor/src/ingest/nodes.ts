@@ -136,6 +136,8 @@ export class Nodes {
   }
 
   #take(directory: Directory, heardAtMs: number): void {
+    // It may come by two ways at once, and the older one be written last.
+    if (this.#directory !== undefined && isOlder(directory, this.#directory)) return;
     this.#directory = directory;
     this.#hubHeardAtMs = heardAtMs;
     this.#revokedFingerprints = new Set(directory.revokedKeys.map((key) => Buffer.from(key).toString('hex')));

@@ -334,6 +334,22 @@ export interface HelloReply {
   tellEverything: boolean;
 }
 
+/**
+ * A monitor asks the hub for its directory over request and reply, beside the stream: whose rights were ended must not wait behind
+ * books, nor for a stream that stands still.
+ */
+export interface DirectoryRequest {
+  /** The newest one that it holds; 0 and 0 for none. */
+  generation: bigint;
+  number: bigint;
+}
+
+/** The hub's answer. */
+export interface DirectoryReply {
+  /** The hub's Directory, signed (context label qiao.directory.v1), when it is newer. Absent otherwise. */
+  directory?: Signed | undefined;
+}
+
 /** A certificate in place of the one that ends soon, for the same key. */
 export interface Renewal {
   /** DER. */
@@ -2570,6 +2586,168 @@ export const HelloReply: MessageFns<HelloReply> = {
       ? Renewal.fromPartial(object.renewal)
       : undefined;
     message.tellEverything = object.tellEverything ?? false;
+    return message;
+  },
+};
+
+function createBaseDirectoryRequest(): DirectoryRequest {
+  return { generation: 0n, number: 0n };
+}
+
+export const DirectoryRequest: MessageFns<DirectoryRequest> = {
+  encode(message: DirectoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.generation);
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.number);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DirectoryRequest {
+    return {
+      generation: isSet(object.generation) ? BigInt(object.generation) : 0n,
+      number: isSet(object.number) ? BigInt(object.number) : 0n,
+    };
+  },
+
+  toJSON(message: DirectoryRequest): unknown {
+    const obj: any = {};
+    if (message.generation !== 0n) {
+      obj.generation = message.generation.toString();
+    }
+    if (message.number !== 0n) {
+      obj.number = message.number.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DirectoryRequest>): DirectoryRequest {
+    return DirectoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DirectoryRequest>): DirectoryRequest {
+    const message = createBaseDirectoryRequest();
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    return message;
+  },
+};
+
+function createBaseDirectoryReply(): DirectoryReply {
+  return { directory: undefined };
+}
+
+export const DirectoryReply: MessageFns<DirectoryReply> = {
+  encode(message: DirectoryReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.directory !== undefined) {
+      Signed.encode(message.directory, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.directory = Signed.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DirectoryReply {
+    return { directory: isSet(object.directory) ? Signed.fromJSON(object.directory) : undefined };
+  },
+
+  toJSON(message: DirectoryReply): unknown {
+    const obj: any = {};
+    if (message.directory !== undefined) {
+      obj.directory = Signed.toJSON(message.directory);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DirectoryReply>): DirectoryReply {
+    return DirectoryReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DirectoryReply>): DirectoryReply {
+    const message = createBaseDirectoryReply();
+    message.directory = (object.directory !== undefined && object.directory !== null)
+      ? Signed.fromPartial(object.directory)
+      : undefined;
     return message;
   },
 };
