@@ -252,7 +252,6 @@ async function controlAtSender(message: Uint8Array, circumstances: Circumstances
     onRefusal: take,
     onRowsWanted: async () => take(),
     onBooksThrough: take,
-    keyIdOf,
     log: dropped,
   }).run(new AbortController().signal);
   return heard;

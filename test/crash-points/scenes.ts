@@ -104,6 +104,7 @@ export const SCENES: Readonly<Record<CrashPointName, Scene>> = {
   'renewal.stored': { story: HUB },
   'renewal.received': { story: HUB },
   'renewal.written': { story: HUB },
+  'authority.renewed': { story: 'test/drills-authority.test.ts' },
   'agent.becameAnother': { story: 'test/drills-monitor.test.ts' },
   'restore.noticed': { story: HUB },
   'restore.learned': { story: HUB },

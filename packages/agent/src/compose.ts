@@ -8,7 +8,6 @@ import { decodeContent, idText, parseId } from '@qiao/exchange';
 import { type Clock, createHostSampler, createWakeup, type Log, type Part, VERSION } from '@qiao/runtime';
 import {
   isRenewalDue,
-  keyIdOf,
   type NodeIdentity,
   readCertificate,
   renewalRequest,
@@ -307,7 +306,6 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
       onOlderSnapshot: () => wakeups.hello.wake(),
       onVerifyRequest: (request) => verify.takeRequest(request),
       onVerifyAnswer: (answer) => verify.takeAnswer(answer),
-      keyIdOf,
       log: child('control'),
     }),
     outgoingControlPart({

@@ -47,18 +47,19 @@ export function registerOperator(program: Command): void {
     .description("renew this operator's certificate before it ends; the key stays")
     .action(async (_options: object, command: Command) => {
       const context = readContext(command);
-      const { createCsr, fromPem, readCertificate, sameKey, toPem, writeFileAtomically } = await import(
-        '@qiao/security'
-      );
+      const { createCsr, fromPem, readCertificate, renewedAuthority, sameKey, toPem, writeFileAtomically } =
+        await import('@qiao/security');
       const read = (name: string) => readFileSync(join(context.directory, name), 'utf8');
       const csr = await createCsr(context.operator, read('key.pem'));
-      const { certificate } = await withHub(command, (hub) => hub.renewCertificate({ csr }));
+      const { certificate, authority } = await withHub(command, (hub) => hub.renewCertificate({ csr }));
       const former = fromPem(read('certificate.pem'), 'CERTIFICATE');
       if (!sameKey(certificate, former)) {
         throw new QiaoError('RENEWAL_INVALID', 'the hub answered with a certificate for another key', {
           hint: 'qiao hub status',
         });
       }
+      const trusted = renewedAuthority(fromPem(read('authority.pem'), 'CERTIFICATE'), authority);
+      writeFileAtomically(join(context.directory, 'authority.pem'), toPem(trusted, 'CERTIFICATE'), 0o644);
       writeFileAtomically(join(context.directory, 'certificate.pem'), toPem(certificate, 'CERTIFICATE'), 0o644);
       say(`The certificate of ${context.operator} ends at ${moment(readCertificate(certificate).notAfterMs)} now.`);
     });

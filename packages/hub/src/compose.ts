@@ -32,6 +32,7 @@ import type { HubDatabase, NodeRow } from './hubDatabase.ts';
 import { Attempts } from './identity/attempts.ts';
 import type { IdentityPorts } from './identity/identity.ts';
 import { renew } from './identity/renew.ts';
+import { ownRenewalPart } from './identity/renewOwn.ts';
 import { revokedBusUsers } from './registry/certificates.ts';
 import { learnFencingToken, recordActualState, recordSightings } from './registry/nodes.ts';
 import { collect, provenSnapshot } from './restore/collect.ts';
@@ -321,6 +322,7 @@ export function composeHub({
         }),
     }),
     countersPart({ store, books, refusals, sightings, clock }),
+    ownRenewalPart({ identity, authority }, clock, log),
     replicas.part,
   ];
   if (replicas.areSeveral) {

@@ -14,6 +14,7 @@ import { aborted, externalUrls, startBusServer } from './busServer.ts';
 import { composeHub } from './compose.ts';
 import { type HubConfig, requireReplicable } from './config.ts';
 import { HUB_MIGRATIONS, type HubDatabase, type HubTables } from './hubDatabase.ts';
+import { renewOwn } from './identity/renewOwn.ts';
 import { isCertificateGood } from './registry/certificates.ts';
 import { Hold } from './restore/hold.ts';
 
@@ -52,8 +53,7 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     const lock = lockDirectory(config.directory, 'hub');
     teardown.push(async () => lock.release());
     const identityDirectory = join(config.directory, 'identity');
-    const identity = readIdentity(identityDirectory);
-    const authority = await Authority.open(identityDirectory);
+    const found = { identity: readIdentity(identityDirectory), authority: await Authority.open(identityDirectory) };
     const accounts = await BusAccounts.open(join(config.directory, 'bus'));
     requireReplicable(config);
     const target = databaseTarget(config.directory, config);
@@ -61,7 +61,8 @@ export async function startHub(options: StartHubOptions): Promise<RunningHub> {
     teardown.push(() => replicas.close());
     const store = await openDatabase<HubTables>(target, HUB_MIGRATIONS, { replica: config.replica });
     teardown.push(() => store.destroy());
-    await requireOwnDatabase(store, config, identity);
+    await requireOwnDatabase(store, config, found.identity);
+    const { identity, authority } = await renewOwn(identityDirectory, found, store, clock.nowMs());
 
     const authorityPem = authority.certificatePem;
     const server = await startBusServer(config, identityDirectory, accounts, { log, clock, signal });

@@ -26,6 +26,8 @@ export interface HubTables {
     /** The newest snapshot that a node showed while this hub waits. */
     highest_generation: Generated<number>;
     highest_number: Generated<number>;
+    /** The authority's certificate (DER) once it was renewed: all replicas show the same. */
+    authority: Generated<Uint8Array | null>;
   };
   /** While a restored hub waits: which nodes have told what they know. */
   restore_report: { node_id: string; at_ms: number; joined_after: number };
@@ -355,4 +357,5 @@ CREATE TABLE restore_learned (sentence TEXT PRIMARY KEY, at_ms INTEGER NOT NULL)
 CREATE TABLE wrong_tokens (network TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
 `,
   },
+  { id: '0005-authority', sql: 'ALTER TABLE hub_state ADD COLUMN authority BLOB;\n' },
 ];

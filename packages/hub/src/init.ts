@@ -20,6 +20,7 @@ import { stringify } from 'yaml';
 import { appendAudit } from './audit/audit.ts';
 import { type HubConfig, hubConfigSchema, isTimeZone } from './config.ts';
 import { HUB_MIGRATIONS, type HubTables } from './hubDatabase.ts';
+import { HUB_CERTIFICATE_DAYS } from './identity/renewOwn.ts';
 import { writeContext } from './operatorContext.ts';
 import { recordCertificate } from './registry/certificates.ts';
 import { insertNode } from './registry/nodes.ts';
@@ -53,7 +54,6 @@ export interface Founded {
   readonly operatorDirectory: string;
 }
 
-const HUB_CERTIFICATE_DAYS = 3650;
 const OPERATOR_CERTIFICATE_DAYS = 1095;
 
 /** Founds a platform. Throws INIT_INVALID with every problem, HUB_EXISTS, CONTEXT_EXISTS, and what opening the database throws. */

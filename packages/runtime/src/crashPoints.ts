@@ -472,6 +472,11 @@ export const CRASH_POINTS = {
       'exchange.db: a restored copy has another identity, its books other numbers → marker of the restore removed',
     restart: 'it takes one more identity; the books are numbered once more and nobody had seen the numbers',
   },
+  'authority.renewed': {
+    step: 'identity',
+    between: 'hub.db: the authority’s renewed certificate → identity files of the hub',
+    restart: 'the next start takes it from hub.db and writes the files; both name the same key',
+  },
   'restore.noticed': {
     step: 'identity',
     between: 'hub.db: this hub was restored and waits → marker of the restore removed',

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { idText, QiaoError } from '@qiao/exchange';
-import { certifiedKey, fingerprintOf, type Identity, identityUri, requireCode } from './certificate.ts';
+import { certifiedKey, fingerprintOf, type Identity, identityUri, lifeOf, requireCode } from './certificate.ts';
 import { p256Sha256 } from './cryptoSuite.ts';
 import { fromPem, toPem } from './pem.ts';
 import { makePrivateDirectory, requirePrivate, writeNewFile } from './privateFiles.ts';
@@ -58,6 +58,13 @@ export class Authority {
     return Authority.open(dir);
   }
 
+  /** Another certificate (DER) for the same name and key, which begins now. Nothing is written. */
+  async renewed(nowMs: number): Promise<Uint8Array> {
+    const { rewriteAuthority } = await import('./x509.ts');
+    const pair = { privateKey: this.#key, publicKey: p256Sha256.publicKeyOf(this.#key) };
+    return await rewriteAuthority(this.certificateDer, pair, validity(nowMs, AUTHORITY_DAYS));
+  }
+
   /** Reads the authority of `dir`. Throws AUTHORITY_MISSING, FILE_EXPOSED (key readable by others), PEM_INVALID, KEY_MISMATCH. */
   static async open(dir: string): Promise<Authority> {
     const keyFile = join(dir, 'authority.key');
@@ -85,7 +92,7 @@ export class Authority {
 
   /**
    * Issues a certificate for the key in a signing request (DER). Only the key is taken from the request; everything else is
-   * written by the authority. Throws CSR_INVALID (unreadable, other algorithm, or possession of the key not proven).
+   * written by the authority. It does not outlive the authority's own. Throws CSR_INVALID (unreadable, other algorithm, or possession of the key not proven).
    */
   async issue(csrDer: Uint8Array, options: IssueOptions): Promise<Uint8Array> {
     if (!Number.isInteger(options.days) || options.days < 1 || options.days > 3650) {
@@ -100,11 +107,11 @@ export class Authority {
       uri: identityUri(options),
       isServer,
       hosts: isServer ? (options.hosts ?? []) : [],
-      ...validity(nowMs, options.days),
+      ...validity(nowMs, options.days, lifeOf(this.certificateDer).notAfterMs),
     });
   }
 }
 
-function validity(nowMs: number, days: number): { notBefore: Date; notAfter: Date } {
-  return { notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(nowMs + days * DAY_MS) };
+function validity(nowMs: number, days: number, endMs = Number.POSITIVE_INFINITY): { notBefore: Date; notAfter: Date } {
+  return { notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(Math.min(nowMs + days * DAY_MS, endMs)) };
 }

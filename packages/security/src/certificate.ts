@@ -140,6 +140,28 @@ export function keysFingerprint(certificate: Uint8Array, sealingKey: Uint8Array)
   return digest.digest('hex');
 }
 
+/** From when until when a certificate is good, an authority's too; milliseconds since 1970 UTC. Throws CERTIFICATE_INVALID. */
+export function lifeOf(der: Uint8Array): { readonly notBeforeMs: number; readonly notAfterMs: number } {
+  const { validFromDate, validToDate } = parse(der);
+  return { notBeforeMs: validFromDate.getTime(), notAfterMs: validToDate.getTime() };
+}
+
+/**
+ * Whether `next` is the authority `present` with a later end: the same name and key, proven by that key. Whoever trusts the one may take
+ * the other without a person. Throws CERTIFICATE_INVALID.
+ */
+export function isSameAuthority(next: Uint8Array, present: Uint8Array): boolean {
+  const [after, before] = [parse(next), parse(present)];
+  return (
+    after.ca &&
+    sameKey(next, present) &&
+    after.subject === before.subject &&
+    after.checkIssued(before) &&
+    after.verify(before.publicKey) &&
+    after.validToDate > before.validToDate
+  );
+}
+
 /** Host names and addresses in a certificate's subject alternative name. Throws CERTIFICATE_INVALID. */
 export function hostsOfCertificate(der: Uint8Array): string[] {
   parse(der);

@@ -21,7 +21,9 @@ export {
   fingerprintOf,
   hostsOfCertificate,
   type Identity,
+  isSameAuthority,
   keysFingerprint,
+  lifeOf,
   type Role,
   readCertificate,
   sameKey,
@@ -34,7 +36,7 @@ export { type JoiningOptions, joinPlatform } from './joining.ts';
 export { createMaskHasher, type MaskHasher } from './maskHasher.ts';
 export { fromPem, type PemLabel, toPem } from './pem.ts';
 export { makePrivateDirectory, requirePrivate, writeFileAtomically, writeNewFile } from './privateFiles.ts';
-export { isRenewalDue, renewalRequest, takeRenewal } from './renewal.ts';
+export { isRenewalDue, renewalRequest, renewedAuthority, takeRenewal } from './renewal.ts';
 export { createCsr, createKeyAndCsr } from './request.ts';
 export { createRowBox, type RowBox } from './rowBox.ts';
 export {

@@ -5,7 +5,7 @@
  */
 import type { Renewal } from '@qiao/contract/control';
 import { QiaoError, sameBytes } from '@qiao/exchange';
-import { readCertificate, sameKey, verifyIssued } from './certificate.ts';
+import { isSameAuthority, lifeOf, readCertificate, sameKey, verifyIssued } from './certificate.ts';
 import { type NodeIdentity, writeIdentity } from './identityFiles.ts';
 import { createCsr } from './request.ts';
 
@@ -14,7 +14,7 @@ const DUE_SHARE = 2 / 3;
 
 /** Whether the certificate should be renewed: from two thirds of its life until its end. */
 export function isRenewalDue(certificate: Uint8Array, nowMs: number): boolean {
-  const { notBeforeMs, notAfterMs } = readCertificate(certificate);
+  const { notBeforeMs, notAfterMs } = lifeOf(certificate);
   return nowMs > notBeforeMs + (notAfterMs - notBeforeMs) * DUE_SHARE && nowMs <= notAfterMs;
 }
 
@@ -37,9 +37,15 @@ export function takeRenewal(directory: string, identity: NodeIdentity, renewal: 
   const hubCertificate = renewedHub(identity, renewal);
   const nats =
     identity.nats === undefined || renewal.natsJwt === '' ? identity.nats : { ...identity.nats, jwt: renewal.natsJwt };
-  const renewed: NodeIdentity = { ...identity, certificate: renewal.certificate, hubCertificate, nats };
+  const authority = renewedAuthority(identity.authority, renewal.authority);
+  const renewed: NodeIdentity = { ...identity, certificate: renewal.certificate, authority, hubCertificate, nats };
   writeIdentity(directory, renewed);
   return renewed;
+}
+
+/** The authority that is trusted from here on: the one that came when it is the present one with a later end, or the present one. */
+export function renewedAuthority(present: Uint8Array, came: Uint8Array): Uint8Array {
+  return came.length > 0 && isSameAuthority(came, present) ? came : present;
 }
 
 /** The hub renews its own too; another key than the one that was pinned at joining is never taken this way. */

@@ -27,8 +27,17 @@ export async function writeRequest(subject: string, privateKey: Uint8Array): Pro
   return new Uint8Array(request.rawData);
 }
 
+/** Another certificate (DER) of an authority, for the same name and key. */
+export async function rewriteAuthority(
+  certificate: Uint8Array,
+  pair: KeyPair,
+  validity: Validity,
+): Promise<Uint8Array> {
+  return await writeAuthority(new x509.X509Certificate(Buffer.from(certificate)).subjectName, pair, validity);
+}
+
 /** A certificate (DER) of an authority, signed by itself. */
-export async function writeAuthority(name: string, pair: KeyPair, validity: Validity): Promise<Uint8Array> {
+export async function writeAuthority(name: string | x509.Name, pair: KeyPair, validity: Validity): Promise<Uint8Array> {
   const keys = await importPair(pair);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: randomSerial(),

@@ -18,7 +18,6 @@ import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { bridgeJson, idText, parseBridge, QiaoError } from '@qiao/exchange';
 import { type Log, silentLog } from '@qiao/runtime';
-import { keyIdOf } from '@qiao/security';
 import { commandsPart } from '../../../packages/agent/src/commands/answer.ts';
 import { controlPart } from '../../../packages/agent/src/control/consume.ts';
 import { createDesiredState } from '../../../packages/agent/src/control/desired.ts';
@@ -277,7 +276,12 @@ export async function controlDecoders(): Promise<Decoder[]> {
                 proven: () => NodeSnapshot.fromPartial({}),
                 collect: async () => [],
               },
-              renew: async () => ({ certificate: input, natsJwt: '', hubCertificate: input }),
+              renew: async () => ({
+                certificate: input,
+                natsJwt: '',
+                hubCertificate: input,
+                authority: new Uint8Array(0),
+              }),
               learnEpoch: async (_lane, _sender, { ordinal, nonce }) => {
                 holds(ordinal < 2n ** 53n && nonce.length === 16, 'an epoch past its limits');
               },
@@ -447,7 +451,6 @@ async function atAgent(
     onRefusal: hear('refusal'),
     onRowsWanted: async () => undefined,
     onBooksThrough: hear('books'),
-    keyIdOf,
     log,
   }).run(new AbortController().signal);
   return outcome;

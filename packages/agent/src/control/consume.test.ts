@@ -81,7 +81,6 @@ async function consumeAt(
     onBooksThrough: ({ number }) => void heard.push(`through ${number}`),
     onVerifyRequest: ({ number }) => void heard.push(`question ${number}`),
     onVerifyAnswer: ({ number }) => void heard.push(`answer ${number}`),
-    keyIdOf: (certificate) => certificate,
     log: silentLog(),
   }).run(new AbortController().signal);
   return heard;

@@ -121,7 +121,6 @@ export abstract class SimulatedNode {
       // Comparisons are no part of the simulation: they move no lane.
       onVerifyRequest: () => undefined,
       onVerifyAnswer: () => undefined,
-      keyIdOf: (certificate) => certificate,
       log: this.world.log,
     };
     await controlPart(ports).run(new AbortController().signal);

@@ -210,8 +210,8 @@ export function hubService(ports: HubServicePorts): HubServiceImplementation<Cal
     async renewCertificate({ csr }, context) {
       const { name } = context.caller;
       return await change(context, 'node.renew', name, async () => {
-        const { certificate } = await renew(ports.identity, await getNode(store, name), csr);
-        return { certificate };
+        const { certificate, authority } = await renew(ports.identity, await getNode(store, name), csr);
+        return { certificate, authority };
       });
     },
     async getRestore() {

@@ -23,7 +23,12 @@ async function hubWithNode() {
       proven: () => NodeSnapshot.fromPartial({}),
       collect: async () => [],
     },
-    renew: async () => ({ certificate: new Uint8Array(), natsJwt: '', hubCertificate: new Uint8Array() }),
+    renew: async () => ({
+      certificate: new Uint8Array(),
+      natsJwt: '',
+      hubCertificate: new Uint8Array(),
+      authority: new Uint8Array(),
+    }),
     learnEpoch: async (_lane, _sender, { ordinal }) => void learnt.push(ordinal),
   };
   const say = async (change: Partial<HelloRequest>) => {

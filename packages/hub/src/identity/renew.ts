@@ -73,5 +73,5 @@ export async function renew(ports: IdentityPorts, node: NodeRow, csr: Uint8Array
     node.role === 'operator' || node.nats_user === null
       ? ''
       : await ports.busRights.userJwt(node.nats_user, node.role, node.code);
-  return { certificate, natsJwt, hubCertificate: ports.hubCertificate };
+  return { certificate, natsJwt, hubCertificate: ports.hubCertificate, authority: ports.authority.certificateDer };
 }

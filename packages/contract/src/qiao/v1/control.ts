@@ -358,6 +358,8 @@ export interface Renewal {
   natsJwt: string;
   /** The hub's present signing certificate (DER). */
   hubCertificate: Uint8Array;
+  /** The authority's present certificate (DER): in the last third of its life another one for the same key. */
+  authority: Uint8Array;
 }
 
 /** An error that a person can act on. */
@@ -2753,7 +2755,12 @@ export const DirectoryReply: MessageFns<DirectoryReply> = {
 };
 
 function createBaseRenewal(): Renewal {
-  return { certificate: new Uint8Array(0), natsJwt: "", hubCertificate: new Uint8Array(0) };
+  return {
+    certificate: new Uint8Array(0),
+    natsJwt: "",
+    hubCertificate: new Uint8Array(0),
+    authority: new Uint8Array(0),
+  };
 }
 
 export const Renewal: MessageFns<Renewal> = {
@@ -2766,6 +2773,9 @@ export const Renewal: MessageFns<Renewal> = {
     }
     if (message.hubCertificate.length !== 0) {
       writer.uint32(26).bytes(message.hubCertificate);
+    }
+    if (message.authority.length !== 0) {
+      writer.uint32(34).bytes(message.authority);
     }
     return writer;
   },
@@ -2807,6 +2817,14 @@ export const Renewal: MessageFns<Renewal> = {
             message.hubCertificate = reader.bytes();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.authority = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2832,6 +2850,7 @@ export const Renewal: MessageFns<Renewal> = {
         : isSet(object.hub_certificate)
         ? bytesFromBase64(object.hub_certificate)
         : new Uint8Array(0),
+      authority: isSet(object.authority) ? bytesFromBase64(object.authority) : new Uint8Array(0),
     };
   },
 
@@ -2846,6 +2865,9 @@ export const Renewal: MessageFns<Renewal> = {
     if (message.hubCertificate.length !== 0) {
       obj.hubCertificate = base64FromBytes(message.hubCertificate);
     }
+    if (message.authority.length !== 0) {
+      obj.authority = base64FromBytes(message.authority);
+    }
     return obj;
   },
 
@@ -2857,6 +2879,7 @@ export const Renewal: MessageFns<Renewal> = {
     message.certificate = object.certificate ?? new Uint8Array(0);
     message.natsJwt = object.natsJwt ?? "";
     message.hubCertificate = object.hubCertificate ?? new Uint8Array(0);
+    message.authority = object.authority ?? new Uint8Array(0);
     return message;
   },
 };

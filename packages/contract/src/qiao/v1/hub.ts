@@ -145,6 +145,8 @@ export interface RenewCertificateRequest {
 export interface RenewCertificateResponse {
   /** DER. */
   certificate: Uint8Array;
+  /** The authority's present certificate (DER): in the last third of its life another one for the same key. */
+  authority: Uint8Array;
 }
 
 export interface GetRestoreRequest {
@@ -1085,13 +1087,16 @@ export const RenewCertificateRequest: MessageFns<RenewCertificateRequest> = {
 };
 
 function createBaseRenewCertificateResponse(): RenewCertificateResponse {
-  return { certificate: new Uint8Array(0) };
+  return { certificate: new Uint8Array(0), authority: new Uint8Array(0) };
 }
 
 export const RenewCertificateResponse: MessageFns<RenewCertificateResponse> = {
   encode(message: RenewCertificateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.certificate.length !== 0) {
       writer.uint32(10).bytes(message.certificate);
+    }
+    if (message.authority.length !== 0) {
+      writer.uint32(18).bytes(message.authority);
     }
     return writer;
   },
@@ -1117,6 +1122,14 @@ export const RenewCertificateResponse: MessageFns<RenewCertificateResponse> = {
             message.certificate = reader.bytes();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.authority = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1130,13 +1143,19 @@ export const RenewCertificateResponse: MessageFns<RenewCertificateResponse> = {
   },
 
   fromJSON(object: any): RenewCertificateResponse {
-    return { certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0) };
+    return {
+      certificate: isSet(object.certificate) ? bytesFromBase64(object.certificate) : new Uint8Array(0),
+      authority: isSet(object.authority) ? bytesFromBase64(object.authority) : new Uint8Array(0),
+    };
   },
 
   toJSON(message: RenewCertificateResponse): unknown {
     const obj: any = {};
     if (message.certificate.length !== 0) {
       obj.certificate = base64FromBytes(message.certificate);
+    }
+    if (message.authority.length !== 0) {
+      obj.authority = base64FromBytes(message.authority);
     }
     return obj;
   },
@@ -1147,6 +1166,7 @@ export const RenewCertificateResponse: MessageFns<RenewCertificateResponse> = {
   fromPartial(object: DeepPartial<RenewCertificateResponse>): RenewCertificateResponse {
     const message = createBaseRenewCertificateResponse();
     message.certificate = object.certificate ?? new Uint8Array(0);
+    message.authority = object.authority ?? new Uint8Array(0);
     return message;
   },
 };
