@@ -37,6 +37,8 @@ const WAIVED: Readonly<Record<string, string>> = {
     'the same name, and definitions of a cached snapshot: kept at every start',
   'agent/compose.ts#composeAgent exchange.db → files':
     'keys of peers that were seen, from a cached snapshot: seen again at every start',
+  'monitor/ingest/askDirectory.ts#askOnce bus → monitor.db':
+    'a question leaves nothing on the bus, and is asked again all the time',
   'agent/join/preflight.ts#preflight bus → files': 'looks, and leaves nothing',
 };
 

@@ -69,7 +69,9 @@ test('in the last third of their life both get another end, for the same keys an
   );
   expect(verifyIssued(after.certificate, after.authority, LATE_MS + 3_000 * DAY_MS).code).toBe('hub');
   expect(await start(directory, LATE_MS + DAY_MS)).toEqual(after);
-  const renewals = (await Array.fromAsync(readAudit(world.store, { limit: 10 }))).filter(({ action }) => action === 'authority.renew');
+  const renewals = (await Array.fromAsync(readAudit(world.store, { limit: 10 }))).filter(
+    ({ action }) => action === 'authority.renew',
+  );
   expect(renewals).toHaveLength(1);
 });
 
