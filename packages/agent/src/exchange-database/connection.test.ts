@@ -28,6 +28,18 @@ test('values and limits mean what they meant', () => {
   expect(sqlite.prepare("SELECT 'a = ?' AS text").get()).toEqual({ text: 'a = ?' });
 });
 
+test('a row that a statement gives back of what it wrote is not believed before the commit', () => {
+  const sqlite = connect(':memory:');
+  sqlite.exec(`CREATE TABLE parent (id INTEGER PRIMARY KEY) STRICT;
+    CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED) STRICT`);
+  sqlite.pragma('foreign_keys = ON');
+  // As on a full disk it is the commit that fails.
+  const add = sqlite.prepare('INSERT INTO child (parent) VALUES (?) RETURNING id').pluck();
+  expect(() => add.get(7)).toThrow('FOREIGN KEY');
+  sqlite.exec('INSERT INTO parent VALUES (7)');
+  expect([add.get(7), add.get(7)]).toEqual([1, 2]);
+});
+
 function filled(sqlite: Sqlite): Sqlite {
   sqlite.exec('CREATE TABLE row (number INTEGER PRIMARY KEY, lane ANY, place ANY) STRICT');
   const add = sqlite.prepare("INSERT INTO row VALUES (?, 'a', ?)");
