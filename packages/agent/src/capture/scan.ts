@@ -116,6 +116,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
     await using snapshot = taken.snapshot;
     seen = taken.seen;
     await cursors.look(snapshot);
+    await triggers.join(snapshot);
     const pace = createPace(ports.clock, bridge.definition.limits?.rowsPerSecond, signal);
     for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, { pace, cursors, triggers });
   }

@@ -256,6 +256,42 @@ describe('capture by trigger', () => {
     expect(world.destination.rows('person')).toEqual(world.rows());
   });
 
+  test('what commits between the noted keys and their rows arrives whole: a unique value is never at two rows for a moment', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+    await world.install();
+    await world.step();
+    const before = world.books;
+    world.sql("UPDATE person SET city = 'y' WHERE id = 1");
+    simulateCrashes((point) => {
+      if (point !== 'entries.forgotten') return;
+      simulateCrashes(undefined);
+      world.sql("BEGIN; UPDATE person SET name = 'b' WHERE id = 1; UPDATE person SET name = 'a' WHERE id = 2; COMMIT");
+    });
+    await world.step();
+    expect(world.rows()).toEqual(['1\tb\ty', '2\ta\tx']);
+    expect(world.destination.rows('person')).toEqual(world.rows());
+    expect(await world.step()).toBe(0);
+    expect(await world.waiting()).toBe(0);
+    const { captured, packed, folded } = world.books;
+    expect([captured - before.captured, packed - before.packed, folded - before.folded]).toEqual([3, 2, 1]);
+  });
+
+  test('a table that was emptied at once is read whole, and nobody has to say that they know', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+    await world.install();
+    await world.step();
+    const { triggers, plan } = await world.triggers();
+    // As PostgreSQL notes a TRUNCATE.
+    world.sql(`INSERT INTO person VALUES (3, 'c', 'x'); DELETE FROM person; DELETE FROM ${plan.changes.name}`);
+    world.sql(`INSERT INTO ${plan.changes.name} (operation) VALUES ('T')`);
+    await world.step();
+    expect(world.destination.rows('person')).toEqual([]);
+    expect([world.trouble, await world.waiting(), (await triggers.state(plan)).kind]).toEqual(['', 0, 'ready']);
+    expect(await world.step()).toBe(0);
+  });
+
   test('what no trigger sees is found by the whole scan of the day', async () => {
     using world = new TriggerWorld();
     world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");

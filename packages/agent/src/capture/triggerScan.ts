@@ -3,7 +3,9 @@
  * keeps what was read. What follows from what was found is decided in trigger.ts.
  *
  * Entries are read in a snapshot, their keys made durable, and only then the entries deleted at the source; rows are read in a later
- * snapshot, so that none is older than its entry. A crash between leaves entries that are noted again: their rows are found unchanged.
+ * snapshot, so that none is older than its entry. What came in between is noted out of that snapshot, too: of a transaction that it sees
+ * every row is read, or a unique value could be at two rows of the destination for a moment. A crash between leaves entries that are noted
+ * again: their rows are found unchanged.
  */
 import { hash } from 'node:crypto';
 import type { DataSource, SnapshotTable, SourceChunk, SourceSnapshot, TriggerPlan, Triggers } from '@qiao/adapters';
@@ -106,6 +108,13 @@ export class TriggerScan {
     return scan;
   }
 
+  /** Every change that the rows' snapshot sees is noted before the first of them is read. */
+  async join(snapshot: SourceSnapshot): Promise<void> {
+    const { triggers } = this.#ports.database;
+    for (const one of this.#tables) await this.#note(one, snapshot, triggers.taken(one.changes), this.#look);
+    this.#decide();
+  }
+
   /** Nothing is noted and nothing is due: no table need be looked at. */
   get isIdle(): boolean {
     const { database } = this.#ports;
@@ -191,7 +200,7 @@ export class TriggerScan {
     const { database, fence } = this.#ports;
     for (const one of this.#tables) {
       const taken = database.triggers.taken(one.changes);
-      const { ids, isLost } = await this.#note(one, dataSource, taken);
+      const { ids, isLost } = await this.#lookAtEntries(one, dataSource, taken);
       // What stood in the way of forgetting is over, or was another's.
       const over = [...taken].filter((id) => !ids.has(id));
       database.transaction(() => database.triggers.untake(one.changes, over));
@@ -238,13 +247,21 @@ export class TriggerScan {
     });
   }
 
-  /** Makes the keys of the entries durable; those of `taken` ids are. */
+  async #lookAtEntries(one: TriggerTable, dataSource: DataSource, taken: ReadonlySet<string>): Promise<SeenEntries> {
+    const { snapshotMaxMs } = this.#ports.limits;
+    await using snapshot = await dataSource.snapshot({ signal: this.#work.signal, maxMs: snapshotMaxMs });
+    return await this.#note(one, snapshot, taken);
+  }
+
+  /** Makes the keys of the entries durable; those of `taken` ids are. `seenLook`: where this snapshot is the one that rows are read in. */
   async #note(
     one: TriggerTable,
-    dataSource: DataSource,
+    snapshot: SourceSnapshot,
     taken: ReadonlySet<string>,
-  ): Promise<{ readonly ids: ReadonlySet<string>; readonly isLost: boolean }> {
-    const { database, limits } = this.#ports;
+    seenLook?: number,
+  ): Promise<SeenEntries> {
+    const { database } = this.#ports;
+    const seen = seenLook === undefined ? undefined : { by: one.tableId, look: seenLook };
     const ids = new Set<string>();
     const lost = new Set<string>();
     let isLost = false;
@@ -253,14 +270,14 @@ export class TriggerScan {
       database.transaction(() => {
         // Drawn now: a look that is over was taken before these entries were seen.
         const look = database.triggers.nextLook();
-        for (const key of noted.values()) database.triggers.note(one.changes, look, key);
+        for (const key of noted.values()) database.triggers.note(one.changes, look, key, seen);
+        if (lost.delete(EMPTIED)) database.triggers.oweAll(one.changes);
         for (const operation of lost) this.#gap(one, `${LOST[operation]} (${one.table.name})`);
         lost.clear();
         database.triggers.take(one.changes, finished);
       });
       noted.clear();
     };
-    await using snapshot = await dataSource.snapshot({ signal: this.#work.signal, maxMs: limits.snapshotMaxMs });
     let unreadable = 0;
     for await (const { rows, refused } of snapshot.rows(one.trigger.entries)) {
       for (const { count } of refused ?? []) unreadable += count;
@@ -268,7 +285,7 @@ export class TriggerScan {
         ids.add(id);
         isLost ||= operation in LOST;
         if (taken.has(id)) continue;
-        if (operation in LOST) lost.add(operation);
+        if (operation in LOST || operation === EMPTIED) lost.add(operation);
         else noted.set(key, added(noted.get(key) ?? { key, ...NONE }, countOf(operation)));
       }
       if (noted.size >= NOTE_STEP) keep([]);
@@ -311,12 +328,19 @@ export class TriggerScan {
 const DAY_MS = 24 * 60 * 60_000;
 const NONE: EntryCounts = { inserts: 0, updates: 0, deletes: 0 };
 
-/** Entries without a key. */
+interface SeenEntries {
+  readonly ids: ReadonlySet<string>;
+  /** Changes went unnoted. */
+  readonly isLost: boolean;
+}
+
+/** Entries without a key that say that changes went unnoted. */
 const LOST: Readonly<Record<string, string>> = {
   S: 'triggers were installed: what came before is not known',
   F: 'the change table was full, and changes were not noted',
-  T: 'the table was emptied at once',
 };
+/** The table was emptied at once: nothing went unnoted, and the whole table tells which rows are gone. */
+const EMPTIED = 'T';
 
 function countOf(operation: string): EntryCounts {
   return { inserts: +(operation === 'I'), updates: +(operation === 'U'), deletes: +(operation === 'D') };

@@ -247,6 +247,29 @@ test('what a part of a table refuses is added once to what is known of the whole
   database.close();
 });
 
+test('a change that one scan sees already is noted for another one to be read later, and a newer note is never taken back', () => {
+  using directory = new Directory();
+  const database = openExchangeDatabase(directory.file);
+  const { captures, triggers } = database;
+  const [mine, theirs] = [1, 2].map((bridge) => {
+    const { id } = captures.addTable(new Uint8Array(16).fill(bridge), 'person', '[]', '[]');
+    triggers.register(id, 'his/changes', true);
+    return id;
+  }) as [number, number];
+  const key = (text: string) => ({ key: text, inserts: 1, updates: 0, deletes: 0 });
+  const look = triggers.nextLook();
+  triggers.note('his/changes', triggers.nextLook(), key('newer'));
+  triggers.note('his/changes', triggers.nextLook(), key('newer'), { by: mine, look });
+  triggers.note('his/changes', triggers.nextLook(), key('seen'), { by: mine, look });
+  const keys = (table: number, upTo: number) => triggers.after(table, upTo, '', 10).map((noted) => noted.key);
+  expect([keys(mine, look), keys(theirs, look)]).toEqual([['seen'], []]);
+  triggers.removeSome(mine, look, 10);
+  triggers.removeSome(theirs, look, 10);
+  const last = triggers.nextLook();
+  expect([keys(mine, last), keys(theirs, last)]).toEqual([['newer'], ['newer', 'seen']]);
+  database.close();
+});
+
 test('hot queries find their rows by an index, never by looking through a table', () => {
   using directory = new Directory();
   const database = openExchangeDatabase(directory.file);

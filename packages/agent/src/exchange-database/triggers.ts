@@ -45,7 +45,8 @@ const GAPS = `SELECT name, gap_reason AS reason FROM capture_trigger JOIN captur
 const CLEAR_GAPS = `UPDATE capture_trigger SET gap_reason = NULL, gap_run = NULL WHERE gap_run < @run
  AND table_id IN (SELECT id FROM capture_table WHERE bridge = @bridge)`;
 const NOTE = `INSERT INTO noted_key (table_id, key, look, inserts, updates, deletes)
- SELECT table_id, @key, @look, @inserts, @updates, @deletes FROM capture_trigger WHERE changes = @changes
+ SELECT table_id, @key, CASE table_id WHEN @seenBy THEN @seenLook ELSE @look END, @inserts, @updates, @deletes
+ FROM capture_trigger WHERE changes = @changes
  ON CONFLICT (table_id, key) DO UPDATE SET look = max(look, excluded.look),
   inserts = inserts + excluded.inserts, updates = updates + excluded.updates, deletes = deletes + excluded.deletes`;
 const TAKEN = 'SELECT id FROM taken_entry WHERE changes = ?';
@@ -160,8 +161,15 @@ export class TriggerStore {
     return this.#look.get() as number;
   }
 
-  note(changes: string, look: number, { key, inserts, updates, deletes }: NotedKey): void {
-    this.#note.run({ changes, look, key, inserts, updates, deletes });
+  /** `seen`: the table whose scan under way sees the change already, and the look at which that scan reads. */
+  note(
+    changes: string,
+    look: number,
+    { key, inserts, updates, deletes }: NotedKey,
+    seen?: { readonly by: number; readonly look: number },
+  ): void {
+    const [seenBy, seenLook] = [seen?.by ?? null, seen?.look ?? null];
+    this.#note.run({ changes, look, key, inserts, updates, deletes, seenBy, seenLook });
   }
 
   /** A destination asked for the row. A key that leaves otherwise than it came lets the table be read whole. */
