@@ -4,94 +4,16 @@
  * after all others. What landing means belongs to each adapter's `landing.ts`; the transaction to its `target.ts`.
  */
 
-import { type Kind, Matrix, type Outcome, type Section } from '@qiao/exchange';
+import { Matrix, type Section } from '@qiao/exchange';
 import type { QuarantinedRow } from './adapter.ts';
-import { landCircle } from './circle.ts';
+import { landCircles } from './circle.ts';
 import { MOST_ISOLATED } from './mark.ts';
-import { Lines } from './sectionLines.ts';
+import { changesAgain, Lines } from './sectionLines.ts';
+import { type FailedRow, type LandedSections, RowRefusal, type SectionPort } from './sectionPort.ts';
 import { Tally, tooMany } from './tally.ts';
 
 /** Rows that wait for each other resolve in few rounds; more would be a loop. */
 const MOST_ROUNDS = 10;
-
-/** A failure that belongs to single rows: a value or a constraint. */
-export abstract class RowRefusal extends Error {
-  /** As `QuarantinedRow.code`; the message is its reason. */
-  abstract readonly code: string;
-  /** The 1-based line of the piece that the database stumbled over, when it says so. */
-  abstract readonly line: number | undefined;
-  /** Another order of the same rows may satisfy the constraint. */
-  abstract readonly isIntegrity: boolean;
-}
-
-/** A run of lines of one section. */
-export interface Piece {
-  readonly kind: Kind;
-  readonly columns: readonly string[];
-  readonly keyColumns: number;
-  readonly wholeRows: boolean;
-  readonly rows: Uint8Array;
-  readonly rowCount: number;
-}
-
-/** What became of a piece. `isolated` rows count in the matrix too; `index` is the line in the piece, from 0. */
-export interface Landed {
-  readonly counts: readonly (readonly [Outcome, number])[];
-  readonly isolated: readonly IsolatedLine[];
-}
-
-/** Deletes of which the target keeps `kept` rows; the others find none, or one that came a moment ago. */
-export function nothingDeleted({ rowCount }: Pick<Piece, 'rowCount'>, kept: number): Landed {
-  return {
-    counts: [
-      ['keptTarget', kept],
-      ['deletedNothing', rowCount - kept],
-    ],
-    isolated: [],
-  };
-}
-
-export type IsolatedLine = Pick<QuarantinedRow, 'index' | 'outcome' | 'code' | 'reason'>;
-
-/** Savepoints of the transaction, by name. */
-export interface Savepoints {
-  set(name: string): Promise<unknown>;
-  /** Undoes what was done since; the point stays. */
-  undo(name: string): Promise<unknown>;
-  /** Undoes what was done since, and forgets the point. */
-  drop(name: string): Promise<unknown>;
-  /** Keeps what was done since, and forgets the point. */
-  release(name: string): Promise<unknown>;
-  /** Keeps what was done since: the point is here from now on. */
-  move(name: string): Promise<unknown>;
-  /** When constraints that can wait speak up. Nothing where none can. */
-  constraints(when: 'DEFERRED' | 'IMMEDIATE'): Promise<unknown>;
-}
-
-export interface SectionPort {
-  readonly savepoints: Savepoints;
-  readonly sections: readonly Section[];
-  /** Rows that may be isolated before the failure counts as the delivery's; default 1,000. */
-  readonly mostIsolated?: number | undefined;
-  /** Lands the given lines of a section. `isWhole` allows the fast way for a section that was not cut. */
-  land(section: Section, piece: Piece, isWhole: boolean): Promise<Landed>;
-  /** Whether a row of the section may be deleted and inserted again: nothing goes with it, and every column of it comes back. */
-  mayReplace(section: Section): Promise<boolean>;
-  /** Labels of tables, parents before children. */
-  parentsFirst(): Promise<readonly string[]>;
-}
-
-export interface LandedSections {
-  readonly matrix: Matrix;
-  readonly isolated: readonly QuarantinedRow[];
-}
-
-/** A line that a section was cut down to, and why it is refused. */
-interface FailedRow {
-  readonly section: number;
-  readonly index: number;
-  readonly error: RowRefusal;
-}
 
 /** Lines, by section, that wait behind a quarantined line of the same key. */
 type LinesBehind = ReadonlyMap<number, ReadonlySet<number>>;
@@ -281,81 +203,6 @@ async function landByHalves(
     });
   }
   return tally.result();
-}
-
-/** Rows that only their unique values keep apart, table by table; gives back those that landed. */
-async function landCircles(
-  port: SectionPort,
-  lines: readonly Lines[],
-  open: readonly FailedRow[],
-): Promise<ReadonlySet<FailedRow>> {
-  const { savepoints, sections } = port;
-  const stuck = open.filter(({ section, index, error }) => {
-    const { kind, wholeRows } = sections[section] as Section;
-    const isWhole = kind === 'insert' || (kind === 'update' && wholeRows);
-    return error.code === 'UNIQUE' && isWhole && !changesAgain(sections, lines, section, index);
-  });
-  const landed = new Set<FailedRow>();
-  for (const rows of Map.groupBy(stuck, ({ section }) => sections[section]?.table).values()) {
-    const bySection = [...Map.groupBy(rows, ({ section }) => section)];
-    const may = await Promise.all(bySection.map(([section]) => port.mayReplace(sections[section] as Section)));
-    if (rows.length < 2 || may.includes(false)) continue;
-
-    const refusedOf = async (all: readonly FailedRow[], as: 'delete' | 'insert'): Promise<FailedRow[]> => {
-      const refused: FailedRow[] = [];
-      for (const [section, some] of Map.groupBy(all, (row) => row.section)) {
-        refused.push(...(await refusedIn(sections[section] as Section, lines[section] as Lines, some, as)));
-      }
-      return refused;
-    };
-    const refusedIn = async (
-      section: Section,
-      of: Lines,
-      some: readonly FailedRow[],
-      as: 'delete' | 'insert',
-    ): Promise<readonly FailedRow[]> => {
-      const piece = of.pick(some.map(({ index }) => index));
-      await savepoints.set('qiao_piece');
-      let done: number | undefined;
-      try {
-        const { counts } = await port.land(section, as === 'delete' ? { ...piece, kind: 'delete' } : piece, false);
-        done = counts.reduce((sum, [outcome, count]) => sum + (REPLACED.has(outcome) ? count : 0), 0);
-      } catch (error) {
-        if (!(error instanceof RowRefusal)) throw error;
-      }
-      if (done === some.length) {
-        await savepoints.release('qiao_piece');
-        return [];
-      }
-      await savepoints.drop('qiao_piece');
-      // None of them is there, or there is nothing left to cut.
-      if (done === 0 || some.length === 1) return some;
-      const middle = Math.floor(some.length / 2);
-      const first = await refusedIn(section, of, some.slice(0, middle), as);
-      return [...first, ...(await refusedIn(section, of, some.slice(middle), as))];
-    };
-    const circle = await landCircle(rows, {
-      begin: () => savepoints.set('qiao_circle'),
-      undo: () => savepoints.drop('qiao_circle'),
-      keep: () => savepoints.release('qiao_circle'),
-      remove: (all) => refusedOf(all, 'delete'),
-      insert: (all) => refusedOf(all, 'insert'),
-    });
-    for (const row of circle) landed.add(row);
-  }
-  return landed;
-}
-
-/** What a row that was taken out and put in again is counted as on the way. */
-const REPLACED: ReadonlySet<Outcome> = new Set(['deleted', 'inserted', 'insertedInsteadOfUpdate']);
-
-/** Whether a later section of the same table carries the key of this row: moving the row behind it would turn time back. */
-function changesAgain(sections: readonly Section[], lines: readonly Lines[], at: number, index: number): boolean {
-  const table = sections[at]?.table;
-  const isLater = (other: number) => other > at && sections[other]?.table === table;
-  if (!sections.some((_, other) => isLater(other))) return false;
-  const key = lines[at]?.key(index) ?? '';
-  return lines.some((other, place) => isLater(place) && other.keys().has(key));
 }
 
 /** Lines of later sections of the same table whose key was quarantined before. */

@@ -1,6 +1,6 @@
 /** Lines of a section that has to be cut: found once, handed out as pieces. */
 import type { Section } from '@qiao/exchange';
-import type { Piece } from './isolate.ts';
+import type { Piece } from './sectionPort.ts';
 
 /** Where the lines of a section begin; found only when a section has to be cut. */
 export class Lines {
@@ -45,4 +45,18 @@ export class Lines {
     this.#starts = starts;
     return starts;
   }
+}
+
+/** Whether a later section of the same table carries the key of this row: moving the row behind it would turn time back. */
+export function changesAgain(
+  sections: readonly Section[],
+  lines: readonly Lines[],
+  at: number,
+  index: number,
+): boolean {
+  const table = sections[at]?.table;
+  const isLater = (other: number) => other > at && sections[other]?.table === table;
+  if (!sections.some((_, other) => isLater(other))) return false;
+  const key = lines[at]?.key(index) ?? '';
+  return lines.some((other, place) => isLater(place) && other.keys().has(key));
 }

@@ -19,9 +19,11 @@ import type {
   TargetTable,
 } from './adapter.ts';
 import { proveOwn } from './cascades.ts';
-import { type LandedSections, landSections, RowRefusal } from './isolate.ts';
+import { freeColumns } from './circle.ts';
+import { landSections } from './isolate.ts';
 import { amendedAnswer, decide, firstAnswer, guardStops, notOpen } from './mark.ts';
 import { Lines } from './sectionLines.ts';
+import { type LandedSections, RowRefusal } from './sectionPort.ts';
 import {
   type JournalValues,
   type ServerLayout,
@@ -262,11 +264,16 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
           journal: work,
         });
       },
+      giveUpValues: async (section, piece) => {
+        const layout = layoutOf(layouts, section);
+        const found = isPlain(layout) ? await this.#server.uniqueValues(session, layout) : undefined;
+        const columns = found === undefined ? [] : freeColumns(found, layout.target.key, section.columns);
+        if (columns.length === 0) return 0;
+        return await this.#server.giveUpValues(session, layout, stageOf(stages, shapeOf(section)), piece, columns);
+      },
       mayReplace: async (section) => {
         const layout = layoutOf(layouts, section);
-        const { landing, onDelete, conflict = 'sourceWins' } = layout.target;
-        const isPlain = landing === 'mirror' && onDelete === 'delete' && conflict === 'sourceWins';
-        return isPlain && (await this.#server.mayReplace(session, layout, section.columns));
+        return isPlain(layout) && (await this.#server.mayReplace(session, layout, section.columns));
       },
       parentsFirst: () => this.#server.parentsFirst(session, [...layouts.values()]),
     });
@@ -342,6 +349,11 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
 /** Whether the end of the load takes away what is still noted: not what it does not own, nor what it may not have named. */
 function removes({ target }: ServerLayout, { load }: Pick<ApplyWork, 'load'>): boolean {
   return target.ownership !== 'none' && load.incomplete?.includes(target.table) !== true;
+}
+
+/** What the lane writes is what stands there afterwards. */
+function isPlain({ target: { landing, onDelete, conflict = 'sourceWins' } }: ServerLayout): boolean {
+  return landing === 'mirror' && onDelete === 'delete' && conflict === 'sourceWins';
 }
 
 function tableOf(tables: ReadonlyMap<string, TargetTable>, label: string): TargetTable {

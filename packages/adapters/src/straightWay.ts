@@ -2,7 +2,7 @@
  * Rows that are likely to be new go straight into their table; when one is there already all of them take the way through a stage, row by
  * row. Remembers per table how well guessing went.
  */
-import { RowRefusal, type Savepoints } from './isolate.ts';
+import { RowRefusal, type Savepoints } from './sectionPort.ts';
 
 /** After a conflict the straight way is not tried for this many sections of the table, doubling to the highest. */
 const FIRST_DETOUR = 4;

@@ -1,9 +1,9 @@
 /** The books of a delivery while it lands: every row counted once, isolated rows kept with their place. */
 import { Matrix, type Outcome, QiaoError, type Section } from '@qiao/exchange';
 import type { QuarantinedRow } from './adapter.ts';
-import type { Landed, LandedSections, SectionPort } from './isolate.ts';
 import { MOST_ISOLATED } from './mark.ts';
 import { Lines } from './sectionLines.ts';
+import type { Landed, LandedSections, SectionPort } from './sectionPort.ts';
 
 /** Counts what landed, and collects isolated rows with their place in the delivery. */
 export class Tally {

@@ -6,7 +6,8 @@
 import { QiaoError, type Section } from '@qiao/exchange';
 import type { AppliedPoint, ApplyWork, StoredAnswer, TargetTable } from './adapter.ts';
 import type { ReferredTable } from './cascades.ts';
-import type { Landed, Piece, Savepoints } from './isolate.ts';
+import type { UniqueValues } from './circle.ts';
+import type { Landed, Piece, Savepoints } from './sectionPort.ts';
 
 /** One connection; what its server refuses is thrown with its fate. */
 export interface ServerSession {
@@ -88,6 +89,16 @@ export interface TargetServer<Session extends ServerSession, Layout extends Serv
   /** Called outside a transaction. */
   stages(session: Session, shapes: ReadonlyMap<string, StageShape<Layout>>): Promise<Map<string, Stage>>;
   land(session: Session, landing: Landing<Layout, Stage>): Promise<Landed>;
+  /** Undefined where more would follow an update than is known: a trigger, a key that is not seen. */
+  uniqueValues(session: Session, layout: Layout): Promise<UniqueValues | undefined>;
+  /** Sets these columns of the lane's rows of the piece to null; gives back of how many rows. */
+  giveUpValues(
+    session: Session,
+    layout: Layout,
+    stage: Stage,
+    piece: Piece,
+    columns: readonly string[],
+  ): Promise<number>;
   /** Whether a row that goes takes nothing with it, triggers none, and has no column but these. */
   mayReplace(session: Session, layout: Layout, columns: readonly string[]): Promise<boolean>;
   /** Labels of tables, parents before children; cycles in any order. */

@@ -1,4 +1,5 @@
 /** Rows that hold the unique values of each other: promise R3. */
+import { parseFilter } from '@qiao/exchange';
 import { describe, expect, test } from 'vitest';
 import { applied, type Fixture, integer, mirror, openLane, section, text } from './fixture.ts';
 
@@ -67,6 +68,79 @@ export function circlesContract(make: () => Promise<Fixture>): void {
       expect(cells).toEqual(['t update quarantined 3', 't update updated 2']);
       expect(quarantined.map(({ index, code }) => `${index} ${code}`)).toEqual(['2 UNIQUE', '3 UNIQUE', '4 UNIQUE']);
       expect((await fixture.query(ROWS)).map(([, x]) => x)).toEqual(['b', 'a', 'c', 'd', 'z']);
+    });
+
+    test('also among rows that are not all of the table', async () => {
+      await using fixture = await make();
+      await lettered(fixture, ', city varchar(9)');
+      await fixture.sql(`UPDATE t SET city = '3702' WHERE id < 3`);
+      const columns = [...TABLE.columns, { name: 'city', type: text }];
+      const ownership = parseFilter("city = '3702'").filter;
+      if (ownership === undefined) throw new Error('the filter does not parse');
+      const { target, lane } = await openLane(fixture, [mirror('t', columns, { ownership })]);
+      const swap = section(
+        't',
+        'update',
+        ['id', 'x', 'city'],
+        [
+          ['1', 'b', '3702'],
+          ['2', 'a', '3702'],
+          // Another's.
+          ['3', 'd', '3702'],
+        ],
+      );
+      const { cells } = await applied(target, lane.next([swap]));
+      expect(cells).toEqual(['t update keptTarget 1', 't update updated 2']);
+      expect((await fixture.query(ROWS)).map(([, x]) => x)).toEqual(['b', 'a', 'c', 'd', 'z']);
+    });
+
+    test('where a value may be null for a moment, rows that come in part, are referred to, or have more columns land too', async () => {
+      await using fixture = await make();
+      await fixture.sql(
+        'CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x varchar(20) UNIQUE, y varchar(9), note varchar(9))',
+      );
+      await fixture.sql(
+        `INSERT INTO t (id, x, y, note) VALUES (1, 'a', 'p', 'kept'), (2, 'b', 'q', 'kept'), (3, 'c', 'r', 'kept')`,
+      );
+      await fixture.sql(
+        'CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, t_id bigint, FOREIGN KEY (t_id) REFERENCES t (id))',
+      );
+      await fixture.sql('INSERT INTO child VALUES (7, 1)');
+      const { target, lane } = await openLane(fixture, [mirror('t', [...TABLE.columns, { name: 'y', type: text }])]);
+      const whole = section('t', 'update', ['id', 'x', 'y'], [['1', 'b', 'p2']]);
+      const part = section(
+        't',
+        'update',
+        COLUMNS,
+        [
+          ['2', 'c'],
+          ['3', 'a'],
+        ],
+        { wholeRows: false },
+      );
+      const { cells } = await applied(target, lane.next([whole, part]));
+      expect(cells).toEqual(['t update updated 3']);
+      expect(await fixture.query('SELECT id, x, y, note FROM t ORDER BY id')).toEqual([
+        ['1', 'b', 'p2', 'kept'],
+        ['2', 'c', 'q', 'kept'],
+        ['3', 'a', 'r', 'kept'],
+      ]);
+      // One whose value a row outside holds waits as it was, and so does who waits for it.
+      await fixture.sql(`INSERT INTO t (id, x) VALUES (4, 'z')`);
+      const more = section(
+        't',
+        'update',
+        COLUMNS,
+        [
+          ['1', 'c'],
+          ['2', 'b'],
+          ['3', 'z'],
+        ],
+        { wholeRows: false },
+      );
+      const again = await applied(target, lane.next([more]));
+      expect(again.cells).toEqual(['t update quarantined 1', 't update updated 2']);
+      expect((await fixture.query(ROWS)).map(([, x]) => x)).toEqual(['c', 'b', 'a', 'z']);
     });
 
     test('what the bridge does not send is not lost for it: the rows wait', async () => {

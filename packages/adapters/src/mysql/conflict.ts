@@ -4,7 +4,7 @@
  */
 
 import { decidingColumns } from '@qiao/exchange';
-import type { Piece } from '../isolate.ts';
+import type { Piece } from '../sectionPort.ts';
 import { schemaError } from '../targetServer.ts';
 import type { MysqlColumn } from './describe.ts';
 import { columnOf, type Layout } from './layout.ts';

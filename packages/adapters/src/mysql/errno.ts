@@ -4,7 +4,7 @@
  */
 
 import { QiaoError } from '@qiao/exchange';
-import { RowRefusal } from '../isolate.ts';
+import { RowRefusal } from '../sectionPort.ts';
 
 /** A failure that belongs to single rows: a value or a constraint. `line` is the 1-based row of the statement, when known. */
 export class RowError extends RowRefusal {

@@ -5,7 +5,7 @@
  */
 
 import type { Outcome } from '@qiao/exchange';
-import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../isolate.ts';
+import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../sectionPort.ts';
 import { type JournalValues, schemaError } from '../targetServer.ts';
 import { leaveToTarget, takesPlace } from './conflict.ts';
 import { columnOf, type Layout, selfReferences } from './layout.ts';
@@ -64,6 +64,23 @@ export async function takeOutOfNotes(session: Session, layout: Layout, stage: St
     `DELETE n FROM ${stage.typed.name} s STRAIGHT_JOIN ${qualified(session.database, NOTES_TABLE)} n
       ON n.load_name = ${literal(layout.notesName)} AND n.key_text = ${keyText(layout, 's')}`,
   );
+}
+
+/** Sets these columns of the lane's rows of the typed stage to null; gives back of how many rows. */
+export async function giveUpValues(
+  session: Session,
+  layout: Layout,
+  stage: Stage,
+  columns: readonly string[],
+): Promise<number> {
+  const owned = ownedBy(layout, 't') ?? '1';
+  const join = `${stage.typed.name} s STRAIGHT_JOIN ${layout.sql} t ON ${sameKey(layout, 't', 's')}`;
+  // What the statement itself counts are rows that were not null before.
+  const [found = 0] = await counts(session, `SELECT COUNT(*) FROM ${join} WHERE ${owned} FOR UPDATE`);
+  await session.run(
+    `UPDATE ${join} SET ${columns.map((name) => `t.${identifier(name)} = NULL`).join(', ')} WHERE ${owned}`,
+  );
+  return found;
 }
 
 async function landWholeRows(session: Session, layout: Layout, stage: Stage, piece: Piece): Promise<Landed> {

@@ -4,7 +4,7 @@
  * one neither commits nor is undone.
  */
 
-import type { Piece } from '../isolate.ts';
+import type { Piece } from '../sectionPort.ts';
 import { schemaError } from '../targetServer.ts';
 import { storedSql } from './conversions.ts';
 import { columnOf, type Layout } from './layout.ts';

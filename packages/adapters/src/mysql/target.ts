@@ -4,12 +4,13 @@
  */
 
 import type { Target, TargetTable } from '../adapter.ts';
-import type { Landed, Savepoints } from '../isolate.ts';
+import type { UniqueValues } from '../circle.ts';
+import type { Landed, Piece, Savepoints } from '../sectionPort.ts';
 import { ServerTarget } from '../serverTarget.ts';
 import { StraightWay } from '../straightWay.ts';
 import type { Landing, Noted, StageShape, TargetServer } from '../targetServer.ts';
 import { readTriggers } from './describe.ts';
-import { land, landStraight, takeOutOfNotes } from './landing.ts';
+import { giveUpValues, land, landStraight, takeOutOfNotes } from './landing.ts';
 import { type Layout, Layouts, parentsFirst, selfReferences } from './layout.ts';
 import { MarkTable } from './markTable.ts';
 import { beginNotes, countNoted, dropNotes, forgetNoted, removeNoted } from './notes.ts';
@@ -92,6 +93,26 @@ class MysqlServer implements TargetServer<Session, Layout, Stage> {
   }
 
   /** Keys and triggers are looked for anew: they may have come since the table was read. */
+  async uniqueValues(session: Session, { table, ref }: Layout): Promise<UniqueValues | undefined> {
+    const { referrers, areAll } = await readReferrers(session, table.database, ref.name);
+    if (!areAll || (await readTriggers(session, table)).length > 0) return undefined;
+    const nullable = table.columns.flatMap((column) => (column.nullable ? [column.name] : []));
+    return { indexes: table.uniqueIndexes, nullable: new Set(nullable), referrers };
+  }
+
+  async giveUpValues(
+    session: Session,
+    layout: Layout,
+    stage: Stage,
+    piece: Piece,
+    columns: readonly string[],
+  ): Promise<number> {
+    await fillRaw(session, stage, piece);
+    await fillTyped(session, stage);
+    return giveUpValues(session, layout, stage, columns);
+  }
+
+  /** As for `uniqueValues`. */
   async mayReplace(session: Session, { table, ref }: Layout, columns: readonly string[]): Promise<boolean> {
     const isAll = table.columns.every(({ name, generated }) => generated || columns.includes(name));
     if (!isAll || table.hasHiddenColumns) return false;

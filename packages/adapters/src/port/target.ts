@@ -70,8 +70,9 @@ export interface TargetTable {
  * R2 The matrix adds up to the rows of the sections per table and sent kind, always; open rows included.
  * R3 A row the database or its type refuses (integrity, data, OUTSIDE_OWNERSHIP) is isolated: counted `quarantined`, handed out whole in
  *    `quarantined`, and nothing of it stays; every other row is applied. Before a row is given up other orders are tried (parents first,
- *    children first for deletes, failing rows last); whole rows that hold the unique values of each other are then taken out and put in
- *    again together, counted as updates, where nothing refers to them with a key that acts, no trigger runs and every column is sent. A partial update without its row is handed out the same way, as outcome 'held' with
+ *    children first for deletes, failing rows last); rows that hold the unique values of each other then give them up together by null,
+ *    where a column takes it, no trigger runs and no key that acts refers to it, or are taken out and put in again, where nothing refers to
+ *    them with a key that acts, no trigger runs and every column is sent; counted as updates. A partial update without its row is handed out the same way, as outcome 'held' with
  *    code MISSING_BASE. Later rows of the same delivery with the key of an isolated row are handed out as 'held' with code HELD: what
  *    comes later never overtakes what waits. More than `mostIsolated` rows throw QUARANTINE_LIMIT (permanent).
  * R4 With isolated rows `beforeCommit` is called (and awaited) inside the transaction just before COMMIT; when it throws, nothing is

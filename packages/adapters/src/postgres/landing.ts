@@ -4,7 +4,7 @@
  */
 
 import { type Filter, filterSql, type Outcome } from '@qiao/exchange';
-import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../isolate.ts';
+import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../sectionPort.ts';
 import { type JournalValues, schemaError } from '../targetServer.ts';
 import { leaveToTarget, type Meeting, takesPlace } from './conflict.ts';
 import { columnOf, type Layout } from './layout.ts';
@@ -35,6 +35,21 @@ export async function land(
 /** The source has the keys of the stage: the end of the load must not remove their rows. */
 export async function takeOutOfNotes(session: Session, layout: Layout, stage: Stage): Promise<void> {
   await session.run(`DELETE FROM ${layout.notes} n USING ${stage.sql} s WHERE ${sameKey(layout.target.key, 'n', 's')}`);
+}
+
+/** Sets these columns of the lane's rows of the stage to null; gives back of how many rows. */
+export function giveUpValues(
+  session: Session,
+  layout: Layout,
+  stage: Stage,
+  columns: readonly string[],
+): Promise<number> {
+  const owned = ownedBy(layout, 't');
+  return session.run(
+    `UPDATE ${layout.sql} t SET ${columns.map((name) => `${identifier(name)} = NULL`).join(', ')} FROM ${stage.sql} s
+      WHERE ${sameKey(layout.target.key, 't', 's')} AND ${owned.sql}`,
+    owned.parameters,
+  );
 }
 
 /** Whether a section needs its lines numbered in the stage, because some of them may have to be named. */

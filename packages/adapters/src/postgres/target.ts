@@ -4,11 +4,13 @@
  */
 
 import type { Target, TargetTable } from '../adapter.ts';
-import type { Landed, Savepoints } from '../isolate.ts';
+import type { UniqueValues } from '../circle.ts';
+import type { Landed, Piece, Savepoints } from '../sectionPort.ts';
 import { ServerTarget } from '../serverTarget.ts';
 import { StraightWay } from '../straightWay.ts';
 import type { Landing, Noted, StageShape, TargetServer } from '../targetServer.ts';
-import { land, needsOrdinal, takeOutOfNotes } from './landing.ts';
+import { readTable } from './describe.ts';
+import { giveUpValues, land, needsOrdinal, takeOutOfNotes } from './landing.ts';
 import { type Layout, parentsFirst, readLayouts } from './layout.ts';
 import { MarkTable } from './markTable.ts';
 import { beginNotes, countNoted, dropNotes, forgetNoted, removeNoted } from './notes.ts';
@@ -96,7 +98,26 @@ class PostgresServer implements TargetServer<Session, Layout, Stage> {
     this.#mostlyEqual.set(oid, equal * 2 > rowCount);
   }
 
-  /** Partitions have triggers of their own. */
+  async uniqueValues(session: Session, { ref, hasTriggers, isPartitioned }: Layout): Promise<UniqueValues | undefined> {
+    // Partitions have triggers of their own.
+    if (hasTriggers || isPartitioned) return undefined;
+    const table = await readTable(session, ref.schema ?? this.schema, ref.name);
+    if (table === undefined) return undefined;
+    const nullable = table.columns.flatMap((column) => (column.nullable ? [column.name] : []));
+    return { indexes: table.uniqueIndexes, nullable: new Set(nullable), referrers: table.referrers };
+  }
+
+  async giveUpValues(
+    session: Session,
+    layout: Layout,
+    stage: Stage,
+    piece: Piece,
+    columns: readonly string[],
+  ): Promise<number> {
+    await fill(session, stage, piece.rows, piece.rowCount);
+    return giveUpValues(session, layout, stage, columns);
+  }
+
   mayReplace(_session: Session, layout: Layout, columns: readonly string[]): Promise<boolean> {
     const isAll = [...layout.columns.values()].every(({ name, isGenerated }) => isGenerated || columns.includes(name));
     return Promise.resolve(isAll && !layout.isPartitioned && !layout.hasTriggers && layout.referrers.length === 0);

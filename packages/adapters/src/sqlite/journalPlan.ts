@@ -14,6 +14,7 @@ type Statement = ReturnType<Connection['prepare']>;
 
 export class JournalPlan extends EncodingPlan implements RowPlan {
   readonly mayReplace = false;
+
   readonly #insert: Record<Kind, Statement>;
 
   constructor(target: TargetColumns, names: readonly string[], journal: Journal) {
@@ -32,6 +33,10 @@ export class JournalPlan extends EncodingPlan implements RowPlan {
   write(kind: Kind, values: StoredValue[]): Outcome | RowRefusal {
     if (this.#insert[kind].run(values).changes !== 1) return SKIPPED;
     return kind === 'insert' ? 'inserted' : kind === 'update' ? 'updated' : 'deleted';
+  }
+
+  giveUpValues(): boolean {
+    return false;
   }
 
   isOrphan(): boolean {

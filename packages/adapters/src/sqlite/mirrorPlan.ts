@@ -3,8 +3,10 @@
  * adapter.ts). Knows one row at a time; order, retries and counting belong to `rows.ts`.
  */
 import { evaluateFilter, type Filter, filterColumns, type Kind, type Outcome } from '@qiao/exchange';
+import { freeColumns, type UniqueValues } from '../circle.ts';
 import { schemaError, type TargetColumns } from './columns.ts';
 import { Meeting } from './conflict.ts';
+import { readConstraints } from './describe.ts';
 import { EncodingPlan, type RowPlan, type RowRefusal, SKIPPED } from './rowPlan.ts';
 import { type Connection, quote } from './session.ts';
 import type { StoredValue } from './values.ts';
@@ -42,6 +44,9 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
   readonly #mustLook: boolean;
   readonly #isTriggered: boolean;
   readonly mayReplace: boolean;
+  /** Prepared where it is asked for: nearly never. */
+  readonly #giveUp: () => Statement | undefined;
+  #givesUp: Statement | undefined;
   /** The row before was there already: the next one probably is, too. */
   #isRefill = false;
 
@@ -79,7 +84,15 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
     // Half the values to bind. Only where the section has every column: an upsert checks NOT NULL and CHECK on the row it would insert, and
     // fires triggers of both kinds.
     const isWhole = target.found.columns.every((column) => column.generated || names.includes(column.name));
-    this.mayReplace = isWhole && !this.#isTriggered && !this.#mustLook && target.found.referrers.length === 0;
+    // What the lane writes of a row that it owns is what stands there afterwards.
+    const isPlain = marks === undefined && this.#meeting === undefined && !this.#isTriggered;
+    this.mayReplace = isPlain && isWhole && target.found.referrers.length === 0;
+    this.#giveUp = () => {
+      const free = isPlain ? freeColumns(uniqueValues(target), key, names) : [];
+      if (free.length === 0) return undefined;
+      const nulls = free.map((name) => `${quote(name)} = NULL`).join(', ');
+      return db.prepare(`UPDATE OR ABORT ${table} SET ${nulls} WHERE ${where} AND ${owned ?? '1'}`);
+    };
     if (isWhole && rest.length > 0 && !this.#isTriggered && !this.#mustLook) {
       const overwrites = rest.map((column) => `${column} = excluded.${column}`).join(', ');
       const differs = rest.map((column) => `${column} COLLATE BINARY IS NOT excluded.${column}`).join(' OR ');
@@ -113,6 +126,11 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
 
   write(kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal {
     return this.#mustLook ? this.#writeLooking(kind, values, wholeRow) : this.#writeStraight(kind, values, wholeRow);
+  }
+
+  giveUpValues(values: StoredValue[]): boolean {
+    this.#givesUp ??= this.#giveUp();
+    return this.#givesUp?.run(values.slice(0, this.#keyColumns)).changes === 1;
   }
 
   isOrphan(values: StoredValue[]): boolean {
@@ -197,6 +215,14 @@ export class MirrorPlan extends EncodingPlan implements RowPlan {
   #exists(values: StoredValue[]): boolean {
     return this.#look.get(values.slice(0, this.#keyColumns)) !== undefined;
   }
+}
+
+function uniqueValues({ db, found }: TargetColumns): UniqueValues {
+  const indexes = readConstraints(db, found).flatMap((constraint) =>
+    constraint.kind === 'UNIQUE' && constraint.columns !== undefined ? [constraint.columns] : [],
+  );
+  const nullable = found.columns.flatMap((column) => (column.nullable && !column.generated ? [column.name] : []));
+  return { indexes, nullable: new Set(nullable), referrers: found.referrers };
 }
 
 /** Finds the row just written when one of its references leads nowhere. */

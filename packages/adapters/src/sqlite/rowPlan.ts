@@ -18,6 +18,8 @@ export interface RowPlan {
   encode(fields: readonly (string | null)[]): StoredValue[] | RowRefusal;
   /** Writes one row. Throws what SQLite throws. */
   write(kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal;
+  /** Makes the unique values of the row free by null, until it is written. False where that cannot be; throws what SQLite throws. */
+  giveUpValues(values: StoredValue[]): boolean;
   /** Whether a row may be deleted and inserted again: nothing goes with it, and every column of it comes back. */
   readonly mayReplace: boolean;
   /** True when a row with these key values refers to a parent that is not there. */

@@ -40,6 +40,14 @@ interface Row {
 /** Said of a row whose key has an open row before it. */
 const BEHIND: RowRefusal = { code: 'HELD', reason: 'an earlier change of the same key is open', mayPass: false };
 
+/** What a row of a circle is counted as on the way. */
+const WRITTEN: ReadonlySet<unknown> = new Set([
+  'updated',
+  'updatedInsteadOfInsert',
+  'inserted',
+  'insertedInsteadOfUpdate',
+]);
+
 interface Waiting {
   readonly rows: Row[];
   refusal: RowRefusal;
@@ -128,7 +136,7 @@ export class RowApplier {
             continue;
           }
         }
-        const outcome = this.#attempt(plan, kind, values, wholeRows);
+        const outcome = this.#write({ plan, kind, values, wholeRow: wholeRows });
         if (typeof outcome === 'string') {
           counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
           continue;
@@ -153,9 +161,13 @@ export class RowApplier {
     return columns;
   }
 
-  #attempt(plan: RowPlan, kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal {
+  #write({ plan, kind, values, wholeRow }: Pick<Row, 'plan' | 'kind' | 'values' | 'wholeRow'>): Outcome | RowRefusal {
+    return this.#attempt(() => plan.write(kind, values, wholeRow));
+  }
+
+  #attempt<T>(act: () => T): T | RowRefusal {
     try {
-      return plan.write(kind, values, wholeRow);
+      return act();
     } catch (error) {
       const refusal = refusalOf(error);
       if (!refusal) throw error;
@@ -199,7 +211,7 @@ export class RowApplier {
         hasMoved = true;
         continue;
       }
-      const outcome = this.#attempt(row.plan, row.kind, row.values, row.wholeRow);
+      const outcome = this.#write(row);
       if (typeof outcome !== 'string' && outcome.mayPass) {
         waiting.refusal = outcome;
         return hasMoved;
@@ -224,10 +236,7 @@ export class RowApplier {
     while (candidates.length > 1) {
       this.#db.exec('SAVEPOINT qiao_deferred');
       this.#db.pragma('defer_foreign_keys = ON');
-      const outcomes = candidates.map(([, { rows }]) => {
-        const row = rows[0] as Row;
-        return this.#attempt(row.plan, row.kind, row.values, row.wholeRow);
-      });
+      const outcomes = candidates.map(([, { rows }]) => this.#write(rows[0] as Row));
       const good = candidates.filter(([, { rows }], i) => {
         const row = rows[0] as Row;
         return typeof outcomes[i] === 'string' && !row.plan.isOrphan(row.values);
@@ -250,38 +259,22 @@ export class RowApplier {
     return false;
   }
 
-  /** Takes rows that hold each other's unique values out together and puts them in again. True when any landed. */
+  /** Rows that hold each other's unique values give them up together and are written again, or taken out and put in. True when any landed. */
   async #tryCircles(): Promise<boolean> {
-    const stuck = [...this.#waiting].flatMap(
-      ([
-        key,
-        {
-          refusal,
-          rows: [row],
-        },
-      ]) => {
-        if (refusal.code !== 'UNIQUE' || row === undefined || row.kind === 'delete') return [];
-        return row.plan.mayReplace && (row.kind === 'insert' || row.wholeRow) ? [{ key, row }] : [];
-      },
-    );
+    const stuck = [...this.#waiting].flatMap(([key, { refusal, rows }]) => {
+      const [row] = rows;
+      return refusal.code === 'UNIQUE' && row !== undefined && row.kind !== 'delete' ? [{ key, row }] : [];
+    });
     let hasMoved = false;
     for (const rows of Map.groupBy(stuck, ({ row }) => row.table).values()) {
-      const refusedOf = (all: readonly (typeof stuck)[number][], isDelete: boolean) =>
-        Promise.resolve(
-          all.filter(({ row: { plan, kind, values, wholeRow } }) => {
-            const outcome = this.#attempt(plan, isDelete ? 'delete' : kind, values, wholeRow);
-            return outcome !== 'deleted' && outcome !== 'inserted' && outcome !== 'insertedInsteadOfUpdate';
-          }),
-        );
-      const run = (sql: string) => Promise.resolve(this.#db.exec(sql));
-      const landed = await landCircle(rows, {
-        begin: () => run('SAVEPOINT qiao_circle'),
-        undo: () => run('ROLLBACK TO qiao_circle; RELEASE qiao_circle'),
-        keep: () => run('RELEASE qiao_circle'),
-        remove: (all) => refusedOf(all, true),
-        insert: (all) => refusedOf(all, false),
-      });
-      for (const { key, row } of landed) {
+      const landed = await this.#landCircle(rows, ({ plan, values }) => plan.giveUpValues(values));
+      const rest = rows.filter((each) => !landed.includes(each));
+      const whole = rest.filter(({ row }) => row.plan.mayReplace && (row.kind === 'insert' || row.wholeRow));
+      const replaced = await this.#landCircle(
+        whole,
+        ({ plan, values }) => plan.write('delete', values, true) === 'deleted',
+      );
+      for (const { key, row } of [...landed, ...replaced]) {
         this.matrix.add(row.table, row.kind, row.kind === 'insert' ? 'updatedInsteadOfInsert' : 'updated', 1);
         const waiting = this.#waiting.get(key);
         waiting?.rows.shift();
@@ -290,6 +283,22 @@ export class RowApplier {
       }
     }
     return hasMoved;
+  }
+
+  #landCircle<R extends { readonly row: Row }>(
+    rows: readonly R[],
+    giveUp: (row: Row) => boolean,
+  ): Promise<readonly R[]> {
+    const run = (sql: string) => Promise.resolve(this.#db.exec(sql));
+    const refusedBy = (step: (row: Row) => boolean) => (all: readonly R[]) =>
+      Promise.resolve(all.filter(({ row }) => this.#attempt(() => step(row)) !== true));
+    return landCircle(rows, {
+      begin: () => run('SAVEPOINT qiao_circle'),
+      undo: () => run('ROLLBACK TO qiao_circle; RELEASE qiao_circle'),
+      keep: () => run('RELEASE qiao_circle'),
+      giveUp: refusedBy(giveUp),
+      write: refusedBy(({ plan, kind, values, wholeRow }) => WRITTEN.has(plan.write(kind, values, wholeRow))),
+    });
   }
 
   #isBehind({ table, line, keyColumns }: Row): boolean {
