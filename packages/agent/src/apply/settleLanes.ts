@@ -1,22 +1,22 @@
-// When decisions about rows are carried out: between two deliveries of a lane, after a pause when the target refused to, and rows without
-// their parent now and then after something landed. Carrying one out is settleRows.ts's; taking turns with deliveries is apply.ts's.
+// When decisions about rows are carried out: between two deliveries of a lane, after a pause when the target refused to, and rows that wait
+// for others now and then after something landed. Carrying one out is settleRows.ts's; taking turns with deliveries is apply.ts's.
 
 import { parseId } from '@qiao/exchange';
 import { type Backoff, createBackoff } from '@qiao/runtime';
 import type { ApplyDeliveryPorts, Landing } from './applyDelivery.ts';
-import { retryChildren, settleNext } from './settleRows.ts';
+import { retryWaiting, settleNext } from './settleRows.ts';
 
-/** Children are tried again at most this often: what landed may have been anything. */
-const CHILDREN_EVERY_MS = 5_000;
+/** Rows that wait for others are tried again at most this often: what landed may have been anything. */
+const WAITING_EVERY_MS = 5_000;
 
 interface Pace {
   readonly pauses: Backoff;
   notBeforeMs: number;
   /** Rows decided when the pause was set: more of them end it. */
   decided: number;
-  /** Something landed since children were tried. */
-  mayHaveParents: boolean;
-  childrenTriedMs: number;
+  /** Something landed since rows that wait for others were tried. */
+  mayLand: boolean;
+  waitingTriedMs: number;
 }
 
 export class SettleLanes {
@@ -35,10 +35,10 @@ export class SettleLanes {
     const elapsedMs = clock.elapsedMs();
     const decided = database.rowDecisions.countDecided(lane);
     if (elapsedMs < pace.notBeforeMs && decided <= pace.decided) return false;
-    if (pace.mayHaveParents && elapsedMs - pace.childrenTriedMs >= CHILDREN_EVERY_MS) {
-      pace.mayHaveParents = false;
-      pace.childrenTriedMs = elapsedMs;
-      if (database.quarantine.hasCode(lane, 'FOREIGN_KEY') && retryChildren(lane, this.#ports)) return true;
+    if (pace.mayLand && elapsedMs - pace.waitingTriedMs >= WAITING_EVERY_MS) {
+      pace.mayLand = false;
+      pace.waitingTriedMs = elapsedMs;
+      if (retryWaiting(lane, this.#ports)) return true;
     }
     return decided > 0;
   }
@@ -62,9 +62,9 @@ export class SettleLanes {
     }
   }
 
-  /** Rows landed on some lane of this target: rows without their parent may have one now. */
+  /** Rows landed on some lane of this target: rows that wait for others may land now. */
   landed(): void {
-    for (const pace of this.#paces.values()) pace.mayHaveParents = true;
+    for (const pace of this.#paces.values()) pace.mayLand = true;
   }
 
   #pause(pace: Pace, laneId: string): void {
@@ -80,8 +80,8 @@ export class SettleLanes {
         pauses: createBackoff(),
         notBeforeMs: 0,
         decided: 0,
-        mayHaveParents: true,
-        childrenTriedMs: Number.NEGATIVE_INFINITY,
+        mayLand: true,
+        waitingTriedMs: Number.NEGATIVE_INFINITY,
       };
       this.#paces.set(laneId, pace);
     }

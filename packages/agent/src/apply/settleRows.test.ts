@@ -297,6 +297,25 @@ test('children go by themselves once their parent is settled', async () => {
   expect(world.receipts().at(-1)?.settled).toBe(true);
 });
 
+test('a row whose unique value another one held goes by itself once a later delivery made that free', async () => {
+  using world = new ReceiverWorld({ ddl: `${PERSON}; CREATE UNIQUE INDEX one_name ON person (name)` });
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\tAnna'])]),
+    // A scan larger than a parcel: the row under its new key comes first, that under the old one goes at the end.
+    sender.rows([personRows('insert', ['2\tAnna'])]),
+  );
+  await world.apply();
+  expect(world.database.quarantine.openOfLane(LANE_BYTES, 10).map(({ code }) => code)).toEqual(['UNIQUE']);
+  world.clock.atMs += 60_000;
+  await world.receive(sender.rows([{ ...personRows('delete', ['1']), columns: ['id'] }]));
+  await world.apply();
+  await world.apply();
+  expect(world.targetRows()).toEqual([[2, 'Anna']]);
+  expect(revisions(world.receipts()).at(-1)).toEqual([2, 2, true, { inserted: 1 }]);
+});
+
 test('an update without its row asks for the whole row, which takes its place', async () => {
   using world = new ReceiverWorld({ ddl: PERSON });
   const sender = new TestSender();

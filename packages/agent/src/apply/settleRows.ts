@@ -14,8 +14,10 @@ import { BY_AGENT, supersede } from './openRows.ts';
 
 /** Rows of one delivery moved in one transaction of the target. */
 const ROWS_AT_ONCE = 1_000;
-/** Rows without their parent that are tried again after something landed. */
-const CHILDREN_AT_ONCE = 1_000;
+/** Rows that wait for others, tried again after something landed. */
+const WAITING_AT_ONCE = 1_000;
+/** What another row may have settled: a parent that came, a unique value that was made free. */
+const BY_OTHERS = ['FOREIGN_KEY', 'UNIQUE'] as const;
 
 export type SettleStep =
   /** Nothing is decided on this lane that can be carried out now. */
@@ -43,16 +45,18 @@ export async function settleNext(landing: Landing, ports: ApplyDeliveryPorts): P
   }
 }
 
-/** Decides to try rows again whose parent may have come meanwhile; true when there are any. */
-export function retryChildren(
+/** Decides to try rows again that wait for others; true when there are any. */
+export function retryWaiting(
   lane: Uint8Array,
   { database, clock }: Pick<ApplyDeliveryPorts, 'database' | 'clock'>,
 ): boolean {
-  const rows = database.rowDecisions.undecided(lane, 'FOREIGN_KEY', CHILDREN_AT_ONCE);
+  const rows = BY_OTHERS.filter((code) => database.quarantine.hasCode(lane, code)).flatMap((code) =>
+    database.rowDecisions.undecided(lane, code, WAITING_AT_ONCE),
+  );
   const decision = {
     decision: 'replay',
     by: BY_AGENT,
-    reason: 'a row that it refers to may have come',
+    reason: 'what it waits for may have come, or gone',
     atMs: clock.nowMs(),
   } as const;
   database.transaction(() => {
