@@ -9,8 +9,8 @@ import { persist } from './databaseFaults.ts';
 import type { NodeCode } from './departments.ts';
 import type { BridgePlan, DestinationPlan } from './plan.ts';
 import type { Play } from './play.ts';
+import { COLUMNS, journalTable, mirrorTable, sourceTable } from './schema.ts';
 import type { Stage } from './stage.ts';
-import { COLUMNS, journalTable, mirrorTable, sourceTable } from './workload.ts';
 
 export function bridgeText(bridge: BridgePlan, destinations: readonly DestinationPlan[], title = bridge.name): string {
   const { from, table, city, capture } = bridge;
@@ -53,7 +53,7 @@ export async function makeTables({ stage, plan }: Play): Promise<void> {
   const made = new Set<string>();
   for (const bridge of plan.bridges) {
     const { node, dataSource } = bridge.from;
-    const first = bridge.transactions.filter(({ atMs }) => atMs < 0).flatMap(({ statements }) => statements);
+    const first = bridge.workload.transactions.filter(({ atMs }) => atMs < 0).flatMap(({ statements }) => statements);
     const database = stage.database(node, dataSource);
     // MySQL commits at a CREATE.
     await database.run(...sourceTable(bridge.table, database.adapter));

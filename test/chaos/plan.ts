@@ -2,6 +2,7 @@
 // moments. Nothing here looks at a clock or at a running system, so that a seed means the same on every machine.
 
 import { seededRandom } from '@qiao/testkit';
+import type { Capture } from './changes.ts';
 import {
   ADAPTERS,
   CITIES,
@@ -14,10 +15,7 @@ import {
 } from './departments.ts';
 import { Dice } from './dice.ts';
 import { type Fault, type FaultKind, planFault } from './faultPlan.ts';
-import { planTransactions, type Transaction } from './workload.ts';
-
-/** How the rows are captured. By a cursor no delete is, and so none is made. */
-export type Capture = 'compare' | 'cursor' | 'trigger' | 'log';
+import { planWorkload, type Workload } from './workload.ts';
 
 export type Shape = 'oneWay' | 'fanOut' | 'manyToOne' | 'journal';
 
@@ -38,7 +36,7 @@ export interface BridgePlan {
   readonly destinations: readonly DestinationPlan[];
   /** Where a binding fault may add a destination; its table is made beforehand. */
   readonly spare: DestinationPlan | undefined;
-  readonly transactions: readonly Transaction[];
+  readonly workload: Workload;
 }
 
 export interface PlannedFault {
@@ -114,7 +112,7 @@ function planFlow(dice: Dice, name: string, table: string): BridgePlan[] {
   const from = (node: NodeCode) => ({ node, dataSource: dice.pick(SOURCES) });
   const bridge = (
     suffix: string,
-    facts: Omit<BridgePlan, 'name' | 'table' | 'transactions' | 'shape' | 'capture'>,
+    facts: Omit<BridgePlan, 'name' | 'table' | 'workload' | 'shape' | 'capture'>,
     capture = dice.weighted(CAPTURES[facts.from.dataSource]),
   ): BridgePlan => ({
     name: `${name}${suffix}`,
@@ -122,14 +120,14 @@ function planFlow(dice: Dice, name: string, table: string): BridgePlan[] {
     table: `${table}${suffix}`,
     capture,
     ...facts,
-    transactions: planTransactions(dice, {
+    workload: planWorkload(dice, {
       table: `${table}${suffix}`,
       adapter: ADAPTERS[facts.from.dataSource],
       city: facts.city,
-      hasDeletes: capture !== 'cursor',
+      capture,
       lengthMs: LENGTH_MS,
       mayRefuse: dice.chance(0.2),
-      firstId: facts.city === CITIES[1] ? 100_001 : 1,
+      firstKey: facts.city === CITIES[1] ? 100_001 : 1,
     }),
   });
   switch (shape) {

@@ -1,5 +1,6 @@
 // One seed being played: its plan, the stage, what happened so far, and which destinations its bridges have now.
 
+import type { Capture, ChangeKind } from './changes.ts';
 import type { FaultKind } from './faultPlan.ts';
 import type { BridgePlan, DestinationPlan, SeedPlan } from './plan.ts';
 import type { Stage } from './stage.ts';
@@ -11,6 +12,8 @@ export class Play {
   readonly timeline: Timeline;
   /** Faults that really began, by kind. */
   readonly injected = new Map<FaultKind, number>();
+  /** Changes that the sources committed, or rolled back, by capture and kind. */
+  readonly changes = new Map<`${Capture} ${ChangeKind}`, number>();
   /** From the last heal until everything was at rest. */
   restMs: number | undefined;
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -46,6 +49,11 @@ export class Play {
       turn.catch(() => undefined),
     );
     return turn;
+  }
+
+  countChange(capture: Capture, kind: ChangeKind): void {
+    const what = `${capture} ${kind}` as const;
+    this.changes.set(what, (this.changes.get(what) ?? 0) + 1);
   }
 
   count(kind: FaultKind): void {

@@ -1,6 +1,7 @@
 // The totals of a campaign, for a person and as JSON: docs/reliability.md copies its figures from here.
 
-import type { FaultKind } from './faultPlan.ts';
+import { CAPTURES, type Capture, type ChangeKind, kindsOf } from './changes.ts';
+import { FAULT_KINDS, type FaultKind } from './faultPlan.ts';
 import type { SeedResult } from './runner.ts';
 
 export interface Failure {
@@ -16,6 +17,10 @@ export interface Campaign {
   readonly seeds: number;
   readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
   readonly faultsTotal: number;
+  /** What the sources did, by capture and kind. */
+  readonly changes: Readonly<Record<Capture, Readonly<Partial<Record<ChangeKind, number>>>>>;
+  /** Kinds of faults, and of changes by capture, that came in no seed. */
+  readonly never: readonly string[];
   readonly rows: number;
   readonly failures: readonly Failure[];
   readonly minutes: number;
@@ -30,6 +35,26 @@ export function report(results: readonly SeedResult[], failures: readonly Failur
   for (const { injected } of results) {
     for (const [kind, times] of injected) faults[kind] = (faults[kind] ?? 0) + times;
   }
+  const changes: Record<Capture, Partial<Record<ChangeKind, number>>> = {
+    compare: {},
+    cursor: {},
+    trigger: {},
+    log: {},
+  };
+  for (const result of results) {
+    for (const [what, times] of result.changes) {
+      const [capture, kind] = what.split(' ') as [Capture, ChangeKind];
+      changes[capture][kind] = (changes[capture][kind] ?? 0) + times;
+    }
+  }
+  const never = [
+    ...FAULT_KINDS.filter((kind) => faults[kind] === undefined),
+    ...CAPTURES.flatMap((capture) =>
+      kindsOf(capture)
+        .filter((kind) => changes[capture][kind] === undefined)
+        .map((kind) => `${kind} by ${capture}`),
+    ),
+  ];
   const rests = results.flatMap(({ restMs }) => (restMs === undefined ? [] : [restMs / 1000])).sort((a, b) => a - b);
   const faultsTotal = Object.values(faults).reduce((sum, times) => sum + times, 0);
   const rows = results.reduce((sum, result) => sum + result.rows, 0);
@@ -38,16 +63,17 @@ export function report(results: readonly SeedResult[], failures: readonly Failur
   const text = [
     `${results.length} seeds in ${rounded(tookMs / 60_000)} minutes (${secondsPerSeed} s each), ${faultsTotal} faults, ${rows} rows, ${failures.length} failed`,
     `at rest after: median ${rest.median} s, longest ${rest.most} s`,
-    `faults: ${Object.entries(faults)
-      .sort(([, a], [, b]) => b - a)
-      .map(([kind, times]) => `${kind} ${times}`)
-      .join(', ')}`,
+    `faults: ${counted(faults)}`,
+    ...CAPTURES.map((capture) => `changes, ${capture}: ${counted(changes[capture])}`),
+    ...(never.length === 0 ? [] : [`in no seed: ${never.join(', ')}`]),
     ...(failures.length === 0 ? [] : [`failed: ${failures.map(({ seed }) => seed).join(', ')}`]),
   ].join('\n');
   return {
     seeds: results.length,
     faults,
     faultsTotal,
+    changes,
+    never,
     rows,
     failures,
     minutes: rounded(tookMs / 60_000),
@@ -55,6 +81,13 @@ export function report(results: readonly SeedResult[], failures: readonly Failur
     rest,
     text,
   };
+}
+
+function counted(times: Readonly<Partial<Record<string, number>>>): string {
+  return Object.entries(times)
+    .sort(([, a = 0], [, b = 0]) => b - a)
+    .map(([what, count]) => `${what} ${count}`)
+    .join(', ');
 }
 
 function rounded(value: number): number {

@@ -4,7 +4,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { readBooks } from '@qiao/testkit';
 import { makeTables, retireBridges, startBridges } from './bridges.ts';
-import { persist } from './databaseFaults.ts';
 import { NODES } from './departments.ts';
 import type { FaultKind } from './faultPlan.ts';
 import { playFault } from './faults.ts';
@@ -14,6 +13,7 @@ import { Play } from './play.ts';
 import { unrest } from './quiet.ts';
 import type { Stage } from './stage.ts';
 import { type Moment, Timeline } from './timeline.ts';
+import { playWorkload } from './transactions.ts';
 import { verifyFindings } from './verify.ts';
 
 export interface SeedResult {
@@ -22,6 +22,7 @@ export interface SeedResult {
   readonly broken: readonly string[];
   readonly moments: readonly Moment[];
   readonly injected: ReadonlyMap<FaultKind, number>;
+  readonly changes: Play['changes'];
   readonly rows: number;
   readonly tookMs: number;
   /** From the last heal until everything was at rest; undefined when it never was. */
@@ -68,6 +69,7 @@ export async function runSeed(stage: Stage, plan: SeedPlan): Promise<SeedResult>
     broken,
     moments: running.timeline.moments,
     injected: running.injected,
+    changes: running.changes,
     rows,
     tookMs: performance.now() - startedMs,
     restMs: running.restMs,
@@ -100,16 +102,6 @@ async function playOut(play: Play, marks: LogMarks, timed: Timed): Promise<strin
 function describeBridge({ name, shape, from, destinations }: BridgePlan): string {
   const ends = destinations.map(({ node, dataSource }) => `${node} ${dataSource}`).join(', ');
   return `${name} (${shape}) ${from.node} ${from.dataSource} → ${ends}`;
-}
-
-async function playWorkload({ stage, timeline }: Play, bridge: BridgePlan): Promise<void> {
-  const database = stage.database(bridge.from.node, bridge.from.dataSource);
-  for (const { atMs, statements } of bridge.transactions) {
-    if (atMs < 0) continue;
-    await pause(Math.max(0, atMs - timeline.sinceMs));
-    // The source's own server may be the one that a fault restarts.
-    await persist(() => database.run(...statements));
-  }
 }
 
 /** Every fault healed itself; this holds also when one of them threw. */

@@ -18,10 +18,12 @@ import {
   type PostgresConfig,
   type Program,
   postgresDatabase,
+  postgresSession,
   SmallDisk,
   sqliteDatabase,
   type TcpProxy,
 } from '@qiao/testkit';
+import Sqlite from 'better-sqlite3';
 import { LANDINGS, type LandingName, NODES, type NodeCode, SOURCES, type SourceName } from './departments.ts';
 import type { LinkName, ProcessName } from './faultPlan.ts';
 
@@ -30,6 +32,10 @@ const DISK_BYTES = 96 * 1024 * 1024;
 const LIMITS = { compareEveryMs: 100, resendAfterMs: 600, resendMostMs: 3_000, retentionMs: 0, heartbeatMs: 500 };
 
 export type DataSourceName = SourceName | LandingName;
+
+export interface DepartmentSession extends AsyncDisposable {
+  query(sql: string): Promise<unknown>;
+}
 
 export class Stage implements AsyncDisposable {
   readonly directory: string;
@@ -110,6 +116,16 @@ export class Stage implements AsyncDisposable {
     return [...this.#postgresConfigs, ...this.#mysqlConfigs].map(
       ([end, { password }]) => [end.replace(/ .*/, ''), password] as const,
     );
+  }
+
+  /** A connection of the department's own, for a transaction that stays open. */
+  async session(node: NodeCode, name: SourceName): Promise<DepartmentSession> {
+    if (name === 'pg') return postgresSession(this.postgresConfig(node, name));
+    if (name === 'my') return this.mysqlSession(node, name);
+    const { file } = this.database(node, name).config as { file: string };
+    const database = new Sqlite(file);
+    database.pragma('busy_timeout = 10000');
+    return { query: async (sql) => database.exec(sql), [Symbol.asyncDispose]: async () => void database.close() };
   }
 
   program(name: Exclude<ProcessName, 'nats'>): Program {

@@ -3,8 +3,8 @@
 
 import type { BusinessDatabase } from '@qiao/testkit';
 import type { BridgePlan, DestinationPlan } from './plan.ts';
+import { COLUMNS } from './schema.ts';
 import type { Stage } from './stage.ts';
-import { COLUMNS, REFUSED } from './workload.ts';
 
 type Row = (string | null)[];
 
@@ -29,18 +29,10 @@ export async function compareTables(stage: Stage, bridge: BridgePlan, lane: Dest
   return problems.length === 0 ? [] : [`${where}: ${problems.length} rows: ${problems.slice(0, 5).join(', ')}`];
 }
 
-/** Keys that once carried a row that the target refuses: they stand in quarantine with everything after, and may differ. */
-export function keysEverRefused({ transactions, shape }: BridgePlan): ReadonlySet<string> {
-  const keys = new Set<string>();
+/** Keys that stand in quarantine with everything after, and may differ. */
+export function keysEverRefused({ workload, shape }: BridgePlan): ReadonlySet<string> {
   // A journal takes every row.
-  if (shape === 'journal') return keys;
-  const text = new RegExp(`\\((\\d+), '${REFUSED}`, 'g');
-  for (const { statements } of transactions) {
-    for (const statement of statements) {
-      for (const [, key] of statement.matchAll(text)) if (key !== undefined) keys.add(key);
-    }
-  }
-  return keys;
+  return shape === 'journal' ? new Set() : new Set([...workload.refused].map(String));
 }
 
 async function sourceRows(stage: Stage, bridge: BridgePlan): Promise<Map<string, Row>> {
