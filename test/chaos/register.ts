@@ -10,7 +10,7 @@ export class Register {
   #touched = new Set<number>();
   /** Keys of a transaction that is still open: nobody else's. */
   #held: ReadonlySet<number> = new Set();
-  /** Keys that had one code after another, by a key that stands for all of them. */
+  /** Keys that had the same code or name, by a key that stands for all of them. */
   readonly #kin = new Map<number, number>();
   readonly #refused = new Set<number>();
 
@@ -53,7 +53,12 @@ export class Register {
   /** The row takes a code that another one has or had. */
   take(key: number, code: number, from: number): void {
     this.#set(key, code);
-    this.#kin.set(this.#head(key), this.#head(from));
+    this.join(key, from);
+  }
+
+  /** What was refused under one of these keys may be under the other. */
+  join(key: number, other: number): void {
+    this.#kin.set(this.#head(key), this.#head(other));
   }
 
   remove(key: number): void {
@@ -91,7 +96,7 @@ export class Register {
     return result;
   }
 
-  /** Keys of refused rows, and of all that ever shared a code with one: what the target keeps of a refused row keeps its code. */
+  /** Keys of refused rows, and of all that shared a name or a code with one: what the target keeps of a refused row keeps its code. */
   get refused(): ReadonlySet<number> {
     const heads = new Set([...this.#refused].map((key) => this.#head(key)));
     return new Set([

@@ -179,6 +179,7 @@ export class Statements {
     const [codeOfOne, codeOfOther] = [this.#register.codeOf(one), this.#register.codeOf(other)];
     if (this.#plan.capture === 'cursor') {
       const [first, second] = [this.#register.put(one), this.#register.put(other)];
+      this.#register.join(one, other);
       return [
         this.#move(one, -one),
         this.#move(other, one, `code = ${first}, `),
