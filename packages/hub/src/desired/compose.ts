@@ -130,7 +130,8 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
   for (const bridge of world.bridges) {
     const lanes = bridge.lanes.filter((lane) => lane.sender_id === nodeId || lane.receiver_id === nodeId);
     if (lanes.length === 0 && bridge.row.source_node_id !== nodeId) continue;
-    for (const lane of lanes) peerIds.add(lane.sender_id).add(lane.receiver_id);
+    // Each lane's other end, which is the node itself where a bridge goes from one of its data sources to another.
+    for (const lane of lanes) peerIds.add(lane.sender_id === nodeId ? lane.receiver_id : lane.sender_id);
     bridges.push({
       bridgeId: parseId(bridge.row.id),
       name: bridge.row.name,
@@ -142,7 +143,6 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
       allowedDeletes: BigInt(bridge.row.allowed_deletes),
     });
   }
-  peerIds.delete(nodeId);
   return {
     platformId: platform.id,
     platformCode: platform.code,
