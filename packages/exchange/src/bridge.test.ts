@@ -284,6 +284,18 @@ describe('a bridge', () => {
     expect(process.threadCpuUsage(before).user).toBeLessThan(10_000_000);
   });
 
+  test.each([
+    ['a tab', 'source:\n\tnode: a\n\tdataSource: b\n', 'line 2', 'a tab'],
+    ['a line too far right', 'source:\n  node: a\n   dataSource: b\n  capture: c\n', 'line 2', 'too far to the right'],
+    ['a line too far left', 'a:\n    b: 1\n  c: 2\n    d: 3\n', 'line 3', 'another column'],
+    ['a full-width colon', 'kind: Bridge\nname：births\ntitle: x\n', 'line 2', 'half-width colon'],
+    ['two documents', 'a: 1\n---\nb: 2\n', 'line 2', 'a file of its own'],
+  ])('broken by %s is told in one problem, with its line and the way out', (_, yaml, path, words) => {
+    const { problems } = parseBridge(yaml);
+    expect(problems).toMatchObject([{ code: 'YAML_INVALID', path }]);
+    expect(`${problems[0]?.message} ${problems[0]?.hint}`).toContain(words);
+  });
+
   test('in JSON is refused with every problem when a key is unknown', () => {
     const json = bridgeJson(parseBridge(YAML).definition as BridgeDefinition);
     const { problems } = problemsOf(() =>

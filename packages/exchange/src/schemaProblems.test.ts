@@ -40,3 +40,14 @@ test('a mapping of an unknown kind names the kinds there are', () => {
     { code: 'KEY_MISSING', message: 'Found nothing; expected mysql or oracle.' },
   ]);
 });
+
+test.each([
+  ['optional', z.strictObject({ everyMs: z.int() }).optional()],
+  ['with defaults inside', z.strictObject({ everyMs: z.int().default(1) }).prefault({})],
+  ['nullable', z.strictObject({ everyMs: z.int() }).nullable()],
+  ['read-only', z.strictObject({ everyMs: z.int() }).readonly()],
+])('an unknown key of a mapping that is %s names the known ones', (_, limits) => {
+  expect(schemaProblems(z.strictObject({ limits }), { limits: { everyMs: 1, every: 1 } })).toMatchObject([
+    { code: 'UNKNOWN_KEY', message: 'Found key every; expected one of everyMs.', hint: 'Did you mean everyMs?' },
+  ]);
+});

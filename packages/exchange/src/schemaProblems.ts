@@ -213,10 +213,12 @@ function valueAt(input: unknown, path: Path): unknown {
   return value;
 }
 
+const WRAPPERS = [z.ZodOptional, z.ZodDefault, z.ZodPrefault, z.ZodNullable, z.ZodReadonly];
+
 /** The keys of the object schema at a path, through every wrapper and branch. */
 function keysAt(schema: z.core.$ZodType, path: Path): string[] {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable) {
-    return keysAt(schema.unwrap(), path);
+  if (WRAPPERS.some((wrapper) => schema instanceof wrapper)) {
+    return keysAt((schema as z.ZodOptional).unwrap(), path);
   }
   if (schema instanceof z.ZodPipe) return keysAt(schema.in, path);
   if (schema instanceof z.ZodUnion) return [...new Set(schema.options.flatMap((option) => keysAt(option, path)))];

@@ -2,7 +2,18 @@
  * Reads YAML that people write: 1.2, core schema, one document. What surprises is refused instead of guessed at: anchors
  * and aliases (they can explode), repeated keys, keys that are no text (`01:` would become `1`), unknown tags.
  */
-import { type Document, isAlias, isNode, isScalar, LineCounter, type Pair, parseDocument, visit } from 'yaml';
+import {
+  type Document,
+  type ErrorCode,
+  isAlias,
+  isNode,
+  isScalar,
+  LineCounter,
+  type Pair,
+  parseDocument,
+  visit,
+  type YAMLError,
+} from 'yaml';
 import type { Problem } from './errors.ts';
 
 /** The longest text that is read: 512 KiB, as the contract allows for a definition. */
@@ -24,9 +35,10 @@ export function readYaml(text: string): { value?: unknown; problems: Problem[] }
     // The library compares each key with every other; problemsOfNodes looks them up.
     const options = { version: '1.2', schema: 'core', merge: false, uniqueKeys: false } as const;
     const document = parseDocument(text, { ...options, lineCounter: lines, prettyErrors: false });
-    const problems = [...document.errors, ...document.warnings].map((error) =>
-      invalid(lineOf(error.pos[0]), `Found invalid YAML: ${error.message.replace(/\.$/, '')}.`),
-    );
+    const [broken] = document.errors;
+    // What stands behind a broken place is read otherwise than it was meant: one problem, not its echoes.
+    if (broken !== undefined) return { problems: [syntaxProblem(broken, lineOf(broken.pos[0]))] };
+    const problems = document.warnings.map((warning) => syntaxProblem(warning, lineOf(warning.pos[0])));
     problems.push(...problemsOfNodes(document, lineOf));
     if (problems.length > 0) return { problems: problems.slice(0, MOST_PROBLEMS) };
     return { value: document.toJS({ maxAliasCount: 0 }), problems };
@@ -105,6 +117,32 @@ function problemOfKey({ key }: Pair, seen: Set<string>): Omit<Problem, 'path'> |
   }
   seen.add(key.value);
   return undefined;
+}
+
+const UNCLOSED = [
+  'a line without what closes it: the colon behind a key, a quote or a bracket',
+  'Write key: value, with a half-width colon and a blank behind it; close what is open.',
+] as const;
+
+/** The mistakes that people make, in their own words: what was found, and how to mend it. */
+const SYNTAX: Readonly<Partial<Record<ErrorCode, readonly [found: string, hint: string]>>> = {
+  TAB_AS_INDENT: ['a tab at the beginning of the line; expected blanks', 'Write two blanks for each tab.'],
+  BAD_INDENT: [
+    'a line that begins at another column than its neighbours',
+    'Begin all keys of one mapping at the same column.',
+  ],
+  BLOCK_AS_IMPLICIT_KEY: [
+    'a key inside of the value of another: the next line begins too far to the right, or a text has a colon with a blank behind it',
+    'Begin all keys of one mapping at the same column; put a text with a colon in quotes.',
+  ],
+  MISSING_CHAR: UNCLOSED,
+  MULTILINE_IMPLICIT_KEY: UNCLOSED,
+  MULTIPLE_DOCS: ['a second document behind ---; expected one', 'Write each in a file of its own.'],
+};
+
+function syntaxProblem({ code, message }: YAMLError, path: string): Problem {
+  const [found, hint] = SYNTAX[code] ?? [`invalid YAML: ${message.replace(/\.$/, '')}`, 'Mend the YAML there.'];
+  return { code: 'YAML_INVALID', path, message: `Found ${found}.`, hint };
 }
 
 function invalid(path: string, message: string): Problem {
