@@ -10,7 +10,7 @@ import type { HubServiceDefinition } from '@qiao/contract/hub';
 import type { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
 import type { GrpcClient } from '@qiao/rpc';
-import { systemClock } from '@qiao/runtime';
+import { fileRefused, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { remark } from './output.ts';
@@ -32,7 +32,7 @@ export function contextDirectory(command: Command): string {
   return given || process.env.QIAO_CONTEXT || join(homedir(), '.config', 'qiao');
 }
 
-/** Reads the context. Throws CONTEXT_NOT_FOUND or CONTEXT_INVALID with the command that makes one. */
+/** Reads the context. Throws CONTEXT_NOT_FOUND, FILE_REFUSED or CONTEXT_INVALID with the command that makes one. */
 export function readContext(command: Command): OperatorContext {
   const directory = contextDirectory(command);
   const file = join(directory, 'context.json');
@@ -40,10 +40,13 @@ export function readContext(command: Command): OperatorContext {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    throw new QiaoError('CONTEXT_NOT_FOUND', `no operator context in ${directory}`, {
-      hint: 'name its directory with --context or QIAO_CONTEXT; `qiao hub init` makes the first, `qiao operator join` further ones',
-      cause,
-    });
+    throw (
+      fileRefused(cause) ??
+      new QiaoError('CONTEXT_NOT_FOUND', `no operator context in ${directory}`, {
+        hint: 'name its directory with --context or QIAO_CONTEXT; `qiao hub init` makes the first, `qiao operator join` further ones',
+        cause,
+      })
+    );
   }
   try {
     return { ...contextSchema.parse(JSON.parse(text)), directory };

@@ -165,3 +165,18 @@ test('examples are played beside their bridge, with the files it names, and a mi
   writeFileSync(join(folder, 'sexes.csv'), 'from,to\n男,1\n');
   expect(await play()).toBe(EXIT.done);
 });
+
+test('a bridge that was saved in GBK is refused before its title is stored in signs that nobody meant', async () => {
+  const file = join(folder, 'gbk.yaml');
+  writeFileSync(file, Buffer.from([...Buffer.from('kind: Bridge\ntitle: '), 0xb5, 0xcd, 0xb1, 0xa3]));
+  expect(await runProgram(['bridge', 'test', file])).toBe(EXIT.refused);
+  expect(printed.err).toMatch(/FILE_NOT_UTF8.*gbk\.yaml[^]*→ .*iconv/);
+});
+
+test('what the system refuses is told in one sentence without a stack', async () => {
+  writeFileSync(join(folder, 'file'), '');
+  const inside = join(folder, 'file', 'hub');
+  expect(await runProgram(['hub', 'init', '--dir', inside, '--platform', 'try'])).toBe(EXIT.refused);
+  expect(printed.err).toMatch(/FILE_REFUSED.*ENOTDIR/);
+  expect(printed.err).not.toContain(' at ');
+});

@@ -1,6 +1,6 @@
 // The tree of `qiao <noun> <verb>`: each noun registers its own verbs. Options that every verb takes live here.
 
-import { VERSION } from '@qiao/runtime';
+import { diskFull, fileRefused, VERSION } from '@qiao/runtime';
 import { Command, CommanderError } from 'commander';
 import { registerAgent } from './agent.ts';
 import { registerAlert } from './alert.ts';
@@ -60,8 +60,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     return process.exitCode ?? EXIT.done;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    printError(error, argv.includes('--json'));
-    return exitCodeOf(error);
+    const known = diskFull(error) ?? fileRefused(error) ?? error;
+    printError(known, argv.includes('--json'));
+    return exitCodeOf(known);
   }
 }
 

@@ -1,6 +1,6 @@
 // Joining as the platform's monitor: the identity, and a first monitor.yaml with comments.
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBusUserKey } from '@qiao/bus';
 import { callJoin } from '@qiao/rpc';
@@ -20,7 +20,6 @@ export interface JoinMonitorOptions {
 
 /** Throws what joinPlatform throws. An existing monitor.yaml is left as it is. */
 export async function joinMonitor(options: JoinMonitorOptions): Promise<NodeIdentity> {
-  mkdirSync(options.directory, { recursive: true, mode: 0o700 });
   const identity = await joinPlatform({
     token: options.token,
     role: 'monitor',

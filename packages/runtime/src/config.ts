@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { type Problem, ProblemsError, QiaoError, readYaml, schemaProblems } from '@qiao/exchange';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { readTextFile } from './textFile.ts';
 
 /** Configuration files larger than this are refused unread. */
 const CONFIG_MAX_BYTES = 1024 * 1024;
@@ -13,20 +14,10 @@ const NAME_THE_FILE = 'name the file with --config, or write one from the sample
 
 /**
  * Reads and validates a configuration file; `whenMissing` is the hint where there is none.
- * Throws CONFIG_NOT_FOUND, or CONFIG_INVALID (a ProblemsError) that names every problem with its path.
+ * Throws CONFIG_NOT_FOUND, FILE_REFUSED, FILE_NOT_UTF8, or CONFIG_INVALID (a ProblemsError) that names every problem with its path.
  */
 export function readConfig<T>(file: string, schema: z.ZodType<T>, whenMissing = NAME_THE_FILE): T {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    throw new QiaoError('CONFIG_NOT_FOUND', `cannot read ${file}: ${code ?? String(error)}`, {
-      hint: whenMissing,
-      cause: error,
-    });
-  }
-  return parseConfig(text, file, schema);
+  return parseConfig(readTextFile(file, { code: 'CONFIG_NOT_FOUND', hint: whenMissing }), file, schema);
 }
 
 /** Validates configuration text; `file` only names it in messages. Throws CONFIG_INVALID. */

@@ -2,10 +2,10 @@
  * The identity directory of a node, a monitor, an operator or the hub: who it is, its keys and the certificates it believes.
  * Owns names, modes and the order of writing; `identity.json` is written last and is what makes a directory an identity.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { idText, parseId, QiaoError } from '@qiao/exchange';
-import { crashPoint } from '@qiao/runtime';
+import { crashPoint, fileRefused } from '@qiao/runtime';
 import type { Role } from './certificate.ts';
 import { fromPem, toPem } from './pem.ts';
 import { makePrivateDirectory, requirePrivate, writeFileAtomically } from './privateFiles.ts';
@@ -47,9 +47,10 @@ const TEXT_FIELDS = [
   'hubAddress',
 ] as const;
 
-/** True when the directory holds a whole identity. */
+/** True when the directory holds a whole identity. Throws what the system says when this user may not look. */
 export function hasIdentity(dir: string): boolean {
-  return existsSync(join(dir, 'identity.json'));
+  // Not existsSync: to a user who may not look, an identity that is there would be one to be made.
+  return statSync(join(dir, 'identity.json'), { throwIfNoEntry: false }) !== undefined;
 }
 
 /** Writes or replaces an identity: directory 0700, keys 0600, each file whole. */
@@ -145,7 +146,7 @@ function readText(dir: string, name: string): string {
   try {
     return readFileSync(join(dir, name), 'utf8');
   } catch (cause) {
-    throw invalid(dir, name, 'it cannot be read', cause);
+    throw fileRefused(cause) ?? invalid(dir, name, 'it cannot be read', cause);
   }
 }
 

@@ -9,6 +9,7 @@ import { QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { fingerprintOf, verifyIssued } from './certificate.ts';
 import { hasIdentity, type NodeIdentity, readIdentity, writeIdentity } from './identityFiles.ts';
+import { requireWritable } from './privateFiles.ts';
 import { createCsr, createKeyAndCsr } from './request.ts';
 import { sealing } from './sealing.ts';
 import { type JoinToken, readToken } from './token.ts';
@@ -55,9 +56,10 @@ export async function joinPlatform(options: JoiningOptions): Promise<NodeIdentit
   const former = options.again === undefined ? undefined : readIdentity(directory);
   if (former === undefined && hasIdentity(directory)) {
     throw new QiaoError('ALREADY_JOINED', `${directory} holds an identity already`, {
-      hint: `the same node again: qiao ${role} join --again --token TOKEN; another one: mv ${directory} ${directory}.old`,
+      hint: `${role === 'agent' ? 'the same node again: qiao agent join --config FILE --again --token TOKEN; ' : ''}another one: mv ${directory} ${directory}.old`,
     });
   }
+  requireWritable(directory); // before the token is used up
   const kept = former !== undefined && options.again?.newKeys === false ? former : undefined;
   const { keyPem, csrDer } =
     kept === undefined

@@ -5,8 +5,11 @@
 
 import { randomBytes } from 'node:crypto';
 import {
+  accessSync,
   chmodSync,
   closeSync,
+  constants,
+  existsSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -23,6 +26,13 @@ import { QiaoError } from '@qiao/exchange';
 export function makePrivateDirectory(dir: string): void {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   chmodSync(dir, 0o700);
+}
+
+/** Throws what the system says when this user may not write the directory or, where it is missing, what is there of the way to it. */
+export function requireWritable(dir: string): void {
+  const present = existsSync(dir) || dirname(dir) === dir;
+  if (!present) return requireWritable(dirname(dir));
+  accessSync(dir, constants.W_OK | constants.X_OK);
 }
 
 /** Replaces `file` whole: a crash leaves the old content or the new, never a part. */

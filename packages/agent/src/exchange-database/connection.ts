@@ -8,6 +8,7 @@
  * A statement that writes and gives a row back (RETURNING) commits, outside a transaction, behind its last row. `get` leaves it at the
  * first, and better-sqlite3 drops what the commit says then: on a full disk a number would be given out that nobody has kept.
  */
+import { fileRefused } from '@qiao/runtime';
 import Database from 'better-sqlite3';
 
 export type Sqlite = Database.Database;
@@ -15,7 +16,7 @@ export type Sqlite = Database.Database;
 const TEXT_OR_LOOKED_AT = /'[^']*'|(?:=|\bIS|\bLIMIT|\bOFFSET) (?=[?@])/g;
 
 export function connect(file: string): Sqlite {
-  const sqlite = new Database(file, { timeout: 10_000 });
+  const sqlite = open(file, { timeout: 10_000 });
   const prepare = sqlite.prepare.bind(sqlite);
   sqlite.prepare = (sql: string) => readToTheEnd(prepare(planOnce(sql)));
   return sqlite;
@@ -24,6 +25,15 @@ export function connect(file: string): Sqlite {
 function readToTheEnd<S extends Pick<Database.Statement, 'reader' | 'readonly' | 'all' | 'get'>>(statement: S): S {
   if (statement.reader && !statement.readonly) statement.get = (...values) => statement.all(...values)[0];
   return statement;
+}
+
+/** Throws FILE_REFUSED where the system refuses the file to this user. */
+export function open(file: string, options: Database.Options): Sqlite {
+  try {
+    return new Database(file, options);
+  } catch (error) {
+    throw fileRefused(error, file) ?? error;
+  }
 }
 
 /** The same statement, with the values that SQLite would look at behind a plus. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -63,6 +63,14 @@ describe('the file', () => {
     writeFileSync(directory.file, 'certainly not a database, but long enough to look at'.repeat(200));
     expect(() => openExchangeDatabase(directory.file)).toThrow(
       expect.objectContaining({ code: 'EXCHANGE_DATABASE_BROKEN' }),
+    );
+  });
+
+  test('that the system refuses to this user is named', () => {
+    using directory = new Directory();
+    mkdirSync(directory.file);
+    expect(() => openExchangeDatabase(directory.file)).toThrow(
+      expect.objectContaining({ code: 'FILE_REFUSED', message: expect.stringContaining(directory.file) }),
     );
   });
 

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
+import { fileRefused } from '@qiao/runtime';
 import type { RowBox } from '@qiao/security';
 import Database from 'better-sqlite3';
 import { ArrivalStore } from './arrivals.ts';
@@ -91,7 +92,7 @@ export interface ExchangeDatabase {
 /**
  * Opens (or creates) the exchange database. Throws EXCHANGE_DATABASE_BROKEN when the file fails its check,
  * EXCHANGE_DATABASE_NEWER when a newer program changed it in a way this one cannot live with, EXCHANGE_DATABASE_LOCKED
- * when another process holds it, ROW_KEY_MISSING when its rows were sealed with another key.
+ * when another process holds it, FILE_REFUSED, ROW_KEY_MISSING when its rows were sealed with another key.
  */
 export function openExchangeDatabase(
   file: string,
@@ -133,7 +134,7 @@ export function openExchangeDatabase(
     ) {
       throw broken(file, error.message, error);
     }
-    throw error;
+    throw fileRefused(error, file) ?? error;
   }
 }
 

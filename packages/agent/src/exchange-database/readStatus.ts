@@ -4,7 +4,8 @@
  */
 import { existsSync } from 'node:fs';
 import { QiaoError } from '@qiao/exchange';
-import Database from 'better-sqlite3';
+import { fileRefused } from '@qiao/runtime';
+import { open, type Sqlite } from './connection.ts';
 
 export interface LaneStatus {
   readonly lane: string;
@@ -62,10 +63,9 @@ export function readExchangeDatabaseStatus(file: string): ExchangeDatabaseStatus
       hint: 'qiao agent start --config FILE',
     });
   }
-  const sqlite = new Database(file, { readonly: true, fileMustExist: true, timeout: 5_000 });
-  try {
+  return reading(file, (sqlite) =>
     // One read transaction: the numbers belong together.
-    return sqlite.transaction(() => {
+    sqlite.transaction(() => {
       const counts = sqlite
         .prepare<[], { controlWaiting: number; quarantinedRows: number; databaseId: string }>(COUNTS)
         .get();
@@ -85,18 +85,25 @@ export function readExchangeDatabaseStatus(file: string): ExchangeDatabaseStatus
         controlWaiting: counts?.controlWaiting ?? 0,
         quarantinedRows: counts?.quarantinedRows ?? 0,
       };
-    })();
-  } finally {
-    sqlite.close();
-  }
+    })(),
+  );
 }
 
 /** The snapshot that the agent cached (encoded Signed), undefined before the first. */
 export function readCachedSnapshot(file: string): Uint8Array | undefined {
-  const sqlite = new Database(file, { readonly: true, fileMustExist: true, timeout: 5_000 });
-  try {
+  return reading(file, (sqlite) => {
     const held = sqlite.prepare("SELECT value FROM meta WHERE name = 'snapshot'").pluck().get();
     return held instanceof Uint8Array ? held : undefined;
+  });
+}
+
+/** Beside a running agent. Throws FILE_REFUSED: one that does not run left a log that only its own user may take in. */
+function reading<T>(file: string, read: (sqlite: Sqlite) => T): T {
+  const sqlite = open(file, { readonly: true, fileMustExist: true, timeout: 5_000 });
+  try {
+    return read(sqlite);
+  } catch (error) {
+    throw fileRefused(error, file) ?? error;
   } finally {
     sqlite.close();
   }

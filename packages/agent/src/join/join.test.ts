@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type JoinRequest, JoinResponse } from '@qiao/contract/hub';
 import { NodeRole } from '@qiao/contract/node';
 import { lockDirectory } from '@qiao/database/files';
-import { silentLog } from '@qiao/runtime';
+import { fileRefused, silentLog } from '@qiao/runtime';
 import { Authority, createKeyAndCsr, makeToken, newSecret, readIdentity } from '@qiao/security';
 import { expect, test } from 'vitest';
 import { startAgent } from '../agent.ts';
@@ -123,6 +123,17 @@ test('a second start in the same directory is refused, and status can still be r
   );
   expect(readAgentStatus(hub.config)).toMatchObject({ node: 'health' });
   lock.release();
+});
+
+test('a directory that cannot be written is told of before the token is used up', async () => {
+  using hub = await Hub.create();
+  writeFileSync(hub.config.directory, 'a file in the way');
+  const joining = joinAgent({ config: hub.config, token: hub.token(), callHub: hub.answer() });
+  expect(fileRefused(await joining.catch((error: unknown) => error))).toMatchObject({
+    code: 'FILE_REFUSED',
+    message: expect.stringContaining(hub.config.directory),
+  });
+  expect(hub.asked).toBeUndefined();
 });
 
 test('preflight reports every finding at once, each with what to do', async () => {

@@ -9,7 +9,7 @@ import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { HelloRequest } from '@qiao/contract/control';
 import { QiaoError, readHelloReply, snapshotWrittenAtMs } from '@qiao/exchange';
 import { addressText, parseAddresses } from '@qiao/rpc';
-import { silentLog, VERSION } from '@qiao/runtime';
+import { fileRefused, silentLog, VERSION } from '@qiao/runtime';
 import { hasIdentity, type NodeIdentity, readCertificate, readIdentity, toPem } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
@@ -129,19 +129,19 @@ function nearestPresent(path: string): string {
 
 function identityOf(config: AgentConfig, findings: Finding[]): NodeIdentity | undefined {
   const dir = identityDirectory(config);
-  if (!hasIdentity(dir)) {
-    findings.push(
-      found(
-        'problem',
-        'NOT_JOINED',
-        dir,
-        'this node has not joined a platform',
-        'qiao agent join --config FILE --token TOKEN',
-      ),
-    );
-    return undefined;
-  }
   try {
+    if (!hasIdentity(dir)) {
+      findings.push(
+        found(
+          'problem',
+          'NOT_JOINED',
+          dir,
+          'this node has not joined a platform',
+          'qiao agent join --config FILE --token TOKEN',
+        ),
+      );
+      return undefined;
+    }
     const identity = readIdentity(dir);
     if (identity.nodeCode !== config.node.code) {
       findings.push(
@@ -354,7 +354,8 @@ async function withTimeout<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   }
 }
 
-function errorFinding(error: unknown, subject: string): Finding {
+function errorFinding(thrown: unknown, subject: string): Finding {
+  const error = fileRefused(thrown) ?? thrown;
   if (error instanceof QiaoError) return found('problem', error.code, subject, error.message, error.hint);
   return found(
     'problem',
