@@ -11,7 +11,7 @@ const FITTING_TEXT = 16 * 1024 * 1024 - 1024;
 const BLOB = 15_000_000;
 const LARGEST_BLOB = 100_000_000;
 /** Beyond what was used before and the rows that fit, while a row of 200 MB of text passes by. */
-const MOST_HELD_BYTES = 128 * 1024 * 1024;
+const MOST_HELD_BYTES = 160 * 1024 * 1024;
 
 const NAMES = ['id', 'photo', 'note'];
 
