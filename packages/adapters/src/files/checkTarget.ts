@@ -8,7 +8,7 @@ import { fit, type Problem, typeText } from '@qiao/exchange';
 import type { FilesTable, SourceShape, TargetTable } from '../adapter.ts';
 import { folderProblems } from './check.ts';
 import { tableOf } from './describe.ts';
-import { textWriter } from './encodings.ts';
+import { writerOf } from './encodings.ts';
 import { folderOf } from './folder.ts';
 import { OWN_FOLDER } from './markFiles.ts';
 
@@ -100,7 +100,7 @@ function landingProblems(
       message: `${name} is a column of the table and of the journal`,
       hint: 'Rename one of them: rename in the bridge and in agent.yaml, or journalColumns.',
     }));
-  const write = textWriter(definition.encoding);
+  const write = writerOf(definition);
   const hasHeader = definition.format === 'csv' && definition.csv.header;
   for (const name of hasHeader ? [...own, ...declared] : []) {
     if (write(name) !== undefined) continue;

@@ -34,7 +34,12 @@ export class TextReader {
 /** Encodes texts; undefined for one with a character that the encoding does not have. */
 export type TextWriter = (text: string) => Buffer | undefined;
 
-export function textWriter(encoding: Encoding): TextWriter {
+/** Of a table's files. XLSX is UTF-8, whatever is declared. */
+export function writerOf({ format, encoding }: FilesTable): TextWriter {
+  return textWriter(format === 'xlsx' ? 'utf-8' : encoding);
+}
+
+function textWriter(encoding: Encoding): TextWriter {
   if (encoding === 'utf-8') return (text) => (text.isWellFormed() ? Buffer.from(text) : undefined);
   return (text) => encoded(text, encoding === 'gb18030');
 }

@@ -16,19 +16,19 @@ import type { ApplyWork, FilesTable, QuarantinedRow, TableRef, TargetTable } fro
 import { linesOf } from '../lines.ts';
 import { MOST_ISOLATED } from '../mark.ts';
 import { tableOf } from './describe.ts';
-import { type TextWriter, textWriter } from './encodings.ts';
+import { type TextWriter, writerOf } from './encodings.ts';
+import { csvWriter, jsonWriter, type RowWriter, type Value } from './rowWriters.ts';
+import { MOST_ROWS, sheetWriter } from './sheet.ts';
 import { canonical } from './values.ts';
 
 export interface Landed {
   readonly matrix: Matrix;
   readonly isolated: readonly QuarantinedRow[];
-  /** Content by name of the target table; only tables that rows landed in. */
+  /** Content by name of the target table, of XLSX that of its sheet; only tables that rows landed in. */
   readonly contents: ReadonlyMap<string, Buffer>;
 }
 
 type Journal = Pick<ApplyWork, 'batchNo' | 'sourceDepartment' | 'appliedAtMs' | 'mostIsolated'>;
-/** Of a declared column: null, or undefined where it was not sent. */
-type Value = string | null | undefined;
 
 interface Refused {
   readonly code: string;
@@ -84,10 +84,10 @@ export function declaredTarget(declared: Readonly<Record<string, FilesTable>>, r
 
 class TableFile {
   readonly #definition: FilesTable;
+  readonly #rows: RowWriter;
   readonly #write: TextWriter;
-  /** Names and texts of the journal's own columns but the operation. */
-  readonly #journal: readonly (readonly [string, string])[];
-  readonly #operation: string;
+  /** Texts of the journal's own columns but the operation. */
+  readonly #journal: readonly string[];
   readonly #chunks: Buffer[] = [];
   readonly #isolatedKeys = new Set<string>();
   #section: Section | undefined;
@@ -96,25 +96,18 @@ class TableFile {
 
   constructor(definition: FilesTable, target: TargetTable, journal: Journal) {
     this.#definition = definition;
-    this.#write = textWriter(definition.encoding);
+    this.#write = writerOf(definition);
     const { operation, batchNo, sourceDepartment, appliedAt } = target.journalColumns;
     if (target.landing !== 'journal') throw schemaError(`${target.ref.name} is a table of files: it takes a journal`);
-    this.#operation = operation;
-    this.#journal = [
-      [batchNo, journal.batchNo],
-      [sourceDepartment, journal.sourceDepartment],
-      [appliedAt, instant(journal.appliedAtMs)],
-    ];
-    if (definition.format === 'csv' && definition.csv.header) {
-      const names = [operation, ...this.#journal.map(([name]) => name), ...definition.columns.map(({ name }) => name)];
-      const isWritten = this.#push(csvLine(names, definition.csv));
-      if (!isWritten)
-        throw schemaError(`the header of ${target.ref.name} has characters that ${definition.encoding} does not have`);
-    }
+    this.#journal = [journal.batchNo, journal.sourceDepartment, instant(journal.appliedAtMs)];
+    this.#rows = rowWriter(definition, [operation, batchNo, sourceDepartment, appliedAt]);
+    const isWritten = this.#push(this.#rows.head);
+    if (!isWritten)
+      throw schemaError(`the header of ${target.ref.name} has characters that ${definition.encoding} does not have`);
   }
 
   get content(): Buffer {
-    return Buffer.concat(this.#chunks);
+    return Buffer.concat([...this.#chunks, Buffer.from(this.#rows.tail)]);
   }
 
   /** Why the row does not land; undefined when it did. */
@@ -146,22 +139,20 @@ class TableFile {
       }
       const value = landingText(type, field);
       values.push(value);
-      const why = checkValue(type, value);
+      const why = checkValue(type, value) ?? this.#rows.refusal(type, value);
       if (why !== undefined) return invalid(`column ${name}: ${why}`);
-      if (type.type === 'json' && format === 'jsonl' && /[\n\r]/.test(value)) {
-        return invalid(`column ${name}: a document of several lines, which JSON lines cannot keep`);
-      }
     }
-    if (format === 'csv' && kind === 'update' && !wholeRows) {
+    if (!this.#rows.tellsUnsent && kind === 'update' && !wholeRows) {
       return {
         outcome: 'held',
         code: 'MISSING_BASE',
-        reason: 'columns that were not sent cannot be told from empty ones in CSV',
+        reason: `columns that were not sent cannot be told from empty ones in ${format}`,
       };
     }
-    const { letter } = OPERATIONS[kind];
-    const line = format === 'csv' ? this.#csv(letter, values) : this.#json(letter, values);
-    return this.#push(line) ? undefined : invalid(`a character that ${this.#definition.encoding} does not have`);
+    if (format === 'xlsx' && this.rows >= MOST_ROWS - 1) return invalid(`a sheet has ${MOST_ROWS} rows at most`);
+    return this.#push(this.#rows.row([OPERATIONS[kind].letter, ...this.#journal], values))
+      ? undefined
+      : invalid(`a character that ${this.#definition.encoding} does not have`);
   }
 
   /** Where the declared columns stand in the section's lines; -1: it does not bring them. */
@@ -175,23 +166,6 @@ class TableFile {
     return this.#places;
   }
 
-  #csv(letter: string, values: readonly Value[]): string {
-    const own = this.#journal.map(([, text]) => text);
-    return csvLine([letter, ...own, ...values], this.#definition.csv);
-  }
-
-  /** A column that was not sent is no member; a null is one. */
-  #json(letter: string, values: readonly Value[]): string {
-    const members = [[this.#operation, letter] as const, ...this.#journal].map(([name, text]) =>
-      member(name, quoted(text)),
-    );
-    for (const [index, { name, type }] of this.#definition.columns.entries()) {
-      const value = values[index];
-      if (value !== undefined) members.push(member(name, value === null ? 'null' : jsonValue(type.type, value)));
-    }
-    return `{${members.join(',')}}\n`;
-  }
-
   #push(line: string): boolean {
     const bytes = this.#write(line);
     if (bytes !== undefined) this.#chunks.push(bytes);
@@ -199,13 +173,16 @@ class TableFile {
   }
 }
 
-function csvLine(fields: readonly Value[], { delimiter, null: nothing }: FilesTable['csv']): string {
-  const texts = fields.map((field) => {
-    if (typeof field !== 'string') return nothing;
-    const mustQuote = field === nothing || field.includes(delimiter) || /["\n\r]/.test(field);
-    return mustQuote ? `"${field.replaceAll('"', '""')}"` : field;
-  });
-  return `${texts.join(delimiter)}\r\n`;
+function rowWriter(definition: FilesTable, own: readonly string[]): RowWriter {
+  const columns = { own, declared: definition.columns };
+  switch (definition.format) {
+    case 'csv':
+      return csvWriter(definition.csv, columns);
+    case 'jsonl':
+      return jsonWriter(columns);
+    case 'xlsx':
+      return sheetWriter(definition.csv.header, columns);
+  }
 }
 
 /** What `fit` calls exact, or the operator agreed to: a date is its midnight, a time without its zone is in UTC. */
@@ -213,30 +190,6 @@ function landingText(type: ColumnType, text: string): string {
   if (type.type !== 'timestamp') return canonical(type, text) ?? text;
   if (/^\d{4}-\d\d-\d\d$/.test(text)) return `${text} 00:00:00`;
   return text.endsWith('+00') ? text.slice(0, -3) : text;
-}
-
-function jsonValue(type: string, text: string): string {
-  switch (type) {
-    case 'integer':
-    case 'decimal':
-    case 'float':
-      // JSON has no word for NaN and the infinities.
-      return /^-?\d/.test(text) ? text : quoted(text);
-    case 'boolean':
-      return text === 't' ? 'true' : 'false';
-    case 'json':
-      return text;
-    default:
-      return quoted(text);
-  }
-}
-
-function member(name: string, value: string): string {
-  return `${quoted(name)}:${value}`;
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text);
 }
 
 function instant(ms: number): string {

@@ -2,8 +2,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type AmendWork,
@@ -15,6 +17,7 @@ import {
 } from '../adapter.ts';
 import { applied, Lane, section } from '../contract-suite/fixture.ts';
 import { read, Share, table } from './directory.testing.ts';
+import { openWorkbook } from './workbook.ts';
 
 const COLUMNS = { id: 'integer(64)', name: 'text', amount: 'decimal(10,2)', good: 'boolean', more: 'json' };
 const NAMES = Object.keys(COLUMNS);
@@ -76,16 +79,112 @@ describe('rows in files', () => {
     ]);
   });
 
-  test.each(['csv', 'jsonl'] as const)('what was written as %s is read as it was, in each encoding', async (format) => {
-    for (const encoding of ['utf-8', 'gb18030'] as const) {
+  test.each(['csv', 'jsonl', 'xlsx'] as const)(
+    'what was written as %s is read as it was, in each encoding',
+    async (format) => {
+      for (const encoding of ['utf-8', 'gb18030'] as const) {
+        await using share = new Share();
+        const source = share.open({ t: table('target', COLUMNS, { format, encoding }) });
+        const { target, lane } = await open(source, 't');
+        const rows = [
+          ROW,
+          ['1', '𠀀€\u{10FFFF}\uE000\u3400ßÿ\\N\t\r', '-0.01', 'f', '"x"'],
+          ['2', '', null, null, null],
+        ];
+        await applied(target, lane.next([section('t', 'insert', NAMES, rows)]));
+        const back = share.open({ t: table('state', COLUMNS, { format, encoding }) });
+        expect(await read(back, 't')).toEqual({ rows, refused: [] });
+      }
+    },
+  );
+
+  test('a number stands in a sheet as a number where its cell keeps all of it, and everything else as a text', async () => {
+    await using share = new Share();
+    const columns = {
+      id: 'integer(64)',
+      price: 'decimal(20,2)',
+      free: 'decimal',
+      ratio: 'float(64)',
+      name: 'text',
+      day: 'date',
+      good: 'boolean',
+    };
+    const names = Object.keys(columns);
+    const source = share.open({ t: table('target', columns, { format: 'xlsx', sheet: '就诊<1>' }) });
+    const target = await source.openTarget();
+    await target.prepare();
+    const shape = names.map((name) => ({ name, type: { type: 'text' } as const }));
+    const lane = new Lane([into('t', { columns: shape })]);
+    await applied(target, lane.opening());
+    const rows = [
+      ['123456789012345', '-0.10', '0.001', '1e+20', '370202199001011234', '2024-01-31', 't'],
+      ['1234567890123456', '123456789012345678.90', '12.50', '-0', '_x0041_\u0001\r\n<&">\uFFFF', '0044-03-15 BC', 'f'],
+      ['-7', '1234567890123.45', '0', 'NaN', ' ', null, null],
+      ['8', null, null, '5e-324', '', '9999-12-31', null],
+    ];
+    await applied(target, lane.next([section('t', 'insert', names, rows)]));
+    const back = share.open({ t: table('state', columns, { format: 'xlsx', sheet: '就诊<1>' }) });
+    expect(await read(back, 't')).toEqual({ rows, refused: [] });
+    const kinds: string[] = [];
+    await using handle = await openFile(join(share.directory, 't', `${PLACE}000000000001.xlsx`));
+    const book = await openWorkbook('t.xlsx', handle, undefined, async () => undefined);
+    const tags = {
+      open: (name: string, attribute: (name: string) => string | undefined) => {
+        if (name === 'c') kinds.push({ inlineStr: 'text', b: 'truth' }[attribute('t') ?? ''] ?? 'number');
+      },
+    };
+    for await (const _ of book.sheet(tags));
+    const kindsOf = (place: number) => kinds.slice(place * 11 + 4, place * 11 + 11);
+    expect(kindsOf(1)).toEqual(['number', 'number', 'number', 'number', 'text', 'text', 'truth']);
+    expect(kindsOf(2)).toEqual(['text', 'text', 'text', 'text', 'text', 'text', 'truth']);
+    expect(kindsOf(3)).toEqual(['number', 'number', 'number', 'text', 'text', 'number', 'number']);
+  });
+
+  test('a text that no cell can keep is isolated, and so is a change that a sheet cannot tell from nulls', async () => {
+    await using share = new Share();
+    const source = share.open({ t: table('target', COLUMNS, { format: 'xlsx' }) });
+    const { target, lane } = await open(source, 't');
+    const { quarantined } = await applied(
+      target,
+      lane.next([
+        section('t', 'insert', NAMES, [['1', 'x'.repeat(32_768), null, null, null], ROW]),
+        section('t', 'update', ['id', 'name'], [['3', '三']], { wholeRows: false }),
+      ]),
+    );
+    expect(quarantined.map(({ index, code, reason }) => ({ index, code, reason }))).toEqual([
+      {
+        index: 0,
+        code: 'VALUE_INVALID',
+        reason: 'column name: more than 32767 characters, which a cell cannot keep',
+      },
+      { index: 0, code: 'MISSING_BASE', reason: 'columns that were not sent cannot be told from empty ones in xlsx' },
+    ]);
+  });
+
+  test('any text comes back from each format as it was', async () => {
+    const formats = ['csv', 'jsonl', 'xlsx'] as const;
+    const columns = { id: 'integer(32)', name: 'text' };
+    const shape = Object.keys(columns).map((name) => ({ name, type: { type: 'text' } as const }));
+    const declared = (nature: 'target' | 'state') =>
+      Object.fromEntries(formats.map((format) => [format, table(nature, columns, { format })]));
+    const character = fc.oneof(
+      fc.integer({ min: 1, max: 0x7f }).map((code) => String.fromCodePoint(code)),
+      fc.constantFrom('_x', '_x0041_', '_', 'x005F_', '\r\n', ']]>', '\\N', '\uFFFE', '\u{10FFFF}', '鿿'),
+      fc.string({ unit: 'binary', maxLength: 2 }).filter((text) => !text.includes('\0')),
+    );
+    const texts = fc.array(fc.string({ unit: character, maxLength: 12 }), { minLength: 1, maxLength: 200 });
+    const property = fc.asyncProperty(texts, async (some) => {
       await using share = new Share();
-      const source = share.open({ t: table('target', COLUMNS, { format, encoding }) });
-      const { target, lane } = await open(source, 't');
-      const rows = [ROW, ['1', '𠀀€\u{10FFFF}\uE000\u3400ßÿ\\N\t\r', '-0.01', 'f', '"x"'], ['2', '', null, null, null]];
-      await applied(target, lane.next([section('t', 'insert', NAMES, rows)]));
-      const back = share.open({ t: table('state', COLUMNS, { format, encoding }) });
-      expect(await read(back, 't')).toEqual({ rows, refused: [] });
-    }
+      const rows = some.map((text, id) => [String(id), text]);
+      const target = await share.open(declared('target')).openTarget();
+      await target.prepare();
+      const lane = new Lane(formats.map((format) => into(format, { columns: shape })));
+      await applied(target, lane.opening());
+      await applied(target, lane.next(formats.map((format) => section(format, 'insert', Object.keys(columns), rows))));
+      const back = share.open(declared('state'));
+      for (const format of formats) expect(await read(back, format)).toEqual({ rows, refused: [] });
+    });
+    await fc.assert(property, { numRuns: 20 });
   });
 
   test('a row that the table or its encoding cannot hold is isolated, and later ones of its key wait', async () => {

@@ -23,6 +23,7 @@ import { forceFolder, makeFolder, renameDurably, writeFailure, writeForced } fro
 import { folderOf } from './folder.ts';
 import { declaredTarget, type Landed, landRows } from './landing.ts';
 import { type LandedFile, MarkFiles, namesIn, type StoredPoint } from './markFiles.ts';
+import { workbookOf } from './sheet.ts';
 
 /** One at a time, for all targets of a data source: their awaits must not meet in one folder. */
 export class Turn {
@@ -149,7 +150,8 @@ export class FilesTarget implements Target {
       // Found before anything is committed: a folder that is gone stops the lane with nothing done.
       const file = { folder: definition.folder ?? table, name: `${place}.${definition.format}` };
       await this.#folder(file);
-      await writeForced(join(landing, stagedName(file)), content);
+      const bytes = definition.format === 'xlsx' ? await workbookOf(content, definition.sheet) : content;
+      await writeForced(join(landing, stagedName(file)), bytes);
       files.push(file);
     }
     await forceFolder(landing);

@@ -6,6 +6,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { type ColumnType, MAX_ROW_BYTES } from '@qiao/exchange';
 import type { FilesTable } from '../adapter.ts';
 import { broken, type FileRecord, type LeftOut, noHeader } from './records.ts';
+import { CELL_DIGITS, MOST_COLUMNS, unescapedText } from './sheet.ts';
 import { openWorkbook, type Workbook } from './workbook.ts';
 
 interface Cell {
@@ -18,12 +19,9 @@ interface Cell {
 
 type Wanted = readonly { readonly name: string; readonly type: ColumnType }[];
 
-const MOST_COLUMNS = 16_384;
 const DAY_MS = 86_400_000;
 const MIDNIGHT_1900 = Date.UTC(1899, 11, 30);
 const MIDNIGHT_1904 = Date.UTC(1904, 0, 1);
-/** Excel shows no more, and what has more was an identity number that lost its end. */
-const DIGITS = 15;
 const TRUTHS: ReadonlyMap<string, string> = new Map([
   ['1', 'true'],
   ['true', 'true'],
@@ -147,8 +145,13 @@ function cellText(workbook: Workbook, cell: Cell, type: ColumnType): string | un
 
 /** A text; a number as it stands, for a header. */
 function plainText({ strings }: Workbook, { kind, text }: Cell): string | undefined {
-  if (kind !== 's') return text;
-  return /^\d+$/.test(text) ? strings[Number(text)] : undefined;
+  const found = kind === 's' ? sharedText(strings, text) : text;
+  const meant = found === undefined ? undefined : unescapedText(found);
+  return meant?.isWellFormed() ? meant : undefined;
+}
+
+function sharedText(strings: readonly string[], place: string): string | undefined {
+  return /^\d+$/.test(place) ? strings[Number(place)] : undefined;
 }
 
 function numberText({ isDate, from1904 }: Workbook, { style, text }: Cell, type: ColumnType): string | undefined {
@@ -172,8 +175,8 @@ function numberText({ isDate, from1904 }: Workbook, { style, text }: Cell, type:
 /** Without an exponent, and only as many digits as a cell keeps. */
 function plainNumber(value: number): string | undefined {
   // A whole number of more digits was longer when it was typed: its end is zeros now.
-  if (Math.abs(value) >= 10 ** DIGITS) return undefined;
-  const digits = value.toPrecision(DIGITS);
+  if (Math.abs(value) >= 10 ** CELL_DIGITS) return undefined;
+  const digits = value.toPrecision(CELL_DIGITS);
   // 1.1 is stored as the double next to it; what differs in the fifteenth digit is another number.
   if (Number(digits) !== value) return undefined;
   const [mantissa = '', power = '0'] = String(value).split('e');

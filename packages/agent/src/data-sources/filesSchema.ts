@@ -11,12 +11,17 @@ const folder = z
     /^(?!\.qiao(\/|$))(?!.*(^|\/)\.{0,2}(\/|$))[^\0]+$/,
     'expected a path below the directory, such as population or in/population, and not .qiao',
   );
+/** As many as a sheet has, but for the journal's own. */
+const MOST_COLUMNS = 16_380;
 const typeText = z.string().refine((text) => parseTypeText(text) !== undefined, {
   error: 'expected a type: text(20), integer(64), decimal(12,2), float(64), boolean, date, timestamp(6), uuid, json, …',
 });
 const columnTypes = z
   .record(z.string().min(1), typeText)
-  .refine((columns) => Object.keys(columns).length > 0, { error: 'expected at least one column' });
+  .refine((columns) => Object.keys(columns).length > 0, { error: 'expected at least one column' })
+  .refine((columns) => Object.keys(columns).length <= MOST_COLUMNS, {
+    error: `expected at most ${MOST_COLUMNS} columns`,
+  });
 
 const filesTable = {
   folder: folder.optional(),
@@ -30,12 +35,16 @@ const filesTable = {
     .regex(/^[^",;|\t\r\n]*$/, 'expected a text without quotes, delimiters and line ends')
     .default(''),
   columns: columnTypes,
+  format: z.enum(['csv', 'jsonl', 'xlsx']).default('csv'),
+  /** XLSX: the sheet’s name; default the first, and for a target Sheet1. */
+  sheet: z
+    .string()
+    .max(31)
+    .regex(/^[^[\]:*?/\\\p{Cc}]+$/u, 'expected a name that a sheet may have, without [ ] : * ? / \\')
+    .optional(),
 };
 const sourceFiles = {
   ...filesTable,
-  format: z.enum(['csv', 'jsonl', 'xlsx']).default('csv'),
-  /** XLSX: the sheet’s name; default the first. */
-  sheet: z.string().min(1).max(31).optional(),
   /** Names of the files, with * and ?. */
   files: z.string().min(1).max(255).optional(),
   marker: z.string().min(1).max(32).optional(),
@@ -61,7 +70,7 @@ export const files = z
           path: ['columns'],
           error: 'names that begin with qiao_ are the product’s own',
         }),
-        z.strictObject({ nature: z.literal('target'), ...filesTable, format: z.enum(['csv', 'jsonl']).default('csv') }),
+        z.strictObject({ nature: z.literal('target'), ...filesTable }),
       ]),
     ),
   })
