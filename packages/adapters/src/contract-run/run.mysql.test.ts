@@ -9,7 +9,7 @@ let server: MysqlServer;
 beforeAll(async () => {
   server = await startMysql();
   await using owner = connectMysql(server.url, 'mysql');
-  await owner.query(`CREATE USER 'kin'@'%' IDENTIFIED BY '${PASSWORD}'; GRANT ALL PRIVILEGES ON \`suite\`.* TO 'kin'@'%';
+  await owner.query(`DROP USER IF EXISTS 'kin'@'%'; CREATE USER 'kin'@'%' IDENTIFIED BY '${PASSWORD}'; GRANT ALL PRIVILEGES ON \`suite\`.* TO 'kin'@'%';
     GRANT ALL PRIVILEGES ON \`taken\`.* TO 'kin'@'%'`);
 });
 afterAll(async () => {

@@ -73,6 +73,8 @@ export interface Dialect {
   readonly timestampType?: string;
   /** What a UUID is kept in by a database that has no type for it; default `uuid`. */
   readonly uuidType?: string;
+  /** JSON as it was written is kept as a text. */
+  readonly hasNoJson?: boolean;
   /** Statements of `t (id, x)` that holds row 1, each with the entries that it leaves, without repetition. */
   readonly upserts?: readonly (readonly [statement: string, entries: readonly string[]])[];
   /** A table `t` whose key generates itself, with a column `x`, and the question for the number that was generated last. */

@@ -225,7 +225,8 @@ export function quarantineContract(make: () => Promise<Fixture>): void {
 
     test('a unique value handed on inside one delivery lands', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x text UNIQUE)');
+      const { keyTextType = 'text' } = fixture.dialect;
+      await fixture.sql(`CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x ${keyTextType} UNIQUE)`);
       await fixture.sql(`INSERT INTO t VALUES (1, 'plate'), (2, 'other')`);
       const { target, lane } = await openLane(fixture, [TABLE]);
       const { cells } = await applied(

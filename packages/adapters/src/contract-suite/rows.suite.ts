@@ -58,7 +58,8 @@ export function rowsContract(make: () => Promise<Fixture>): void {
 
     test('a row that is there with its own unique values is no conflict with itself', async () => {
       await using fixture = await make();
-      await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, city text UNIQUE, x text)');
+      const { keyTextType = 'text' } = fixture.dialect;
+      await fixture.sql(`CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, city ${keyTextType} UNIQUE, x text)`);
       await fixture.sql(`INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x'), (4, 'd', 'x')`);
       const { target, lane } = await openLane(fixture, [table()]);
       const rows = [

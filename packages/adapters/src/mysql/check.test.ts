@@ -17,7 +17,7 @@ const TABLE = mirror('t', [
   { name: 'x', type: text },
 ]);
 
-test('triggers are seen by an account that may only write rows', async () => {
+test('triggers are seen by an account that may only write rows, or it is said that they are not', async () => {
   const config = await server.database();
   await using department = connectMysql(server.url, config.database);
   const user = `w_${config.user}`;
@@ -27,10 +27,18 @@ test('triggers are seen by an account that may only write rows', async () => {
      DROP USER IF EXISTS '${user}'@'%'; CREATE USER '${user}'@'%' IDENTIFIED BY 'secret';
      GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE TEMPORARY TABLES ON ${config.database}.* TO '${user}'@'%'`,
   );
-  const dataSource = openMysql({ ...config, user });
-  const problems = await dataSource.checkTarget([TABLE], new Map());
-  await dataSource.close();
-  expect(problems.map(({ code }) => code)).toEqual(['TARGET_TRIGGER', 'FOREIGN_KEYS_UNSEEN']);
+  const check = async () => {
+    const dataSource = openMysql({ ...config, user });
+    const problems = await dataSource.checkTarget([TABLE], new Map());
+    await dataSource.close();
+    return problems;
+  };
+  if (!server.isMariaDb) {
+    const [unseen, ...rest] = await check();
+    expect([unseen?.code, rest.map(({ code }) => code)]).toEqual(['TRIGGERS_UNSEEN', ['FOREIGN_KEYS_UNSEEN']]);
+    await department.query(unseen?.hint.slice(0, unseen.hint.indexOf(';')) ?? '');
+  }
+  expect((await check()).map(({ code }) => code)).toEqual(['TARGET_TRIGGER', 'FOREIGN_KEYS_UNSEEN']);
 });
 
 test('keys of tables that the account has no rights on are seen with PROCESS, and said to be unseen without', async () => {
@@ -41,7 +49,7 @@ test('keys of tables that the account has no rights on are seen with PROCESS, an
     `CREATE TABLE "表 t" (id bigint NOT NULL PRIMARY KEY, x longtext); CREATE DATABASE ${other};
      CREATE TABLE ${other}."子-表" (id bigint PRIMARY KEY, p bigint, CONSTRAINT "键/1" FOREIGN KEY (p) REFERENCES ${config.database}."表 t" (id) ON DELETE SET NULL);
      DROP USER IF EXISTS '${user}'@'%'; CREATE USER '${user}'@'%' IDENTIFIED BY 'secret';
-     GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE TEMPORARY TABLES ON ${config.database}.* TO '${user}'@'%'`,
+     GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE TEMPORARY TABLES, TRIGGER ON ${config.database}.* TO '${user}'@'%'`,
   );
   const check = async () => {
     const dataSource = openMysql({ ...config, user });

@@ -12,7 +12,15 @@ import { pairProblems } from '../pairs.ts';
 import { constraintProblems, ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
 import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
-import { currentUser, isTransactional, type MysqlTable, readConstraints, readTable, readTriggers } from './describe.ts';
+import {
+  currentUser,
+  isTransactional,
+  type MysqlTable,
+  readConstraints,
+  readTable,
+  readTriggers,
+  seesTriggers,
+} from './describe.ts';
 import { NOTES_TABLE, ownTables, ownTablesForDba } from './markDdl.ts';
 import { readReferrers, unseenKeys } from './referrers.ts';
 import type { Session } from './session.ts';
@@ -136,6 +144,12 @@ async function targetRights(
 }
 
 async function targetTriggers(session: Session, report: Report, table: MysqlTable): Promise<void> {
+  if (!(await seesTriggers(session, table))) {
+    report('', 'TRIGGERS_UNSEEN', 'this account cannot see whether triggers of the table alter the rows that land', {
+      hint: `GRANT TRIGGER ON ${quoted(table)} TO ${await currentUser(session)}; or ask the DBA whether there are any`,
+      warning: true,
+    });
+  }
   for (const name of await readTriggers(session, table)) {
     report('', 'TARGET_TRIGGER', `trigger ${name} runs for every row that lands and may change it`, {
       hint: 'rows that a trigger alters differ from the source when both ends are verified',

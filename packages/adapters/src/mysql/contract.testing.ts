@@ -47,7 +47,11 @@ export async function mysqlFixture(config: MysqlConfig, reader?: MysqlConfig): P
   const opened = [dataSource];
   return {
     dataSource,
-    dialect: (await hasUuid(department)) ? dialect : { ...dialect, uuidType: 'char(36)' },
+    dialect: {
+      ...dialect,
+      ...((await hasUuid(department)) ? {} : { uuidType: 'char(36)' }),
+      ...(/mariadb/i.test(await versionOf(department)) ? {} : { hasNoJson: true }),
+    },
     sql: async (text) => void (await department.query(text)),
     query: (text) => department.query(text),
     async fill(table, rows) {
@@ -72,6 +76,10 @@ export async function mysqlFixture(config: MysqlConfig, reader?: MysqlConfig): P
       await department[Symbol.asyncDispose]();
     },
   };
+}
+
+async function versionOf(department: ReturnType<typeof departmentSession>): Promise<string> {
+  return (await department.query('SELECT VERSION()'))[0]?.[0] ?? '';
 }
 
 /** MariaDB has the type from 10.7 on, and no other server. */

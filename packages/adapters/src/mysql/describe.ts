@@ -85,6 +85,11 @@ export async function readTable(session: Session, database: string, name: string
   };
 }
 
+/** Whether something may happen to rows that land beside their landing. */
+export async function mayHaveTriggers(session: Session, table: MysqlTable): Promise<boolean> {
+  return !(await seesTriggers(session, table)) || (await readTriggers(session, table)).length > 0;
+}
+
 /** Names of the department's triggers on a table. */
 export async function readTriggers(session: Session, { database, ref }: MysqlTable): Promise<string[]> {
   const rows = await session.rows(
@@ -92,6 +97,20 @@ export async function readTriggers(session: Session, { database, ref }: MysqlTab
       WHERE ${whereTable(session, database, ref.name, 'EVENT_OBJECT_SCHEMA', 'EVENT_OBJECT_TABLE')} ORDER BY TRIGGER_NAME`,
   );
   return rows.map(([name]) => name ?? '');
+}
+
+/** Whether the catalog shows this account the triggers of a table: MariaDB does to whom may write rows, MySQL for the right TRIGGER alone. */
+export async function seesTriggers(session: Session, { database, ref }: MysqlTable): Promise<boolean> {
+  if (session.server.isMariaDb) return true;
+  const user = await currentUser(session);
+  const granted = (level: string, where: string) =>
+    `SELECT 1 FROM information_schema.${level}_PRIVILEGES WHERE GRANTEE = ${literal(user)} AND PRIVILEGE_TYPE = 'TRIGGER' AND ${where}`;
+  // A grant of a schema is a pattern.
+  const rows = await session.rows(
+    `${granted('USER', 'TRUE')} UNION ALL ${granted('SCHEMA', `${literal(database)} LIKE TABLE_SCHEMA`)}
+     UNION ALL ${granted('TABLE', whereTable(session, database, ref.name, 'TABLE_SCHEMA', 'TABLE_NAME'))} LIMIT 1`,
+  );
+  return rows.length > 0;
 }
 
 /** Unique indexes and checks; that a JSON column holds JSON belongs to its type. */

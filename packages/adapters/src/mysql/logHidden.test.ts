@@ -28,7 +28,7 @@ test('an account that may only read is told of cascades', async () => {
   const user = `${w.config.database}_reads`;
   await using admin = connectMysql(server.url, w.config.database);
   await admin.query(`CREATE USER ${user}@'%' IDENTIFIED BY 'secret'; GRANT SELECT ON ${w.config.database}.* TO ${user}@'%';
-    GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO ${user}@'%'`);
+    GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO ${user}@'%'`);
   const dataSource = openMysql({ ...w.config, user, password: 'secret' });
   const asked = ['parent', 'child', 'kept'].map((table) => ({ table, ref: { name: table }, log: true }));
   const problems = await dataSource.checkSource(asked);

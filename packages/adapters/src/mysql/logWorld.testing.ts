@@ -8,7 +8,7 @@ export async function logWorld(server: MysqlServer, ddl: string) {
   const config = await server.database();
   const department = connectMysql(server.url, config.database);
   await department.query(
-    `SET sql_mode = 'NO_BACKSLASH_ESCAPES'; GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'; ${ddl}`,
+    `SET sql_mode = 'NO_BACKSLASH_ESCAPES'; GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%'; ${ddl}`,
   );
   const dataSource = openMysql(config);
   const log = new MysqlLog(config);

@@ -11,7 +11,7 @@ adapterContract(
     const reader = { ...config, user: `r_${config.user}` };
     await using owner = connectMysql(server.url, config.database);
     // Whom a cursor may have to wait for is told to this right only.
-    await owner.query(`GRANT PROCESS, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%';
+    await owner.query(`GRANT PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%';
       GRANT ALL PRIVILEGES ON ${config.database}.* TO '${config.user}'@'%' WITH GRANT OPTION;
       DROP USER IF EXISTS '${reader.user}'@'%'; CREATE USER '${reader.user}'@'%' IDENTIFIED BY 'secret'`);
     return await mysqlFixture(config, reader);

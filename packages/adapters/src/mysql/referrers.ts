@@ -1,6 +1,6 @@
 /**
  * Foreign keys of other tables that act by themselves when rows of a table go. The catalog shows an account only keys of tables that it has
- * rights on, and reads every table of a database for it; MariaDB's engine shows all of them from one table of its own, to whom may see
+ * rights on, and reads every table of a database for it; the engine shows all of them from one table of its own, to whom may see
  * processes.
  */
 import { type Problem, QiaoError } from '@qiao/exchange';
@@ -17,7 +17,7 @@ export interface Referrers {
 
 /** The keys that refer to a table, as far as this account may see them; those that only refuse are left out. */
 export async function readReferrers(session: Session, database: string, name: string): Promise<Referrers> {
-  const found = session.server.isMariaDb ? await ofEngine(session, database, name) : undefined;
+  const found = await ofEngine(session, database, name);
   if (found !== undefined) return { referrers: found, areAll: true };
   return { referrers: await ofCatalog(session, database, name), areAll: false };
 }
@@ -29,9 +29,9 @@ export async function unseenKeys(session: Session, label: string): Promise<Probl
     path: label,
     message:
       'keys with ON DELETE CASCADE of tables that this account has no rights on cannot be seen: deletes that land might take rows of them',
-    hint: session.server.isMariaDb
-      ? `GRANT PROCESS ON *.* TO ${await currentUser(session)}; or ask the DBA whether there are any`
-      : 'ask the DBA whether there are any (information_schema.REFERENTIAL_CONSTRAINTS), or land without deletes (onDelete: mark)',
+    hint: session.server.product.isKin
+      ? 'ask the DBA whether there are any (information_schema.REFERENTIAL_CONSTRAINTS), or land without deletes (onDelete: mark)'
+      : `GRANT PROCESS ON *.* TO ${await currentUser(session)}; or ask the DBA whether there are any`,
     warning: true,
   };
 }
@@ -40,17 +40,16 @@ export async function unseenKeys(session: Session, label: string): Promise<Probl
 const ON_DELETE = "CASE WHEN f.TYPE & 1 THEN 'CASCADE' WHEN f.TYPE & 2 THEN 'SET NULL' ELSE 'RESTRICT' END";
 const ON_UPDATE = "CASE WHEN f.TYPE & 4 THEN 'CASCADE' WHEN f.TYPE & 8 THEN 'SET NULL' ELSE 'RESTRICT' END";
 
-/** Names of tables are kept as names of files. Undefined where the engine tells this account nothing. */
+/** Undefined where the engine tells this account nothing. */
 async function ofEngine(session: Session, database: string, name: string): Promise<Referrer[] | undefined> {
-  const asFile = (text: string) =>
-    bytesOf(`CONVERT(${literal(session.server.tellsCase ? text : text.toLowerCase())} USING filename)`);
-  const fromFile = (sql: string) => `CONVERT(CONVERT(${bytesOf(sql)} USING filename) USING utf8mb4)`;
+  const { tables, text, stored } = session.server.isMariaDb ? MARIADB : MYSQL;
+  const named = (each: string) => stored(literal(session.server.tellsCase ? each : each.toLowerCase()));
   try {
     const rows = await session.rows(
-      `SELECT ${fromFile("SUBSTRING_INDEX(f.FOR_NAME, '/', 1)")}, ${fromFile("SUBSTRING_INDEX(f.FOR_NAME, '/', -1)")},
+      `SELECT ${text("SUBSTRING_INDEX(f.FOR_NAME, '/', 1)")}, ${text("SUBSTRING(f.FOR_NAME, LOCATE('/', f.FOR_NAME) + 1)")},
               SUBSTRING(f.ID, LOCATE('/', f.ID) + 1), c.REF_COL_NAME, ${ON_DELETE}, ${ON_UPDATE}
-         FROM information_schema.INNODB_SYS_FOREIGN f JOIN information_schema.INNODB_SYS_FOREIGN_COLS c ON c.ID = f.ID
-        WHERE f.TYPE & 15 AND ${bytesOf('f.REF_NAME')} = CONCAT(${asFile(database)}, '/', ${asFile(name)}) ORDER BY f.ID, c.POS`,
+         FROM information_schema.${tables} f JOIN information_schema.${tables}_COLS c ON c.ID = f.ID
+        WHERE f.TYPE & 15 AND ${bytesOf('f.REF_NAME')} = CONCAT(${named(database)}, '/', ${named(name)}) ORDER BY f.ID, c.POS`,
     );
     return keysOf(rows);
   } catch (error) {
@@ -58,6 +57,15 @@ async function ofEngine(session: Session, database: string, name: string): Promi
     throw error;
   }
 }
+
+/** Of the engine: its tables, a name out of them as a text, and a text as it is stored there. */
+const MARIADB = {
+  tables: 'INNODB_SYS_FOREIGN',
+  // As names of files.
+  text: (sql: string) => `CONVERT(CONVERT(${bytesOf(sql)} USING filename) USING utf8mb4)`,
+  stored: (sql: string) => bytesOf(`CONVERT(${sql} USING filename)`),
+};
+const MYSQL = { tables: 'INNODB_FOREIGN', text: (sql: string) => sql, stored: bytesOf };
 
 async function ofCatalog(session: Session, database: string, name: string): Promise<Referrer[]> {
   const rules = await session.rows(

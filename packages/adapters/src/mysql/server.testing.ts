@@ -16,6 +16,8 @@ import { type MysqlConfig, tlsOptions } from './session.ts';
 const run = promisify(execFile);
 
 export interface MysqlServer extends AsyncDisposable {
+  /** False for MySQL, which QIAO_TEST_MYSQL may name. */
+  readonly isMariaDb: boolean;
   /** Of an account that may do everything. */
   readonly url: string;
   /** A fresh empty database, with an account that owns this database and nothing else. */
@@ -43,6 +45,7 @@ export async function startMysql(settings: readonly string[] = [], { own = false
   if (given !== undefined && !own) {
     return {
       url: given,
+      isMariaDb: /mariadb/i.test(await versionOf(given)),
       database: (made) => makeDatabase(given, made),
       restart: () => Promise.reject(new Error('the server of QIAO_TEST_MYSQL is not ours to restart')),
       [Symbol.asyncDispose]: async () => undefined,
@@ -103,6 +106,7 @@ export async function startMysql(settings: readonly string[] = [], { own = false
   await start();
   return {
     url,
+    isMariaDb: true,
     database: (made) => makeDatabase(url, made),
     async restart(between) {
       await stop();
@@ -184,6 +188,11 @@ async function makeDatabase(
   );
   connection.destroy();
   return { name, adapter: 'mysql', host, port, database: name, user: name, password: 'secret' };
+}
+
+async function versionOf(url: string): Promise<string> {
+  await using client = connect(addressOf(url));
+  return (await client.query('SELECT VERSION()'))[0]?.[0] ?? '';
 }
 
 function addressOf(url: string): { host: string; port: number; user: string; password: string } {

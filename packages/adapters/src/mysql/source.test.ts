@@ -48,6 +48,12 @@ async function read(type: string, values: readonly string[]) {
   return { type: table.columns[1]?.type, texts: rows.map(([, text]) => text), refused };
 }
 
+/** Types that MySQL does not have, and what it makes of others. */
+const MARIADB_TYPES = new Set(['uuid', 'inet6']);
+const OF_MYSQL = new Map([
+  ['json', { type: { type: 'native', system: 'mysql', name: 'json' }, texts: ['{"a": [1, 2], "b": 1}'] }],
+]);
+
 describe('values of MySQL', () => {
   test.each<[string, string[], object, (string | null)[]]>([
     [
@@ -114,7 +120,9 @@ describe('values of MySQL', () => {
     ],
     ['inet6', ["'2001:DB8::1'"], { type: 'native', system: 'mysql', name: 'inet6' }, ['2001:db8::1']],
   ])('%s is read exactly', async (type, values, described, texts) => {
-    expect(await read(type, values)).toEqual({ type: described, texts, refused: [] });
+    if (!server.isMariaDb && MARIADB_TYPES.has(type)) return await expect(read(type, values)).rejects.toThrow('syntax');
+    const ofMysql = server.isMariaDb ? undefined : OF_MYSQL.get(type);
+    expect(await read(type, values)).toEqual({ type: described, texts, refused: [], ...ofMysql });
   });
 
   test.each<[string, string[], string]>([
@@ -183,8 +191,9 @@ describe('values of MySQL', () => {
 describe('reading without harm', () => {
   test('a table without transactions is read in steps, and says so', async () => {
     await using each = await world();
+    const values = Array.from({ length: 25_000 }, (_, n) => `(${n + 1}, ${n + 1})`);
     await each.department.query(
-      'CREATE TABLE t (id int NOT NULL PRIMARY KEY, x text) ENGINE = MyISAM; INSERT INTO t SELECT seq, seq FROM seq_1_to_25000',
+      `CREATE TABLE t (id int NOT NULL PRIMARY KEY, x text) ENGINE = MyISAM; INSERT INTO t VALUES ${values.join(', ')}`,
     );
     const problems = await each.dataSource.checkSource([{ table: 't', ref: { name: 't' } }]);
     expect(problems).toMatchObject([{ code: 'ENGINE_WITHOUT_TRANSACTIONS', warning: true }]);

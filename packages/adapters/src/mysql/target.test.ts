@@ -56,6 +56,9 @@ async function readBack(dataSource: DataSource): Promise<(string | null)[]> {
   return rows.map(([, x]) => x ?? null);
 }
 
+/** Types that MySQL does not have. */
+const MARIADB_TYPES = new Set(['uuid', 'inet6']);
+
 describe('values', () => {
   test.each<[string, string[]]>([
     ['bigint unsigned', ['18446744073709551615', '0']],
@@ -84,12 +87,15 @@ describe('values', () => {
     ['inet6', ['2001:db8::1']],
   ])('%s stores what it prints, the same again is unchanged', async (type, values) => {
     await using each = await world();
-    await each.sql(`CREATE TABLE t (id int NOT NULL PRIMARY KEY, x ${type})`);
+    const made = each.sql(`CREATE TABLE t (id int NOT NULL PRIMARY KEY, x ${type})`);
+    if (!server.isMariaDb && MARIADB_TYPES.has(type)) return await expect(made).rejects.toThrow('syntax');
+    await made;
     const { target, lane: sender } = await lane(each);
     const rows = [...values, null].map((value, index): (string | null)[] => [String(index), value]);
     const { quarantined } = await applied(target, sender.next([section('t', 'insert', ['id', 'x'], rows)]));
     expect(quarantined.map(({ index, reason }) => [index, reason])).toEqual([]);
-    expect(await readBack(each.dataSource)).toEqual([...values, null]);
+    const stored = type === 'json' && !server.isMariaDb ? ['{"a": [1, 2], "b": 1}'] : values;
+    expect(await readBack(each.dataSource)).toEqual([...stored, null]);
     const again = await applied(target, sender.next([section('t', 'update', ['id', 'x'], rows)]));
     expect(again.cells).toEqual([`t update unchanged ${rows.length}`]);
   });
@@ -124,7 +130,9 @@ describe('values', () => {
     ['uuid', ['no uuid']],
   ])('%s alters nothing: what does not fit is isolated', async (type, values) => {
     await using each = await world();
-    await each.sql(`CREATE TABLE t (id int NOT NULL PRIMARY KEY, x ${type})`);
+    const made = each.sql(`CREATE TABLE t (id int NOT NULL PRIMARY KEY, x ${type})`);
+    if (!server.isMariaDb && MARIADB_TYPES.has(type)) return await expect(made).rejects.toThrow('syntax');
+    await made;
     const { target, lane: sender } = await lane(each);
     const rows = values.map((value, index) => [String(index), value]);
     const { quarantined } = await applied(target, sender.next([section('t', 'insert', ['id', 'x'], rows)]));
@@ -208,7 +216,7 @@ describe('keys and collations', () => {
   test('check names coarse keys, engines without transactions and narrow character sets', async () => {
     await using each = await world();
     await each.sql(`CREATE TABLE ci (id varchar(20) NOT NULL PRIMARY KEY, x varchar(9) CHARACTER SET gbk);
-      CREATE TABLE bin (id varchar(20) COLLATE utf8mb4_bin NOT NULL PRIMARY KEY); CREATE TABLE exact (id varchar(20) COLLATE utf8mb4_nopad_bin NOT NULL PRIMARY KEY);
+      CREATE TABLE bin (id varchar(20) COLLATE utf8mb4_bin NOT NULL PRIMARY KEY); CREATE TABLE exact (id varchar(20) COLLATE ${server.isMariaDb ? 'utf8mb4_nopad_bin' : 'utf8mb4_0900_bin'} NOT NULL PRIMARY KEY);
       CREATE TABLE myisam (id int NOT NULL PRIMARY KEY) ENGINE = MyISAM`);
     const key = { name: 'id', type: text };
     const shape = { columns: [{ name: 'x', type: { type: 'text', maxLength: 9 } as const, nullable: true }] };
@@ -325,7 +333,7 @@ describe('the road into the table', () => {
       ]),
     );
     expect(cells).toEqual(['t insert inserted 1', 't insert quarantined 1']);
-    expect(quarantined).toMatchObject([{ code: 'UNIQUE', reason: 'error 1062, key x' }]);
+    expect(quarantined).toMatchObject([{ code: 'UNIQUE', reason: expect.stringMatching(/^error 1062, key (t\.)?x$/) }]);
     expect(await each.query('SELECT id, x FROM t ORDER BY id')).toEqual([
       ['1', 'plate'],
       ['3', 'other'],

@@ -9,7 +9,7 @@ import type { Landed, Piece, Savepoints } from '../sectionPort.ts';
 import { ServerTarget } from '../serverTarget.ts';
 import { StraightWay } from '../straightWay.ts';
 import type { Landing, Noted, StageShape, TargetServer } from '../targetServer.ts';
-import { readTriggers } from './describe.ts';
+import { mayHaveTriggers } from './describe.ts';
 import { giveUpValues, land, landStraight, takeOutOfNotes } from './landing.ts';
 import { type Layout, Layouts, parentsFirst, selfReferences } from './layout.ts';
 import { MarkTable } from './markTable.ts';
@@ -95,7 +95,7 @@ class MysqlServer implements TargetServer<Session, Layout, Stage> {
   /** Keys and triggers are looked for anew: they may have come since the table was read. */
   async uniqueValues(session: Session, { table, ref }: Layout): Promise<UniqueValues | undefined> {
     const { referrers, areAll } = await readReferrers(session, table.database, ref.name);
-    if (!areAll || (await readTriggers(session, table)).length > 0) return undefined;
+    if (!areAll || (await mayHaveTriggers(session, table))) return undefined;
     const nullable = table.columns.flatMap((column) => (column.nullable ? [column.name] : []));
     return { indexes: table.uniqueIndexes, nullable: new Set(nullable), referrers };
   }
@@ -117,7 +117,7 @@ class MysqlServer implements TargetServer<Session, Layout, Stage> {
     const isAll = table.columns.every(({ name, generated }) => generated || columns.includes(name));
     if (!isAll || table.hasHiddenColumns) return false;
     const { referrers, areAll } = await readReferrers(session, table.database, ref.name);
-    return areAll && referrers.length === 0 && (await readTriggers(session, table)).length === 0;
+    return areAll && referrers.length === 0 && !(await mayHaveTriggers(session, table));
   }
 
   parentsFirst(_session: Session, layouts: readonly Layout[]): Promise<string[]> {

@@ -30,7 +30,7 @@ export const trials: readonly Trial<Session>[] = [
     ['99999999999999999999999999999999999.123456789012345678901234567891'],
   ),
   yields('microseconds', "SELECT CAST('2024-01-01 00:00:00.000001' AS DATETIME(6))", ['2024-01-01 00:00:00.000001']),
-  yields('numbers of rows (window functions)', 'SELECT ROW_NUMBER() OVER (ORDER BY 1)', ['1']),
+  yields('numbers of rows (window functions)', 'SELECT ROW_NUMBER() OVER ()', ['1']),
   within('SOURCE', 'one view of all tables', 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY', []),
   within('TARGET', 'savepoints', 'START TRANSACTION', ['SAVEPOINT a', 'ROLLBACK TO SAVEPOINT a']),
   { what: 'a strict mode that refuses what does not fit, in temporary tables', side: 'TARGET', run: isStrict },

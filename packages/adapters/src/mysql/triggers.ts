@@ -198,9 +198,7 @@ export async function triggerState(session: Session, plan: TriggerPlan): Promise
       `table ${label} has not its three triggers, or the account may not see them (GRANT TRIGGER)`,
     );
   }
-  const isAsPlanned = found.every(([, body, event, timing]) =>
-    plan.install.some((sql) => sql.includes(` ${timing} ${event} ON `) && sql.endsWith(`\n${body}`)),
-  );
+  const isAsPlanned = await areAsPlanned(session, plan, found);
   const table = plan.install.find((sql) => sql.startsWith('CREATE TABLE')) ?? '';
   const columns = changes.columns.slice(2).map(({ catalog }, place) => `${keyColumn(place)} ${nullableType(catalog)}`);
   if (!isAsPlanned || !table.includes(`NOT NULL, ${columns.join(', ')}) ENGINE`)) {
@@ -211,6 +209,28 @@ export async function triggerState(session: Session, plan: TriggerPlan): Promise
   );
   await moveLimit(session, plan);
   return { kind: 'ready', identity: [made?.[0], ...found.map(([, , , , created]) => created)].join('/') };
+}
+
+/** Rows of the catalog: name, body, event, timing. */
+async function areAsPlanned(
+  session: Session,
+  plan: TriggerPlan,
+  found: readonly (string | null)[][],
+): Promise<boolean> {
+  for (const [name, body, event, timing] of found) {
+    const written = session.server.isMariaDb ? body : await bodyAsWritten(session, plan, name ?? '');
+    const isAsPlanned = plan.install.some(
+      (sql) => sql.includes(` ${timing} ${event} ON `) && sql.endsWith(`\n${written}`),
+    );
+    if (!isAsPlanned) return false;
+  }
+  return true;
+}
+
+/** The catalog of MySQL spells names that hold a backtick otherwise than they were written. */
+async function bodyAsWritten(session: Session, { changes }: TriggerPlan, name: string): Promise<string> {
+  const [row] = await session.rows(`SHOW CREATE TRIGGER ${qualified(changes.schema ?? '', name)}`);
+  return /FOR EACH ROW\s+([\s\S]*)$/.exec(row?.[2] ?? '')?.[1] ?? '';
 }
 
 const LOCK_SECONDS = 1;

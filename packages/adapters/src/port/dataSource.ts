@@ -189,7 +189,7 @@ export interface SourceShape {
  *    `<label>`, `<label>.<column>` or `mark`; codes: TABLE_MISSING, COLUMN_MISSING, KEYLESS_TABLE (no unique NOT NULL key and none is named),
  *    KEY_NULLABLE, KEY_NOT_UNIQUE (named columns, source or target), TYPE_UNSUPPORTED (source column), COLUMN_LARGE (warning: bytes past what a row may have), OWNERSHIP_INVALID, TYPE_REFUSED (pair), TYPE_LOSSY
  *    and TYPE_NARROW (warnings, see pairs.ts), RIGHTS_MISSING, COLUMN_GENERATED, COLUMN_REQUIRED (target column NOT NULL without default that the bridge does not
- *    send), NULLABLE_TO_REQUIRED (warning), KEY_COLLATION_COARSE, ROW_SECURITY, TARGET_TRIGGER (warning), TARGET_CONSTRAINTS (warning: UNIQUE and CHECK beside the key, by name), TARGET_RULE, FOREIGN_KEY_OUTSIDE
+ *    send), NULLABLE_TO_REQUIRED (warning), KEY_COLLATION_COARSE, ROW_SECURITY, TARGET_TRIGGER (warning), TRIGGERS_UNSEEN (warning: this account may not see them), TARGET_CONSTRAINTS (warning: UNIQUE and CHECK beside the key, by name), TARGET_RULE, FOREIGN_KEY_OUTSIDE
  *    (warning), FOREIGN_KEY_CYCLE (a warning where rows with nulls can be the first), FOREIGN_KEY_CASCADES (rows of others would go with those that are deleted; a warning
  *    between tables of the bridge), FOREIGN_KEYS_UNSEEN (warning: this account may not see every such key), MARK_REFUSED (hint = the DDL for the DBA), MARK_COLUMN_MISSING, JOURNAL_COLUMN_MISSING, ENGINE_WITHOUT_TRANSACTIONS (target: rows and mark cannot be
  *    one transaction; source: a warning, as it has no snapshot).

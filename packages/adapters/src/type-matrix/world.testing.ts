@@ -34,7 +34,7 @@ export async function openWorld(): Promise<MatrixWorld> {
   const mysqlConfig = await mysql.database();
   const session = stack.use(await departmentSession(postgresConfig));
   const client = stack.use(connectMysql(mysql.url, mysqlConfig.database));
-  await client.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${mysqlConfig.user}'@'%'`);
+  await client.query(`GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${mysqlConfig.user}'@'%'`);
   const postgresSource = openPostgres(postgresConfig);
   const mysqlSource = openMysql(mysqlConfig);
   stack.defer(() => postgresSource.close());

@@ -119,7 +119,7 @@ export function lateCommits(server: LateServer): void {
           break;
         case 4: {
           // Each writer has rows of its own, so that nobody waits for a lock.
-          const mine = await query(`SELECT id FROM person WHERE id LIKE '${index}-%' ORDER BY md5(id) LIMIT 1`);
+          const mine = await query(`SELECT id FROM person WHERE id LIKE '${index}-%' ORDER BY reverse(id) LIMIT 1`);
           const at = server.now[pick(server.now.length)];
           await query(`UPDATE person SET text = 'changed ${serial}', at = ${at} WHERE id = '${mine[0]?.[0] ?? ''}'`);
           break;

@@ -73,7 +73,7 @@ export class LogWorld extends CaptureWorld implements AsyncDisposable {
   ): Promise<LogWorld> {
     const config = await server.database();
     const connect = () => connectMysql(server.url, config.database);
-    const rights = `GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'`;
+    const rights = `GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%'`;
     return await LogWorld.#with(config, connect, `${rights}; ${ddl}`, tables);
   }
 
