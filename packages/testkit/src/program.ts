@@ -48,8 +48,9 @@ export class Program {
     return this.#options.name;
   }
 
+  /** Undefined once it has ended: its number may be another's by then. */
   get pid(): number | undefined {
-    return this.#child?.pid;
+    return this.isRunning ? this.#child?.pid : undefined;
   }
 
   get isRunning(): boolean {
