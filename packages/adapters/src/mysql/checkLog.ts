@@ -2,7 +2,7 @@
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
 import { logOff, missingRights, readLogRange, readLogServer } from './logServer.ts';
-import { readLogTables, tableProblem } from './logTables.ts';
+import { readLogTables, tableProblems } from './logTables.ts';
 import type { Session } from './session.ts';
 
 /** A weekend, and somebody who looks on Monday. */
@@ -29,9 +29,9 @@ export async function checkLog(session: Session, tables: readonly SourceTable[])
   const asked = tables.map(({ ref, columns = [], key = [] }) => ({ ref, columns, key }));
   for (const [place, table] of (await readLogTables(session, asked)).entries()) {
     // What is missing is the finding of the check of tables, and so is a key that nothing proves.
-    const problem = 'code' in table ? undefined : tableProblem(table, range);
-    if (problem === undefined || problem.code === 'LOG_NO_IDENTITY') continue;
-    problems.push({ ...problem, path: tables[place]?.table ?? '' });
+    if ('code' in table) continue;
+    const found = tableProblems(table, range).filter(({ code }) => code !== 'LOG_NO_IDENTITY');
+    problems.push(...found.map((problem) => ({ ...problem, path: tables[place]?.table ?? '' })));
   }
   return problems;
 }

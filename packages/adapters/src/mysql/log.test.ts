@@ -393,7 +393,8 @@ test('the check names every problem at once, each with its fix', async () => {
     expect(problems.every(({ hint }) => hint.length > 10)).toBe(true);
     return problems.map(({ path, code }) => `${path} ${code}`.trim());
   };
-  const tables = ['child LOG_CASCADE', 'm LOG_KIND', 'v LOG_KIND', 'odd LOG_COLUMN', 'history LOG_KIND'];
+  const odd = ['odd LOG_COLUMN', 'odd LOG_COLUMN', 'odd LOG_COLUMN'];
+  const tables = ['child LOG_CASCADE', 'm LOG_KIND', 'v LOG_KIND', ...odd, 'history LOG_KIND'];
   expect(await found()).toEqual(['keyless KEYLESS_TABLE', 'v KEY_NOT_UNIQUE', ...tables]);
   await using _e = await setting('expire_logs_days', '1');
   expect((await found()).slice(2, 3)).toEqual(['LOG_RETENTION']);

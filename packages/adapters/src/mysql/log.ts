@@ -6,7 +6,7 @@ import type { BinlogPlan } from './binlog.ts';
 import { comparePositions, type LogPlace, placeText } from './logPosition.ts';
 import { type MysqlLogReading, openLogReading } from './logReading.ts';
 import { logOff, missingRights, readLogRange, readLogServer, readPrepared } from './logServer.ts';
-import { loggedTables, readLogTables, tableProblem } from './logTables.ts';
+import { loggedTables, readLogTables, tableProblems } from './logTables.ts';
 import { type MysqlConfig, openSession, type Session } from './session.ts';
 
 const LIMITS = { statementMs: 60_000, lockMs: 10_000, idleMs: 60_000 };
@@ -75,7 +75,7 @@ async function prepare(
   if (problem !== undefined) throw new QiaoError(problem.code, problem.message, { hint: problem.hint });
   const range = await readLogRange(session);
   const read = await readLogTables(session, plan.tables.map(askedTable));
-  const found = read.map((table) => ('code' in table ? table : (tableProblem(table, range) ?? table)));
+  const found = read.map((table) => ('code' in table ? table : (tableProblems(table, range)[0] ?? table)));
   const fit = found.map((each) => ('code' in each ? undefined : each));
   const horizon = JSON.stringify(await readPrepared(session));
   return {

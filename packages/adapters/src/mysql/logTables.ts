@@ -102,42 +102,41 @@ const FOREIGN_KEY = (() => {
   return new RegExp(`^ +CONSTRAINT ${name} FOREIGN KEY ${others} ${to}((?: ON (?:DELETE|UPDATE) [A-Z ]+?)*),?$`, 'gm');
 })();
 
-/** Why the table cannot be followed; undefined when it can. */
-export function tableProblem(found: LogTable, range: Pick<LogRange, 'isLogged'> | undefined): Problem | undefined {
-  const { label: path, table, kind, columns, key } = found;
+/** Why the table cannot be followed: every reason; none when it can. */
+export function tableProblems(found: LogTable, range: Pick<LogRange, 'isLogged'> | undefined): readonly Problem[] {
+  const { label: path, table, kind, columns, key, cascades } = found;
   const name = table.ref.name;
   const orElse = 'or write capture: compare';
-  const problem = (code: string, message: string, hint: string): Problem => ({ code, path, message, hint });
+  const problems: Problem[] = [];
+  const problem = (code: string, message: string, hint: string) => void problems.push({ code, path, message, hint });
   if (kind !== 'BASE TABLE') {
     const what = kind === 'SYSTEM VERSIONED' ? 'keeps its history in itself' : 'is no table of its own';
-    return problem(
-      'LOG_KIND',
-      `${name} ${what}: its changes are not in the log as those of its rows`,
-      `name the tables that it reads, ${orElse}`,
-    );
+    const message = `${name} ${what}: its changes are not in the log as those of its rows`;
+    problem('LOG_KIND', message, `name the tables that it reads, ${orElse}`);
+    return problems;
   }
   if (!isTransactional(table)) {
     const message = `${name} is a table of ${table.engine}, which rolls nothing back: the log may have rows of it that a statement left behind when it failed`;
-    return problem('LOG_KIND', message, `ALTER TABLE ${qualified(table.database, name)} ENGINE = InnoDB; ${orElse}`);
+    problem('LOG_KIND', message, `ALTER TABLE ${qualified(table.database, name)} ENGINE = InnoDB; ${orElse}`);
   }
   if (range?.isLogged(table.database) === false) {
     const message = `the server leaves database ${table.database} out of its log`;
-    return problem('LOG_FILTERED', message, `binlog_do_db and binlog_ignore_db in its configuration, ${orElse}`);
+    problem('LOG_FILTERED', message, `binlog_do_db and binlog_ignore_db in its configuration, ${orElse}`);
   }
-  const [cascade] = found.cascades;
-  if (cascade !== undefined) {
+  for (const cascade of cascades) {
     const message = `the foreign key ${cascade} of ${name} deletes or changes its rows with those of another table: that is not in the log`;
-    return problem('LOG_CASCADE', message, `make it RESTRICT and let the program do both, ${orElse}`);
+    problem('LOG_CASCADE', message, `make it RESTRICT and let the program do both, ${orElse}`);
   }
-  const unread = columns.map((column) => ({ column, why: unreadable(column) })).find(({ why }) => why !== undefined);
-  if (unread !== undefined) {
-    const message = `column ${unread.column.name} of ${name} ${unread.why}`;
-    return problem('LOG_COLUMN', message, `leave the column out of the bridge (columns:), ${orElse}`);
+  for (const column of columns) {
+    const why = unreadable(column);
+    const message = `column ${column.name} of ${name} ${why}`;
+    if (why !== undefined) problem('LOG_COLUMN', message, `leave the column out of the bridge (columns:), ${orElse}`);
   }
   const isKey = table.uniqueKeys.some((unique) => unique.every((column) => key.includes(column)));
-  if (isKey && key.length > 0) return undefined;
+  if (isKey && key.length > 0) return problems;
   const message = `no unique index of columns that are never null proves the key (${key.join(', ')}) of ${name}: its rows could not be told apart`;
-  return problem('LOG_NO_IDENTITY', message, `add a primary key, ${orElse}`);
+  problem('LOG_NO_IDENTITY', message, `add a primary key, ${orElse}`);
+  return problems;
 }
 
 /** Why the log's form of a column is not read. */

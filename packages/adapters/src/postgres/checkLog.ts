@@ -2,7 +2,7 @@
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
 import { createPublication, logOff, readLogFacts } from './logObjects.ts';
-import { type LogTable, partitionProblem, readLogTables, tableProblem } from './logTables.ts';
+import { type LogTable, partitionProblem, readLogTables, tableProblems } from './logTables.ts';
 import type { Session } from './session.ts';
 import { identifier, qualified } from './sql.ts';
 
@@ -31,9 +31,10 @@ export async function checkLog(session: Session, schema: string, tables: readonl
   for (const [place, table] of found.entries()) {
     // What is missing is the finding of the check of tables.
     if ('code' in table) continue;
-    const problem = tableProblem(table) ?? partitionProblem(table, isAsked);
-    if (problem !== undefined) problems.push({ ...problem, path: tables[place]?.table ?? '' });
-    else own.push(table);
+    const part = partitionProblem(table, isAsked);
+    const against = [...tableProblems(table), ...(part === undefined ? [] : [part])];
+    problems.push(...against.map((problem) => ({ ...problem, path: tables[place]?.table ?? '' })));
+    if (against.length === 0) own.push(table);
   }
   const foreign = own.filter(({ isOwned }) => !isOwned);
   if (foreign.length > 0 || !facts.mayPublish) {

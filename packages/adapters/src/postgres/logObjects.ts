@@ -7,7 +7,7 @@ import { systemClock } from '@qiao/runtime';
 import type { KeptLog, LogPlan, LogTableState } from '../adapter.ts';
 import { askedTable } from '../log/asked.ts';
 import { comparePositions } from './lineage.ts';
-import { type LogFacts, type LogTable, partitionProblem, readLogTables, tableProblem } from './logTables.ts';
+import { type LogFacts, type LogTable, partitionProblem, readLogTables, tableProblems } from './logTables.ts';
 import type { LoggedTable } from './pgoutput.ts';
 import type { Row, Session } from './session.ts';
 import { identifier, qualified } from './sql.ts';
@@ -108,7 +108,7 @@ export async function makeLog(session: Session, schema: string, { name, tables }
   const off = logOff(facts);
   if (off !== undefined) throw new QiaoError(off.code, off.message, { hint: off.hint });
   const read = await readLogTables(session, schema, tables.map(askedTable));
-  const found = read.map((table) => ('code' in table ? table : (tableProblem(table) ?? table)));
+  const found = read.map((table) => ('code' in table ? table : (tableProblems(table)[0] ?? table)));
   const fit = found.filter((each): each is LogTable => !('code' in each));
   const published = await publish(session, name, fit, facts);
   const catalog = catalogOf(read, published);

@@ -144,38 +144,43 @@ function catalogColumn([, name, number, typeOid, typeModifier, isGenerated]: Row
   };
 }
 
-/** Why the table cannot be followed; undefined when it can. */
-export function tableProblem(found: LogTable): Problem | undefined {
+/** Why the table cannot be followed: every reason; none when it can. */
+export function tableProblems(found: LogTable): readonly Problem[] {
   const { label: path, schema, name, key } = found;
   const table = qualified(schema, name);
+  const problems: Problem[] = [];
   const strange = found.family.find(({ kind, persistence }) => !['r', 'p'].includes(kind) || persistence !== 'p');
   if (strange !== undefined) {
     const what = strange.persistence === 'p' ? 'no table of its own' : 'unlogged or temporary';
     const message = `${strange.oid === found.oid ? name : `a partition of ${name}`} is ${what}: its changes are not in the log`;
-    return { code: 'LOG_KIND', path, message, hint: 'name the tables that it reads, or write capture: compare' };
+    return [{ code: 'LOG_KIND', path, message, hint: 'name the tables that it reads, or write capture: compare' }];
   }
   if (found.hasHeirs) {
     const message = `other tables inherit from ${name}: their rows are read with it, but come in the log as their own`;
-    return { code: 'LOG_KIND', path, message, hint: 'partition the table instead, or write capture: compare' };
+    problems.push({
+      code: 'LOG_KIND',
+      path,
+      message,
+      hint: 'partition the table instead, or write capture: compare',
+    });
   }
-  const generated = found.columns.find(({ isGenerated }) => isGenerated);
-  if (generated !== undefined) {
-    const message = `column ${generated.name} of ${name} is computed by the database, and not in its log`;
-    return {
+  for (const { name: column } of found.columns.filter(({ isGenerated }) => isGenerated)) {
+    const message = `column ${column} of ${name} is computed by the database, and not in its log`;
+    problems.push({
       code: 'LOG_COLUMN',
       path,
       message,
       hint: 'leave the column out of the bridge (columns:), or write capture: compare',
-    };
+    });
   }
   const isNamed = found.family.every(
     ({ identity }) =>
       identity === 'full' || (identity !== undefined && key.every((column) => identity.includes(column))),
   );
-  if (isNamed) return undefined;
+  if (isNamed) return problems;
   const message = `the log would not name the rows of ${name} by the bridge's key (${key.join(', ')}): its replica identity is another`;
   const hint = `ALTER TABLE ${table} REPLICA IDENTITY USING INDEX <a unique index on ${key.map(identifier).join(', ')}>; or REPLICA IDENTITY FULL; on every partition too`;
-  return { code: 'LOG_NO_IDENTITY', path, message, hint };
+  return [...problems, { code: 'LOG_NO_IDENTITY', path, message, hint }];
 }
 
 /** Why a partition cannot be followed beside a table that it belongs to; undefined when none of those is published. */
