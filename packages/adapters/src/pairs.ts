@@ -80,7 +80,7 @@ export function pairProblems(
   adapter: TargetAdapter,
   columnOf: (name: string) => PairedColumn | undefined,
 ): Problem[] {
-  return (shape?.columns ?? []).flatMap(({ name, type: source }): Problem[] => {
+  return (shape?.columns ?? []).flatMap(({ name, type: source, stored }): Problem[] => {
     const column = columnOf(name);
     if (column === undefined) return [];
     const path = `${label}.${name}`;
@@ -108,7 +108,9 @@ export function pairProblems(
       const hint = 'agree to it, give the target a column that keeps the value, or leave it out of `columns`';
       problems.push({ code: 'TYPE_LOSSY', path, message: `${into}: ${pair.fit.why}`, hint, warning: true });
     }
-    const ordinary = pair.isolates.filter((limit) => 'isOrdinary' in LIMITS[limit] || isWideDecimal(source, limit));
+    const ordinary = pair.isolates
+      .filter((limit) => 'isOrdinary' in LIMITS[limit] || isWideDecimal(source, limit))
+      .filter((limit) => stored?.adapter !== adapter || !isBounded(stored.nativeType, limit, column.nativeType));
     if (ordinary.length > 0) {
       const message = `${into}: rows with ${ordinary.map(limitText).join(', and with ')} will be quarantined`;
       const hint = 'give the target a column that holds them, or filter them at the source (where:)';
@@ -117,6 +119,26 @@ export function pairProblems(
     return problems;
   });
 }
+
+/** The values come from a column of the same database that holds no more than this one: a warning would stand at every such table. */
+function isBounded(fromType: string, limit: Limit, intoType: string): boolean {
+  const [from, into] = [fromType.toLowerCase(), intoType.toLowerCase()];
+  switch (limit) {
+    case 'yearsOfTimestamp':
+      return from.startsWith('timestamp');
+    case 'negative':
+      return from.includes('unsigned');
+    case 'bytesOfText':
+      return (TEXT_BYTES[from] ?? Number.POSITIVE_INFINITY) <= (TEXT_BYTES[into] ?? 0);
+    case 'digits15':
+      return !isText(from);
+    default:
+      return from === into;
+  }
+}
+
+/** Of the character set that every column of a destination should have. */
+const TEXT_BYTES: Readonly<Partial<Record<string, number>>> = { tinytext: 255, text: 65_535, mediumtext: 16_777_215 };
 
 function isText(declared: string): boolean {
   return /TEXT|CHAR|CLOB/i.test(declared);

@@ -176,7 +176,9 @@ function answerChecks(agent: Agent, signal: AbortSignal): void {
       const tables = [
         {
           table: 'birth_certificate',
-          columns: [{ name: 'certificate_no', typeJson: '{"type":"text"}', nullable: false }],
+          columns: [
+            { name: 'certificate_no', typeJson: '{"type":"text"}', nullable: false, adapter: '', nativeType: '' },
+          ],
           key: ['certificate_no'],
         },
       ];

@@ -80,3 +80,29 @@ test('a server that takes no writes is told to a target', async () => {
   await dataSource.close();
   expect(problems.map(({ code }) => code)).toEqual(['TARGET_READ_ONLY', 'FOREIGN_KEYS_UNSEEN']);
 });
+
+test('a column is not called too narrow for what one of its own width holds', async () => {
+  const config = await server.database();
+  await using department = connectMysql(server.url, config.database);
+  const types = ['timestamp', 'text', 'binary(8)', 'decimal(10,2) unsigned', 'float(7,4)', 'double unsigned'];
+  const columns = types.map((type, place) => `c${place} ${type} NULL`).join(', ');
+  await department.query(
+    `CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, ${columns}, wide text CHARACTER SET gbk, short binary(4)) CHARACTER SET utf8mb4;
+     CREATE TABLE u (id bigint NOT NULL PRIMARY KEY, ${columns.replace('timestamp', 'timestamp(3)')}, wide text, short binary(8)) CHARACTER SET utf8mb4`,
+  );
+  const dataSource = openMysql(config);
+  const described = (await dataSource.describe({ name: 't' }))?.columns ?? [];
+  const narrow = async (adapter: string) => {
+    const sent = described.map(({ name, type, nullable, nativeType }) => {
+      if ('unsupported' in type) throw new Error(`${name} cannot travel`);
+      return { name, type, nullable, stored: { adapter, nativeType } };
+    });
+    const target = mirror('t', sent, { ref: { name: 'u' } });
+    const problems = await dataSource.checkTarget([target], new Map([['t', { columns: sent }]]));
+    return problems.flatMap(({ code, path }) => (code === 'TYPE_NARROW' ? [path] : []));
+  };
+  expect(await narrow('mysql')).toEqual(['t.wide', 't.short']);
+  // Of another database the names of types say nothing.
+  expect(await narrow('postgres')).toEqual([...types.map((_type, place) => `t.c${place}`), 't.wide', 't.short']);
+  await dataSource.close();
+});

@@ -101,7 +101,7 @@ function characterSets(report: Report, shape: SourceShape | undefined, table: My
 }
 
 function keyCollations(report: Report, { key }: TargetTable, table: MysqlTable): void {
-  for (const { name, nativeType, catalog } of table.columns) {
+  for (const { name, catalog } of table.columns) {
     const { collation, charset = 'utf8mb4' } = catalog;
     if (!key.includes(name) || collation === undefined || isExact(collation)) continue;
     const isOnlyPadded = collation.endsWith('_bin');
@@ -112,7 +112,7 @@ function keyCollations(report: Report, { key }: TargetTable, table: MysqlTable):
         ? `key column ${name} (${collation}) takes keys for equal that differ only in blanks at the end`
         : `key column ${name} (${collation}) takes different texts for equal`,
       {
-        hint: `ALTER TABLE ${quoted(table)} MODIFY ${identifier(name)} ${nativeType} CHARACTER SET ${charset} COLLATE ${charset}_nopad_bin NOT NULL; (MySQL: utf8mb4_0900_bin)`,
+        hint: `ALTER TABLE ${quoted(table)} MODIFY ${identifier(name)} ${catalog.text} CHARACTER SET ${charset} COLLATE ${charset}_nopad_bin NOT NULL; (MySQL: utf8mb4_0900_bin)`,
         warning: isOnlyPadded,
       },
     );

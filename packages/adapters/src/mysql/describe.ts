@@ -167,6 +167,11 @@ export function whereTable(
     : plain;
 }
 
+/** Its characters take as many bytes as in utf8mb4. */
+function isUnicode(charset: string | undefined): boolean {
+  return charset === undefined || /^(utf8|utf8mb3|utf8mb4|ascii)$/.test(charset);
+}
+
 function columnOf(row: Row, json: ReadonlySet<string>): MysqlColumn {
   const text = (index: number) => row[index] ?? '';
   const number = (index: number) => Number(row[index] ?? 0);
@@ -187,7 +192,7 @@ function columnOf(row: Row, json: ReadonlySet<string>): MysqlColumn {
   return {
     name,
     type: describedType(catalog),
-    nativeType: catalog.text,
+    nativeType: isUnicode(catalog.charset) ? catalog.text : `${catalog.text} CHARACTER SET ${catalog.charset}`,
     nullable: text(3) === 'YES',
     generated: /\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b/i.test(extra),
     // MariaDB writes the default NULL of a column that may be null as the word.

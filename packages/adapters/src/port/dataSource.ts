@@ -176,7 +176,22 @@ export interface SourceTable {
 
 /** What a bridge sends for one table, after transforms: the other half of every pair of types that `checkTarget` judges. */
 export interface SourceShape {
-  readonly columns: readonly { readonly name: string; readonly type: ColumnType; readonly nullable: boolean }[];
+  readonly columns: readonly ShapeColumn[];
+}
+
+export interface ShapeColumn {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly nullable: boolean;
+  /** The column that its values come from as they are; undefined where a transform makes them, or nobody knows. */
+  readonly stored?: StoredColumn | undefined;
+}
+
+/** A column of a database, as far as it bounds what its values may be. */
+export interface StoredColumn {
+  readonly adapter: string;
+  /** As the database writes it. */
+  readonly nativeType: string;
 }
 
 /**

@@ -1,8 +1,8 @@
 // Preflight of a bridge's ends that lie on this node: the node's own fence, the data source, its tables, keys, rights and
 // types. Every problem at once, nothing changed, no row read.
 
-import type { DataSource, SourceShape, TableDescription, TargetTable } from '@qiao/adapters';
-import { type CheckBridge, CheckProblem, TableShape } from '@qiao/contract/node';
+import type { ColumnDescription, DataSource, SourceShape, TableDescription, TargetTable } from '@qiao/adapters';
+import { type CheckBridge, CheckProblem, type ColumnShape, TableShape } from '@qiao/contract/node';
 import {
   areDisjoint,
   type BridgeDefinition,
@@ -108,7 +108,7 @@ async function checkSourceEnd(
       if (description === undefined) continue;
       problems.push(...cursorProblems(table, description, `source.tables[${index}].cursor`, ports.desired()?.timeZone));
       try {
-        tables.push(shapeOf(tableMeant(table, description, hints), description, ports.hasher));
+        tables.push(shapeOf(tableMeant(table, description, hints), description, source.adapter, ports.hasher));
       } catch (error) {
         problems.push(...problemsOf(error, `source.tables[${index}]`));
       }
@@ -191,7 +191,7 @@ function cursorProblems(
 }
 
 /** A table as it will be carried: after its transforms, key first. */
-function shapeOf(table: BridgeTable, description: TableDescription, hasher: Hasher): TableShape {
+function shapeOf(table: BridgeTable, description: TableDescription, adapter: string, hasher: Hasher): TableShape {
   const byName = new Map(description.columns.map((column) => [column.name, column]));
   const available = description.columns.filter(({ type }) => !('unsupported' in type)).map(({ name }) => name);
   const read = columnsToRead(table, available, description.primaryKey).flatMap((name) => {
@@ -199,16 +199,21 @@ function shapeOf(table: BridgeTable, description: TableDescription, hasher: Hash
     if (type === undefined || 'unsupported' in type) return [];
     return [{ name, type, nullable: byName.get(name)?.nullable === true }];
   });
-  const { layout, types, nullable } = compileTransform(table, read, description.primaryKey, hasher);
+  const { layout, types, nullable, unaltered } = compileTransform(table, read, description.primaryKey, hasher);
   return TableShape.fromPartial({
     table: table.name,
     columns: layout.columns.map((name, index) => ({
       name,
       typeJson: JSON.stringify(types[index]),
       nullable: nullable[index] === true,
+      ...storedAs(adapter, byName.get(unaltered[index] ?? '')),
     })),
     key: layout.columns.slice(0, layout.keyColumns),
   });
+}
+
+function storedAs(adapter: string, column: ColumnDescription | undefined): Pick<ColumnShape, 'adapter' | 'nativeType'> {
+  return column === undefined ? { adapter: '', nativeType: '' } : { adapter, nativeType: column.nativeType };
 }
 
 async function checkDestinationEnd(
@@ -244,10 +249,11 @@ async function checkDestinationEnd(
       // As at the source: what the node's file does not let in is not looked at.
       if (destination.tables[table.name] === undefined || !isOpen(table.name)) continue;
       const shape = shapes.find((one) => one.table === table.name);
-      const columns = shape?.columns.map(({ name, typeJson, nullable }) => ({
+      const columns = shape?.columns.map(({ name, typeJson, nullable, adapter, nativeType }) => ({
         name,
         type: columnTypeOf(typeJson),
         nullable,
+        stored: adapter === '' ? undefined : { adapter, nativeType },
       }));
       if (columns !== undefined) sourceShapes.set(table.name, { columns });
       const sent =
@@ -367,11 +373,11 @@ function problemsOf(error: unknown, path: string): Problem[] {
   throw error;
 }
 
-/** Two checks may find the same thing; a person reads it once. */
+/** Two checks may find the same thing, which a person reads once. One place may have several problems of a kind, each with a fix of its own. */
 function distinct(problems: readonly Problem[]): Problem[] {
   const seen = new Set<string>();
-  return problems.filter(({ code, path }) => {
-    const key = `${code} ${path}`;
+  return problems.filter(({ code, path, message }) => {
+    const key = JSON.stringify([code, path, ...(code === 'COLUMN_MISSING' ? [] : [message])]);
     if (seen.has(key)) return false;
     seen.add(key);
     return true;

@@ -229,6 +229,33 @@ test.each(['secretvalue', 'null', '{"type":"secretvalue"}'])(
   },
 );
 
+test('a column is not called too narrow for what a column of the same type holds, unless a transform makes other values', async () => {
+  using databases = new Databases();
+  for (const name of ['his', 'target']) {
+    const database = new Database(join(databases.path, `${name}.db`));
+    const fee = name === 'his' ? 'fee' : 'amount';
+    database.exec(`CREATE TABLE bill (id INTEGER PRIMARY KEY NOT NULL, ${fee} DECIMAL(20, 4), note DECIMAL(20, 4))`);
+    database.close();
+  }
+  const bridge = definition({ to: 'bill' });
+  const [table] = bridge.source.tables;
+  const [destination] = bridge.destinations;
+  if (table === undefined || destination === undefined) throw new Error('a bridge of one table');
+  destination.tables = { bill: destination.tables.person as never };
+  const narrow = async (transform: typeof table.transform) => {
+    bridge.source.tables = [{ ...table, name: 'bill', columns: ['id', 'fee', 'note'], transform }];
+    const command = check({ definitionJson: bridgeJson(bridge), source: true, destinations: [0] });
+    const { problems } = await executeCommand(command, databases.ports());
+    return problems.flatMap(({ code, path }) =>
+      code.startsWith('TYPE_') ? [`${code} ${path.split('.').at(-1)}`] : [],
+    );
+  };
+  const rename = { rename: { fee: 'amount' } };
+  expect(await narrow([rename])).toEqual([]);
+  const cast = { cast: { column: 'note', to: { type: 'decimal', precision: 20, scale: 4 } } } as const;
+  expect(await narrow([rename, cast])).toEqual(['TYPE_NARROW note']);
+});
+
 test('tables that the node’s file does not name are refused and not looked at', async () => {
   using databases = new Databases();
   const bridge = definition({ to: 'missing' });

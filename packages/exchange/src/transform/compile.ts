@@ -36,6 +36,8 @@ export interface CompiledTransform {
   types: readonly ColumnType[];
   /** Whether a field of `layout.columns` may be null when it leaves. */
   nullable: readonly boolean[];
+  /** For each of `layout.columns` the column as read whose values leave as they are; undefined where a step makes them. */
+  unaltered: readonly (string | undefined)[];
   /** Transforms one row, its fields in the order of the columns as read. */
   apply(fields: readonly (string | null)[]): TransformedRow;
   /** The key of a row that was filtered or refused; undefined when the key itself is refused. */
@@ -116,6 +118,7 @@ export function compileTransform(
     layout: { table: table.name, columns: names, keyColumns: key.length, wholeRows: true },
     types: left.map((index) => slots[index]?.type as ColumnType),
     nullable: left.map((index) => slots[index]?.nullable === true && !required.has(slots[index]?.name as string)),
+    unaltered: left.map((index) => (steps.some(({ writes }) => writes === index) ? undefined : sources[index])),
     keepsLines,
     keepsKeys: keySteps.length === 0,
     isIdentity: keepsLines && passes === undefined && checks.length === 0,

@@ -79,7 +79,7 @@ async function platform() {
       asked.push(`${node.code} ${check.source ? 'source' : check.destinations.join()} ${check.sourceTables.length}`);
       await duringCheck();
       if (silent.has(node.code)) throw new QiaoError('NO_RESPONDER', 'nobody answers', { fate: 'transient' });
-      const columns = [{ name: 'id', typeJson: types[0] ?? '', nullable: false }];
+      const columns = [{ name: 'id', typeJson: types[0] ?? '', nullable: false, adapter: '', nativeType: '' }];
       return {
         id: new Uint8Array(16),
         outcome: CommandOutcome.DONE,

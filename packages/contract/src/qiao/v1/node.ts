@@ -906,6 +906,12 @@ export interface ColumnShape {
   /** Logical type as JSON (packages/exchange, ColumnType). */
   typeJson: string;
   nullable: boolean;
+  /**
+   * Where the values leave as the source's database has them: that database (postgres, mysql, sqlite), and the column's type as it writes it
+   * (`timestamp(3)`). Empty for values that a step of the transform makes.
+   */
+  adapter: string;
+  nativeType: string;
 }
 
 export interface ListTables {
@@ -5726,7 +5732,7 @@ export const TableShape: MessageFns<TableShape> = {
 };
 
 function createBaseColumnShape(): ColumnShape {
-  return { name: "", typeJson: "", nullable: false };
+  return { name: "", typeJson: "", nullable: false, adapter: "", nativeType: "" };
 }
 
 export const ColumnShape: MessageFns<ColumnShape> = {
@@ -5739,6 +5745,12 @@ export const ColumnShape: MessageFns<ColumnShape> = {
     }
     if (message.nullable !== false) {
       writer.uint32(24).bool(message.nullable);
+    }
+    if (message.adapter !== "") {
+      writer.uint32(34).string(message.adapter);
+    }
+    if (message.nativeType !== "") {
+      writer.uint32(42).string(message.nativeType);
     }
     return writer;
   },
@@ -5780,6 +5792,22 @@ export const ColumnShape: MessageFns<ColumnShape> = {
             message.nullable = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.adapter = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.nativeType = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5801,6 +5829,12 @@ export const ColumnShape: MessageFns<ColumnShape> = {
         ? globalThis.String(object.type_json)
         : "",
       nullable: isSet(object.nullable) ? globalThis.Boolean(object.nullable) : false,
+      adapter: isSet(object.adapter) ? globalThis.String(object.adapter) : "",
+      nativeType: isSet(object.nativeType)
+        ? globalThis.String(object.nativeType)
+        : isSet(object.native_type)
+        ? globalThis.String(object.native_type)
+        : "",
     };
   },
 
@@ -5815,6 +5849,12 @@ export const ColumnShape: MessageFns<ColumnShape> = {
     if (message.nullable !== false) {
       obj.nullable = message.nullable;
     }
+    if (message.adapter !== "") {
+      obj.adapter = message.adapter;
+    }
+    if (message.nativeType !== "") {
+      obj.nativeType = message.nativeType;
+    }
     return obj;
   },
 
@@ -5826,6 +5866,8 @@ export const ColumnShape: MessageFns<ColumnShape> = {
     message.name = object.name ?? "";
     message.typeJson = object.typeJson ?? "";
     message.nullable = object.nullable ?? false;
+    message.adapter = object.adapter ?? "";
+    message.nativeType = object.nativeType ?? "";
     return message;
   },
 };
