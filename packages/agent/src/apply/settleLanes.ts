@@ -3,10 +3,11 @@
 
 import { parseId } from '@qiao/exchange';
 import { type Backoff, createBackoff } from '@qiao/runtime';
+import { beforeEpoch, type RowAt } from '../exchange-database/index.ts';
 import type { ApplyDeliveryPorts, Landing } from './applyDelivery.ts';
 import { retryWaiting, settleNext } from './settleRows.ts';
 
-/** Rows that wait for others are tried again at most this often: what landed may have been anything. */
+/** Rows that wait for others are tried again at most this often, part by part: what landed may have been anything. */
 const WAITING_EVERY_MS = 5_000;
 
 interface Pace {
@@ -16,6 +17,8 @@ interface Pace {
   decided: number;
   /** Something landed since rows that wait for others were tried. */
   mayLand: boolean;
+  /** Where a round over rows that wait for others goes on; undefined between two rounds. */
+  triedUpTo: RowAt | undefined;
   waitingTriedMs: number;
 }
 
@@ -35,10 +38,13 @@ export class SettleLanes {
     const elapsedMs = clock.elapsedMs();
     const decided = database.rowDecisions.countDecided(lane);
     if (elapsedMs < pace.notBeforeMs && decided <= pace.decided) return false;
-    if (pace.mayLand && elapsedMs - pace.waitingTriedMs >= WAITING_EVERY_MS) {
-      pace.mayLand = false;
+    const isRoundDue = pace.mayLand || pace.triedUpTo !== undefined;
+    if (isRoundDue && elapsedMs - pace.waitingTriedMs >= WAITING_EVERY_MS) {
+      if (pace.triedUpTo === undefined) pace.mayLand = false;
       pace.waitingTriedMs = elapsedMs;
-      if (retryWaiting(lane, this.#ports)) return true;
+      const { rows, upTo } = retryWaiting(pace.triedUpTo ?? beforeEpoch(lane, 0n), this.#ports);
+      pace.triedUpTo = upTo;
+      if (rows > 0) return true;
     }
     return decided > 0;
   }
@@ -81,6 +87,7 @@ export class SettleLanes {
         notBeforeMs: 0,
         decided: 0,
         mayLand: true,
+        triedUpTo: undefined,
         waitingTriedMs: Number.NEGATIVE_INFINITY,
       };
       this.#paces.set(laneId, pace);

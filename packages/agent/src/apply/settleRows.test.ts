@@ -1,6 +1,6 @@
 import { copyFileSync } from 'node:fs';
 import { Receipt } from '@qiao/contract/receipt';
-import { decodeContent, parseId, type Section } from '@qiao/exchange';
+import { decodeContent, parseId } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { definition, LANE, personRows, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
 
@@ -257,63 +257,6 @@ test('a new epoch cancels what still waits of the one before', async () => {
     [1, 'Bea'],
     [2, 'good'],
   ]);
-});
-
-test('children go by themselves once their parent is settled', async () => {
-  const tables = `${PERSON}; CREATE TABLE card (id INTEGER PRIMARY KEY NOT NULL, person INTEGER NOT NULL REFERENCES person (id)) STRICT`;
-  using world = new ReceiverWorld({ ddl: tables });
-  const bridge = definition();
-  const [table] = bridge.source.tables;
-  const [destination] = bridge.destinations;
-  if (table === undefined || destination === undefined) throw new Error('a bridge of one table');
-  world.desire(1, {
-    ...bridge,
-    source: { ...bridge.source, tables: [table, { ...table, name: 'card', columns: ['id', 'person'] }] },
-    destinations: [
-      {
-        ...destination,
-        tables: { ...destination.tables, card: { ...destination.tables.person, to: 'card' } as never },
-      },
-    ],
-  });
-  const cards: Section = { ...personRows('insert', ['10\t1', '11\t1']), table: 'card', columns: ['id', 'person'] };
-  const sender = new TestSender();
-  await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tbad']), cards]));
-  await world.apply();
-  expect(world.database.quarantine.openOfLane(LANE_BYTES, 10).map(({ code }) => code)).toEqual([
-    'CHECK',
-    'FOREIGN_KEY',
-    'FOREIGN_KEY',
-  ]);
-  const [parent] = world.database.quarantine.openOfLane(LANE_BYTES, 1);
-  if (parent === undefined) throw new Error('no open row');
-  world.database.rowDecisions.addEdit(parent, Buffer.from('1\tgood\n'), 'wang', 7);
-  world.decide('replay', ({ code }) => code === 'CHECK');
-  world.clock.atMs += 60_000;
-  await world.apply();
-  await world.apply();
-  expect(world.targetRows('SELECT id FROM card ORDER BY id')).toEqual([[10], [11]]);
-  expect(world.database.quarantine.countOpen(LANE_BYTES)).toBe(0);
-  expect(world.receipts().at(-1)?.settled).toBe(true);
-});
-
-test('a row whose unique value another one held goes by itself once a later delivery made that free', async () => {
-  using world = new ReceiverWorld({ ddl: `${PERSON}; CREATE UNIQUE INDEX one_name ON person (name)` });
-  const sender = new TestSender();
-  await world.receive(
-    sender.opening(),
-    sender.rows([personRows('insert', ['1\tAnna'])]),
-    // A scan larger than a parcel: the row under its new key comes first, that under the old one goes at the end.
-    sender.rows([personRows('insert', ['2\tAnna'])]),
-  );
-  await world.apply();
-  expect(world.database.quarantine.openOfLane(LANE_BYTES, 10).map(({ code }) => code)).toEqual(['UNIQUE']);
-  world.clock.atMs += 60_000;
-  await world.receive(sender.rows([{ ...personRows('delete', ['1']), columns: ['id'] }]));
-  await world.apply();
-  await world.apply();
-  expect(world.targetRows()).toEqual([[2, 'Anna']]);
-  expect(revisions(world.receipts()).at(-1)).toEqual([2, 2, true, { inserted: 1 }]);
 });
 
 test('an update without its row asks for the whole row, which takes its place', async () => {

@@ -7,7 +7,7 @@ import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
 import { idText, Matrix, parseId, QiaoError, type Section } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
-import type { ExchangeDatabase, KeptRow, LanePlace } from '../exchange-database/index.ts';
+import type { ExchangeDatabase, KeptRow, LanePlace, RowAt } from '../exchange-database/index.ts';
 import { type ApplyDeliveryPorts, type Landing, refuseForeignColumns } from './applyDelivery.ts';
 import { needsNoBase } from './held.ts';
 import { BY_AGENT, supersede } from './openRows.ts';
@@ -45,14 +45,20 @@ export async function settleNext(landing: Landing, ports: ApplyDeliveryPorts): P
   }
 }
 
-/** Decides to try rows again that wait for others; true when there are any. */
+export interface Retried {
+  readonly rows: number;
+  /** The last row of this part, with which the round goes on; undefined when it went through all that wait. */
+  readonly upTo: RowAt | undefined;
+}
+
+/** Decides to try the next rows again, after a place, that wait for others. */
 export function retryWaiting(
-  lane: Uint8Array,
+  after: RowAt,
   { database, clock }: Pick<ApplyDeliveryPorts, 'database' | 'clock'>,
-): boolean {
-  const rows = BY_OTHERS.filter((code) => database.quarantine.hasCode(lane, code)).flatMap((code) =>
-    database.rowDecisions.undecided(lane, code, WAITING_AT_ONCE),
-  );
+): Retried {
+  const rows = BY_OTHERS.some((code) => database.quarantine.hasCode(after.lane, code))
+    ? database.rowDecisions.undecided(BY_OTHERS, after, WAITING_AT_ONCE)
+    : [];
   const decision = {
     decision: 'replay',
     by: BY_AGENT,
@@ -62,7 +68,7 @@ export function retryWaiting(
   database.transaction(() => {
     for (const row of rows) database.rowDecisions.decide(row, decision);
   });
-  return rows.length > 0;
+  return { rows: rows.length, upTo: rows.length < WAITING_AT_ONCE ? undefined : rows.at(-1) };
 }
 
 /**

@@ -32,5 +32,5 @@ export {
 } from './quarantine.ts';
 export { type ReceiptIn } from './receiptsIn.ts';
 export { type ReceiptOut } from './receiptsOut.ts';
-export { type Decision, type RowAt, type RowEdit, type RowSelection } from './rowDecisions.ts';
+export { beforeEpoch, type Decision, type RowAt, type RowEdit, type RowSelection } from './rowDecisions.ts';
 export type { EntryCounts, NotedKey, TriggerReading } from './triggers.ts';

@@ -15,6 +15,11 @@ export interface RowAt extends LanePlace {
   readonly index: number;
 }
 
+/** The place before every row of an epoch. */
+export function beforeEpoch(lane: Uint8Array, epoch: bigint): RowAt {
+  return { lane, epoch, sequence: -1n, section: -1, index: -1 };
+}
+
 /** Everything that is given must hold. */
 export interface RowSelection {
   readonly refs?: readonly string[] | undefined;
@@ -54,8 +59,9 @@ export const COUNT_DECIDED =
 export const FIRST_OF_KEY = `SELECT * FROM quarantine WHERE lane = ? AND state = 'open' AND table_name = ? AND key_text = ?
  ORDER BY epoch, sequence, section, row_index LIMIT 1`;
 const EARLIER_EPOCHS = "SELECT * FROM quarantine WHERE lane = ? AND state = 'open' AND epoch < ?";
-const WITH_CODE = `SELECT * FROM quarantine WHERE lane = ? AND state = 'open' AND decision IS NULL AND code = ?
- ORDER BY epoch, sequence, section, row_index LIMIT ?`;
+const WITH_CODES = `SELECT * FROM quarantine WHERE lane = @lane AND state = 'open' AND decision IS NULL
+ AND code IN (SELECT value FROM json_each(@codes)) AND (epoch, sequence, section, row_index) > (@epoch, @sequence, @section, @index)
+ ORDER BY epoch, sequence, section, row_index LIMIT @limit`;
 // The second condition is the index's own.
 export const BY_REF = "SELECT * FROM quarantine WHERE ref = ? AND ref <> ''";
 const BEFORE_KEY = `SELECT * FROM quarantine WHERE lane = @lane AND state = 'open' AND table_name = @table AND key_text = @key
@@ -78,7 +84,7 @@ export class RowDecisionStore {
   readonly #countDecided: Statement<[Uint8Array], number>;
   readonly #firstOfKey: Statement<[Uint8Array, string, string], KeptRowColumns>;
   readonly #earlierEpochs: Statement<[Uint8Array, bigint], KeptRowColumns>;
-  readonly #withCode: Statement<[Uint8Array, string, number], KeptRowColumns>;
+  readonly #withCodes: Statement<[object], KeptRowColumns>;
   readonly #byRef: Statement<[string], KeptRowColumns>;
   readonly #beforeKey: Statement<[object], KeptRowColumns>;
   readonly #select: Statement<[object], KeptRowColumns>;
@@ -94,7 +100,7 @@ export class RowDecisionStore {
     this.#countDecided = sqlite.prepare<[Uint8Array], number>(COUNT_DECIDED).pluck();
     this.#firstOfKey = sqlite.prepare(FIRST_OF_KEY);
     this.#earlierEpochs = sqlite.prepare(EARLIER_EPOCHS);
-    this.#withCode = sqlite.prepare(WITH_CODE);
+    this.#withCodes = sqlite.prepare(WITH_CODES);
     this.#byRef = sqlite.prepare(BY_REF);
     this.#beforeKey = sqlite.prepare(BEFORE_KEY);
     this.#select = sqlite.prepare(SELECT);
@@ -137,9 +143,10 @@ export class RowDecisionStore {
     return this.#earlierEpochs.all(lane, epoch).map((row) => keptRow(row, this.#rows));
   }
 
-  /** Open rows with this code about which nothing is decided. */
-  undecided(lane: Uint8Array, code: string, limit: number): KeptRow[] {
-    return this.#withCode.all(lane, code, limit).map((row) => keptRow(row, this.#rows));
+  /** Open rows with one of these codes about which nothing is decided: in order, those after a place. */
+  undecided(codes: readonly string[], after: RowAt, limit: number): KeptRow[] {
+    const rows = this.#withCodes.all({ ...at(after), codes: JSON.stringify(codes), limit });
+    return rows.map((row) => keptRow(row, this.#rows));
   }
 
   byRef(ref: string): KeptRow | undefined {

@@ -6,7 +6,7 @@ import { encodeContent, idText, parseId, type Section } from '@qiao/exchange';
 import type { Clock, Log } from '@qiao/runtime';
 import { labelledContext } from '@qiao/security';
 import type { DesiredPeer } from '../control/desired.ts';
-import type { ExchangeDatabase, KeptRow, LaneIn } from '../exchange-database/index.ts';
+import { beforeEpoch, type ExchangeDatabase, type KeptRow, type LaneIn } from '../exchange-database/index.ts';
 
 export interface AskRowsPorts {
   readonly database: Pick<ExchangeDatabase, 'rowDecisions' | 'controlOut'>;
@@ -23,7 +23,7 @@ export interface AskRowsPorts {
 }
 
 export interface RowAsker {
-  /** Asks the sender for the whole rows that the lane lacks; at most every ten minutes, and at once when there are more of them. */
+  /** Asks the sender for the whole rows that the lane lacks: for each at once, and every ten minutes while it waits. */
   ask(state: LaneIn, sender: DesiredPeer): Promise<void>;
 }
 
@@ -31,20 +31,22 @@ const ROWS_MAX = 1_000;
 const AGAIN_MS = 10 * 60_000;
 
 export function createRowAsker({ database, seal, newId, clock, log, onQueued }: AskRowsPorts): RowAsker {
-  const asked = new Map<string, { atMs: number; rows: number }>();
+  const asked = new Map<string, { atMs: number; refs: ReadonlySet<string> }>();
   return {
     async ask(state, sender) {
       const lane = idText(state.lane);
-      const rows = database.rowDecisions
-        .undecided(state.lane, 'MISSING_BASE', ROWS_MAX)
-        .filter((row) => row.epoch === state.epoch && row.keyColumns > 0);
+      // Nobody to seal for: its rights were ended, or its keys wait for a person.
+      if (sender.revoked || sender.unconfirmed !== undefined) return;
+      const waiting = database.rowDecisions
+        .undecided(['MISSING_BASE'], beforeEpoch(state.lane, state.epoch), ROWS_MAX)
+        .filter((row) => row.keyColumns > 0);
       const before = asked.get(lane);
       const elapsedMs = clock.elapsedMs();
       const isRecent = before !== undefined && elapsedMs - before.atMs < AGAIN_MS;
-      // Nobody to seal for: its rights were ended, or its keys wait for a person.
-      if (sender.revoked || sender.unconfirmed !== undefined) return;
-      if (rows.length === 0 || (isRecent && rows.length <= before.rows)) return;
-      asked.set(lane, { atMs: elapsedMs, rows: rows.length });
+      const rows = isRecent ? waiting.filter(({ ref }) => !before.refs.has(ref)) : waiting;
+      const [first] = rows;
+      if (first === undefined) return;
+      asked.set(lane, { atMs: isRecent ? before.atMs : elapsedMs, refs: new Set(waiting.map(({ ref }) => ref)) });
       const requestId = newId();
       const context = rowsWantedContext(state.lane, state.epoch, requestId);
       const sealed = await seal(encodeContent(keySections(rows)), sender.sealingKey, context);
@@ -61,7 +63,7 @@ export function createRowAsker({ database, seal, newId, clock, log, onQueued }: 
           },
         },
       });
-      database.controlOut.add(ControlMessage.encode(message).finish(), clock.nowMs(), `rows:${lane}`);
+      database.controlOut.add(ControlMessage.encode(message).finish(), clock.nowMs(), `rows:${lane}:${first.ref}`);
       log.info({ lane, rows: rows.length }, 'whole rows asked for');
       onQueued();
     },
