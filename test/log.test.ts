@@ -6,7 +6,7 @@ import { BINLOG, connectMysql, startMysql } from '@qiao/adapters/mysql-testing';
 import { startPostgres } from '@qiao/adapters/testing';
 import { dieAtEach, Platform, postgresDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
-import { bridgeYaml, untilAtRest, untilSame } from './world.ts';
+import { booksLine, bridgeYaml, byOutcome, untilAtRest, untilSame } from './world.ts';
 
 const ROWS = 4_000;
 const ALL = 'SELECT id, name, note FROM stay ORDER BY id';
@@ -133,6 +133,22 @@ test.each([
     await untilSame(platform, source, ALL, police, ALL);
     expect(await alerts(platform)).not.toContain('LOG_GAP');
 
+    // At rest, the books say the same of a batch whether the agent lives through it or dies behind a step of the log.
+    let batches = 0;
+    const sumsOfBatch = async () => {
+      const before = await sums(platform);
+      await source.run(...batch(batches++));
+      await untilAtRest(platform, 'stays', (before.sent ?? 0) + 50);
+      await untilSame(platform, source, ALL, police, ALL);
+      const after = await sums(platform);
+      return Object.entries(after).map(([name, count]) => [name, count - (before[name] ?? 0)]);
+    };
+    const undisturbed = await sumsOfBatch();
+    const atRest = dieAtEach(health, ['capture.packed', 'log.advanced', 'log.confirmed', 'send.published']);
+    await atRest.armed;
+    while (atRest.left.size > 0) expect(await sumsOfBatch()).toEqual(undisturbed);
+    await atRest.over;
+
     await health.kill();
     await source.run("UPDATE stay SET name = 'unseen' WHERE id = 3500", 'DELETE FROM stay WHERE id = 3501');
     await source.loseHistory();
@@ -161,6 +177,24 @@ test.each([
     await until(platform, 'nothing is kept at the source', () => source.isReleased());
   },
 );
+
+/** Rows that change once each, other ones in each batch. */
+function batch(number: number): string[] {
+  const ids = Array.from({ length: 20 }, (_none, index) => 20_000 + number * 20 + index);
+  const gone = 3_700 + number * 10;
+  return [
+    `INSERT INTO stay VALUES ${ids.map((id) => `(${id}, 'came', NULL)`).join(', ')}`,
+    `UPDATE stay SET name = 'batch ${number}' WHERE id BETWEEN 3601 AND 3620`,
+    `DELETE FROM stay WHERE id BETWEEN ${gone} AND ${gone + 9}`,
+  ];
+}
+
+/** What the books say of the lane: rows sent, by kind, and what became of them. */
+async function sums(platform: Platform): Promise<Record<string, number>> {
+  const line = await booksLine(platform, 'stays');
+  const { total, inserts, updates, deletes } = line.sent;
+  return { sent: total, inserts, updates, deletes, ...byOutcome(line) };
+}
 
 async function alerts(platform: Platform): Promise<string> {
   const { stdout } = await platform.tryQiao('alert', 'list', '--json');
