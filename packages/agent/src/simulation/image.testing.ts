@@ -1,5 +1,6 @@
 // Exchange databases in memory that are used again for run after run: opening one costs more than a whole run. An image is
-// what its tables hold at one moment; putting it back is what restoring an old copy of the file means.
+// what its tables hold at one moment; putting it back is what restoring an old copy of the file means, and losing the power what was
+// written lazily since the disk was last waited for.
 
 import { type ExchangeDatabase, openExchangeDatabase } from '../exchange-database/index.ts';
 
@@ -39,6 +40,46 @@ export function backup(database: ExchangeDatabase): () => void {
 function opened() {
   const database = openExchangeDatabase(':memory:', { pageBytes: 1_024 });
   return { database, empty: imageOf(database) };
+}
+
+/** What of a database lies in the memory of the machine alone. */
+export class Unsynced {
+  readonly #database: ExchangeDatabase;
+  readonly #changes: () => number;
+  #since: { readonly restore: () => void; changes: number } | undefined;
+
+  /** Watches the database until it is disposed of. */
+  constructor(database: ExchangeDatabase) {
+    this.#database = database;
+    const count = database.sqlite.prepare<[], number>('SELECT total_changes()').pluck();
+    this.#changes = () => count.get() ?? 0;
+    const lazily = database.lazyTransaction.bind(database);
+    database.lazyTransaction = (work) => {
+      if (database.sqlite.inTransaction) return work();
+      if (!this.isAny) this.#since = { restore: backup(database), changes: 0 };
+      try {
+        return lazily(work);
+      } finally {
+        if (this.#since !== undefined) this.#since.changes = this.#changes();
+      }
+    };
+  }
+
+  /** Whatever was written since in the usual way waited for the disk, and took along what lay there. */
+  get isAny(): boolean {
+    return this.#since !== undefined && this.#since.changes === this.#changes();
+  }
+
+  /** The power is gone. */
+  lose(): void {
+    if (this.isAny) this.#since?.restore();
+    this.#since = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    // The class has the method itself.
+    Reflect.deleteProperty(this.#database, 'lazyTransaction');
+  }
 }
 
 /** A table's rows, by statements that stay prepared. */

@@ -16,7 +16,7 @@ import type { ExchangeDatabase } from '../exchange-database/index.ts';
 import type { SimulatedQueue } from './bus.testing.ts';
 import type { Chance } from './chance.testing.ts';
 import { desiredOf } from './desired.testing.ts';
-import { backup, type DatabasePool } from './image.testing.ts';
+import { backup, type DatabasePool, Unsynced } from './image.testing.ts';
 
 export const HUB = 'a'.repeat(32);
 /** Deliveries and control messages that one step takes from the bus at most. */
@@ -43,6 +43,8 @@ export interface World {
   readonly limits: { readonly laneBudgetBytes: number; readonly windowCount: number; readonly inboxMaxBytes: number };
   readonly log: Log;
   readonly databases: DatabasePool;
+  /** Whether machines lose their power in this run: to be ready for it costs time. */
+  readonly powerFails: boolean;
   newId(): Uint8Array;
   /** What the hub says a lane's highest epoch is. */
   highestEpoch(laneId: string): bigint;
@@ -52,10 +54,11 @@ export interface World {
   crash(name: string): void;
 }
 
-export abstract class SimulatedNode {
+export abstract class SimulatedNode implements Disposable {
   readonly id: string;
   readonly world: World;
   readonly database: ExchangeDatabase;
+  readonly #unsynced: Unsynced | undefined;
   fence: FenceHolder = createFence();
   desired = createDesiredState();
   #number = 0n;
@@ -64,6 +67,7 @@ export abstract class SimulatedNode {
     this.id = id;
     this.world = world;
     this.database = world.databases.take();
+    this.#unsynced = world.powerFails ? new Unsynced(this.database) : undefined;
   }
 
   /** A new process over what is on disk: the hub gives it a token and its snapshot. */
@@ -83,6 +87,21 @@ export abstract class SimulatedNode {
   /** A copy of the database as it is now; calling the result puts it back. */
   backup(): () => void {
     return backup(this.database);
+  }
+
+  /** Something was written that the disk does not have yet. */
+  get isUnsynced(): boolean {
+    return this.#unsynced?.isAny === true;
+  }
+
+  /** The machine is without power: what its disk was not waited for is gone. */
+  losePower(): void {
+    this.#unsynced?.lose();
+  }
+
+  [Symbol.dispose](): void {
+    this.#unsynced?.[Symbol.dispose]();
+    this.world.databases.giveBack(this.database);
   }
 
   /** The disk is gone. */

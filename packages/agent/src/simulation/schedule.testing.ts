@@ -37,6 +37,7 @@ const FAULTS = [
   'restoreTarget',
   'restoreHub',
   'clockBack',
+  'losePower',
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 type StepKind = (typeof WORK)[number] | FaultKind;
@@ -57,6 +58,8 @@ export interface Ran {
 
 const databases = new DatabasePool();
 const log = process.env.QIAO_SIMULATION_LOG === undefined ? silentLog() : createLog({ component: 'simulation' });
+/** Draws power failures. */
+const POWER = 0x2545f491;
 /** Rounds of peace after which a run that still moves is called stuck. */
 const MOST_ROUNDS = 200;
 
@@ -65,14 +68,22 @@ export function planOf(seed: number): Plan {
   const chance = createChance(seed);
   const lanes = chance.is(0.3) ? 2 : 1;
   // A run with every fault at once shows less than one with a few: each has some of them, in its own mixture.
-  const faults = FAULTS.filter(() => chance.is(0.3));
+  const faults = FAULTS.filter((fault) => fault !== 'losePower' && chance.is(0.3));
   const share = 0.05 + chance.below(20) / 100;
   const steps = Array.from({ length: 15 + chance.below(45) }, (): Step => {
     const isFault = faults.length > 0 && chance.is(share);
     const kinds: readonly StepKind[] = isFault ? faults : WORK;
     return { kind: kinds[chance.below(kinds.length)] ?? 'wait', pick: chance.below(2 ** 31) };
   });
-  return { seed, lanes, steps };
+  return { seed, lanes, steps: withPowerFailures(steps, createChance(seed ^ POWER)) };
+}
+
+/** A chance of its own, for the plans that were drawn before there were any. */
+function withPowerFailures(steps: readonly Step[], chance: Chance): readonly Step[] {
+  if (!chance.is(0.3)) return steps;
+  return steps.flatMap((step) =>
+    chance.is(0.3) ? [step, { kind: 'losePower', pick: chance.below(2 ** 31) } as const] : [step],
+  );
 }
 
 /** Carries a plan out. Throws InvariantBroken, or whatever a part threw that no part may throw. */
@@ -127,6 +138,7 @@ class Run implements Disposable {
       },
       log,
       databases,
+      powerFails: plan.steps.some(({ kind }) => kind === 'losePower'),
       newId: () => ids.bytes(16),
       highestEpoch: (laneId) => this.#hub.highestEpoch(laneId),
       giveToken: (nodeId, past) => this.#hub.giveToken(nodeId, past),
@@ -142,6 +154,11 @@ class Run implements Disposable {
     simulateCrashes((name) => this.#passCrashPoint(name));
   }
 
+  /** Those that would miss something without power. */
+  get #unsynced(): readonly SimulatedNode[] {
+    return this.#nodes.filter(({ isUnsynced }) => isUnsynced);
+  }
+
   get #nodes(): readonly SimulatedNode[] {
     return [this.#sender, ...this.#receivers];
   }
@@ -149,6 +166,7 @@ class Run implements Disposable {
   async step({ kind, pick }: Step): Promise<void> {
     const chance = createChance(pick);
     this.#say(`${kind} ${pick}`);
+    if (kind === 'losePower' && this.#unsynced.length === 0) return;
     const isFault = (FAULTS as readonly string[]).includes(kind);
     if (isFault) this.faults.set(kind as FaultKind, (this.faults.get(kind as FaultKind) ?? 0) + 1);
     // Backups are taken at odd moments, so that what is restored is some past state.
@@ -196,6 +214,12 @@ class Run implements Disposable {
       case 'restart':
         this.#start(node);
         return;
+      case 'losePower': {
+        const victim = one(this.#unsynced, chance);
+        victim.losePower();
+        this.#start(victim);
+        return;
+      }
       case 'loseMessage':
         queue.lose(chance);
         return;
@@ -281,7 +305,7 @@ class Run implements Disposable {
 
   [Symbol.dispose](): void {
     simulateCrashes(undefined);
-    for (const node of this.#nodes) databases.giveBack(node.database);
+    for (const node of this.#nodes) node[Symbol.dispose]();
   }
 
   get #queues(): SimulatedQueue[] {
