@@ -7,7 +7,7 @@ import { Platform, readBoard, sqliteDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
 import { applyBridges, bridgeYaml, PERSON_TABLE, people, TARGET_TABLE, untilAtRest } from './world.ts';
 
-test('a silent node, a data source that is gone and a late delivery are told, and resolved when they are over', {
+test('a silent node, a data source that is gone, a late delivery and a capture that is stuck are told, and resolved when they are over', {
   timeout: 300_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'qiao-alerts-'));
@@ -70,6 +70,19 @@ test('a silent node, a data source that is gone and a late delivery are told, an
     await platform.agent('civil-affairs').start();
     await untilAtRest(platform, 'births', 200);
     await until(platform, 'every alert is resolved', async () => (await codes()).length === 0);
+    expect((await platform.tryQiao('reconcile', '--check')).code).toBe(0);
+
+    // Nothing waits anywhere, and every line balances: what a capture does not read is missing without a word.
+    await source.run('ALTER TABLE person RENAME TO elsewhere');
+    await until(platform, 'the capture is stuck', async () => (await codes()).includes('CAPTURE_DOWN'));
+    const stuck = await platform.tryQiao('reconcile', '--check');
+    expect(stuck.code).toBe(7);
+    expect(stuck.stdout).toMatch(
+      /balanced 平 as far as was heard.*\nstands +births at health: capture 抽取, [A-Z_]+: qiao alert list/,
+    );
+    await source.run('ALTER TABLE elsewhere RENAME TO person', "UPDATE person SET note = 'last'");
+    await untilAtRest(platform, 'births', 300);
+    await until(platform, 'the capture went on by itself', async () => (await codes()).length === 0);
     expect((await platform.tryQiao('reconcile', '--check')).code).toBe(0);
     const all = JSON.parse((await platform.qiao('alert', 'list', '--all', '--json')).stdout) as { state: string }[];
     expect(all.every(({ state }) => state === 'ALERT_STATE_RESOLVED')).toBe(true);

@@ -3,6 +3,7 @@
 import { ChangeKind, type OutcomeCount } from '@qiao/contract/counts';
 import { Origin } from '@qiao/contract/delivery';
 import { type BooksLine, type Heard, type OriginRows, type ReconcileResponse, Verdict } from '@qiao/contract/monitor';
+import { ServiceLeg } from '@qiao/contract/node';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
 import { EXIT } from './exitCodes.ts';
@@ -17,7 +18,10 @@ export function registerReconcile(program: Command): void {
     .option('--to <day>', 'last day of the books, YYYY-MM-DD')
     .option('--by-day', 'one line a day')
     .option('--deliveries', 'one line a delivery, newest first')
-    .option('--check', `exit with ${EXIT.notBalanced} unless everything was heard and is balanced or explained`)
+    .option(
+      '--check',
+      `exit with ${EXIT.notBalanced} unless everything was heard, nothing stands still, and all is balanced or explained`,
+    )
     .action(async (bridge: string | undefined, options: ReconcileOptions, command: Command) => {
       if (options.deliveries === true) return printDeliveries(bridge, options, command);
       const books = await withMonitor(command, (monitor) =>
@@ -64,6 +68,11 @@ function printVerdict({ verdict, atMs, timeZone, heard, incomplete }: ReconcileR
     const since = colour('red', `${code}: since ${at(waitingSinceMs)}`);
     say(`waits     ${since}, longer than lateAfter: a delivery for its receipt, or its books for the monitor`);
   }
+  for (const { code: node, standing } of present) {
+    for (const { bridge, leg, code } of standing) {
+      say(`stands    ${colour('red', `${bridge} at ${node}: ${legWord(leg)}, ${code}`)}: qiao alert list`);
+    }
+  }
   if (present.length > 0) {
     say(`heard     ${present.map(({ code, lastHeardAtMs }) => `${code} ${at(lastHeardAtMs)}`).join(', ')}`);
   }
@@ -72,6 +81,17 @@ function printVerdict({ verdict, atMs, timeZone, heard, incomplete }: ReconcileR
 function silentText({ code, lastHeardAtMs }: Heard, at: (ms: bigint) => string): string {
   const since = lastHeardAtMs === 0n ? 'never heard' : `silent since ${at(lastHeardAtMs)}`;
   return `unheard   ${colour('red', `${code}: ${since}`)}, what it did since is in no line`;
+}
+
+function legWord(leg: ServiceLeg): string {
+  switch (leg) {
+    case ServiceLeg.CAPTURE:
+      return 'capture 抽取';
+    case ServiceLeg.SEND:
+      return 'send 传输';
+    default:
+      return 'apply 入库';
+  }
 }
 
 function printLine(line: BooksLine): void {

@@ -22,15 +22,15 @@ export interface BridgeCaptureHooks {
   readonly room: Wakeup;
   /** With capture `log`: takes the bridge out of the log. */
   hold(bridge: DesiredBridge, signal: AbortSignal): Promise<LogScan | undefined>;
-  /** A scan finished, or the capture stuck for good: earlier failures are history, but for what the next scan will meet again. */
+  /** A scan finished, or the capture stuck: earlier failures are history, but for what the next scan will meet again. */
   onSettled(trouble?: QiaoError): void;
 }
 
-/** Captures until stopped. Throws transient failures for its supervisor; permanent ones stick and wait for a person. */
+/** Captures until stopped. Throws transient failures for its supervisor; permanent ones stick until a person has mended their cause. */
 export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: BridgeCaptureHooks): Part {
   const startedAtMs = ports.clock.nowMs();
   const cuts = new ScanCuts(ports.limits);
-  let isFirstLook = true;
+  let triedAtMs: number | undefined;
   return {
     name: `capture:${bridgeId.slice(0, 8)}`,
     async run(signal) {
@@ -42,13 +42,13 @@ export function bridgeCapturePart(ports: CapturePorts, bridgeId: string, hooks: 
           continue;
         }
         alignLanes(ports, desired, bridge);
-        const due = dueOf(ports, desired, bridge, startedAtMs, isFirstLook);
+        const due = dueOf(ports, desired, bridge, startedAtMs, triedAtMs);
         if (due.kind === 'now' && isOverBudget(ports, parseId(bridgeId), bridge.definition.limits?.retention?.bytes)) {
           // Scans that find little would otherwise add to a full outbox for ever.
           await hooks.room.wait(BUDGET_LOOK_AGAIN_MS, signal);
         } else if (due.kind === 'now') {
-          isFirstLook = false;
           await scan(ports, desired, bridge, due, hooks, cuts, signal);
+          triedAtMs = ports.clock.nowMs();
         } else {
           const pauseMs = due.kind === 'at' ? Math.min(due.atMs - ports.clock.nowMs(), LOOK_AGAIN_MS) : LOOK_AGAIN_MS;
           await hooks.wakeup.wait(Math.max(pauseMs, 1), signal);
@@ -63,7 +63,7 @@ function dueOf(
   desired: Desired,
   bridge: DesiredBridge,
   startedAtMs: number,
-  isFirstLook: boolean,
+  triedAtMs: number | undefined,
 ): Due {
   const bridgeId = parseId(bridge.bridgeId);
   const state = database.captures.get(bridgeId);
@@ -74,7 +74,7 @@ function dueOf(
     state,
     hasLoading: lanes.some((lane) => lane.phase === 'loading'),
     hasLanes: lanes.some((lane) => lane.phase === 'loading' || lane.phase === 'streaming'),
-    isFirstLook,
+    triedAtMs,
     owesScan: isByLog(bridge)
       ? log === undefined || log.owes !== undefined || state?.version !== bridge.version
       : undefined,
@@ -127,6 +127,9 @@ function oweNewVersion({ database }: CapturePorts, bridge: DesiredBridge): void 
 
 function stick(ports: CapturePorts, bridge: DesiredBridge, runNumber: bigint, error: QiaoError): void {
   const { code, message, hint } = error;
-  ports.database.captures.stick(parseId(bridge.bridgeId), bridge.version, runNumber, { code, message, hint });
+  const { captures } = ports.database;
+  const before = captures.get(parseId(bridge.bridgeId))?.stuck;
+  captures.stick(parseId(bridge.bridgeId), bridge.version, runNumber, { code, message, hint });
+  if (before?.code === code && before.message === message) return; // said before, and still so
   ports.log.error({ bridge: bridge.name, code, hint }, 'capture is stuck until a person acts');
 }

@@ -20,7 +20,7 @@ function facts(
     state: undefined,
     hasLoading: false,
     hasLanes: true,
-    isFirstLook: false,
+    triedAtMs: undefined,
     owesScan: undefined,
     startedAtMs: NOON,
     nowMs: NOON,
@@ -80,20 +80,37 @@ describe('a scan is due', () => {
     expect(dueScan(facts({ kind: 'realtime' }, { nowMs: NOON + 9 * 3_600_000 }, night)).kind).toBe('now');
   });
 
-  test('for a stuck capture only after a person acted: a run, a newer version, a new start', () => {
-    const waiting = facts({ kind: 'realtime' }, { state: state({ stuck, lastRunAtMs: 0 }) });
-    expect(dueScan(waiting).kind).toBe('waits');
-    expect(dueScan({ ...waiting, isFirstLook: true }).kind).toBe('now');
+  test('for a stuck capture at its next run, never at once, whatever was due before it stuck', () => {
+    const tried = { state: state({ stuck, lastRunAtMs: 0 }), triedAtMs: NOON };
+    const at = (schedule: Schedule) => dueScan(facts(schedule, tried));
+    expect(at({ kind: 'realtime' })).toEqual({ kind: 'at', atMs: NOON + 15_000 });
+    expect(at({ kind: 'interval', everyMs: 3_600_000 })).toEqual({ kind: 'at', atMs: NOON + 3_600_000 });
+    expect(at({ kind: 'cron', cron: '0 2 * * *', timeZone: 'Asia/Shanghai' })).toEqual({
+      kind: 'at',
+      atMs: NOON + 14 * 3_600_000,
+    });
+    expect(at({ kind: 'manual' }).kind).toBe('waits');
+    expect(dueScan(facts({ kind: 'realtime' }, { ...tried, nowMs: NOON + 15_000 })).kind).toBe('now');
+    const setBack = { ...tried, triedAtMs: NOON + 3_600_000 };
+    expect(dueScan(facts({ kind: 'realtime' }, setBack)).kind).toBe('now');
+    expect(dueScan(facts({ kind: 'realtime' }, { ...tried, owesScan: true }))).toMatchObject({ atMs: NOON + 15_000 });
+    expect(dueScan(facts({ kind: 'realtime' }, { ...tried, owesScan: false })).kind).toBe('waits');
+  });
+
+  test('for a stuck capture at once after a person acted: a run, a newer version, a new start', () => {
+    const waiting = facts({ kind: 'realtime' }, { state: state({ stuck, lastRunAtMs: 0 }), triedAtMs: NOON });
+    expect(dueScan({ ...waiting, triedAtMs: undefined }).kind).toBe('now');
     expect(dueScan({ ...waiting, bridge: { ...waiting.bridge, version: 2 } }).kind).toBe('now');
     expect(dueScan({ ...waiting, bridge: { ...waiting.bridge, runNumber: 1n } }).kind).toBe('now');
   });
 
-  test('for a guarded capture never by a restart', () => {
+  test('for a guarded capture never by itself', () => {
     const guarded = facts(
       { kind: 'realtime' },
-      { isFirstLook: true, state: state({ stuck: { ...stuck, code: 'DELETE_GUARD' } }) },
+      { triedAtMs: undefined, state: state({ stuck: { ...stuck, code: 'DELETE_GUARD' } }) },
     );
     expect(dueScan(guarded).kind).toBe('waits');
+    expect(dueScan({ ...guarded, triedAtMs: NOON - 60_000 }).kind).toBe('waits');
   });
 
   test('for nobody when no destination takes rows', () => {

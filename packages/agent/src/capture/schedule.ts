@@ -16,8 +16,8 @@ export interface ScheduleFacts {
   readonly hasLoading: boolean;
   /** Some destination takes rows at all. */
   readonly hasLanes: boolean;
-  /** The first look of this process: what stuck before is tried once more. */
-  readonly isFirstLook: boolean;
+  /** When this process ended its last try; undefined before the first, and what stuck before is then tried at once. */
+  readonly triedAtMs: number | undefined;
   /** With capture `log`: whether the log cannot go on without a scan; undefined with another capture. */
   readonly owesScan: boolean | undefined;
   readonly startedAtMs: number;
@@ -28,8 +28,10 @@ export interface ScheduleFacts {
 }
 
 const WINDOW_LOOK_AGAIN_MS = 30_000;
+/** A stuck capture looks now and then whether a person has mended its cause, as a stuck lane does. */
+const STUCK_LOOK_AGAIN_MS = 15_000;
 
-/** A run that a person asked for comes before everything; a stuck capture waits for one, or for a newer version. */
+/** A run that a person asked for comes before everything; deletes that the guard held wait for one, or for a newer version. */
 export function dueScan(facts: ScheduleFacts): Due {
   const { bridge, state, nowMs } = facts;
   const { schedule, limits } = bridge.definition;
@@ -38,17 +40,24 @@ export function dueScan(facts: ScheduleFacts): Due {
   if (bridge.runNumber > answered) {
     return { kind: 'now', runNumber: bridge.runNumber, allowedDeletes: bridge.allowedDeletes };
   }
-  if (state?.stuck !== undefined && state.version >= bridge.version) {
-    const tryAgain = facts.isFirstLook && state.stuck.code !== 'DELETE_GUARD';
-    if (!tryAgain) return { kind: 'waits' };
-  }
-  const atMs = scheduledMs(facts);
+  const stuck = state !== undefined && state.version >= bridge.version ? state.stuck : undefined;
+  if (stuck?.code === 'DELETE_GUARD') return { kind: 'waits' };
+  const { triedAtMs } = facts;
+  const atMs =
+    stuck === undefined || triedAtMs === undefined ? scheduledMs(facts) : againMs(triedAtMs > nowMs ? 0 : triedAtMs);
   if (atMs === undefined) return { kind: 'waits' };
   if (atMs > nowMs) return { kind: 'at', atMs };
   if (limits?.window !== undefined && !isInsideWindow(limits.window, limits.timeZone ?? facts.timeZone, nowMs)) {
     return { kind: 'at', atMs: nowMs + WINDOW_LOOK_AGAIN_MS };
   }
   return { kind: 'now', runNumber: answered, allowedDeletes: 0n };
+
+  /** Its next run, as agreed for the source, and never at once. */
+  function againMs(triedMs: number): number | undefined {
+    if (facts.owesScan === false) return undefined;
+    const nextMs = facts.owesScan === true ? triedMs : nextRunMs(schedule, triedMs, facts.realtimeEveryMs);
+    return nextMs === undefined ? undefined : Math.max(nextMs, triedMs + STUCK_LOOK_AGAIN_MS);
+  }
 
   function scheduledMs({ startedAtMs, hasLoading, realtimeEveryMs }: ScheduleFacts): number | undefined {
     const isFrequent = schedule.kind === 'realtime' || schedule.kind === 'interval';

@@ -1,6 +1,13 @@
-import { BridgeState, Directory, type DirectoryNode, Heartbeat, ServiceLeg } from '@qiao/contract/node';
+import {
+  BridgeState,
+  Directory,
+  type DirectoryNode,
+  Heartbeat,
+  ServiceCondition,
+  ServiceLeg,
+} from '@qiao/contract/node';
 import { expect, test } from 'vitest';
-import { type HeardPorts, whoWasHeard } from './heard.ts';
+import { type HeardPorts, isIncomplete, whoWasHeard } from './heard.ts';
 
 const id = (fill: number) => new Uint8Array(16).fill(fill);
 const NOW_MS = 1_000_000_000;
@@ -49,9 +56,30 @@ const present = { hub: 1_000, health: { agoMs: 2_000 }, city: { agoMs: 3_000 } }
 
 test('the hub and the nodes at both ends are named with the moment they were last heard, and nobody else', () => {
   expect(heard(portsOf(present))).toEqual([
-    { code: 'hub', lastHeardAtMs: BigInt(NOW_MS - 1_000), silent: false, waitingSinceMs: 0n, late: false },
-    { code: 'health', lastHeardAtMs: BigInt(NOW_MS - 2_000), silent: false, waitingSinceMs: 0n, late: false },
-    { code: 'city', lastHeardAtMs: BigInt(NOW_MS - 3_000), silent: false, waitingSinceMs: 0n, late: false },
+    {
+      code: 'hub',
+      lastHeardAtMs: BigInt(NOW_MS - 1_000),
+      silent: false,
+      waitingSinceMs: 0n,
+      late: false,
+      standing: [],
+    },
+    {
+      code: 'health',
+      lastHeardAtMs: BigInt(NOW_MS - 2_000),
+      silent: false,
+      waitingSinceMs: 0n,
+      late: false,
+      standing: [],
+    },
+    {
+      code: 'city',
+      lastHeardAtMs: BigInt(NOW_MS - 3_000),
+      silent: false,
+      waitingSinceMs: 0n,
+      late: false,
+      standing: [],
+    },
   ]);
 });
 
@@ -99,4 +127,30 @@ test('a bridge that never ran or is retired, and a lane that has ended, make nob
   expect(expected({ state: BridgeState.CREATED })).toEqual(['hub']);
   expect(expected({ state: BridgeState.RETIRED })).toEqual(['hub']);
   expect(expected({ lanes: [{ ...lane, ended: true }] })).toEqual(['hub']);
+});
+
+test.each([
+  ['a stuck capture', ServiceLeg.CAPTURE, ServiceCondition.STUCK, 0, true],
+  ['a stuck apply', ServiceLeg.APPLY, ServiceCondition.STUCK, 0, true],
+  ['a capture that tries again since its last run', ServiceLeg.CAPTURE, ServiceCondition.RETRYING, 299_000, false],
+  ['a capture that tries again for too long', ServiceLeg.CAPTURE, ServiceCondition.RETRYING, 300_001, true],
+  ['a capture that waits for its nightly run', ServiceLeg.CAPTURE, ServiceCondition.RUNNING, 80_000_000, false],
+  ['a capture of a stopped bridge', ServiceLeg.CAPTURE, ServiceCondition.STOPPED, 80_000_000, false],
+])('%s: what would be in no line is said', (_, leg, condition, runAgoMs, stands) => {
+  const said = {
+    atMs: BigInt(NOW_MS),
+    services: [
+      {
+        bridgeId: births.bridgeId,
+        laneId: leg === ServiceLeg.CAPTURE ? new Uint8Array() : lane.laneId,
+        leg,
+        condition,
+        code: 'SOURCE_RIGHTS',
+        lastRunAtMs: BigInt(NOW_MS - runAgoMs),
+      },
+    ],
+  };
+  const all = heard(portsOf({ ...present, health: { agoMs: 0, said } }));
+  expect(all[1]?.standing).toEqual(stands ? [{ bridge: 'births', leg, code: 'SOURCE_RIGHTS' }] : []);
+  expect(isIncomplete(all)).toBe(stands);
 });

@@ -1,13 +1,14 @@
-// Whom the books could hear: the hub and the nodes at both ends. What a silent one did since stands in no line, and what waits at
-// one for too long stands in none yet: a verdict is of what was heard.
+// Whom the books could hear: the hub and the nodes at both ends. What a silent one did since stands in no line, what waits at one for too
+// long stands in none yet, and what a service that stands still would have brought stands in none either: a verdict is of what was heard.
 
-import type { Heard } from '@qiao/contract/monitor';
+import type { Heard, Standstill } from '@qiao/contract/monitor';
 import {
   BridgeState,
   type DirectoryBridge,
   type DirectoryNode,
   type Heartbeat,
   type LaneAssignment,
+  ServiceCondition,
   ServiceLeg,
 } from '@qiao/contract/node';
 import { idText, sameBytes } from '@qiao/exchange';
@@ -33,7 +34,7 @@ export function whoWasHeard(ports: HeardPorts, lanes: readonly BridgeLane[]): He
   const exchanging = lanes.filter(isExchanging);
   const hub = lastHeard(ports, ports.nodes.hubHeardAtMs, HUB_SILENT_AFTER_MS);
   return [
-    { code: 'hub', ...hub, waitingSinceMs: 0n, late: false },
+    { code: 'hub', ...hub, waitingSinceMs: 0n, late: false, standing: [] },
     ...ports.nodes.agents().flatMap((node) => {
       const own = exchanging.filter(({ lane }) => isEnd(node, lane));
       return own.length === 0 ? [] : [heardOf(ports, node, own)];
@@ -43,7 +44,7 @@ export function whoWasHeard(ports: HeardPorts, lanes: readonly BridgeLane[]): He
 
 /** Whether the books lack what somebody did, or may have done. */
 export function isIncomplete(heard: readonly Heard[]): boolean {
-  return heard.some(({ silent, late }) => silent || late);
+  return heard.some(({ silent, late, standing }) => silent || late || standing.length > 0);
 }
 
 const WITHOUT_EXCHANGE: readonly BridgeState[] = [BridgeState.CREATED, BridgeState.RETIRED];
@@ -66,6 +67,7 @@ function heardOf(ports: HeardPorts, node: DirectoryNode, lanes: readonly BridgeL
     ...lastHeard(ports, state?.receivedAtMs ?? 0, ports.nodeSilentAfterMs),
     waitingSinceMs: longestMs === 0 ? 0n : BigInt(ports.nowMs() - longestMs),
     late: waits.some(({ waitedMs, lateAfterMs }) => waitedMs > lateAfterMs),
+    standing: state === undefined ? [] : standingOf(state.heartbeat, lanes, agoMs),
   };
 }
 
@@ -75,6 +77,22 @@ function lastHeard(
   silentAfterMs: number,
 ): Pick<Heard, 'lastHeardAtMs' | 'silent'> {
   return { lastHeardAtMs: BigInt(atMs), silent: nowMs() - atMs > silentAfterMs };
+}
+
+/** Nothing waits at a capture that stands still: what it does not find is missing in the books without a word. */
+function standingOf(heartbeat: Heartbeat, lanes: readonly BridgeLane[], agoMs: number): Standstill[] {
+  const bridges = new Map(lanes.map(({ bridge }) => [idText(bridge.bridgeId), bridge]));
+  return heartbeat.services.flatMap(({ bridgeId, laneId, leg, condition, code, lastRunAtMs }) => {
+    const bridge = bridges.get(idText(bridgeId));
+    const isOfLane = laneId.length === 0 || lanes.some(({ lane }) => sameBytes(lane.laneId, laneId));
+    if (bridge === undefined || !isOfLane) return [];
+    const isStuck = condition === ServiceCondition.STUCK;
+    // Both moments are the node's. A capture that never finished a run has brought nothing at all.
+    const runAgoMs = Number(heartbeat.atMs - lastRunAtMs) + agoMs;
+    const isRunLate = leg === ServiceLeg.CAPTURE && runAgoMs > Number(bridge.lateAfterMs);
+    const triesInVain = condition === ServiceCondition.RETRYING && isRunLate;
+    return isStuck || triesInVain ? [{ bridge: bridge.name, leg, code }] : [];
+  });
 }
 
 interface Wait {

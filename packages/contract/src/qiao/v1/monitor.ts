@@ -19,6 +19,10 @@ import {
   serviceConditionFromJSON,
   serviceConditionToJSON,
   serviceConditionToNumber,
+  ServiceLeg,
+  serviceLegFromJSON,
+  serviceLegToJSON,
+  serviceLegToNumber,
 } from "./node.ts";
 
 /** What the books say of a set of deliveries; ordered from good to bad. */
@@ -275,7 +279,7 @@ export interface ReconcileResponse {
    * lanes that have ended.
    */
   heard: Heard[];
-  /** Somebody of them is silent or late: the verdict is of what was heard, and proves nothing of the rest. */
+  /** Somebody of them is silent or late, or something stands still there: the verdict is of what was heard, and proves nothing of the rest. */
   incomplete: boolean;
 }
 
@@ -294,6 +298,17 @@ export interface Heard {
   waitingSinceMs: bigint;
   /** That is longer ago than the bridge's lateAfter. */
   late: boolean;
+  /** Services that stand still here, by the node's own word: what they would bring is in no line. */
+  standing: Standstill[];
+}
+
+/** A service that is stuck until its cause is mended, or a capture that tries again and has finished no run for longer than the bridge's lateAfter. */
+export interface Standstill {
+  /** The bridge's name. */
+  bridge: string;
+  leg: ServiceLeg;
+  /** The cause, as its alert names it. */
+  code: string;
 }
 
 /** One line of the books: one bridge, one destination, one day (or all days when `day` is empty). */
@@ -818,7 +833,7 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
 };
 
 function createBaseHeard(): Heard {
-  return { code: "", lastHeardAtMs: 0n, silent: false, waitingSinceMs: 0n, late: false };
+  return { code: "", lastHeardAtMs: 0n, silent: false, waitingSinceMs: 0n, late: false, standing: [] };
 }
 
 export const Heard: MessageFns<Heard> = {
@@ -843,6 +858,9 @@ export const Heard: MessageFns<Heard> = {
     }
     if (message.late !== false) {
       writer.uint32(40).bool(message.late);
+    }
+    for (const v of message.standing) {
+      Standstill.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -900,6 +918,14 @@ export const Heard: MessageFns<Heard> = {
             message.late = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.standing.push(Standstill.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -927,6 +953,9 @@ export const Heard: MessageFns<Heard> = {
         ? BigInt(object.waiting_since_ms)
         : 0n,
       late: isSet(object.late) ? globalThis.Boolean(object.late) : false,
+      standing: globalThis.Array.isArray(object?.standing)
+        ? object.standing.map((e: any) => Standstill.fromJSON(e))
+        : [],
     };
   },
 
@@ -947,6 +976,9 @@ export const Heard: MessageFns<Heard> = {
     if (message.late !== false) {
       obj.late = message.late;
     }
+    if (message.standing?.length) {
+      obj.standing = message.standing.map((e) => Standstill.toJSON(e));
+    }
     return obj;
   },
 
@@ -964,6 +996,108 @@ export const Heard: MessageFns<Heard> = {
       ? BigInt(object.waitingSinceMs)
       : 0n;
     message.late = object.late ?? false;
+    message.standing = object.standing?.map((e) => Standstill.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStandstill(): Standstill {
+  return { bridge: "", leg: ServiceLeg.UNSPECIFIED, code: "" };
+}
+
+export const Standstill: MessageFns<Standstill> = {
+  encode(message: Standstill, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bridge !== "") {
+      writer.uint32(10).string(message.bridge);
+    }
+    if (message.leg !== ServiceLeg.UNSPECIFIED) {
+      writer.uint32(16).int32(serviceLegToNumber(message.leg));
+    }
+    if (message.code !== "") {
+      writer.uint32(26).string(message.code);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Standstill {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStandstill();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bridge = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.leg = serviceLegFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Standstill {
+    return {
+      bridge: isSet(object.bridge) ? globalThis.String(object.bridge) : "",
+      leg: isSet(object.leg) ? serviceLegFromJSON(object.leg) : ServiceLeg.UNSPECIFIED,
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+    };
+  },
+
+  toJSON(message: Standstill): unknown {
+    const obj: any = {};
+    if (message.bridge !== "") {
+      obj.bridge = message.bridge;
+    }
+    if (message.leg !== ServiceLeg.UNSPECIFIED) {
+      obj.leg = serviceLegToJSON(message.leg);
+    }
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Standstill>): Standstill {
+    return Standstill.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Standstill>): Standstill {
+    const message = createBaseStandstill();
+    message.bridge = object.bridge ?? "";
+    message.leg = object.leg ?? ServiceLeg.UNSPECIFIED;
+    message.code = object.code ?? "";
     return message;
   },
 };
