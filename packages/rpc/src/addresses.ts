@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { QiaoError } from '@qiao/exchange';
 import { type Address, addressText, parseAddress } from './address.ts';
 import type { ServerRole } from './serverIdentity.ts';
-import { unreachable } from './unreachable.ts';
+import { type Attempt, unreachable } from './unreachable.ts';
 
 const ADDRESSES_MAX = 8;
 /** A machine that is gone says nothing at all; one that is there answers a call within a round trip. */
@@ -23,19 +23,25 @@ export async function firstAnswering(text: string, role: ServerRole = 'hub'): Pr
   const addresses = parseAddresses(text);
   const [only] = addresses;
   if (only !== undefined && addresses.length === 1) return addressText(only);
-  for (const address of addresses) if (await answers(address)) return addressText(address);
-  throw unreachable(role, text, '');
+  const attempts: Attempt[] = [];
+  for (const address of addresses) {
+    const details = await refusal(address);
+    if (details === undefined) return addressText(address);
+    attempts.push({ address: addressText(address), details });
+  }
+  throw unreachable(role, attempts);
 }
 
-function answers({ host, port }: Address): Promise<boolean> {
+/** Why nobody answers; undefined when somebody listens. */
+function refusal({ host, port }: Address): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: ANSWER_MS });
-    const done = (isThere: boolean) => {
+    const done = (details?: string) => {
       socket.destroy();
-      resolve(isThere);
+      resolve(details);
     };
-    socket.once('connect', () => done(true));
-    socket.once('timeout', () => done(false));
-    socket.once('error', () => done(false));
+    socket.once('connect', () => done());
+    socket.once('timeout', () => done(`no answer in ${ANSWER_MS} ms`));
+    socket.once('error', (error) => done(error.message));
   });
 }

@@ -116,7 +116,7 @@ export function fromClientError(
   if (problem) return new QiaoError(problem.code, problem.message, { hint: problem.hint, fate, cause: error });
   switch (error.code) {
     case Status.UNAVAILABLE:
-      return unreachable(role, address, error.details, error);
+      return unreachable(role, [{ address, details: error.details }], error);
     case Status.UNIMPLEMENTED:
       return new QiaoError('CALL_NOT_SERVED', `${address} does not serve ${error.path}`, {
         hint: 'compare versions: qiao --version at both ends',

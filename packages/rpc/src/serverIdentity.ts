@@ -57,7 +57,7 @@ function shownChain(address: string, timeoutMs: number): Promise<Uint8Array[]> {
     });
     const fail = (why: string, cause?: unknown): void => {
       socket.destroy();
-      reject(unreachable('hub', address, why, cause));
+      reject(unreachable('hub', [{ address, details: why }], cause));
     };
     socket.once('timeout', () => fail(`no answer in ${timeoutMs} ms`));
     socket.once('error', (error) => fail(error.message, error));
