@@ -10,7 +10,7 @@ import type { HubServiceDefinition } from '@qiao/contract/hub';
 import type { MonitorServiceDefinition } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
 import type { GrpcClient } from '@qiao/rpc';
-import { fileRefused, systemClock } from '@qiao/runtime';
+import { fileRefused, foundInstead, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { remark } from './output.ts';
@@ -42,10 +42,14 @@ export function readContext(command: Command): OperatorContext {
   } catch (cause) {
     throw (
       fileRefused(cause) ??
-      new QiaoError('CONTEXT_NOT_FOUND', `no operator context in ${directory}`, {
-        hint: 'name its directory with --context or QIAO_CONTEXT; `qiao hub init` makes the first, `qiao operator join` further ones',
-        cause,
-      })
+      new QiaoError(
+        'CONTEXT_NOT_FOUND',
+        `no operator context in ${directory}${foundInstead(join(directory, 'context.json'))}`,
+        {
+          hint: 'name its directory with --context or QIAO_CONTEXT; `qiao hub init` makes the first, `qiao operator join` further ones',
+          cause,
+        },
+      )
     );
   }
   try {

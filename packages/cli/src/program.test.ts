@@ -61,6 +61,32 @@ test.each([
   },
 );
 
+test.each([
+  ['hub.yaml', ['agent', 'status', '--config', '/agent.yaml'], 'the directory of a hub, expected that of an agent'],
+  ['agent.yaml', ['hub', 'start', '--dir', ''], 'the directory of an agent, expected that of a hub'],
+  [
+    'exchange.db',
+    ['monitor', 'start', '--dir', ''],
+    'an agent, whose agent.yaml lies elsewhere, expected that of a monitor',
+  ],
+  ['hub.yaml', ['hub', 'status', '--context', ''], 'the directory of a hub, expected that of an operator'],
+  ['agent.yaml', ['agent', 'status', '--config', ''], 'it is a directory (EISDIR); found agent.yaml there'],
+] as const)('where %s lies, %j says whose directory it is', async (file, words, said) => {
+  writeFileSync(join(folder, file), '');
+  const [option, ...before] = words.toReversed();
+  expect(await runProgram([...before.toReversed(), `${folder}${option}`])).toBe(EXIT.refused);
+  expect(printed.err).toContain(said);
+  expect(printed.err).toMatch(/\n→ /);
+});
+
+test('the configuration of a hub is not read as that of an agent, key by key', async () => {
+  writeFileSync(join(folder, 'hub.yaml'), 'platform: {}\n');
+  expect(await runProgram(['agent', 'start', '--config', join(folder, 'hub.yaml')])).toBe(EXIT.refused);
+  expect(printed.err).toMatch(
+    /CONFIG_INVALID.*is the configuration of a hub, expected that of an agent.*\n→ .*agent\.yaml/,
+  );
+});
+
 test('a data source that does not answer is told of with what agent.yaml says of it, as the command that changes it', async () => {
   const file = join(folder, 'agent.yaml');
   writeFileSync(

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { type Problem, ProblemsError, QiaoError, readYaml, schemaProblems } from '@qiao/exchange';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { foundInstead } from './directoryOwner.ts';
 import { readTextFile } from './textFile.ts';
 
 /** Configuration files larger than this are refused unread. */
@@ -17,7 +18,8 @@ const NAME_THE_FILE = 'name the file with --config, or write one from the sample
  * Throws CONFIG_NOT_FOUND, FILE_REFUSED, FILE_NOT_UTF8, or CONFIG_INVALID (a ProblemsError) that names every problem with its path.
  */
 export function readConfig<T>(file: string, schema: z.ZodType<T>, whenMissing = NAME_THE_FILE): T {
-  return parseConfig(readTextFile(file, { code: 'CONFIG_NOT_FOUND', hint: whenMissing }), file, schema);
+  const instead = () => foundInstead(file);
+  return parseConfig(readTextFile(file, { code: 'CONFIG_NOT_FOUND', hint: whenMissing, instead }), file, schema);
 }
 
 /** Validates configuration text; `file` only names it in messages. Throws CONFIG_INVALID. */

@@ -3,6 +3,7 @@ export { type Clock, systemClock } from './clock.ts';
 export { changeConfig, parseConfig, readConfig } from './config.ts';
 export { crashPoint, simulateCrashes } from './crash.ts';
 export { CRASH_POINTS, CRASH_STEPS, type CrashPoint, type CrashPointName } from './crashPoints.ts';
+export { foundInstead } from './directoryOwner.ts';
 export { diskFull } from './diskFull.ts';
 export { fileRefused } from './fileRefused.ts';
 export { createHostSampler } from './host.ts';

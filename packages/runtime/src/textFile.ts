@@ -8,17 +8,25 @@ import { fileRefused } from './fileRefused.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
+/** Thrown where there is no file. */
+interface Missing {
+  readonly code: string;
+  readonly hint: string;
+  /** What is there in its place, as the end of a sentence. */
+  instead?(): string;
+}
+
 /** The text of a file, or of standard input for `-`. Throws `missing` where there is none, FILE_REFUSED, FILE_NOT_UTF8. */
-export function readTextFile(file: string, missing: { readonly code: string; readonly hint: string }): string {
+export function readTextFile(file: string, { code, hint, instead }: Missing): string {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file === '-' ? 0 : file);
   } catch (cause) {
     const refused = fileRefused(cause);
     if (refused !== undefined) throw refused;
-    const { code } = cause as NodeJS.ErrnoException;
-    const why = WORDS[code ?? ''] ?? code ?? String(cause);
-    throw new QiaoError(missing.code, `cannot read ${resolve(file)}: ${why}`, { hint: missing.hint, cause });
+    const { code: errno } = cause as NodeJS.ErrnoException;
+    const why = WORDS[errno ?? ''] ?? errno ?? String(cause);
+    throw new QiaoError(code, `cannot read ${resolve(file)}: ${why}${instead?.() ?? ''}`, { hint, cause });
   }
   try {
     return utf8.decode(bytes);

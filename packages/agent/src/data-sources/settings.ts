@@ -1,7 +1,7 @@
 // agent.yaml as the running agent needs it: paths relative to the file made absolute, secrets read from the environment or
 // opened with this host's key, the built-in data source `exchange` added, permissions with each source's own schema.
 
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { DataSourceConfig } from '@qiao/adapters';
 import { type Problem, QiaoError } from '@qiao/exchange';
 import { readConfig } from '@qiao/runtime';
@@ -17,6 +17,11 @@ const ENVIRONMENT_SECRET = /^\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}$/;
 
 /** Reads agent.yaml; relative paths in it count from the file. Throws CONFIG_NOT_FOUND or CONFIG_INVALID with every problem. */
 export function readAgentConfig(file: string): AgentConfig {
+  const [, other] = /^(hub|monitor)\.yaml$/.exec(basename(file)) ?? [];
+  if (other !== undefined) {
+    const message = `${resolve(file)} is the configuration of a ${other}, expected that of an agent`;
+    throw new QiaoError('CONFIG_INVALID', message, { hint: 'name the agent.yaml of this node with --config' });
+  }
   const config = readConfig(file, agentConfigSchema);
   const base = dirname(resolve(file));
   const absolute = (path: string) => (isAbsolute(path) ? path : join(base, path));
