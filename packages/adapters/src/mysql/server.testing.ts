@@ -24,6 +24,8 @@ export interface MysqlServer extends AsyncDisposable {
   database(options?: { charset?: string; collation?: string }): Promise<MysqlConfig>;
   /** Stops and starts again, for tests of reconnecting; `between` has the folder of its data while it is down. */
   restart(between?: (data: string) => Promise<void>): Promise<void>;
+  /** A replica that gets nothing more from now on. Calling the result ends this server and puts the replica in its place, at the same address. */
+  replica(): Promise<() => Promise<void>>;
 }
 
 const PATHS = { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin:/usr/libexec` };
@@ -39,6 +41,8 @@ export const BINLOG = [
   '--log-bin-trust-function-creators=1',
 ] as const;
 
+let lastServerId = 1;
+
 /** Starts a server, or takes the one of QIAO_TEST_MYSQL unless it has to be the test's `own`. Throws when the binaries are missing: nothing is skipped. */
 export async function startMysql(settings: readonly string[] = [], { own = false } = {}): Promise<MysqlServer> {
   const given = process.env.QIAO_TEST_MYSQL;
@@ -48,6 +52,7 @@ export async function startMysql(settings: readonly string[] = [], { own = false
       isMariaDb: /mariadb/i.test(await versionOf(given)),
       database: (made) => makeDatabase(given, made),
       restart: () => Promise.reject(new Error('the server of QIAO_TEST_MYSQL is not ours to restart')),
+      replica: () => Promise.reject(new Error('the server of QIAO_TEST_MYSQL is not ours to replace')),
       [Symbol.asyncDispose]: async () => undefined,
     };
   }
@@ -104,14 +109,39 @@ export async function startMysql(settings: readonly string[] = [], { own = false
     await exited;
   };
   await start();
+  const restart = async (between?: (data: string) => Promise<void>) => {
+    await stop();
+    await between?.(data);
+    await start();
+  };
   return {
     url,
     isMariaDb: true,
     database: (made) => makeDatabase(url, made),
-    async restart(between) {
-      await stop();
-      await between?.(data);
-      await start();
+    restart,
+    async replica() {
+      // A replica passes over what bears its own number.
+      const id = ++lastServerId;
+      const replica = await startMysql([...settings, `--server-id=${id}`, '--log-slave-updates'], { own: true });
+      await using primary = connect(addressOf(url));
+      await using session = connect(addressOf(replica.url));
+      await session.query(
+        `CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=${port}, MASTER_USER='qiao_test', MASTER_USE_GTID=slave_pos`,
+      );
+      const [[position] = []] = await primary.query('SELECT @@gtid_binlog_pos');
+      await session.query('START SLAVE');
+      const [[missed] = []] = await session.query(`SELECT MASTER_GTID_WAIT('${position}', 30)`);
+      if (missed !== '0') throw new Error(`the replica did not get to ${position}`);
+      await session.query('STOP SLAVE; RESET SLAVE ALL');
+      return async () => {
+        await restart(async () => {
+          await rm(data, { recursive: true });
+          await replica.restart(async (own) => void (await run('cp', ['-a', own, data])));
+          await replica[Symbol.asyncDispose]();
+        });
+        await using promoted = connect(addressOf(url));
+        await promoted.query(`SET GLOBAL server_id = ${id}`);
+      };
     },
     async [Symbol.asyncDispose]() {
       await stop();

@@ -4,9 +4,9 @@
  */
 
 import { execFile } from 'node:child_process';
-import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chown, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client, type CustomTypesConfig } from 'pg';
 import { type PostgresConfig, tlsOptions } from './session.ts';
@@ -21,6 +21,8 @@ export interface PostgresServer extends AsyncDisposable {
   database(options?: { encoding?: string; template?: string }): Promise<PostgresConfig>;
   /** Stops and starts again, for tests of reconnecting; `between` has the folder of its data while it is down. */
   restart(between?: (data: string) => Promise<void>): Promise<void>;
+  /** A standby that gets nothing more from now on. Calling the result ends this server and promotes the standby, at the same address. */
+  standby(): Promise<() => Promise<void>>;
 }
 
 /** A connection of the department's own. */
@@ -72,6 +74,16 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   await start();
   let count = 0;
   let restarting: Promise<void> = Promise.resolve();
+  const restart = (between?: (data: string) => Promise<void>) => {
+    // Two who want it at once get it one after the other: a start over a start fails.
+    const restarted = restarting.then(async () => {
+      await stop();
+      await between?.(data);
+      await start();
+    });
+    restarting = restarted.catch(() => undefined);
+    return restarted;
+  };
   return {
     port,
     directory,
@@ -85,15 +97,19 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
       await admin.end();
       return { name, adapter: 'postgres', host: '127.0.0.1', port, database: name, user: SUPERUSER, password: '' };
     },
-    restart(between) {
-      // Two who want it at once get it one after the other: a start over a start fails.
-      const restarted = restarting.then(async () => {
-        await stop();
-        await between?.(data);
-        await start();
-      });
-      restarting = restarted.catch(() => undefined);
-      return restarted;
+    restart,
+    async standby() {
+      const copy = join(await mkdtemp(join(directory, 'standby-')), 'data');
+      if (user !== undefined) await chown(dirname(copy), user.uid, user.gid);
+      const primary = ['-h', '127.0.0.1', '-p', String(port), '-U', SUPERUSER];
+      await call('pg_basebackup', ['-D', copy, '-R', '-c', 'fast', '--no-sync', ...primary]);
+      return async () => {
+        await restart(async () => {
+          await rm(data, { recursive: true });
+          await rename(copy, data);
+        });
+        await call('pg_ctl', ['-D', data, '-w', '-s', 'promote']);
+      };
     },
     async [Symbol.asyncDispose]() {
       await stop().catch(() => undefined);

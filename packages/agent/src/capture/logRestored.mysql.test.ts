@@ -1,7 +1,7 @@
 /** A real MariaDB that was put back, and what its log does not say of a partitioned table. */
 import { BINLOG, type MysqlServer, startMysql } from '@qiao/adapters/mysql-testing';
 import { afterAll, beforeAll, test } from 'vitest';
-import { noticesRestores } from './logRestored.testing.ts';
+import { copyOfFiles, noticesRestores } from './logRestored.testing.ts';
 import { LogWorld } from './logWorld.testing.ts';
 
 let server: MysqlServer;
@@ -14,7 +14,10 @@ afterAll(async () => {
 
 noticesRestores({
   world: (ddl) => LogWorld.onMysql(server, ddl, { name: 'person' }),
-  restart: (between) => server.restart(between),
+  pasts: {
+    'whose files were put back': copyOfFiles((between) => server.restart(between)),
+    'whose lagging replica took its place': () => server.replica(),
+  },
   writtenSince: [1, 400],
 });
 

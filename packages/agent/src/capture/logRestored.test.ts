@@ -1,7 +1,7 @@
 /** A real PostgreSQL that was put back, and slots that others took away. */
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { noticesRestores } from './logRestored.testing.ts';
+import { copyOfFiles, noticesRestores } from './logRestored.testing.ts';
 import { LOG_NAME, LogWorld } from './logWorld.testing.ts';
 
 let server: PostgresServer;
@@ -17,7 +17,10 @@ const ROWS = 'SELECT id, name FROM person';
 
 noticesRestores({
   world: (ddl) => LogWorld.on(server, ddl, { name: 'person' }),
-  restart: (between) => server.restart(between),
+  pasts: {
+    'whose files were put back': copyOfFiles((between) => server.restart(between)),
+    'whose lagging standby was promoted': () => server.standby(),
+  },
   writtenSince: [1, 60],
 });
 
@@ -35,6 +38,26 @@ test('a slot that somebody dropped and made again under the same name is a gap',
   await w.sql(`SELECT pg_create_logical_replication_slot('${LOG_NAME}', 'pgoutput')`);
   w.start();
   await w.until('the gap is told', () => w.trouble === 'LOG_GAP');
+  await w.arrived('person', ROWS);
+  expect(w.scans).toBe(2);
+});
+
+test('a promoted standby on which somebody made the slot at once is a gap', async () => {
+  await using w = await LogWorld.on(server, PERSON, { name: 'person' });
+  w.start();
+  await w.arrived('person', ROWS);
+  const promote = await server.standby();
+  await w.sql("UPDATE person SET name = 'lost with the server' WHERE id = 1");
+  await w.arrived('person', ROWS);
+  await w.stop();
+  await promote();
+  await w.reconnect();
+  await w.sql(`SELECT pg_create_logical_replication_slot('${LOG_NAME}', 'pgoutput')`);
+  await w.sql('DELETE FROM person WHERE id = 2');
+  w.start();
+  await w.until('the gap is told', () => w.trouble === 'LOG_GAP');
+  await w.arrived('person', ROWS);
+  await w.sql("UPDATE person SET name = 'followed' WHERE id = 1");
   await w.arrived('person', ROWS);
   expect(w.scans).toBe(2);
 });
