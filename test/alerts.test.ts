@@ -84,6 +84,17 @@ test('a silent node, a data source that is gone, a late delivery and a capture t
     await untilAtRest(platform, 'births', 300);
     await until(platform, 'the capture went on by itself', async () => (await codes()).length === 0);
     expect((await platform.tryQiao('reconcile', '--check')).code).toBe(0);
+
+    // Who has mended the cause and asks for a run is not told of what was stuck before it.
+    await source.run('ALTER TABLE person RENAME TO elsewhere');
+    await until(platform, 'the capture is stuck again', async () => (await codes()).includes('CAPTURE_DOWN'));
+    await source.run('ALTER TABLE elsewhere RENAME TO person');
+    const asked = await platform.tryQiao('bridge', 'run', 'births', '--wait');
+    expect([asked.code, asked.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^births: waits until health has finished the run/),
+    ]);
+    await until(platform, 'nothing is told any more', async () => (await codes()).length === 0);
     const all = JSON.parse((await platform.qiao('alert', 'list', '--all', '--json')).stdout) as { state: string }[];
     expect(all.every(({ state }) => state === 'ALERT_STATE_RESOLVED')).toBe(true);
     expect(all.length).toBeGreaterThanOrEqual(3);

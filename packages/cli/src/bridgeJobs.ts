@@ -9,8 +9,8 @@ import { type HubClient, withHub } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
 import { wholeNumber } from './numbers.ts';
-import { colour, grouped, moment, printJson, printTable, remark, say } from './output.ts';
-import { WAIT_LIMIT } from './progress.ts';
+import { colour, grouped, moment, printJson, printTable, say } from './output.ts';
+import { teller, WAIT_LIMIT } from './progress.ts';
 
 const LOOK_EVERY_MS = 500;
 
@@ -147,13 +147,12 @@ async function run(
 
 async function finished(hub: HubClient, name: string, started: readonly BridgeJob[]): Promise<BridgeJob[]> {
   const jobIds = started.map(({ jobId }) => jobId);
-  let told = '';
+  const tell = teller();
   for (;;) {
     const { jobs } = await hub.getBridgeJobs({ name, jobIds });
-    const steps = jobs.flatMap(({ destinationNode, step }) => (step === '' ? [] : [`${destinationNode}: ${step}`]));
-    if (steps.join() !== told && process.stderr.isTTY) for (const step of steps) remark(step);
-    told = steps.join();
     if (jobs.every(({ state }) => state === JobState.DONE || state === JobState.FAILED)) return jobs;
+    const steps = jobs.map(({ destinationNode, step }) => `${destinationNode}: ${step || 'not begun'}`);
+    tell(`${name}: ${steps.join('; ')}`);
     await systemClock.sleep(LOOK_EVERY_MS);
   }
 }

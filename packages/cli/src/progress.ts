@@ -1,65 +1,126 @@
-// Waiting for long work: what is waited for, and rows that have their outcome, of the rows sent. It is told on standard error and only
-// where a person watches; scripts just wait.
+// Waiting for long work: what is waited for, where it stands, and rows that have their outcome, of the rows sent. It is told on standard error:
+// as it changes where a person watches, and as a line now and then where a script keeps its log.
 
-import type { BoardLane, NodeState } from '@qiao/contract/monitor';
-import { ServiceCondition, ServiceLeg } from '@qiao/contract/node';
+import type { Board, BoardLane } from '@qiao/contract/monitor';
+import { ServiceCondition, ServiceLeg, type ServiceState } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
-import { systemClock } from '@qiao/runtime';
+import { type Clock, systemClock } from '@qiao/runtime';
 import type { Command } from 'commander';
 import { withMonitor } from './context.ts';
-import { grouped, remark } from './output.ts';
+import { grouped, moment, remark } from './output.ts';
 
 /** For the help of every verb that waits so. */
 export const WAIT_LIMIT = 'it waits without limit, Ctrl-C ends the waiting alone';
 
 const LOOK_EVERY_MS = 500;
+/** Where nobody watches. */
+const LINE_EVERY_MS = 10_000;
+/** What was stuck before the run was asked for may be mended: its node is given time to try. */
+const TRY_MS = 20_000;
 
-/**
- * Waits until a run that began after `sinceMs` (milliseconds since 1970 UTC) is finished at the source and every row of the
- * bridge has its outcome. Throws SERVICE_STUCK when a person must act first.
- */
+/** Waits until a run that began after `sinceMs` (milliseconds since 1970 UTC) is over. Throws SERVICE_STUCK when a person must act first. */
 export async function waitForExchange(command: Command, bridge: string, sinceMs: number): Promise<void> {
-  let told = '';
-  const tell = (text: string) => {
-    if (text !== told && process.stderr.isTTY) remark(text);
-    told = text;
-  };
+  const tell = teller();
+  const triesUntilMs = systemClock.elapsedMs() + TRY_MS;
+  let before: string | undefined;
   await withMonitor(command, async (monitor) => {
     for (;;) {
-      const board = await monitor.getBoard({});
-      const lanes = board.lanes.filter(({ books }) => books?.bridge === bridge);
-      requireNoneStuck(bridge, lanes);
-      const sent = sum(lanes, ({ books }) => books?.sent?.total ?? 0n);
-      const settled = sum(lanes, ({ books }) => (books?.outcomes ?? []).reduce((rows, cell) => rows + cell.rows, 0n));
-      const isQuiet = lanes.length > 0 && lanes.every(({ books }) => books?.inFlightDeliveries === 0n);
-      const isRun = hasRun(board.nodes, lanes, sinceMs);
-      if (isQuiet && sent === settled && isRun) return;
-      const source = isRun ? 'the run is finished at the source' : 'the source has not told that the run is finished';
-      tell(`${bridge}: ${source}; ${grouped(settled)} of ${grouped(sent)} rows sent have their outcome`);
+      const stand = standOf(await monitor.getBoard({}), bridge, sinceMs);
+      before ??= stand.stuck?.message ?? '';
+      if (stand.isDone) return;
+      if (stand.stuck !== undefined && (stand.stuck.message !== before || systemClock.elapsedMs() > triesUntilMs)) {
+        throw stand.stuck;
+      }
+      tell(`${bridge}: ${stand.text}`);
       await systemClock.sleep(LOOK_EVERY_MS);
     }
   });
 }
 
-function requireNoneStuck(bridge: string, lanes: readonly BoardLane[]): void {
-  const stuck = lanes.find((lane) => [lane.capture, lane.send, lane.apply].includes(ServiceCondition.STUCK));
-  if (stuck === undefined) return;
-  throw new QiaoError(
-    'SERVICE_STUCK',
-    `${bridge} to ${stuck.books?.destinationNode}: ${stuck.code}: ${stuck.message}`,
-    {
-      hint: 'qiao alert list',
-    },
-  );
+/** Tells where long work stands: each change on a terminal; elsewhere a line at once, and no more than one in ten seconds, also of what stays as it is. */
+export function teller(clock: Pick<Clock, 'elapsedMs'> = systemClock): (text: string) => void {
+  let told = '';
+  let toldAtMs = Number.NEGATIVE_INFINITY;
+  return (text) => {
+    const isDue = process.stderr.isTTY ? text !== told : clock.elapsedMs() - toldAtMs >= LINE_EVERY_MS;
+    if (!isDue) return;
+    remark(text);
+    told = text;
+    toldAtMs = clock.elapsedMs();
+  };
 }
 
-/** Whether the source's node tells of a run of this bridge that ended after the moment. */
-function hasRun(nodes: readonly NodeState[], lanes: readonly BoardLane[], sinceMs: number): boolean {
-  const bridgeId = lanes[0]?.books?.bridgeId ?? new Uint8Array();
-  const captures = nodes
+export interface Stand {
+  /** The run is finished at the source, and every row of the bridge has its outcome. */
+  readonly isDone: boolean;
+  /** What is waited for, and where it stands. */
+  readonly text: string;
+  /** A service that goes on when a person has acted. */
+  readonly stuck?: QiaoError | undefined;
+}
+
+/** Where a run of the bridge that began after the moment stands. */
+export function standOf(board: Board, bridge: string, sinceMs: number): Stand {
+  const lanes = board.lanes.filter(({ books }) => books?.bridge === bridge);
+  const [first] = lanes;
+  if (first === undefined) return { isDone: false, text: 'waits until the monitor has heard of the bridge' };
+  const sent = sum(lanes, ({ books }) => books?.sent?.total ?? 0n);
+  const settled = sum(lanes, ({ books }) => (books?.outcomes ?? []).reduce((rows, cell) => rows + cell.rows, 0n));
+  const capture = servicesOf(board, first).find(({ leg }) => leg === ServiceLeg.CAPTURE);
+  const isRun = Number(capture?.lastRunAtMs ?? 0n) >= sinceMs;
+  const waits = [
+    ...(isRun ? [] : [`waits until ${first.books?.sourceNode} has finished the run${troubleOf(capture)}`]),
+    ...lanes.flatMap((lane) => laneWaits(board, lane)),
+    ...board.nodes.filter(({ code, silent }) => silent && isEnd(lanes, code)).map(silence),
+  ];
+  const rows = `${grouped(settled)} of ${grouped(sent)} rows sent have their outcome`;
+  return {
+    isDone: isRun && sent === settled && lanes.every(({ books }) => books?.inFlightDeliveries === 0n),
+    text: [...(isRun ? ['the run is finished at the source'] : []), ...waits, rows].join('; '),
+    stuck: stuckOf(board, bridge, lanes),
+  };
+}
+
+function laneWaits(board: Board, lane: BoardLane): string[] {
+  const inFlight = lane.books?.inFlightDeliveries ?? 0n;
+  if (inFlight === 0n) return [];
+  const apply = servicesOf(board, lane).find(({ leg }) => leg === ServiceLeg.APPLY);
+  return [`waits for ${grouped(inFlight)} receipts of ${lane.books?.destinationNode}${troubleOf(apply)}`];
+}
+
+function troubleOf(service: ServiceState | undefined): string {
+  return service === undefined || service.code === '' ? '' : ` (${service.code}: ${service.message})`;
+}
+
+function silence({ code, lastHeartbeatAtMs }: Board['nodes'][number]): string {
+  const since = moment(lastHeartbeatAtMs);
+  return since === '' ? `${code} was never heard` : `${code} is silent since ${since}`;
+}
+
+function isEnd(lanes: readonly BoardLane[], node: string): boolean {
+  return lanes.some(({ books }) => books?.sourceNode === node || books?.destinationNode === node);
+}
+
+function stuckOf(board: Board, bridge: string, lanes: readonly BoardLane[]): QiaoError | undefined {
+  const lane = lanes.find((each) => [each.capture, each.send, each.apply].includes(ServiceCondition.STUCK));
+  if (lane === undefined) return undefined;
+  const service = servicesOf(board, lane).find(({ condition }) => condition === ServiceCondition.STUCK);
+  const { code, message } = service ?? lane;
+  const hint = service?.hint ?? '';
+  return new QiaoError('SERVICE_STUCK', `${bridge} to ${lane.books?.destinationNode}: ${code}: ${message}`, {
+    hint: hint === '' ? 'qiao alert list' : hint,
+  });
+}
+
+/** What the nodes tell of a lane, and of the capture that feeds it. */
+function servicesOf({ nodes }: Board, { books }: BoardLane): ServiceState[] {
+  const isSame = (a: Uint8Array, b: Uint8Array = new Uint8Array()) => Buffer.compare(a, b) === 0;
+  return nodes
     .flatMap(({ heartbeat }) => heartbeat?.services ?? [])
-    .filter((service) => service.leg === ServiceLeg.CAPTURE && Buffer.compare(service.bridgeId, bridgeId) === 0);
-  return captures.some(({ lastRunAtMs }) => Number(lastRunAtMs) >= sinceMs);
+    .filter(
+      ({ bridgeId, laneId }) =>
+        isSame(bridgeId, books?.bridgeId) && (laneId.length === 0 || isSame(laneId, books?.laneId)),
+    );
 }
 
 function sum(lanes: readonly BoardLane[], of: (lane: BoardLane) => bigint): number {
