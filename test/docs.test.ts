@@ -20,6 +20,9 @@ const PAGES = [
     (readdirSync(join(ROOT, folder), { recursive: true }) as string[]).map((name) => join(folder, name)),
   ),
 ].filter((name) => name.endsWith('.md'));
+const SOURCES = (readdirSync(join(ROOT, 'packages'), { recursive: true }) as string[])
+  .filter((name) => /^[a-z]+\/src\/.*(?<!\.test|\.testing|\.suite)\.ts$/.test(name) && !name.startsWith('contract/'))
+  .map((name) => join('packages', name));
 const read = (page: string) => readFileSync(join(ROOT, page), 'utf8');
 
 describe('the documents', () => {
@@ -42,6 +45,20 @@ describe('the documents', () => {
       commandsIn(read(page)).flatMap((words) =>
         wrongWords(program, words).map((why) => `${page}: qiao ${words.join(' ')}: ${why}`),
       ),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test('are not alone in that: the hints of errors name commands that exist, with all that these need', () => {
+    const program = createProgram();
+    const nouns = program.commands.map((noun) => noun.name()).join('|');
+    const next = new RegExp(String.raw`^(?! *(?://|/?\*)).*?\bqiao ((?:${nouns}) [^;#,:()|'"\`\\\n]*)(.?)`, 'gm');
+    const wrong = SOURCES.flatMap((file) =>
+      [...read(file).matchAll(next)].flatMap(([, words = '', end = '']) => {
+        // What stands in quotes of its own is spoken of, and need not be the next thing to run.
+        const isWhole = !['`', '\\'].includes(end);
+        return wrongWords(program, words.trim().split(/\s+/), isWhole).map((why) => `${file}: qiao ${words}: ${why}`);
+      }),
     );
     expect(wrong).toEqual([]);
   });
@@ -136,7 +153,8 @@ function commandsIn(text: string): string[][] {
     );
 }
 
-function wrongWords(program: Command, words: readonly string[]): string[] {
+/** `isWhole`: the command can be run as it is written. */
+function wrongWords(program: Command, words: readonly string[], isWhole = false): string[] {
   let command = program;
   let index = 0;
   for (; index < words.length; index += 1) {
@@ -152,6 +170,10 @@ function wrongWords(program: Command, words: readonly string[]): string[] {
     short,
     negate ? undefined : long?.replace('--', '--no-'),
   ]);
+  if (isWhole && command.options.some(({ mandatory, short }) => mandatory && short === '-f') && !words.includes('-f'))
+    return ['without -f FILE'];
+  if (isWhole && command.registeredArguments.some(({ required }) => required) && words[index] === undefined)
+    return ['without its argument'];
   return words
     .slice(index)
     .filter((word) => /^--?[a-z]/.test(word))

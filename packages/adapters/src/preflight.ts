@@ -2,7 +2,7 @@
  * What the preflight says of a table by its description alone (D4 of adapter.ts), the same for every adapter: columns, nulls, keys, the
  * columns that Qiao itself writes. Each database gives the statements that help; rights, triggers and collations are its own matter.
  */
-import { checkFilter, filterColumns, MAX_ROW_BYTES, type Problem } from '@qiao/exchange';
+import { checkFilter, filterColumns, MAX_ROW_BYTES, nearestName, type Problem } from '@qiao/exchange';
 import type { ColumnDescription, SourceShape, TargetTable } from './adapter.ts';
 
 /** Adds a problem of a table, or of one of its columns (`''`: the table). */
@@ -48,6 +48,23 @@ export function sourceKeyProblems(report: Report, found: FoundTable, key: readon
   report('', 'KEY_NOT_UNIQUE', `no unique index proves the key (${key.join(', ')})`, {
     hint: remedies.uniqueIndex(key),
   });
+}
+
+/** Names in a hint: a table may have a thousand. */
+const NAMES_MAX = 40;
+
+/** A column that the table does not have. */
+export function missingColumn(report: Report, name: string, { columns }: Pick<FoundTable, 'columns'>): void {
+  report(name, 'COLUMN_MISSING', `column ${name} does not exist`, { hint: columnMeant(name, columns) });
+}
+
+/** The column that was most likely meant, and those that there are. */
+export function columnMeant(name: string, columns: readonly { readonly name: string }[]): string {
+  const known = columns.map((each) => each.name);
+  const nearest = nearestName(name, known);
+  const more = known.length > NAMES_MAX ? `, and ${known.length - NAMES_MAX} more` : '';
+  const names = `the table has: ${known.slice(0, NAMES_MAX).join(', ')}${more}`;
+  return nearest === undefined ? names : `did you mean ${nearest}? ${names}`;
 }
 
 /** A column whose single value may be more than a row may have: bytes travel as two characters each. */
@@ -145,9 +162,7 @@ function neededColumns(report: Report, target: TargetTable, found: FoundTable, r
   for (const name of new Set([...sent, ...target.key, ...filtered])) {
     const column = columnOf(found, name);
     if (column === undefined) {
-      report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
-        hint: `the table has: ${found.columns.map((each) => each.name).join(', ')}`,
-      });
+      missingColumn(report, name, found);
     } else if (column.generated && sent.includes(name)) {
       report(name, 'COLUMN_GENERATED', `column ${name} is filled by the database itself`, {
         hint: remedies.releaseGenerated?.(name) ?? 'leave the column out of `columns`',

@@ -59,6 +59,6 @@ export class Tally {
 
 export function tooMany(most: number): QiaoError {
   return new QiaoError('QUARANTINE_LIMIT', `more than ${most} rows of one delivery are refused`, {
-    hint: 'this is rather a difference of the tables than of rows: qiao bridge check, then start the bridge again',
+    hint: 'this is rather a difference of the tables than of rows: qiao bridge check -f FILE, then start the bridge again',
   });
 }

@@ -118,6 +118,6 @@ export interface TargetServer<Session extends ServerSession, Layout extends Serv
 /** The permanent error for a target that is not what the bridge was checked against. */
 export function schemaError(found: string): QiaoError {
   return new QiaoError('TARGET_SCHEMA', found, {
-    hint: 'the target no longer is what the bridge was checked against: qiao bridge check',
+    hint: 'the target no longer is what the bridge was checked against: qiao bridge check -f FILE',
   });
 }

@@ -96,7 +96,7 @@ export function trackedKey<C extends { readonly name: string; readonly type: Col
 ): (C & { readonly type: ColumnType })[] {
   if (found === undefined) {
     throw new QiaoError('TABLE_MISSING', `there is no table ${ref.name} that this user may see`, {
-      hint: 'qiao bridge check',
+      hint: 'qiao bridge check -f FILE',
     });
   }
   if (found.kind !== 'table') {
@@ -118,7 +118,9 @@ export function trackedKey<C extends { readonly name: string; readonly type: Col
     const column = found.columns.find((each) => each.name === name);
     if (column === undefined || 'unsupported' in column.type) {
       const code = column === undefined ? 'COLUMN_MISSING' : 'TYPE_UNSUPPORTED';
-      throw new QiaoError(code, `key column ${name} of ${table} cannot be carried`, { hint: 'qiao bridge check' });
+      throw new QiaoError(code, `key column ${name} of ${table} cannot be carried`, {
+        hint: 'qiao bridge check -f FILE',
+      });
     }
     return column as C & { readonly type: ColumnType };
   });

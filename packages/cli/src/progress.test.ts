@@ -7,8 +7,6 @@ const BRIDGE = new Uint8Array(16).fill(1);
 const LANE = new Uint8Array(16).fill(2);
 const SINCE_MS = 5_000;
 
-type Facts = Parameters<typeof Board.fromPartial>[0];
-
 /** A bridge from health to city: 10 rows sent, of which `settled` have their outcome. */
 function board(facts: {
   lastRunAtMs?: number;
@@ -50,7 +48,7 @@ function board(facts: {
       ]),
       node('city', [{ bridgeId: BRIDGE, laneId: LANE, leg: ServiceLeg.APPLY, ...running, ...apply }]),
     ],
-  } as Facts);
+  });
 }
 
 test('a run is over when the source has finished it and every row has its outcome', () => {

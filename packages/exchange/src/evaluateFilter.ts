@@ -24,7 +24,7 @@ export function evaluateFilter(filter: Filter, valueOf: ValueOf, typeOf: (column
 export function compileFilter(filter: Filter, typeOf: (column: string) => ColumnType | undefined): CompiledFilter {
   const problem = checkFilter(filter, typeOf);
   if (problem !== undefined) {
-    throw new QiaoError('FILTER_INVALID', problem, { hint: 'Mend `where:` and run `qiao bridge check FILE`.' });
+    throw new QiaoError('FILTER_INVALID', problem, { hint: 'Mend `where:` in the bridge.' });
   }
   const truth = compile(filter, typeOf as (column: string) => ColumnType);
   return (valueOf) => truth(valueOf) === true;

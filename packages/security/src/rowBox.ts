@@ -42,7 +42,7 @@ export function createRowBox(key: Uint8Array): RowBox {
         return Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
       } catch (cause) {
         throw new QiaoError('ROW_UNREADABLE', 'a kept row does not open with the key of this host', {
-          hint: 'the exchange database was changed, or is of another host: qiao agent restore',
+          hint: 'the exchange database was changed, or is of another host: qiao agent restore FILE',
           cause,
         });
       }

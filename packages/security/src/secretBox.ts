@@ -24,7 +24,7 @@ export function openHostKey(file: string, options: { create?: boolean } = {}): H
         'HOST_KEY_MISSING',
         `${file} does not exist, so the encrypted secrets of this configuration cannot be read`,
         {
-          hint: 'restore the key file from its backup, or write the secrets again with: qiao agent datasource add',
+          hint: 'restore the key file from its backup, or write the secrets again with: qiao agent datasource add NAME',
         },
       );
     }
@@ -61,7 +61,7 @@ export function decryptSecret(text: string, key: HostKey): string {
     return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]).toString('utf8');
   } catch (cause) {
     throw new QiaoError('SECRET_UNREADABLE', 'an encrypted secret does not open with the key file of this host', {
-      hint: 'it was encrypted on another host, or changed: write it again with qiao agent datasource add',
+      hint: 'it was encrypted on another host, or changed: write it again with qiao agent datasource add NAME',
       cause,
     });
   }

@@ -4,6 +4,7 @@
 import { readdir } from 'node:fs/promises';
 import type { Problem } from '@qiao/exchange';
 import type { FilesTable, SourceTable } from '../adapter.ts';
+import { columnMeant } from '../preflight.ts';
 import { DROP_CURSOR, descriptionOf, tableOf } from './describe.ts';
 import { folderOf, nameMatcher } from './folder.ts';
 
@@ -114,7 +115,7 @@ function tableProblems({ table, ref, key, columns, cursor, log }: SourceTable, d
       'COLUMN_MISSING',
       `${table}.${name}`,
       `agent.yaml declares no column ${name} of ${ref.name}`,
-      `It declares ${[...known].join(', ')}.`,
+      columnMeant(name, description.columns),
     );
   }
   const used = key ?? description.primaryKey;

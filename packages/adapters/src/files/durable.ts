@@ -51,10 +51,14 @@ export function writeFailure(error: unknown, directory: string): unknown {
       return say(
         'TARGET_RIGHTS',
         'permanent',
-        'give the user of the agent the right to write there: qiao bridge check',
+        'give the user of the agent the right to write there: qiao bridge check -f FILE',
       );
     case 'EXDEV':
-      return say('TARGET_SCHEMA', 'permanent', 'the folder of a table is another file system: qiao bridge check');
+      return say(
+        'TARGET_SCHEMA',
+        'permanent',
+        'the folder of a table is another file system: qiao bridge check -f FILE',
+      );
     default:
       return say('TARGET_UNAVAILABLE', 'transient', 'look whether the share is mounted');
   }

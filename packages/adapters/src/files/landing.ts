@@ -203,12 +203,12 @@ function invalid(reason: string): Refused {
 
 function tooMany(most: number): QiaoError {
   return new QiaoError('QUARANTINE_LIMIT', `more than ${most} rows of one delivery are refused`, {
-    hint: 'this is rather a difference of the tables than of rows: qiao bridge check, then start the bridge again',
+    hint: 'this is rather a difference of the tables than of rows: qiao bridge check -f FILE, then start the bridge again',
   });
 }
 
 function schemaError(found: string): QiaoError {
   return new QiaoError('TARGET_SCHEMA', found, {
-    hint: 'the target no longer is what the bridge was checked against: qiao bridge check',
+    hint: 'the target no longer is what the bridge was checked against: qiao bridge check -f FILE',
   });
 }

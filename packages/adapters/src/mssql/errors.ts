@@ -30,7 +30,7 @@ export function classify(error: unknown): QiaoError {
   if (error instanceof QiaoError) return error;
   const { code = '', number, errors = [], cause } = (error ?? {}) as DriverError;
   if (number !== undefined && number > 0) {
-    const hint = number === NO_SNAPSHOTS ? 'qiao bridge check says what to set' : undefined;
+    const hint = number === NO_SNAPSHOTS ? 'qiao bridge check -f FILE says what to set' : undefined;
     return failure(KINDS[number] ?? 'schema', `error ${number}`, hint);
   }
   const inner = [cause, ...errors].find((each) => (each as DriverError | undefined)?.code !== undefined);

@@ -5,7 +5,15 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
-import { largeColumn, type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
+import {
+  largeColumn,
+  missingColumn,
+  type Remedies,
+  type Report,
+  reporter,
+  sourceKeyProblems,
+  viewKeyUnproven,
+} from '../preflight.ts';
 import { cursorTableProblems } from './checkCursor.ts';
 import { checkLog } from './checkLog.ts';
 import { currentUser, isTransactional, type MysqlColumn, type MysqlTable, readTable, whereTable } from './describe.ts';
@@ -22,7 +30,7 @@ export async function checkSource(session: Session, tables: readonly SourceTable
     const table = await readTable(session, database, asked.ref.name);
     if (table === undefined) {
       report('', 'TABLE_MISSING', `table ${database}.${asked.ref.name} does not exist or cannot be seen`, {
-        hint: 'compare with: qiao agent datasource tables',
+        hint: 'compare with: qiao agent datasource tables NAME',
       });
       continue;
     }
@@ -36,9 +44,7 @@ export async function checkSource(session: Session, tables: readonly SourceTable
     for (const name of columns) {
       const column = known.get(name);
       if (column === undefined) {
-        report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
-          hint: `the table has: ${[...known.keys()].join(', ')}`,
-        });
+        missingColumn(report, name, table);
       } else if ('unsupported' in column.type) {
         report(name, 'TYPE_UNSUPPORTED', `type ${column.type.unsupported} of column ${name} cannot travel`, {
           hint: 'leave the column out of `columns`, or share a view that turns it into text',

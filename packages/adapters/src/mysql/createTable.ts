@@ -57,7 +57,9 @@ function requireShortKey(table: TargetTable): void {
       `key column ${name} cannot be created: an index of MySQL holds ${MOST_KEY_BYTES} bytes, ${
         bytes === undefined ? 'and the column has no limit' : `the key (${table.key.join(', ')}) needs ${sum}`
       }`,
-      { hint: 'create the target table by hand with a shorter key (768 characters at most), then: qiao bridge check' },
+      {
+        hint: 'create the target table by hand with a shorter key (768 characters at most), then: qiao bridge check -f FILE',
+      },
     );
   }
 }

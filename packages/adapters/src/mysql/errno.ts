@@ -164,7 +164,7 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
   }
   if (RIGHTS.has(errno)) {
     return new QiaoError(`${side}_RIGHTS`, `the user of the data source lacks a right: ${sqlMessage}`, {
-      hint: 'qiao bridge check lists every missing right with its GRANT',
+      hint: 'qiao bridge check -f FILE lists every missing right with its GRANT',
       cause,
     });
   }
@@ -182,7 +182,7 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
     `${side}_SCHEMA`,
     `the database refuses the statement (error ${errno}): ${named(errno, sqlMessage)}`,
     {
-      hint: 'the table no longer is what the bridge was checked against: qiao bridge check',
+      hint: 'the table no longer is what the bridge was checked against: qiao bridge check -f FILE',
       cause,
     },
   );

@@ -46,7 +46,7 @@ async function readLogTable(session: Session, { ref, columns, key }: AskedTable)
   const { name } = ref;
   const table = await readTable(session, database, name);
   if (table === undefined) {
-    const hint = 'compare with: qiao agent datasource tables';
+    const hint = 'compare with: qiao agent datasource tables NAME';
     return { code: 'TABLE_MISSING', path: name, message: `table ${name} does not exist or cannot be seen`, hint };
   }
   const is = whereTable(session, database, name, 'TABLE_SCHEMA', 'TABLE_NAME');
@@ -60,7 +60,7 @@ async function readLogTable(session: Session, { ref, columns, key }: AskedTable)
   const lost = columns.find((column) => !known.has(column));
   if (lost !== undefined) {
     const message = `table ${name} has no column ${lost}`;
-    return { code: 'COLUMN_MISSING', path: name, message, hint: 'qiao bridge check' };
+    return { code: 'COLUMN_MISSING', path: name, message, hint: 'qiao bridge check -f FILE' };
   }
   const cascades = kind?.[0] === 'BASE TABLE' ? await readCascades(session, table) : [];
   const wanted = places.filter(([column]) => columns.includes(column ?? ''));

@@ -386,6 +386,6 @@ function keyOf(row: ResultRow | undefined, reading: Reading, keyColumns: number)
 
 function changed(found: string): QiaoError {
   return new QiaoError('SOURCE_SCHEMA', found, {
-    hint: 'the table no longer is what the bridge was checked against: qiao bridge check',
+    hint: 'the table no longer is what the bridge was checked against: qiao bridge check -f FILE',
   });
 }

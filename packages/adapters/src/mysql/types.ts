@@ -184,6 +184,6 @@ function whole(value: number): string {
 
 function refused(column: string, why: string): QiaoError {
   return new QiaoError('TYPE_REFUSED', `column ${column} cannot be created: ${why}`, {
-    hint: 'create the target table by hand, then: qiao bridge check',
+    hint: 'create the target table by hand, then: qiao bridge check -f FILE',
   });
 }

@@ -5,7 +5,15 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable, TableRef } from '../adapter.ts';
-import { largeColumn, type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
+import {
+  largeColumn,
+  missingColumn,
+  type Remedies,
+  type Report,
+  reporter,
+  sourceKeyProblems,
+  viewKeyUnproven,
+} from '../preflight.ts';
 import { cursorTableProblems } from './checkCursor.ts';
 import { checkLog } from './checkLog.ts';
 import { type PostgresTable, readTable } from './describe.ts';
@@ -35,7 +43,7 @@ export async function checkSource(
     const table = await readTable(session, asked.ref.schema ?? schema, asked.ref.name);
     if (table === undefined) {
       report('', 'TABLE_MISSING', `table ${where(schema, asked.ref)} does not exist or cannot be seen`, {
-        hint: 'compare with: qiao agent datasource tables',
+        hint: 'compare with: qiao agent datasource tables NAME',
       });
       continue;
     }
@@ -47,9 +55,7 @@ export async function checkSource(
     for (const name of new Set([...key, ...columns, ...cursor])) {
       const column = known.get(name);
       if (column === undefined) {
-        report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
-          hint: `the table has: ${[...known.keys()].join(', ')}`,
-        });
+        missingColumn(report, name, table);
       } else if ('unsupported' in column.type && (key.includes(name) || columns.includes(name))) {
         report(name, 'TYPE_UNSUPPORTED', `type ${column.type.unsupported} of column ${name} cannot travel`, {
           hint: 'leave the column out of `columns`, or share a view that turns it into text',

@@ -51,6 +51,6 @@ async function proveType(session: Session, sql: string, column: string): Promise
   const [row] = await session.rows('SELECT pg_catalog.to_regtype($1)', [sql]);
   if (row?.[0] != null) return;
   throw new QiaoError('TYPE_REFUSED', `column ${column}: this database has no type ${sql}`, {
-    hint: 'create the type or its extension first, then: qiao bridge check',
+    hint: 'create the type or its extension first, then: qiao bridge check -f FILE',
   });
 }

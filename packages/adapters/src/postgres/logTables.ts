@@ -103,14 +103,14 @@ function logTable(
   const { name, schema = defaultSchema } = ref;
   const [root] = family;
   if (root === undefined) {
-    const hint = 'compare with: qiao agent datasource tables';
+    const hint = 'compare with: qiao agent datasource tables NAME';
     return { code: 'TABLE_MISSING', path: name, message: `table ${name} does not exist or cannot be seen`, hint };
   }
   const known = new Map(catalogColumns.map((row) => [row[1] ?? '', catalogColumn(row)]));
   const lost = columns.find((column) => !known.has(column));
   if (lost !== undefined) {
     const message = `table ${name} has no column ${lost}`;
-    return { code: 'COLUMN_MISSING', path: name, message, hint: 'qiao bridge check' };
+    return { code: 'COLUMN_MISSING', path: name, message, hint: 'qiao bridge check -f FILE' };
   }
   return {
     label: name,

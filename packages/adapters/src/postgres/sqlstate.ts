@@ -119,18 +119,18 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
   }
   if (state === '42501') {
     return new QiaoError(`${side}_RIGHTS`, `the user of the data source lacks a right: ${named(fields)}`, {
-      hint: 'qiao bridge check lists every missing right with its GRANT',
+      hint: 'qiao bridge check -f FILE lists every missing right with its GRANT',
       cause: safeCause,
     });
   }
   if (side === 'TARGET' && state === '21000') {
     return new QiaoError('TARGET_SCHEMA', 'two different keys of the source are the same key at the target', {
-      hint: 'give the key of the target table an exact type and a deterministic collation: qiao bridge check',
+      hint: 'give the key of the target table an exact type and a deterministic collation: qiao bridge check -f FILE',
       cause: safeCause,
     });
   }
   return new QiaoError(`${side}_SCHEMA`, `the database refuses the statement (SQLSTATE ${state}): ${named(fields)}`, {
-    hint: 'the table no longer is what the bridge was checked against: qiao bridge check',
+    hint: 'the table no longer is what the bridge was checked against: qiao bridge check -f FILE',
     cause: safeCause,
   });
 }

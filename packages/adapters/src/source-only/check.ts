@@ -5,7 +5,14 @@
 import { type Problem, QiaoError } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
 import { cursorProblems, horizonUnproven, notIndexed } from '../cursorProblems.ts';
-import { type Remedies, type Report, reporter, sourceKeyProblems, viewKeyUnproven } from '../preflight.ts';
+import {
+  missingColumn,
+  type Remedies,
+  type Report,
+  reporter,
+  sourceKeyProblems,
+  viewKeyUnproven,
+} from '../preflight.ts';
 import { quoted } from './cursor.ts';
 import type { ReadColumn, Reader, ReadTable, SourceDatabase } from './reader.ts';
 
@@ -23,7 +30,7 @@ export async function checkSource<Session extends Reader>(
     const table = await database.readTable(session, schema, asked.ref.name);
     if (table === undefined) {
       report('', 'TABLE_MISSING', `table ${schema}.${asked.ref.name} does not exist or cannot be seen`, {
-        hint: 'compare with: qiao agent datasource tables; names count as the database spells them',
+        hint: 'compare with: qiao agent datasource tables NAME; names count as the database spells them',
       });
       continue;
     }
@@ -56,9 +63,7 @@ function columnProblems(
 ): void {
   const column = table.columns.find((each) => each.name === name);
   if (column === undefined) {
-    report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
-      hint: `the table has: ${table.columns.map((each) => each.name).join(', ')}`,
-    });
+    missingColumn(report, name, table);
   } else if (!isShared) return;
   else if (column.travel === undefined) {
     report(name, 'TYPE_UNSUPPORTED', `type ${column.nativeType} of column ${name} cannot travel`, {

@@ -35,7 +35,7 @@ const WORDS: Readonly<Record<FailureKind, readonly [string, string, string, 'tra
   rights: [
     'SOURCE_RIGHTS',
     'the user of the data source lacks a right',
-    'qiao bridge check lists what is missing with its GRANT',
+    'qiao bridge check -f FILE lists what is missing with its GRANT',
     'permanent',
   ],
   busy: ['SOURCE_BUSY', 'the database cannot do this at the moment', 'it is tried again', 'transient'],
@@ -54,7 +54,7 @@ const WORDS: Readonly<Record<FailureKind, readonly [string, string, string, 'tra
   schema: [
     'SOURCE_SCHEMA',
     'the database refuses the statement',
-    'the table no longer is what the bridge was checked against: qiao bridge check',
+    'the table no longer is what the bridge was checked against: qiao bridge check -f FILE',
     'permanent',
   ],
 };

@@ -122,6 +122,6 @@ function compared({ name, nativeType, travel }: ReadColumn, text: string, bind: 
 
 export function changed(found: string): QiaoError {
   return new QiaoError('SOURCE_SCHEMA', found, {
-    hint: 'the table no longer is what the bridge was checked against: qiao bridge check',
+    hint: 'the table no longer is what the bridge was checked against: qiao bridge check -f FILE',
   });
 }

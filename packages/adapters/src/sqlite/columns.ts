@@ -112,6 +112,6 @@ function ownedFunction(db: Connection, test: (values: unknown[]) => number): str
 
 export function schemaError(message: string): QiaoError {
   return new QiaoError('TARGET_SCHEMA', message, {
-    hint: 'Compare the tables with the bridge: qiao bridge check NAME',
+    hint: 'Compare the tables with the bridge: qiao bridge check -f FILE',
   });
 }

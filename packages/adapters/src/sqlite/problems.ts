@@ -1,5 +1,6 @@
 /** Findings that source and target have in common. */
 import type { Problem } from '@qiao/exchange';
+import { columnMeant } from '../preflight.ts';
 import type { SqliteTable } from './describe.ts';
 
 export function missingTable(label: string, name: string): Problem {
@@ -16,7 +17,7 @@ export function missingColumn(label: string, name: string, table: SqliteTable): 
     code: 'COLUMN_MISSING',
     path: `${label}.${name}`,
     message: `${table.name} has no column ${name}`,
-    hint: `It has: ${table.columns.map((column) => column.name).join(', ')}`,
+    hint: columnMeant(name, table.columns),
   };
 }
 

@@ -323,7 +323,7 @@ export class RowApplier {
       throw new QiaoError(
         'QUARANTINE_LIMIT',
         `more than ${this.#mostIsolated} rows of one delivery were refused; the last by ${refusal.code}: ${refusal.reason}`,
-        { hint: 'The failure is hardly the rows own: compare the tables with the bridge: qiao bridge check NAME' },
+        { hint: 'The failure is hardly the rows own: compare the tables with the bridge: qiao bridge check -f FILE' },
       );
     }
   }

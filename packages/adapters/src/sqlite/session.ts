@@ -114,13 +114,13 @@ export function failure(error: unknown, away: 'SOURCE_UNAVAILABLE' | 'TARGET_UNA
   }
   if (code === 'SQLITE_ERROR' || code === 'SQLITE_SCHEMA' || code === 'SQLITE_RANGE' || code === 'SQLITE_AUTH') {
     return new QiaoError(`${side}_SCHEMA`, said, {
-      hint: 'Compare the tables with the bridge: qiao bridge check NAME',
+      hint: 'Compare the tables with the bridge: qiao bridge check -f FILE',
       cause: error,
     });
   }
   if (code.startsWith('SQLITE_CONSTRAINT')) {
     return new QiaoError(`${side}_SCHEMA`, `the transaction as a whole breaks a constraint. ${said}`, {
-      hint: 'Look at deferred foreign keys and triggers of the target tables: qiao bridge check NAME',
+      hint: 'Look at deferred foreign keys and triggers of the target tables: qiao bridge check -f FILE',
       cause: error,
     });
   }

@@ -337,6 +337,6 @@ class TableScan {
 
 function schemaError(message: string): QiaoError {
   return new QiaoError('SOURCE_SCHEMA', message, {
-    hint: 'Compare the tables with the bridge: qiao bridge check NAME',
+    hint: 'Compare the tables with the bridge: qiao bridge check -f FILE',
   });
 }

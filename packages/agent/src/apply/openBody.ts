@@ -56,7 +56,7 @@ export async function openBody(header: DeliveryHeader, body: Uint8Array, opener:
     opened = await opener.open(body, header.wrappedKey, header);
   } catch (error) {
     throw new QiaoError('BODY_UNREADABLE', 'the body does not open with this node’s sealing key', {
-      hint: 'was the node joined again? compare its key: qiao node show',
+      hint: 'was the node joined again? compare its key: qiao node show NODE',
       cause: error,
     });
   }

@@ -51,7 +51,7 @@ export async function recoverLane(
     conditions.stick(end.lane, end.bridgeVersion, {
       code: 'TARGET_REPLACED',
       message: `the target database is another one: its id is ${targetId}, this lane wrote into ${state.targetId}`,
-      hint: 'restore the right database, or bind the destination anew: qiao bridge unbind, then qiao bridge bind',
+      hint: 'restore the right database, or bind the destination anew: qiao bridge unbind NAME NODE, then qiao bridge bind NAME -f FILE',
     });
     return false;
   }

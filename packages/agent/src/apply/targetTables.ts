@@ -46,7 +46,7 @@ function ownedRows(where: string) {
   const { filter, problem } = parseFilter(where);
   if (filter === undefined) {
     throw new QiaoError('DEFINITION_INVALID', `ownership: ${problem ?? 'the filter cannot be read'}`, {
-      hint: 'qiao bridge check FILE',
+      hint: 'qiao bridge check -f FILE',
     });
   }
   return filter;

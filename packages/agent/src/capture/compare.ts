@@ -410,7 +410,7 @@ export class TableCompare {
     return new QiaoError(
       'KEY_NOT_UNIQUE',
       `two rows of ${name} have the same key (${layout.columns.slice(0, layout.keyColumns).join(', ')})`,
-      { hint: 'name a unique key in the bridge: key: [...]; then qiao bridge check' },
+      { hint: 'name a unique key in the bridge: key: [...]; then qiao bridge check -f FILE' },
     );
   }
 

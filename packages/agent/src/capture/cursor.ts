@@ -39,7 +39,7 @@ export function planCursor(
   description: TableDescription,
 ): PlannedCursor | undefined {
   if (definition.source.capture !== 'cursor' || cursor === undefined) return undefined;
-  const fix = { hint: `qiao bridge check ${definition.name}` };
+  const fix = { hint: `qiao bridge check -f FILE` };
   if (dataSource.remainsOpen === undefined) {
     throw new QiaoError('CAPTURE_NOT_AVAILABLE', `${dataSource.adapter} is not read by a cursor`, {
       hint: 'write capture: compare in the bridge',

@@ -43,7 +43,7 @@ export class LogBudget {
     return {
       code: share < HIGH_SHARE ? 'LOG_KEPT' : 'LOG_KEPT_HIGH',
       message: `the database of ${this.#source} keeps ${this.#keptBytes} bytes of its log for this node, ${Math.floor(share * 100)} % of the budget; at its end the log is given up, and the tables are scanned`,
-      hint: 'find out why the bridge does not go on: qiao bridge show; or raise limits.logBudgetBytes of the agent, if the disk has room',
+      hint: 'find out why the bridge does not go on: qiao bridge show NAME; or raise limits.logBudgetBytes of the agent, if the disk has room',
     };
   }
 }

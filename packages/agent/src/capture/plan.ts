@@ -89,7 +89,9 @@ export async function planTables(
 function typed(table: string, description: TableDescription, name: string) {
   const column = description.columns.find((one) => one.name === name);
   if (column === undefined) {
-    throw new QiaoError('COLUMN_MISSING', `table ${table} has no column ${name}`, { hint: 'qiao bridge check' });
+    throw new QiaoError('COLUMN_MISSING', `table ${table} has no column ${name}`, {
+      hint: 'qiao bridge check -f FILE',
+    });
   }
   if ('unsupported' in column.type) {
     throw new QiaoError(

@@ -15,9 +15,7 @@ import {
   type Hasher,
   leavingKey,
   type Problem,
-  ProblemsError,
   parseBridgeJson,
-  QiaoError,
 } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { declaredColumns, targetTable } from '../apply/targetTables.ts';
@@ -26,6 +24,7 @@ import type { Desired } from '../control/desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from '../control/permissions.ts';
 import { EXCHANGE } from '../data-sources/settings.ts';
 import { triggerOwner } from '../data-sources/triggers.ts';
+import { distinct, OF_TABLES, problemsOf } from './findings.ts';
 import { tableMeant } from './tableMeant.ts';
 
 export interface CheckBridgePorts {
@@ -145,7 +144,7 @@ async function triggerProblems(
     const hint = `on node ${source.node}: qiao agent triggers show --file ${name}.yaml, then install`;
     return [{ code: state.code, path, message: state.message, hint }, ...blind];
   } catch (error) {
-    return problemsOf(error, path);
+    return problemsOf(error, path).filter(({ code }) => !OF_TABLES.has(code));
   }
 }
 
@@ -360,28 +359,6 @@ function sourcePath(definition: BridgeDefinition, path: string): string {
   if (table === undefined) return `source.${path}`;
   const column = path.slice(table.name.length + 1);
   return column === '' ? `source.tables[${index}]` : `source.tables[${index}].${column}`;
-}
-
-function problemsOf(error: unknown, path: string): Problem[] {
-  if (error instanceof ProblemsError && error.problems.length > 0) {
-    return error.problems.map((problem) => ({
-      ...problem,
-      path: [path, problem.path].filter((part) => part !== '').join('.'),
-    }));
-  }
-  if (error instanceof QiaoError) return [{ code: error.code, path, message: error.message, hint: error.hint }];
-  throw error;
-}
-
-/** Two checks may find the same thing, which a person reads once. One place may have several problems of a kind, each with a fix of its own. */
-function distinct(problems: readonly Problem[]): Problem[] {
-  const seen = new Set<string>();
-  return problems.filter(({ code, path, message }) => {
-    const key = JSON.stringify([code, path, ...(code === 'COLUMN_MISSING' ? [] : [message])]);
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
-  });
 }
 
 function contractProblem({ code, path, message, hint, warning }: Problem): CheckProblem {

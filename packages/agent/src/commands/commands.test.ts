@@ -199,6 +199,36 @@ test('a misspelled column is one problem that names the column that was meant', 
   ]);
 });
 
+test('a column that a destination lacks by a letter is named as it was meant, and the others that there are', async () => {
+  using databases = new Databases();
+  const bridge = definition();
+  const [table] = bridge.source.tables;
+  if (table !== undefined) table.transform = [{ rename: { name: 'nmae' } }];
+  const command = check({ definitionJson: bridgeJson(bridge), source: true, destinations: [0] });
+  expect((await executeCommand(command, databases.ports())).problems).toContainEqual(
+    expect.objectContaining({
+      code: 'COLUMN_MISSING',
+      path: 'destinations[0].person.nmae',
+      hint: expect.stringMatching(/^did you mean name\? the table has: id, name/),
+    }),
+  );
+});
+
+test('by trigger, what the check of tables has found is not found again, and nobody is sent to the check from the check', async () => {
+  using databases = new Databases();
+  const bridge = definition();
+  const [table] = bridge.source.tables;
+  if (table === undefined) throw new Error('a bridge of one table');
+  const problemsOf = async (change: Partial<typeof table>) => {
+    bridge.source = { ...bridge.source, capture: 'trigger', tables: [{ ...table, ...change }] };
+    const command = check({ definitionJson: bridgeJson(bridge), source: true, destinations: [] });
+    const { problems } = await executeCommand(command, databases.ports());
+    for (const { hint } of problems) expect(hint).not.toContain('qiao bridge check');
+    return problems.map(({ code, path }) => `${code} ${path}`);
+  };
+  expect(await problemsOf({ key: ['idd'], columns: ['idd', 'name'] })).toEqual(['COLUMN_MISSING source.tables[0].idd']);
+});
+
 test('a destination whose source could not be asked is not blamed for columns that nobody knows', async () => {
   using databases = new Databases();
   const bridge = definition();

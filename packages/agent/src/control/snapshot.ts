@@ -139,7 +139,7 @@ function planBridge(
   } catch (error) {
     if (error instanceof ProblemsError && error.problems.length > 0) return refuse(error.problems);
     const message = error instanceof Error ? error.message : String(error);
-    return refuse([{ code: 'DEFINITION_INVALID', path: '', message, hint: `qiao bridge check ${assignment.name}` }]);
+    return refuse([{ code: 'DEFINITION_INVALID', path: '', message, hint: `qiao bridge check -f FILE` }]);
   }
   const lanes: DesiredLane[] = [];
   const problems: Problem[] = [];
