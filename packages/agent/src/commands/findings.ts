@@ -12,7 +12,7 @@ export function problemsOf(error: unknown, path: string): Problem[] {
   }
   if (!(error instanceof QiaoError)) throw error;
   const { code, message, hint } = error;
-  return [{ code, path, message, hint: hint.includes('qiao bridge check') ? hereInstead(code) : hint }];
+  return [{ code, path, message, hint: hint.includes('qiao bridge check -f') ? hereInstead(code) : hint }];
 }
 
 /** For a hint that sends people to this check, who are here. */
