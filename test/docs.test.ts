@@ -23,6 +23,31 @@ const PAGES = [
 const SOURCES = (readdirSync(join(ROOT, 'packages'), { recursive: true }) as string[])
   .filter((name) => /^[a-z]+\/src\/.*(?<!\.test|\.testing|\.suite)\.ts$/.test(name) && !name.startsWith('contract/'))
   .map((name) => join('packages', name));
+/** Where the preflight finds things. */
+const CHECKS = SOURCES.filter((name) =>
+  /^packages\/(adapters\/src\/.*\b(check\w*|preflight|pairs|\w*[pP]roblems|foreignKeys|cascades|missingTable|product|triggers|log(Tables|Objects|Server)|referrers|markFiles|targetServer|dataSource|serverDataSource)|agent\/src\/(commands\/checkBridge|control\/permissions)|hub\/src\/bridges\/(check|twoWay)|exchange\/src\/(bridge\w+|transform\/(columns|compile)))\.ts$/.test(
+    name,
+  ),
+);
+/** In the same files: names in catalogs, and errors that are no finding, or are told as another. */
+const OTHER_WORDS = new Set([
+  ...['TABLE_SCHEMA', 'TABLE_NAME', 'COLUMN_NAME', 'CONSTRAINT_SCHEMA', 'EVENT_OBJECT_SCHEMA', 'EVENT_OBJECT_TABLE'],
+  ...[
+    'INNODB_FOREIGN',
+    'INNODB_SYS_FOREIGN',
+    'SQL_ASCII',
+    'SOURCE_BUSY',
+    'TARGET_SCHEMA',
+    'TRANSFORM_INVALID',
+    'ALL_TABLES',
+    'CONFIG_INVALID',
+  ],
+]);
+const TESTS = ['packages', 'test'].flatMap((folder) =>
+  (readdirSync(join(ROOT, folder), { recursive: true }) as string[])
+    .filter((name) => /(?<!docs)\.(test|testing|suite)\.ts$/.test(name) && !name.includes('node_modules'))
+    .map((name) => join(folder, name)),
+);
 const read = (page: string) => readFileSync(join(ROOT, page), 'utf8');
 
 describe('the documents', () => {
@@ -88,6 +113,21 @@ describe('the documents', () => {
       (key) => !new RegExp(`[\`{. ,]${key}[\`.,:}]`).test(page),
     );
     expect(missing).toEqual([]);
+  });
+
+  test('name every finding of the preflight in docs/findings.md, and none that no end can give; each has a test', () => {
+    const given = new Set(
+      CHECKS.flatMap((file) => [...read(file).matchAll(/'([A-Z]+(?:_[A-Z]+)+)'/g)].map(([, code = '']) => code)),
+    );
+    const named = new Set(
+      [...read('docs/findings.md').matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map(([, code = '']) => code),
+    );
+    const isFinding = (code: string) => !OTHER_WORDS.has(code) && !code.startsWith('TWO_WAY_');
+    expect([...given].filter((code) => isFinding(code) && !named.has(code))).toEqual([]);
+    expect([...named].filter((code) => !given.has(code))).toEqual([]);
+    const tests = TESTS.map(read).join('\n');
+    const withoutServer = ['SNAPSHOT_ISOLATION_OFF', 'COLUMN_MASKED'];
+    expect([...named].filter((code) => !tests.includes(code))).toEqual(withoutServer);
   });
 
   test('explain every package and every room that exists', () => {

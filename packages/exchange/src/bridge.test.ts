@@ -244,6 +244,20 @@ describe('a bridge', () => {
     expect(landed('to: x, ownership: {where: "a == 1"}')).toEqual([`FILTER_INVALID ${at}.ownership.where`]);
   });
 
+  test('carries each table under one name, to every destination, to each place once', () => {
+    const least = golden('bridge-least.yaml');
+    expect(codes(least.replace('    - name: births', '    - name: births\n    - name: births'))).toContain(
+      'TABLE_TWICE source.tables[1].name',
+    );
+    expect(codes(least.replace('    - name: births', '    - name: births\n    - name: deaths'))).toEqual([
+      'TABLE_NOT_LANDED destinations[0].tables',
+    ]);
+    const destination = least.slice(least.indexOf('  - node: civil-affairs'));
+    expect(codes(`${least}${destination.replace('to: births', 'to: others')}`)).toEqual([
+      'DESTINATION_TWICE destinations[1]',
+    ]);
+  });
+
   test('never lands on itself, and never owns the same rows twice', () => {
     const least = golden('bridge-least.yaml');
     const self = least

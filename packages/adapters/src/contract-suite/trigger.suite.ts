@@ -47,6 +47,19 @@ async function install(fixture: Fixture, tracked: Omit<TrackedTable, 'owner' | '
 
 export function triggerContract(make: () => Promise<Fixture>, waivers: Waivers): void {
   describe('triggers', () => {
+    test('a view has no triggers that see every change, and says so', async () => {
+      await using fixture = await make();
+      await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY)');
+      await fixture.sql('CREATE VIEW v AS SELECT id FROM t');
+      const { triggers } = fixture.dataSource as unknown as Made;
+      await expect(
+        triggers.plan({ table: 'v', ref: { name: 'v' }, key: ['id'], owner: 'health' }),
+      ).rejects.toMatchObject({
+        code: 'TRIGGER_IMPOSSIBLE',
+        hint: expect.stringContaining('capture: compare'),
+      });
+    });
+
     test('what is inserted, updated and deleted is noted by key, and forgotten by id', async () => {
       await using fixture = await make();
       await fixture.sql('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, x bigint)');

@@ -289,6 +289,8 @@ test('the preflight warns of names and markers that no file has', async () => {
   const source = share.open(tables);
   const wanted = Object.keys(tables).map((name) => ({ table: name, ref: { name } }));
   expect(await source.checkSource(wanted)).toEqual([]);
+  const written = share.open({ out: { ...PERSON, nature: 'target' } });
+  expect(await written.checkSource([{ table: 'out', ref: { name: 'out' } }])).toMatchObject([{ code: 'TABLE_KIND' }]);
   share.write('person/a.CSV', 'id,name\n');
   share.write('marked/a.csv', 'id,name\n');
   const problems = await source.checkSource(wanted);

@@ -16,6 +16,7 @@ import {
   type TargetTable,
 } from '../adapter.ts';
 import { applied, Lane, section } from '../contract-suite/fixture.ts';
+import { openFiles } from './dataSource.ts';
 import { read, Share, table } from './directory.testing.ts';
 import { openWorkbook } from './workbook.ts';
 
@@ -352,6 +353,24 @@ describe('an agent that is killed while it lands a delivery', () => {
     expect((await target.apply(work)).kind).toBe('alreadyApplied');
     expect(filesIn(share, 't')).toEqual([]);
   });
+});
+
+test('a folder on another file system is told: no file could appear there whole', async () => {
+  await using share = new Share();
+  const source = openFiles({
+    name: 'devices',
+    adapter: 'files',
+    directory: '/dev',
+    ledger: join(share.root, 'devices.db'),
+    settledAfterMs: 0,
+    tables: { t: { ...table('target', COLUMNS), folder: 'shm' } },
+  });
+  const problems = await source.checkTarget([into('t')], new Map());
+  expect(problems.find(({ code }) => code === 'FOLDER_ELSEWHERE')).toMatchObject({
+    path: 't',
+    hint: expect.stringContaining('data source of its own'),
+  });
+  await source.close();
 });
 
 test('the preflight of a target names every problem at once, each with its fix', async () => {

@@ -67,6 +67,15 @@ test('a negative key after an unsigned one makes no program fail', async () => {
   expect(await each.entries()).toContain('I -1');
 });
 
+test('rows that a foreign key changes by itself are said to fire no trigger, with the key’s name', async () => {
+  await using each = await world(`CREATE TABLE city (id bigint NOT NULL PRIMARY KEY);
+    CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, c bigint, CONSTRAINT of_city FOREIGN KEY (c) REFERENCES city (id) ON DELETE CASCADE)`);
+  const cascade = each.plan.blind.find(({ code }) => code === 'TRIGGER_CASCADE');
+  expect(cascade).toMatchObject({ warning: true, message: expect.stringContaining('of_city') });
+  await each.department.query('INSERT INTO city VALUES (1); INSERT INTO t VALUES (7, 1); DELETE FROM city');
+  expect(await each.entries()).toEqual(['I 7', 'S ']);
+});
+
 test('what no trigger of it sees is said before', async () => {
   await using each = await world('CREATE TABLE t (id bigint NOT NULL PRIMARY KEY)');
   const said = each.plan.blind.map(({ message }) => message).join('\n');

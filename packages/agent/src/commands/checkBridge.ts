@@ -277,7 +277,9 @@ async function checkDestinationEnd(
         !(code === 'KEY_NOT_UNIQUE' && table.key === undefined)
       );
     };
-    problems.push(...found.filter(isKnown).map((problem) => ({ ...problem, path: `${path}.${problem.path}` })));
+    problems.push(
+      ...found.filter(isKnown).map((problem) => ({ ...problem, path: `${path}.${problem.path || 'dataSource'}` })),
+    );
     const isBlocked = problems.some(({ warning }) => warning !== true);
     for (const target of absent) {
       if (createMissing && !isBlocked) {
@@ -356,7 +358,7 @@ function refOf(table: BridgeTable) {
 function sourcePath(definition: BridgeDefinition, path: string): string {
   const index = tableIndex(definition, path);
   const table = definition.source.tables[index];
-  if (table === undefined) return `source.${path}`;
+  if (table === undefined) return `source.${path || 'dataSource'}`;
   const column = path.slice(table.name.length + 1);
   return column === '' ? `source.tables[${index}]` : `source.tables[${index}].${column}`;
 }

@@ -229,6 +229,35 @@ test('by trigger, what the check of tables has found is not found again, and nob
   expect(await problemsOf({ key: ['idd'], columns: ['idd', 'name'] })).toEqual(['COLUMN_MISSING source.tables[0].idd']);
 });
 
+test('by cursor, deletes that are not brought and hours that are read again are said, and a table that will be made', async () => {
+  using databases = new Databases();
+  const database = new Database(join(databases.path, 'his.db'));
+  database.exec('CREATE TABLE visit (id INTEGER PRIMARY KEY NOT NULL, changed TIMESTAMP NOT NULL)');
+  database.close();
+  const bridge = definition({ to: 'visit' });
+  const [destination] = bridge.destinations;
+  if (destination === undefined) throw new Error('a bridge of one destination');
+  destination.dataSource = 'exchange';
+  destination.tables = { visit: destination.tables.person as never };
+  const tables = [{ name: 'visit', cursor: { column: 'changed' }, transform: [], checks: [] }];
+  bridge.source = { ...bridge.source, capture: 'cursor', tables };
+  const command = check({ definitionJson: bridgeJson(bridge), source: true, destinations: [0] });
+  const accepts = [{ dataSource: 'exchange', table: '*' }];
+  const ports = databases.ports();
+  const { problems } = await executeCommand(command, {
+    ...ports,
+    permissions: { ...ports.permissions, accepts },
+    open: (name) => ports.open(name === 'exchange' ? 'target' : name),
+  });
+  expect(problems.map(({ code, path, warning }) => `${warning ? 'warning' : 'problem'} ${code} ${path}`)).toEqual([
+    'warning CURSOR_ZONE source.tables[0].cursor.timeZone',
+    'warning CURSOR_NOT_INDEXED source.tables[0].changed',
+    'warning READS_STOP_WRITERS source.dataSource',
+    'warning CURSOR_NO_DELETES source.capture',
+    'warning TABLE_WILL_BE_MADE destinations[0].visit',
+  ]);
+});
+
 test('a destination whose source could not be asked is not blamed for columns that nobody knows', async () => {
   using databases = new Databases();
   const bridge = definition();

@@ -34,7 +34,7 @@ export function traceColumns(
   path: string,
 ): TracedColumns {
   const problems: Problem[] = [];
-  const add: AddProblem = (code, at, message, hint = '') => {
+  const add: AddProblem = (code, at, message, hint) => {
     problems.push({ code, path: path === '' ? at : `${path}.${at}`, message, hint });
   };
   selectionProblems(table, available, key, add);
@@ -121,7 +121,7 @@ export function reachOf(transform: Transform): Reach {
   return { reads: [{ column, at: `${stepName(transform)}.column` }], makes: [], changes: column, drops: [] };
 }
 
-type AddProblem = (code: string, at: string, message: string, hint?: string) => void;
+type AddProblem = (code: string, at: string, message: string, hint: string) => void;
 
 function selectionProblems(
   table: BridgeTable,
@@ -134,7 +134,8 @@ function selectionProblems(
     ['key', table.key],
   ] as const) {
     for (const [index, name] of (names ?? []).entries()) {
-      if (names?.indexOf(name) !== index) add('COLUMN_TWICE', `${what}[${index}]`, `Found column ${name} twice.`);
+      if (names?.indexOf(name) !== index)
+        add('COLUMN_TWICE', `${what}[${index}]`, `Found column ${name} twice.`, 'Name it once.');
       else if (available !== undefined && !available.includes(name)) {
         const message = `Found column ${name}; the source has none of that name.`;
         add('COLUMN_UNKNOWN', `${what}[${index}]`, message, didYouMean(name, available));

@@ -149,7 +149,7 @@ function compileWhere(
   columns: readonly TypedColumn[],
 ): { passes?: (fields: Fields) => boolean; problem?: Problem } {
   if (table.where === undefined) return {};
-  const invalid = (message: string, hint = ''): { problem: Problem } => ({
+  const invalid = (message: string, hint = 'Correct where: in the bridge.'): { problem: Problem } => ({
     problem: { code: 'FILTER_INVALID', path: `${table.name}.where`, message, hint },
   });
   const { filter, problem } = parseFilter(table.where);
@@ -159,7 +159,7 @@ function compileWhere(
   const misfit = checkFilter(filter, typeOf);
   if (misfit !== undefined) {
     const unknown = filterColumns(filter).find((column) => !positions.has(column));
-    return invalid(misfit, unknown === undefined ? '' : didYouMean(unknown, [...positions.keys()]));
+    return invalid(misfit, unknown === undefined ? undefined : didYouMean(unknown, [...positions.keys()]));
   }
   const compiled: CompiledFilter = compileFilter(filter, typeOf);
   return { passes: (fields) => compiled((column) => fields[positions.get(column) as number] as string | null) };
@@ -180,7 +180,12 @@ function compileChecks(
     if (typeof rule !== 'string') checks.push({ rule, position });
     else {
       const message = `Found column ${check.column}; expected ${rule}.`;
-      problems.push({ code: 'CHECK_MISFIT', path: `${table.name}.checks[${index}]`, message, hint: '' });
+      problems.push({
+        code: 'CHECK_MISFIT',
+        path: `${table.name}.checks[${index}]`,
+        message,
+        hint: 'Write another check, or a cast before it.',
+      });
     }
   }
   return { checks, problems };

@@ -2,6 +2,7 @@ import { type CheckBridge, CommandOutcome, type CommandResult } from '@qiao/cont
 import { ProblemsError, QiaoError } from '@qiao/exchange';
 import { expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
+import { insertNode } from '../registry/nodes.ts';
 import { bytes, idText, TestWorld } from '../world.testing.ts';
 import {
   type BridgePorts,
@@ -175,6 +176,15 @@ test('every problem of every end comes back at once', async () => {
     'NODE_UNKNOWN destinations[1].node',
     'NODE_UNREACHABLE destinations[0]',
     'TABLE_UNKNOWN source.tables[0]',
+  ]);
+  await it.world.join('books', 'monitor');
+  const strangers = yamlOf({ source: 'books', destinations: [['late', 'exchange', 'to: a, ownership: whole']] });
+  const late = { code: 'late', title: 'late', departmentCode: 'late', departmentTitle: 'late', role: 'agent' } as const;
+  await insertNode(it.world.store, { id: idText(bytes(16)), ...late });
+  const asked = await checkBridge(it.ports, strangers, 'li');
+  expect(asked.problems.map(({ code, path }) => `${code} ${path}`).sort()).toEqual([
+    'NODE_NOT_AN_AGENT source.node',
+    'NODE_NOT_JOINED destinations[0]',
   ]);
   const broken = await checkBridge(it.ports, 'kind: Bridge\nnmae: x\n', 'li');
   expect(broken.problems.length).toBeGreaterThan(1);
