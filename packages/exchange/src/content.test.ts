@@ -55,7 +55,7 @@ function placeOf({ nodeId, schema, ...rest }: PassedTable): TablePlace {
 
 function contractSection({ kind, columns, path = [], ...rest }: Section): ContractSection {
   const passedTables = path.map(({ node, schema = '', ...of }) => ({ ...of, nodeId: parseId(node), schema }));
-  return { ...rest, columns: [...columns], kind: contractKind(kind), path: passedTables };
+  return { ...rest, columns: [...columns], kind: contractKind(kind), path: passedTables, pathFormat: 0 };
 }
 
 function build(list: readonly { table: TableLayout; kind: Section['kind']; line: string }[]): Section[] {
@@ -99,7 +99,7 @@ describe('content', () => {
         const sections = build(list);
         const bytes = encodeContent(sections);
         const generated = Content.decode(bytes);
-        const read = generated.sections.map(({ path, ...each }) => ({
+        const read = generated.sections.map(({ path, pathFormat: _, ...each }) => ({
           ...each,
           kind: kindOf(each.kind),
           ...(path.length > 0 && { path: path.map(placeOf) }),
@@ -182,6 +182,14 @@ describe('content', () => {
       expect(() => decodeContent(bytes)).toThrow(message);
     }
     expect(decodeContent(encodeContent([section({ table: '𠮷'.repeat(63) })]))[0]?.table).toBe('𠮷'.repeat(63));
+  });
+
+  test('passed tables in a format of a later version are refused as that, whatever they hold', () => {
+    const later = { ...contractSection(section({ path: [passed] })), pathFormat: 1 };
+    const refused = /passed tables in format 1 in section 0; expected format 0/;
+    expect(() => decodeContent(Content.encode({ sections: [later] }).finish())).toThrow(refused);
+    const unlike = { ...later, path: [{ nodeId: Buffer.alloc(15), dataSource: '', schema: '', table: '' }] };
+    expect(() => decodeContent(Content.encode({ sections: [unlike] }).finish())).toThrow(refused);
   });
 
   test('a bomb of empty sections or columns is refused before it is unpacked', () => {

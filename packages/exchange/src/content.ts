@@ -7,7 +7,7 @@ import { Section as ContractSection } from '@qiao/contract/delivery';
 import { QiaoError } from './errors.ts';
 import { ID_BYTES, idText, parseId } from './ids.ts';
 import { contractKind, type Kind } from './kind.ts';
-import { PATH_MAX_PLACES, type Path, type TablePlace } from './place.ts';
+import { PATH_FORMAT, PATH_MAX_PLACES, type Path, type TablePlace } from './place.ts';
 import { checkRows } from './rowText.ts';
 import { WireReader } from './wireReader.ts';
 
@@ -67,6 +67,7 @@ export function encodeContent(sections: readonly Section[]): Uint8Array {
         nodeId: parseId(node),
         schema,
       })),
+      pathFormat: PATH_FORMAT,
     }).finish();
     const rowsHead = [ROWS_TAG, ...varint(section.rows.length)];
     const length = head.length + rowsHead.length + section.rows.length;
@@ -105,6 +106,7 @@ const ROW_COUNT_TAG = 40;
 const ROWS_TAG = 50;
 const WHOLE_ROWS_TAG = 56;
 const PATH_TAG = 66;
+const PATH_FORMAT_TAG = 72;
 
 // Of PassedTable.
 const NODE_TAG = 10;
@@ -114,7 +116,8 @@ const PASSED_TABLE_TAG = 34;
 
 function decodeSection(reader: WireReader, index: number): Section {
   const columns: string[] = [];
-  const path: TablePlace[] = [];
+  const passed: WireReader[] = [];
+  let pathFormat = PATH_FORMAT;
   const section: Section = {
     table: '',
     kind: '' as Kind,
@@ -159,15 +162,21 @@ function decodeSection(reader: WireReader, index: number): Section {
         section.wholeRows = reader.number() !== 0;
         break;
       case PATH_TAG:
-        if (path.length === PATH_MAX_PLACES)
+        if (passed.length === PATH_MAX_PLACES)
           throw invalid(`more than ${PATH_MAX_PLACES} passed tables in section ${index}`);
-        path.push(decodePassed(reader.message(), index));
-        section.path = path;
+        passed.push(reader.message());
+        break;
+      case PATH_FORMAT_TAG:
+        pathFormat = reader.number();
         break;
       default:
         throw unknownField(`section ${index}`);
     }
   }
+  // Before a place is looked at: in another format it is another thing.
+  if (pathFormat !== PATH_FORMAT)
+    throw invalid(`passed tables in format ${pathFormat} in section ${index}; expected format ${PATH_FORMAT}`);
+  if (passed.length > 0) section.path = passed.map((place) => decodePassed(place, index));
   return section;
 }
 

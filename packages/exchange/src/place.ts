@@ -15,6 +15,9 @@ export interface TablePlace {
 /** Places that a change passed before the table it is found in; the one where it was made first. */
 export type Path = readonly TablePlace[];
 
+/** How paths are written, in content and on disk. What is written otherwise is refused. */
+export const PATH_FORMAT = 0;
+
 /** The most places of one path: a ring of more tables is refused. */
 export const PATH_MAX_PLACES = 16;
 
@@ -26,4 +29,9 @@ export function isSameTable(one: TablePlace, other: TablePlace): boolean {
     one.table === other.table &&
     (one.schema === undefined || other.schema === undefined || one.schema === other.schema)
   );
+}
+
+/** The change passed this table on its way. */
+export function hasPassed(path: Path, table: TablePlace): boolean {
+  return path.some((place) => isSameTable(place, table));
 }

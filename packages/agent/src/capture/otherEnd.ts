@@ -3,7 +3,7 @@
  * arrived from it is noted before it lands (apply/arrivals.ts), and found here as a change like any other: it is no news to the place it came
  * from, nor to any that it passed. To another place it goes on, with the places that it passed.
  */
-import { isSameTable, type Kind, type Path, type TableLayout, type TablePlace } from '@qiao/exchange';
+import { hasPassed, type Kind, type Path, type TableLayout, type TablePlace } from '@qiao/exchange';
 import { type DesiredBridge, isOver } from '../control/desired.ts';
 import { type DigestRow, type ExchangeDatabase, GONE, type Word } from '../exchange-database/index.ts';
 import type { ScanOutput } from './output.ts';
@@ -24,7 +24,7 @@ export function destinationOf(bridge: DesiredBridge, table: string): TablePlace 
 
 /** The word came from the destination, or passed it: it has the row that the word speaks of. */
 export function isBack(word: Word | undefined, to: TablePlace | undefined): word is Word {
-  return word !== undefined && to !== undefined && word.path.some((place) => isSameTable(place, to));
+  return word !== undefined && to !== undefined && hasPassed(word.path, to);
 }
 
 /** The digest of the row that the destination has; undefined when it has none. Of a row that is known in part only it is no row's. */

@@ -7,6 +7,7 @@
  */
 import type { Path } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
+import { ArrivalPaths } from './arrivalPaths.ts';
 import type { Sqlite } from './connection.ts';
 
 /** In place of a digest: the row was deleted. */
@@ -25,7 +26,8 @@ export interface Word {
   readonly path: Path;
 }
 
-export const ARRIVED = 'SELECT digest, path_id AS pathId FROM arrival WHERE table_id = ? AND key = ?';
+export const ARRIVED = `SELECT digest, format, path FROM arrival JOIN arrival_path ON id = path_id
+ WHERE table_id = ? AND key = ?`;
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
 export const DUE = 'SELECT key, word AS digest FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
@@ -39,19 +41,12 @@ const KEEP = `INSERT INTO kept_row (table_id, key, word) VALUES (?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET word = excluded.word, is_due = 1 WHERE word <> excluded.word`;
 const PUT = `INSERT INTO arrival (table_id, key, digest, path_id) VALUES (?, ?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, path_id = excluded.path_id`;
-const PUT_PATH = 'INSERT INTO arrival_path (path) VALUES (?) ON CONFLICT DO NOTHING';
-const PATH_ID = 'SELECT id FROM arrival_path WHERE path = ?';
-const PATH = 'SELECT path FROM arrival_path WHERE id = ?';
 
 export class ArrivalStore {
-  readonly #get: Statement<[number, string], { digest: string; pathId: number }>;
+  readonly #get: Statement<[number, string], { digest: string; format: number; path: string }>;
   readonly #any: Statement<[number], number>;
   readonly #put: Statement<[number, string, string, number]>;
-  readonly #putPath: Statement<[string]>;
-  readonly #pathId: Statement<[string], number>;
-  readonly #path: Statement<[number], string>;
-  /** There are as many as ways through the platform's bridges. */
-  readonly #paths = new Map<number, Path>();
+  readonly #paths: ArrivalPaths;
   readonly #over: Statement<[number, string, string]>;
   readonly #keep: Statement<[number, string, string]>;
   readonly #due: Statement<[number, number], Arrival>;
@@ -64,9 +59,7 @@ export class ArrivalStore {
 
   constructor(sqlite: Sqlite) {
     this.#get = sqlite.prepare(ARRIVED);
-    this.#putPath = sqlite.prepare(PUT_PATH);
-    this.#pathId = sqlite.prepare<[string], number>(PATH_ID).pluck();
-    this.#path = sqlite.prepare<[number], string>(PATH).pluck();
+    this.#paths = new ArrivalPaths(sqlite);
     this.#any = sqlite.prepare<[number], number>(ANY_ARRIVED).pluck();
     this.#put = sqlite.prepare(PUT);
     this.#over = sqlite.prepare(ARRIVAL_OVER);
@@ -83,9 +76,7 @@ export class ArrivalStore {
   /** All came by this path. */
   put(tableId: number, arrivals: readonly Arrival[], path: Path): void {
     if (arrivals.length === 0) return;
-    const text = JSON.stringify(path);
-    this.#putPath.run(text);
-    const pathId = this.#pathId.get(text) as number;
+    const pathId = this.#paths.idOf(path);
     for (const { key, digest } of arrivals) this.#put.run(tableId, key, digest, pathId);
   }
 
@@ -99,7 +90,7 @@ export class ArrivalStore {
     if (!this.hasAny(tableId)) return found;
     for (const key of keys) {
       const word = this.#get.get(tableId, key);
-      if (word !== undefined) found.set(key, { digest: word.digest, path: this.#pathOf(word.pathId) });
+      if (word !== undefined) found.set(key, { digest: word.digest, path: this.#paths.read(word.format, word.path) });
     }
     return found;
   }
@@ -149,14 +140,5 @@ export class ArrivalStore {
   /** Nothing is to be sent back against these words. */
   settleBack(tableId: number, arrivals: readonly Arrival[]): void {
     for (const { key, digest } of arrivals) this.#settled.run(tableId, key, digest);
-  }
-
-  #pathOf(id: number): Path {
-    let path = this.#paths.get(id);
-    if (path === undefined) {
-      path = JSON.parse(this.#path.get(id) as string) as Path;
-      this.#paths.set(id, path);
-    }
-    return path;
   }
 }

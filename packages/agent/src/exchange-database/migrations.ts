@@ -591,4 +591,27 @@ CREATE TABLE arrival (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0020-path-format',
+    sql: `
+DROP TABLE arrival;
+DROP TABLE arrival_path;
+-- arrival_path: the ways that rows took to this node: tables with their nodes, as JSON, the first one first.
+CREATE TABLE arrival_path (
+  id     INTEGER PRIMARY KEY,
+  format INTEGER NOT NULL,                  -- how the path is written; 0
+  path   TEXT NOT NULL,
+  UNIQUE (format, path)
+) STRICT;
+-- arrival: what another node said last of a row, until the change is found here. Notes of before are worth a change that goes back once.
+-- Without a foreign key: ways that are not in use are looked for in one pass, not one by one.
+CREATE TABLE arrival (
+  table_id INTEGER NOT NULL REFERENCES capture_table (id) ON DELETE CASCADE,
+  key      TEXT NOT NULL,
+  digest   TEXT NOT NULL,                   -- as row_digest has it, or 'gone'
+  path_id  INTEGER NOT NULL,                -- of arrival_path
+  PRIMARY KEY (table_id, key)
+) STRICT, WITHOUT ROWID;
+`,
+  },
 ];

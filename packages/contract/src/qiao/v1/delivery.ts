@@ -278,6 +278,8 @@ export interface Section {
    * sender. At most 16. A change never goes on to a table that it passed.
    */
   path: PassedTable[];
+  /** Format of `path`; 0 or left out: the first, as here. A reader refuses one that it does not know. */
+  pathFormat: number;
 }
 
 /** A table on the way of a change. */
@@ -1855,6 +1857,7 @@ function createBaseSection(): Section {
     rows: new Uint8Array(0),
     wholeRows: false,
     path: [],
+    pathFormat: 0,
   };
 }
 
@@ -1883,6 +1886,9 @@ export const Section: MessageFns<Section> = {
     }
     for (const v of message.path) {
       PassedTable.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.pathFormat !== 0) {
+      writer.uint32(72).uint32(message.pathFormat);
     }
     return writer;
   },
@@ -1964,6 +1970,14 @@ export const Section: MessageFns<Section> = {
             message.path.push(PassedTable.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.pathFormat = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1998,6 +2012,11 @@ export const Section: MessageFns<Section> = {
         ? globalThis.Boolean(object.whole_rows)
         : false,
       path: globalThis.Array.isArray(object?.path) ? object.path.map((e: any) => PassedTable.fromJSON(e)) : [],
+      pathFormat: isSet(object.pathFormat)
+        ? globalThis.Number(object.pathFormat)
+        : isSet(object.path_format)
+        ? globalThis.Number(object.path_format)
+        : 0,
     };
   },
 
@@ -2027,6 +2046,9 @@ export const Section: MessageFns<Section> = {
     if (message.path?.length) {
       obj.path = message.path.map((e) => PassedTable.toJSON(e));
     }
+    if (message.pathFormat !== 0) {
+      obj.pathFormat = Math.round(message.pathFormat);
+    }
     return obj;
   },
 
@@ -2043,6 +2065,7 @@ export const Section: MessageFns<Section> = {
     message.rows = object.rows ?? new Uint8Array(0);
     message.wholeRows = object.wholeRows ?? false;
     message.path = object.path?.map((e) => PassedTable.fromPartial(e)) || [];
+    message.pathFormat = object.pathFormat ?? 0;
     return message;
   },
 };
