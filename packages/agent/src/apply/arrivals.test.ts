@@ -66,6 +66,11 @@ function leg(
   };
 }
 
+/** The hub says of these tables that their rows may come home. */
+function inCircles(bridge: DesiredBridge, circles: { pairs?: string[]; rings?: string[] }): DesiredBridge {
+  return { ...bridge, circles: { pairs: new Set(circles.pairs), rings: new Set(circles.rings) } };
+}
+
 function ways(...onward: DesiredBridge[]): [string, boolean][] {
   const there = leg('there', 'here', { landing: ', conflict: {newestWins: seen_at}' });
   const bridges = new Map([there, ...onward].map((one) => [one.name, one]));
@@ -87,6 +92,13 @@ test('what arrives goes on by bridges that take it change by change, as it is, t
   expect(ways(leg('here', 'there', { capture: 'compare' }))).toEqual([]);
   expect(ways(leg('here', 'there', { more: `, where: "x = 'y'"` }))).toEqual([]);
   expect(ways(leg('here', 'there', { landing: ', landing: journal' }))).toEqual([]);
+});
+
+test('of what lies in no circle nothing is noted, where the hub says so', () => {
+  expect(ways(inCircles(leg('here', 'there'), { pairs: ['register'] }))).toEqual([[BACK_ID, true]]);
+  expect(ways(inCircles(leg('here', 'elsewhere'), { rings: ['register'] }))).toEqual([[BACK_ID, false]]);
+  expect(ways(inCircles(leg('here', 'elsewhere'), { pairs: ['other'] }))).toEqual([]);
+  expect(ways(inCircles(leg('here', 'elsewhere'), {}))).toEqual([]);
 });
 
 test('what arrives is noted as the capture would find it: rows by digest, deletes as gone, parts of rows not at all', () => {

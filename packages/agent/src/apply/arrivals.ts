@@ -19,7 +19,7 @@ import {
 } from '@qiao/exchange';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
-import { destinationOf } from '../capture/otherEnd.ts';
+import { circleOf, destinationOf } from '../capture/otherEnd.ts';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import type { Arrival, CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
@@ -41,7 +41,7 @@ export interface WayOn {
 /** By source table of the lane. */
 export type WaysOn = ReadonlyMap<string, readonly WayOn[]>;
 
-/** The tables of a lane that bridges captured here, change by change, take on as they are, each to one destination. */
+/** The tables of a lane that bridges of a circle, captured here change by change, take on as they are, each to one destination. */
 export function waysOn(
   desired: Desired | undefined,
   { definition }: Pick<DesiredBridge, 'definition'>,
@@ -57,7 +57,7 @@ export function waysOn(
       if (!bridge.lanes.some((lane) => lane.senderId === receiverId)) return [];
       const table = takenOn(bridge.definition, here);
       const to = table === undefined ? undefined : destinationOf(bridge, table);
-      if (table === undefined || to === undefined) return [];
+      if (table === undefined || to === undefined || circleOf(bridge, table) === undefined) return [];
       const sendsBack = isSameTable(to, from) && typeof landed.conflict === 'object';
       return [{ bridgeId: bridge.bridgeId, table, from, sendsBack }];
     });

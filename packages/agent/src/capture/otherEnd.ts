@@ -22,6 +22,17 @@ export function destinationOf(bridge: DesiredBridge, table: string): TablePlace 
   return { node: lane.receiverId, dataSource, schema: landed.schema, table: landed.to };
 }
 
+/** How rows of a table come home. */
+export type Circle = 'pair' | 'ring';
+
+/** In which circle the table lies; undefined where nothing that came from elsewhere needs to be known. */
+export function circleOf(bridge: DesiredBridge, table: string): Circle | undefined {
+  if (destinationOf(bridge, table) === undefined) return undefined;
+  const { circles } = bridge;
+  if (circles === undefined || circles.pairs.has(table)) return 'pair';
+  return circles.rings.has(table) ? 'ring' : undefined;
+}
+
 /** The word came from the destination, or passed it: it has the row that the word speaks of. */
 export function isBack(word: Word | undefined, to: TablePlace | undefined): word is Word {
   return word !== undefined && to !== undefined && hasPassed(word.path, to);

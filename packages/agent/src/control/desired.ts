@@ -44,6 +44,16 @@ export interface DesiredBridge {
   readonly lanes: readonly DesiredLane[];
   readonly runNumber: bigint;
   readonly allowedDeletes: bigint;
+  /** Tables whose rows may come home by other bridges; left out where the hub does not say. */
+  readonly circles?: Circles | undefined;
+}
+
+/** Tables of a bridge that lie in circles, by their names at the source. */
+export interface Circles {
+  /** Another bridge brings them straight back. */
+  readonly pairs: ReadonlySet<string>;
+  /** The way home leads by more tables. */
+  readonly rings: ReadonlySet<string>;
 }
 
 /** A snapshot that was verified, parsed and cut down to what this node's own file allows. */

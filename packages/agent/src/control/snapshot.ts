@@ -166,6 +166,10 @@ function planBridge(
       lanes,
       runNumber: assignment.runNumber,
       allowedDeletes: assignment.allowedDeletes,
+      circles: assignment.circles && {
+        pairs: new Set(assignment.circles.pairs),
+        rings: new Set(assignment.circles.rings),
+      },
     },
   };
 }

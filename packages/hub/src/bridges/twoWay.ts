@@ -13,7 +13,7 @@ import {
 } from '@qiao/exchange';
 
 /** One table of one bridge on its way to one destination. */
-interface Flow {
+export interface Flow {
   readonly bridge: string;
   readonly path: string;
   readonly capture: BridgeDefinition['source']['capture'];
@@ -158,7 +158,8 @@ function reached(flow: Flow, among: readonly Flow[]): Flow[] {
   return [...found];
 }
 
-function flowsOf({ name, source, destinations }: BridgeDefinition): Flow[] {
+/** Every table of the bridge, to every destination that keeps its rows. */
+export function flowsOf({ name, source, destinations }: BridgeDefinition): Flow[] {
   return destinations.flatMap(({ node, dataSource, tables }, index) =>
     source.tables.flatMap((table) => {
       const target = tables[table.name];

@@ -4,6 +4,7 @@
 import {
   type BridgeAssignment,
   BridgeState,
+  type Circles,
   type Directory,
   type LaneAssignment,
   type NodeSnapshot,
@@ -11,6 +12,7 @@ import {
   type Revocation,
 } from '@qiao/contract/node';
 import { type BridgeDefinition, parseBridgeJson, parseId } from '@qiao/exchange';
+import { circlesOf } from '../bridges/circles.ts';
 import type { BridgeRow, BridgeStateName, HubDatabase, LaneRow } from '../hubDatabase.ts';
 import { revokedFingerprints } from '../registry/certificates.ts';
 import { listNodes, type NodeWithDepartment } from '../registry/nodes.ts';
@@ -31,6 +33,7 @@ interface DeployedBridge {
   readonly definitionJson: string;
   readonly definition: BridgeDefinition;
   readonly lanes: readonly LaneRow[];
+  readonly circles: Circles;
 }
 
 export interface Platform {
@@ -102,6 +105,13 @@ export async function readWorldIn(view: HubDatabase, nowMs: number, cache: Defin
     .orderBy('number', 'desc')
     .limit(1)
     .executeTakeFirst();
+  const bridges = rows.map(({ definition_json, ...row }) => ({
+    row,
+    definitionJson: definition_json,
+    definition: parsed(definition_json),
+    lanes: lanesOf.get(row.id) ?? [],
+  }));
+  const circles = circlesOf(bridges.filter(({ row }) => row.state !== 'retired').map(({ definition }) => definition));
   return {
     nodes,
     revokedKeys,
@@ -112,11 +122,9 @@ export async function readWorldIn(view: HubDatabase, nowMs: number, cache: Defin
       revokedAtMs: BigInt(revoked_at_ms ?? 0),
     })),
     audit: { replica: head?.replica ?? '', number: head?.number ?? 0, hash: head?.hash ?? new Uint8Array(32) },
-    bridges: rows.map(({ definition_json, ...row }) => ({
-      row,
-      definitionJson: definition_json,
-      definition: parsed(definition_json),
-      lanes: lanesOf.get(row.id) ?? [],
+    bridges: bridges.map((bridge) => ({
+      ...bridge,
+      circles: circles.get(bridge.definition.name) ?? { pairs: [], rings: [] },
     })),
   };
 }
@@ -141,6 +149,7 @@ export function composeSnapshot(world: World, platform: Platform, nodeId: string
       lanes: lanes.map(contractLane),
       runNumber: BigInt(bridge.row.run_number),
       allowedDeletes: BigInt(bridge.row.allowed_deletes),
+      circles: bridge.circles,
     });
   }
   return {

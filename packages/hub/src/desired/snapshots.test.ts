@@ -111,6 +111,35 @@ test('a new generation writes every snapshot anew, above all of the old one', as
   expect(await it.read(it.city)).toMatchObject({ generation: 2n });
 });
 
+test('the bridge that closes a circle tells both nodes that its tables, and those of the other bridge, lie in one', async () => {
+  await using it = await platform();
+  await it.desired.refresh();
+  expect((await it.read(it.health)).bridges[0]?.circles).toEqual({ pairs: [], rings: [] });
+  const back = parseBridge(
+    YAML.replace('name: births', 'name: back')
+      .replace('node: health, dataSource: his', 'node: civil, dataSource: exchange')
+      .replace('name: birth, key', 'name: t, key')
+      .replace(
+        '{node: civil, dataSource: exchange, tables: {birth: {to: t',
+        '{node: health, dataSource: his, tables: {t: {to: birth',
+      ),
+  ).definition;
+  if (back === undefined) throw new Error('no bridge');
+  const { bridgeId } = await it.world.bridge('back', it.civil, it.health);
+  await it.world.store
+    .updateTable('bridge_versions')
+    .set({ definition_json: bridgeJson(back) })
+    .where('bridge_id', '=', idText(bridgeId))
+    .execute();
+  await it.desired.refresh();
+  for (const node of [it.health, it.civil]) {
+    expect((await it.read(node)).bridges.map(({ name, circles }) => [name, circles?.pairs, circles?.rings])).toEqual([
+      ['back', ['t'], []],
+      ['births', ['birth'], []],
+    ]);
+  }
+});
+
 test('a node that starts anew is told to its peers by its token', async () => {
   await using it = await platform();
   await it.desired.refresh();

@@ -575,6 +575,16 @@ export interface BridgeAssignment {
   runNumber: bigint;
   /** Deletes that the person allowed for run `run_number`, past the deleteGuard. */
   allowedDeletes: bigint;
+  /** Where rows of this bridge may come home by other bridges. Absent from a hub that does not say: then any may, straight back. */
+  circles?: Circles | undefined;
+}
+
+/** Tables of a bridge that lie in circles of bridges, by their names at the source; every other table lies in none. */
+export interface Circles {
+  /** Another bridge brings the table straight back. At most 1,000. */
+  pairs: string[];
+  /** The way home leads by more tables. At most 1,000. */
+  rings: string[];
 }
 
 /** One lane of a bridge. */
@@ -1644,6 +1654,7 @@ function createBaseBridgeAssignment(): BridgeAssignment {
     lanes: [],
     runNumber: 0n,
     allowedDeletes: 0n,
+    circles: undefined,
   };
 }
 
@@ -1678,6 +1689,9 @@ export const BridgeAssignment: MessageFns<BridgeAssignment> = {
         throw new globalThis.Error("value provided for field message.allowedDeletes of type uint64 too large");
       }
       writer.uint32(64).uint64(message.allowedDeletes);
+    }
+    if (message.circles !== undefined) {
+      Circles.encode(message.circles, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1759,6 +1773,14 @@ export const BridgeAssignment: MessageFns<BridgeAssignment> = {
             message.allowedDeletes = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.circles = Circles.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1797,6 +1819,7 @@ export const BridgeAssignment: MessageFns<BridgeAssignment> = {
         : isSet(object.allowed_deletes)
         ? BigInt(object.allowed_deletes)
         : 0n,
+      circles: isSet(object.circles) ? Circles.fromJSON(object.circles) : undefined,
     };
   },
 
@@ -1826,6 +1849,9 @@ export const BridgeAssignment: MessageFns<BridgeAssignment> = {
     if (message.allowedDeletes !== 0n) {
       obj.allowedDeletes = message.allowedDeletes.toString();
     }
+    if (message.circles !== undefined) {
+      obj.circles = Circles.toJSON(message.circles);
+    }
     return obj;
   },
 
@@ -1844,6 +1870,94 @@ export const BridgeAssignment: MessageFns<BridgeAssignment> = {
     message.allowedDeletes = (object.allowedDeletes !== undefined && object.allowedDeletes !== null)
       ? BigInt(object.allowedDeletes)
       : 0n;
+    message.circles = (object.circles !== undefined && object.circles !== null)
+      ? Circles.fromPartial(object.circles)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCircles(): Circles {
+  return { pairs: [], rings: [] };
+}
+
+export const Circles: MessageFns<Circles> = {
+  encode(message: Circles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.pairs) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.rings) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Circles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCircles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pairs.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Circles {
+    return {
+      pairs: globalThis.Array.isArray(object?.pairs) ? object.pairs.map((e: any) => globalThis.String(e)) : [],
+      rings: globalThis.Array.isArray(object?.rings) ? object.rings.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: Circles): unknown {
+    const obj: any = {};
+    if (message.pairs?.length) {
+      obj.pairs = message.pairs;
+    }
+    if (message.rings?.length) {
+      obj.rings = message.rings;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Circles>): Circles {
+    return Circles.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Circles>): Circles {
+    const message = createBaseCircles();
+    message.pairs = object.pairs?.map((e) => e) || [];
+    message.rings = object.rings?.map((e) => e) || [];
     return message;
   },
 };
