@@ -153,6 +153,29 @@ test('keys that refer to a partitioned target, to one of its partitions, or from
   await dataSource.close();
 });
 
+test('triggers and constraints of single partitions are named, and those of the whole table once', async () => {
+  const config = await databaseWith(`
+    CREATE TABLE p (id int PRIMARY KEY, v text, w text CONSTRAINT all_w CHECK (w <> '')) PARTITION BY RANGE (id);
+    CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (50) PARTITION BY RANGE (id);
+    CREATE TABLE p11 PARTITION OF p1 FOR VALUES FROM (0) TO (25);
+    CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (50) TO (100);
+    CREATE UNIQUE INDEX one_v ON p11 (v);
+    ALTER TABLE p2 ADD CONSTRAINT short_v CHECK (length(v) < 5);
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER whole BEFORE INSERT ON p FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE TRIGGER part BEFORE INSERT ON p11 FOR EACH ROW EXECUTE FUNCTION touch();`);
+  const dataSource = openPostgres(config);
+  const problems = await dataSource.checkTarget([target('p', ['id', 'v', 'w'])], new Map());
+  const part = await dataSource.checkTarget([target('p2', ['id', 'v', 'w'])], new Map());
+  await dataSource.close();
+  expect(part.map(({ message }) => message).join()).toContain('CHECK all_w; CHECK short_v');
+  expect(problems.map(({ code, message }) => `${code} ${message}`)).toEqual([
+    'TARGET_TRIGGER trigger part runs for every row that lands and may change it',
+    'TARGET_TRIGGER trigger whole runs for every row that lands and may change it',
+    'TARGET_CONSTRAINTS rows that break a constraint of the target will be quarantined: CHECK all_w; CHECK short_v; UNIQUE one_v (v)',
+  ]);
+});
+
 test('a database that takes no writes, that stores few characters, and one whose policies hide rows are told to a target', async () => {
   const config = await databaseWith(`
     CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t ENABLE ROW LEVEL SECURITY;

@@ -88,18 +88,29 @@ function keyCollations(report: Report, { key }: TargetTable, table: PostgresTabl
   }
 }
 
-/** Indexes and constraints of the table, and what its domains check; a constraint that an index carries is told as the index. */
-const CONSTRAINTS = `
+/** The table and every partition under it: rows that land meet what stands at the one that takes them. */
+const FAMILY = `
+  WITH RECURSIVE family (oid) AS (
+    SELECT $1::oid UNION ALL
+    SELECT i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid
+      JOIN pg_catalog.pg_class c ON c.oid = f.oid AND c.relkind = 'p')`;
+
+/**
+ * Indexes and constraints of the table, of a partition those that are its own, and what the table's domains check; a constraint that an index
+ * carries is told as the index.
+ */
+const CONSTRAINTS = `${FAMILY}
   SELECT 'UNIQUE', ic.relname,
          (SELECT pg_catalog.json_agg(a.attname ORDER BY k.place)
             FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, place)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
            WHERE k.place <= i.indnkeyatts AND i.indpred IS NULL AND i.indexprs IS NULL)
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
-   WHERE i.indrelid = $1 AND i.indisunique
+   WHERE i.indrelid IN (SELECT oid FROM family) AND i.indisunique
+     AND (i.indrelid = $1 OR NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = i.indexrelid))
    UNION ALL
   SELECT CASE f.contype WHEN 'x' THEN 'EXCLUDE' ELSE 'CHECK' END, f.conname, NULL FROM pg_catalog.pg_constraint f
-   WHERE f.conrelid = $1 AND f.contype IN ('c', 'x')
+   WHERE f.conrelid IN (SELECT oid FROM family) AND (f.conrelid = $1 OR f.conislocal) AND f.contype IN ('c', 'x')
       OR f.contype = 'c' AND f.contypid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0)
    ORDER BY 1, 2`;
 
@@ -111,14 +122,14 @@ async function readConstraints(session: Session, { oid }: PostgresTable): Promis
   }));
 }
 
-const TARGET_FACTS = `
+const TARGET_FACTS = `${FAMILY}
   SELECT pg_catalog.has_schema_privilege($2, 'USAGE'), pg_catalog.row_security_active($1::oid), current_user,
          pg_catalog.has_table_privilege($1::oid, 'DELETE'),
          (SELECT pg_catalog.json_agg(c || ' ' || p)
             FROM pg_catalog.unnest($3::text[]) c CROSS JOIN pg_catalog.unnest($4::text[]) p
            WHERE NOT pg_catalog.has_column_privilege($1::oid, c, p)),
-         (SELECT pg_catalog.json_agg(tgname ORDER BY tgname) FROM pg_catalog.pg_trigger
-           WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('O', 'A')),
+         (SELECT pg_catalog.json_agg(DISTINCT tgname ORDER BY tgname) FROM pg_catalog.pg_trigger
+           WHERE tgrelid IN (SELECT oid FROM family) AND NOT tgisinternal AND tgenabled IN ('O', 'A')),
          (SELECT pg_catalog.json_agg(rulename ORDER BY rulename) FROM pg_catalog.pg_rewrite WHERE ev_class = $1::oid)`;
 
 async function targetRights(

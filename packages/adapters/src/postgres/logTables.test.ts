@@ -31,6 +31,19 @@ test.each([
   expect(await prepared.isCurrent()).toBe(false);
 });
 
+test.each(['(id)', 'WHERE (id > 5)'])(
+  'a table whose publication hides some of it is not followed, and says so: %s',
+  async (hides) => {
+    await using w = await world('CREATE TABLE t (id int PRIMARY KEY, x text)');
+    const tables = [await snapshotTable(w.dataSource, 't', ['id', 'x'])];
+    await w.prepare(tables);
+    await w.sql(`ALTER PUBLICATION ${w.name} SET TABLE t ${hides}`);
+    const { tables: states } = await w.prepare(tables);
+    const hint = `ALTER PUBLICATION "${w.name}" DROP TABLE "public"."t";`;
+    expect(states).toMatchObject([{ unfit: { code: 'LOG_FILTERED', hint } }]);
+  },
+);
+
 test('a column that was dropped and made anew makes another table, one that was added beside the plan does not', async () => {
   await using w = await world('CREATE TABLE t (id int PRIMARY KEY, x text)');
   const tables = [await snapshotTable(w.dataSource, 't', ['id', 'x'])];
