@@ -16,7 +16,7 @@ export const EXIT = {
   notAllowed: 5,
   /** A check found problems: preflight, `bridge check`, `bridge test`, `audit verify`; rows that were refused again: `quarantine replay`. */
   problems: 6,
-  /** `reconcile --check`: the books are neither balanced nor explained, or somebody whom they need was not heard. */
+  /** `reconcile --check`: the books are neither balanced nor explained, somebody whom they need was not heard, or a service is stuck. */
   notBalanced: 7,
 } as const;
 
