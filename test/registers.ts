@@ -157,14 +157,14 @@ export function untilAlike(platform: Platform, registers: readonly Register[]): 
   });
 }
 
-/** Waits until nothing is under way, and no row waits to be sent back; gives the rows that each bridge has sent. */
+/** Waits until nothing is under way, and no row waits to be looked at; gives the rows that each bridge has sent. */
 export function untilStill<Name extends string>(
   platform: Platform,
   nodes: readonly string[],
   bridges: readonly Name[],
 ): Promise<Record<Name, number>> {
   return until(platform, 'nothing is under way', async () => {
-    if (nodes.some((node) => sendsBack(platform.agentDirectory(node)))) return false;
+    if (nodes.some((node) => looks(platform.agentDirectory(node)))) return false;
     const lines = await Promise.all(bridges.map((bridge) => booksLine(platform, bridge)));
     if (lines.some(({ inFlightDeliveries }) => inFlightDeliveries > 0)) return false;
     return Object.fromEntries(bridges.map((bridge, index) => [bridge, lines[index]?.sent.total ?? 0])) as Record<
@@ -174,11 +174,12 @@ export function untilStill<Name extends string>(
   });
 }
 
-/** Asked of the exchange database: the look that sends it comes within a second. */
-function sendsBack(directory: string): boolean {
+/** Asked of the exchange database: the look at what other nodes said comes within a second. */
+function looks(directory: string): boolean {
   const database = new Database(join(directory, 'exchange.db'), { readonly: true });
   try {
-    return database.prepare('SELECT 1 FROM kept_row WHERE is_due = 1').get() !== undefined;
+    const due = 'SELECT 1 FROM kept_row WHERE is_due = 1 UNION SELECT 1 FROM arrival WHERE landed = 1 AND look = 1';
+    return database.prepare(due).get() !== undefined;
   } finally {
     database.close();
   }

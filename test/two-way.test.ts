@@ -71,7 +71,8 @@ test.each([
     expect(byOutcome(await untilAtRest(platform, 'back', KEYS / 2))).toEqual({ unchanged: KEYS / 2 });
 
     const ofTriggers = health.capture === 'trigger' ? ['entries.noted', 'entries.forgotten'] : [];
-    const deaths = dieAtEach(platform.agent('health'), ['arrivals.noted', ...ofTriggers]);
+    const dying = () => dieAtEach(platform.agent('health'), ['arrivals.noted', ...ofTriggers]);
+    const deaths = dying();
     await deaths.armed;
     for (let n = 0; n < ROUNDS; n++) {
       const minute = n * 50 + 1;
@@ -85,14 +86,17 @@ test.each([
     await deaths.over;
     await untilAlike(platform, [civil, health]);
 
-    // Still: nothing is under way, and what each end sends from here on is what its own people change.
+    // Still: nothing is under way, and what each end sends from here on is what its own people change, though it dies over it.
     const before = await still();
+    const again = dying();
+    await again.armed;
     await civil.run(`INSERT INTO register VALUES ${newRows(5_000, 20, 'civil', 700)}`);
     await untilAtRest(platform, 'there', before.there + 20);
     await civil.run('DELETE FROM register WHERE id BETWEEN 5000 AND 5004');
     await untilAtRest(platform, 'there', before.there + 25);
     await health.run(`UPDATE register SET name = 'health', seen_at = '${timeOf(800)}' WHERE id BETWEEN 5005 AND 5009`);
     await untilAtRest(platform, 'back', before.back + 5);
+    await again.over;
     await untilAlike(platform, [civil, health]);
     expect(await still()).toEqual({ there: before.there + 25, back: before.back + 5 });
 
@@ -157,6 +161,20 @@ test('three nodes in a ring end in the same rows, and no change comes back to wh
   // Each change goes by two bridges, and not by the third, which would bring it home.
   const after = await still();
   expect(bridges.map((bridge) => after[bridge] - before[bridge])).toEqual([25 + 2, 25 + 5, 5 + 2]);
+
+  // Made at one node, and taken away at the next before its agent has looked: those that never had the row bring the delete home.
+  const agent = platform.agent('health');
+  await agent.kill();
+  const { died } = await agent.startToDieAt(['apply.committed']);
+  await civil.run(`INSERT INTO register VALUES ${newRows(6_000, 3, 'civil', 900)}`);
+  await died;
+  expect((await health.rows('id >= 6000')).length).toBe(3);
+  await health.run('DELETE FROM register WHERE id >= 6001');
+  await agent.start();
+  await untilAlike(platform, registers);
+  expect((await civil.rows('id >= 6000')).map(([id]) => id)).toEqual(['6000']);
+  await still();
+  await balanced(platform, bridges);
 });
 
 async function balanced(platform: Platform, bridges: readonly string[]): Promise<void> {

@@ -25,7 +25,7 @@ import { definitionFor } from './versions.ts';
 
 export interface ApplyPorts extends ApplyDeliveryPorts {
   readonly database: ApplyDeliveryPorts['database'] &
-    Pick<ExchangeDatabase, 'bridgeVersions' | 'arrivals' | 'captures' | 'digests'>;
+    Pick<ExchangeDatabase, 'bridgeVersions' | 'arrivals' | 'captures' | 'digests' | 'sendBacks'>;
   readonly nodeId: string;
   readonly desired: Pick<DesiredState, 'current'>;
   open(dataSource: string): Promise<DataSource>;

@@ -16,8 +16,8 @@ import { expect, test } from 'vitest';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import { GONE, openExchangeDatabase } from '../exchange-database/index.ts';
-import { Arrivals, waysOn } from './arrivals.ts';
+import { GONE, openExchangeDatabase, type Word } from '../exchange-database/index.ts';
+import { Arrivals, type WayOn, waysOn } from './arrivals.ts';
 
 const BACK_ID = 'b'.repeat(32);
 const COLUMNS = ['id', 'x', 'seen_at'];
@@ -101,20 +101,58 @@ test('of what lies in no circle nothing is noted, where the hub says so', () => 
   expect(ways(inCircles(leg('here', 'elsewhere'), {}))).toEqual([]);
 });
 
-test('what arrives is noted as the capture would find it: rows by digest, deletes as gone, parts of rows not at all', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'qiao-arrivals-'));
-  const database = openExchangeDatabase(join(folder, 'exchange.db'));
-  const keys = new KeyEncoder([{ type: 'integer', bits: 64 }]);
-  const bridge = parseId(BACK_ID);
-  const { id } = database.captures.addTable(
-    bridge,
+class Landing implements Disposable {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'qiao-arrivals-'));
+  readonly database = openExchangeDatabase(join(this.#folder, 'exchange.db'));
+  readonly #keys = new KeyEncoder([{ type: 'integer', bits: 64 }]);
+  readonly id = this.database.captures.addTable(
+    parseId(BACK_ID),
     'register',
     JSON.stringify(COLUMNS),
-    JSON.stringify(['id', keys.encoding]),
-  );
-  const way = { bridgeId: BACK_ID, table: 'register', from: FROM, sendsBack: true };
-  const arrivals = new Arrivals(new Map([['register', [way]]]), database);
-  const section = (kind: Kind, columns: readonly string[], wholeRows: boolean, ...rows: string[][]): Section => ({
+    JSON.stringify(['id', this.#keys.encoding]),
+  ).id;
+  readonly way: WayOn;
+  readonly arrivals: Arrivals;
+
+  constructor(way: Partial<WayOn> = {}) {
+    const heard = { place: FROM, circle: 'pair' as const };
+    this.way = { bridgeId: BACK_ID, table: 'register', from: FROM, heard, sendsBack: true, ...way };
+    this.arrivals = new Arrivals(new Map([['register', [this.way]]]), this.database);
+  }
+
+  keyOf(key: string): string {
+    return this.#keys.encode(Buffer.from(`${key}\n`), 0, key.length);
+  }
+
+  /** The row is known here, and was sent on as it is. */
+  has(...row: string[]): void {
+    this.database.digests.put(this.id, [{ key: this.keyOf(row[0] as string), digest: digest(...row), sent: true }]);
+  }
+
+  /** By key as it is written. */
+  words(...keys: string[]): Record<string, Omit<Word, 'isLanded'> & { isLanded?: true }> {
+    const words = this.database.arrivals.getMany(
+      this.id,
+      keys.map((key) => this.keyOf(key)),
+    );
+    return Object.fromEntries(
+      keys.flatMap((key) => {
+        const word = words.get(this.keyOf(key));
+        if (word === undefined) return [];
+        const { isLanded, ...said } = word;
+        return [[key, { ...said, ...(isLanded && { isLanded }) }]];
+      }),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this.database.close();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+function section(kind: Kind, columns: readonly string[], wholeRows: boolean, ...rows: string[][]): Section {
+  return {
     table: 'register',
     kind,
     columns,
@@ -122,54 +160,126 @@ test('what arrives is noted as the capture would find it: rows by digest, delete
     rowCount: rows.length,
     rows: Buffer.from(rows.map((row) => `${joinRow(row)}\n`).join('')),
     wholeRows,
-  });
-  const keyOf = (key: string) => keys.encode(Buffer.from(`${key}\n`), 0, key.length);
-  const digest = (...row: string[]) => digestOf(Buffer.from(`${joinRow(row)}\n`));
+  };
+}
+
+const digest = (...row: string[]) => digestOf(Buffer.from(`${joinRow(row)}\n`));
+const gone = (...keys: string[]) => section('delete', ['id'], false, ...keys.map((key) => [key]));
+
+/** What the target said; rows of the first section by their places wait. */
+function answered(sent: Kind, outcome: OutcomeCell['outcome'], ...waiting: number[]) {
+  const refused = { table: 'register', kind: sent, outcome: 'quarantined', code: 'CHECK', reason: '' } as const;
+  return {
+    outcomes: [{ table: 'register', rows: 1, sent, outcome }],
+    open: waiting.map((index): OpenPlace => ({ ...refused, section: 0, index })),
+  };
+}
+
+test('what arrives is noted as the capture would find it: rows by digest, deletes as gone, parts of rows not at all', () => {
+  using it = new Landing();
+  const { database, arrivals } = it;
+  it.has('5', 'e', 't0');
   arrivals.note([
     section('insert', COLUMNS, true, ['1', 'a\tb', 't1']),
     { ...section('update', ['id', 'seen_at', 'x'], true, ['2', 't2', 'b']), path: [PASSED] },
     section('update', ['id', 'x'], false, ['3', 'c']),
     section('update', ['id', 'x'], true, ['4', 'd']),
-    section('delete', ['id'], false, ['5']),
+    gone('5'),
   ]);
-  const asked = ['1', '2', '3', '4', '5'].map(keyOf);
-  expect(database.arrivals.getMany(id, asked)).toEqual(
-    new Map([
-      [keyOf('1'), { digest: digest('1', 'a\tb', 't1'), path: [FROM] }],
-      [keyOf('2'), { digest: digest('2', 'b', 't2'), path: [PASSED, FROM] }],
-      [keyOf('5'), { digest: GONE, path: [FROM] }],
-    ]),
-  );
+  const there = undefined;
+  expect(it.words('1', '2', '3', '4', '5')).toEqual({
+    '1': { digest: digest('1', 'a\tb', 't1'), path: [FROM], there },
+    '2': { digest: digest('2', 'b', 't2'), path: [PASSED, FROM], there },
+    '5': { digest: GONE, path: [FROM], there },
+  });
   // A later word stays when the one before it is found.
   arrivals.note([section('insert', COLUMNS, true, ['5', 'e', 't5'])]);
-  database.arrivals.forget(id, [
-    { key: keyOf('5'), digest: GONE },
-    { key: keyOf('1'), digest: digest('1', 'a\tb', 't1') },
+  database.arrivals.forget(it.id, [
+    { key: it.keyOf('5'), digest: GONE },
+    { key: it.keyOf('1'), digest: digest('1', 'a\tb', 't1') },
   ]);
-  expect([...database.arrivals.getMany(id, asked).keys()]).toEqual([keyOf('2'), keyOf('5')]);
-  // What stayed here against the rows of a section is to be looked at; deletes have no time.
+  expect(Object.keys(it.words('1', '2', '5'))).toEqual(['2', '5']);
+  database.captures.removeTable(it.id);
+  expect(it.words('2', '5')).toEqual({});
+});
+
+test('rows that are here as they come, and deletes of rows that are not, are not noted, but for deletes in a ring', () => {
+  for (const circle of ['pair', 'ring'] as const) {
+    using it = new Landing({ heard: { place: FROM, circle } });
+    it.has('1', 'a', 't1');
+    it.has('2', 'b', 't2');
+    it.arrivals.note([section('update', COLUMNS, true, ['1', 'a', 't1'], ['2', 'c', 't3']), gone('9')]);
+    expect(Object.keys(it.words('1', '2', '9'))).toEqual(circle === 'ring' ? ['2', '9'] : ['2']);
+    // Over what was said before, and has not been found, they are.
+    it.arrivals.note([section('update', COLUMNS, true, ['2', 'b', 't2'])]);
+    expect(it.words('2')['2']?.digest).toBe(digest('2', 'b', 't2'));
+  }
+});
+
+test('what the destination said stays beside what another node says later, until something left that was decided by it', () => {
+  using there = new Landing();
+  const { database } = there;
+  const elsewhere = new Arrivals(new Map([['register', [{ ...there.way, from: PASSED }]]]), database);
+  const word = () => there.words('1')['1'];
+  there.arrivals.note([section('insert', COLUMNS, true, ['1', 'a', 't1'])]);
+  elsewhere.note([section('update', COLUMNS, true, ['1', 'b', 't2'])]);
+  elsewhere.note([gone('1')]);
+  expect(word()).toEqual({ digest: GONE, path: [PASSED], there: digest('1', 'a', 't1') });
+  // Decided by the word before: what the destination is sent now stands there.
+  database.arrivals.forget(there.id, [
+    { key: there.keyOf('1'), digest: digest('1', 'b', 't2'), there: digest('1', 'a', 't1') },
+  ]);
+  expect(word()).toEqual({ digest: GONE, path: [PASSED], there: undefined });
+  // Its own word stands for itself.
+  there.arrivals.note([section('update', COLUMNS, true, ['1', 'c', 't3'])]);
+  expect(word()).toEqual({ digest: digest('1', 'c', 't3'), path: [FROM], there: undefined });
+});
+
+test('what has landed is known to have, but for rows that wait and tables of which some row stayed', () => {
+  using it = new Landing();
+  const sent = [section('update', COLUMNS, true, ['1', 'a', 't1'], ['2', 'b', 't1'])];
+  const landed = () => Object.entries(it.words('1', '2')).flatMap(([key, { isLanded }]) => (isLanded ? [key] : []));
+  it.arrivals.note(sent);
+  it.arrivals.landed(sent, answered('update', 'keptTarget'));
+  expect(landed()).toEqual([]);
+  it.arrivals.landed(sent, answered('update', 'updated', 1));
+  expect(landed()).toEqual(['1']);
+  // Said again, it is to land again.
+  it.arrivals.note(sent);
+  expect(landed()).toEqual([]);
+});
+
+test('where rows stayed, those that are not here as they were sent there are to be sent back; deletes have no time', () => {
+  using it = new Landing();
   const sent = [
     section('update', COLUMNS, true, ['1', 'a', 't0'], ['6', 'x', 't0'], ['7', 'c', 't0']),
     section('insert', COLUMNS, true, ['2', 'b', 't0']),
   ];
-  const refused = { table: 'register', kind: 'update', outcome: 'quarantined', code: 'CHECK', reason: '' } as const;
-  const answered = (outcome: Pick<OutcomeCell, 'sent' | 'outcome'>, ...waiting: number[]) => ({
-    outcomes: [{ table: 'register', rows: 1, ...outcome }],
-    open: waiting.map((index): OpenPlace => ({ ...refused, section: 0, index })),
-  });
-  const due = () => database.arrivals.dueBack(id, 10).map(({ key }) => key);
-  arrivals.landed(sent, answered({ sent: 'delete', outcome: 'keptTarget' }));
-  arrivals.landed(sent, answered({ sent: 'update', outcome: 'updated' }));
-  const other = new Arrivals(new Map([['register', [{ ...way, sendsBack: false }]]]), database);
-  other.landed(sent, answered({ sent: 'update', outcome: 'keptTarget' }));
+  it.arrivals.note(sent);
+  const due = () => it.database.sendBacks.due(it.id, 10).map(({ key }) => key);
+  it.arrivals.landed(sent, answered('delete', 'keptTarget'));
+  it.arrivals.landed(sent, answered('update', 'updated'));
+  const other = new Arrivals(new Map([['register', [{ ...it.way, sendsBack: false }]]]), it.database);
+  other.landed(sent, answered('update', 'keptTarget'));
   expect(due()).toEqual([]);
   // A row that waits is not the newer one here, and one that is here as it was sent there is nobody's.
-  database.digests.put(id, [{ key: keyOf('7'), digest: digest('7', 'c', 't0'), sent: true }]);
-  arrivals.landed(sent, answered({ sent: 'update', outcome: 'keptTarget' }, 1));
-  expect(due()).toEqual([keyOf('1')]);
-  database.captures.removeTable(id);
+  it.has('7', 'c', 't0');
+  it.arrivals.landed(sent, answered('update', 'keptTarget', 1));
+  expect(due()).toEqual([it.keyOf('1')]);
+  it.database.captures.removeTable(it.id);
   expect(due()).toEqual([]);
-  expect(database.arrivals.getMany(id, asked)).toEqual(new Map());
-  database.close();
-  rmSync(folder, { recursive: true });
+});
+
+test('deletes of rows that were never here are looked at in a ring, once they have landed', () => {
+  for (const circle of ['pair', 'ring'] as const) {
+    using it = new Landing({ heard: { place: PASSED, circle } });
+    it.has('1', 'a', 't1');
+    const sent = [gone('1', '2', '3')];
+    it.arrivals.note(sent);
+    const due = () => it.database.arrivals.due(it.id, 10).map(({ key }) => key);
+    it.arrivals.landed(sent, answered('delete', 'deleted', 2));
+    expect(due()).toEqual([]);
+    it.arrivals.landed(sent, answered('delete', 'deletedNothing', 2));
+    expect(due()).toEqual(circle === 'ring' ? [it.keyOf('2')] : []);
+  }
 });

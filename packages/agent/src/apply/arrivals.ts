@@ -11,6 +11,7 @@ import {
   type BridgeDefinition,
   isSameTable,
   joinRow,
+  type Outcome,
   PATH_MAX_PLACES,
   parseId,
   type Section,
@@ -19,9 +20,9 @@ import {
 } from '@qiao/exchange';
 import { digestOf } from '../capture/compare.ts';
 import { KeyEncoder } from '../capture/keys.ts';
-import { circleOf, destinationOf } from '../capture/otherEnd.ts';
+import { type HeardTable, hear, heardOf } from '../capture/otherEnd.ts';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
-import type { Arrival, CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
+import type { Arrival, CaptureTable, DigestRow, ExchangeDatabase } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
 
 const LF = 0x0a;
@@ -34,6 +35,8 @@ export interface WayOn {
   readonly table: string;
   /** The sender's table. */
   readonly from: TablePlace;
+  /** Where it goes on to. */
+  readonly heard: HeardTable;
   /** It goes straight back, and what stays here is newer: the sender takes it. With another policy each could keep its own for ever. */
   readonly sendsBack: boolean;
 }
@@ -56,10 +59,10 @@ export function waysOn(
     const ways = [...(desired?.bridges.values() ?? [])].flatMap((bridge): WayOn[] => {
       if (!bridge.lanes.some((lane) => lane.senderId === receiverId)) return [];
       const table = takenOn(bridge.definition, here);
-      const to = table === undefined ? undefined : destinationOf(bridge, table);
-      if (table === undefined || to === undefined || circleOf(bridge, table) === undefined) return [];
-      const sendsBack = isSameTable(to, from) && typeof landed.conflict === 'object';
-      return [{ bridgeId: bridge.bridgeId, table, from, sendsBack }];
+      const heard = table === undefined ? undefined : heardOf(bridge, table);
+      if (table === undefined || heard === undefined) return [];
+      const sendsBack = isSameTable(heard.place, from) && typeof landed.conflict === 'object';
+      return [{ bridgeId: bridge.bridgeId, table, from, heard, sendsBack }];
     });
     if (ways.length > 0) found.set(name, ways);
   }
@@ -69,9 +72,12 @@ export function waysOn(
 /** Of one lane: what arrives for the tables that have a way back. */
 export class Arrivals {
   readonly #ways: WaysOn;
-  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>;
+  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'sendBacks' | 'transaction'>;
 
-  constructor(ways: WaysOn, database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>) {
+  constructor(
+    ways: WaysOn,
+    database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'sendBacks' | 'transaction'>,
+  ) {
     this.#ways = ways;
     this.#database = database;
   }
@@ -84,34 +90,52 @@ export class Arrivals {
           const held = this.#heldOf(way);
           const path = [...(section.path ?? []), way.from];
           if (held === undefined || path.length > PATH_MAX_PLACES) continue;
-          this.#database.arrivals.put(held.id, arrivalsOf(section, held), path);
+          hear(this.#database, held.id, arrivalsOf(section, held), path, way.heard);
         }
       }
     });
   }
 
-  /**
-   * With the answer, in its transaction; the sections as they were sent. Which rows stayed nobody says: where some did, all of their section are
-   * looked at, but for those that wait, and those that are here as they were sent there.
-   */
+  /** With the answer, in its transaction; the sections as they were sent. Which rows had which outcome nobody says, but of those that wait. */
   landed(sections: readonly Section[], { outcomes, open }: Pick<StoredAnswer, 'outcomes' | 'open'>): void {
     for (const [place, section] of sections.entries()) {
-      const way = this.#ways.get(section.table)?.find(({ sendsBack }) => sendsBack);
-      const hasKept = outcomes.some(
-        ({ table, sent, outcome }) => table === section.table && sent === section.kind && outcome === 'keptTarget',
-      );
-      if (!hasKept || way === undefined || section.kind === 'delete') continue;
-      const held = this.#heldOf(way);
-      if (held === undefined) continue;
       const waiting = new Set(open.filter((row) => row.section === place).map(({ index }) => index));
-      const said = arrivalsOf(section, held).filter((_row, index) => !waiting.has(index));
-      const { arrivals, digests } = this.#database;
-      const known = digests.getMany(held.id, said.map(({ key }) => key).sort());
-      arrivals.keepAgainst(
-        held.id,
-        said.filter(({ key, digest }) => known.get(key)?.[1] !== digest),
-      );
+      const has = (wanted: Outcome) =>
+        outcomes.some(
+          ({ table, sent, outcome }) => table === section.table && sent === section.kind && outcome === wanted,
+        );
+      const [hasKept, hasNothing] = [has('keptTarget'), has('deletedNothing')];
+      for (const way of this.#ways.get(section.table) ?? []) {
+        const held = this.#heldOf(way);
+        if (held === undefined || !this.#database.arrivals.hasAny(held.id)) continue;
+        const said = arrivalsOf(section, held).filter((_row, index) => !waiting.has(index));
+        if (!hasKept) this.#database.arrivals.landed(held.id, said);
+        else if (way.sendsBack && section.kind !== 'delete') this.#sendBack(held, said);
+        if (hasNothing && way.heard.circle === 'ring') this.#passOn(held, said);
+      }
     }
+  }
+
+  /** Where some stayed, all are looked at, but for those that are here as they were sent there. */
+  #sendBack({ id }: CaptureTable, said: readonly Arrival[]): void {
+    const known = this.#knownOf(id, said);
+    this.#database.sendBacks.keepAgainst(
+      id,
+      said.filter(({ key, digest }) => known.get(key)?.[1] !== digest),
+    );
+  }
+
+  /** Deletes of rows that were never here change nothing that the capture could find, and concern the next node of the ring all the same. */
+  #passOn({ id }: CaptureTable, said: readonly Arrival[]): void {
+    const known = this.#knownOf(id, said);
+    this.#database.arrivals.lookAt(
+      id,
+      said.filter(({ key }) => !known.has(key)),
+    );
+  }
+
+  #knownOf(tableId: number, said: readonly Arrival[]): ReadonlyMap<string, DigestRow> {
+    return this.#database.digests.getMany(tableId, said.map(({ key }) => key).sort());
   }
 
   #heldOf({ bridgeId, table }: WayOn): CaptureTable | undefined {

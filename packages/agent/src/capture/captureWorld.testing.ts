@@ -21,10 +21,11 @@ import {
 } from '@qiao/exchange';
 import { createWakeup, silentLog } from '@qiao/runtime';
 import { createMaskHasher } from '@qiao/security';
-import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
+import type { Circles, Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from '../exchange-database/index.ts';
 import { alignLanes } from '../send/lanes.ts';
 import { contentOf } from '../send/sealDelivery.ts';
+import type { Circle } from './otherEnd.ts';
 import { type CapturePorts, DEFAULT_CAPTURE_LIMITS } from './ports.ts';
 import { type ScanResult, scanBridge } from './scan.ts';
 
@@ -52,6 +53,12 @@ export interface MemoryTable {
 /** Where the one destination of the bridge has the rows of a table. */
 export function placeThere(table: string): TablePlace {
   return { node: RECEIVER_ID, dataSource: 'theirs', table };
+}
+
+/** The table `person` lies in such a circle. */
+export function circlesWith(circle: Circle): Circles {
+  const tables = (wanted: Circle) => new Set(circle === wanted ? ['person'] : []);
+  return { pairs: tables('pair'), rings: tables('ring') };
 }
 
 /** What a destination holds, and how far it applied its lane. */
@@ -173,6 +180,8 @@ export class CaptureWorld implements Disposable {
   /** A real data source in place of the tables in memory. */
   source: Promise<DataSource> | undefined;
   lanes: DesiredLane[] = [];
+  /** As the hub says them. */
+  circles: Circles | undefined;
   packed = 0;
   /** Something that happens each time that rows came to disk. */
   onFlush: () => void = () => {};
@@ -237,6 +246,7 @@ export class CaptureWorld implements Disposable {
       lanes: this.lanes,
       runNumber: this.captureRun,
       allowedDeletes: this.allowedDeletes,
+      circles: this.circles,
     };
     return {
       platformId: PLATFORM_ID,

@@ -9,9 +9,9 @@
  * its rows are as they were, and none of them is cut, hashed or looked up.
  */
 import { hash } from 'node:crypto';
-import { MAX_ROW_BYTES, QiaoError, type TablePlace } from '@qiao/exchange';
+import { MAX_ROW_BYTES, QiaoError } from '@qiao/exchange';
 import type { DigestRow, DigestRun, ExchangeDatabase } from '../exchange-database/index.ts';
-import { OtherEnd } from './otherEnd.ts';
+import { type HeardTable, OtherEnd } from './otherEnd.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
 import { Refusals } from './refusals.ts';
@@ -87,8 +87,8 @@ export class TableCompare {
     {
       isPart = false,
       isTouched = false,
-      to,
-    }: { isPart?: boolean; isTouched?: boolean; to?: TablePlace | undefined } = {},
+      heard,
+    }: { isPart?: boolean; isTouched?: boolean; heard?: HeardTable | undefined } = {},
   ) {
     this.#database = database;
     this.#table = table;
@@ -96,7 +96,7 @@ export class TableCompare {
     this.#output = output;
     this.#isPart = isPart;
     this.#isTouched = isTouched;
-    this.#otherEnd = new OtherEnd(database, table, tableId, to, output);
+    this.#otherEnd = new OtherEnd(database, table, tableId, heard, output);
   }
 
   /** Rows that had no key; with any, nothing of this table may be called deleted. */
@@ -137,7 +137,10 @@ export class TableCompare {
   /** The source has no rows of these keys: what the destinations hold of them is unseen. */
   missing(keys: readonly string[]): void {
     this.#otherEnd.begin();
-    const found = keys.map((key) => this.#database.digests.get(this.#tableId, key) ?? this.#otherEnd.takeOver(key));
+    const found = keys.map((key) => {
+      const stored = this.#database.digests.get(this.#tableId, key);
+      return stored?.[2] === 1 ? stored : this.#otherEnd.takeOver(key, stored);
+    });
     this.#note(found.filter((row) => row !== undefined));
   }
 

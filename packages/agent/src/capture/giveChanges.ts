@@ -6,8 +6,8 @@ import type { TableLayout } from '@qiao/exchange';
 import type { CaptureTable, DigestRow, Word } from '../exchange-database/index.ts';
 import { GONE } from '../exchange-database/index.ts';
 import { digestOf } from './compare.ts';
-import type { KeyChanges, TableChanges } from './keyChanges.ts';
-import { digestThere, PassedOn } from './otherEnd.ts';
+import type { KeyChanges, Look, TableChanges } from './keyChanges.ts';
+import { digestThere, type HeardTable, isAhead, isDeleteNews, overOf, PassedOn } from './otherEnd.ts';
 import type { ScanOutput } from './output.ts';
 
 /** In place of the digest of a row that is known in part: the next scan finds it different, and it travels whole. */
@@ -22,20 +22,21 @@ export interface Found {
 }
 
 export function giveDeletes(
-  { table, held, keys: changes, to }: TableChanges,
+  { table, held, keys: changes, heard }: TableChanges,
   keys: readonly string[],
   found: Found,
   output: ScanOutput,
 ): void {
   const passed = new PassedOn();
   for (const key of keys) {
-    const { kind, after } = changes.get(key) as KeyChanges;
+    const { kind, after, look } = changes.get(key) as KeyChanges;
     if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
     const stored = found.digests.get(key);
     const word = found.words.get(key);
-    overtaken(held, key, found, output);
-    if (digestThere(stored, word, to) === undefined) {
-      output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
+    overtaken(held, key, heard, found, output);
+    if (!isDeleteNews(stored, word, heard)) {
+      // A row that was only looked at is no change of the books.
+      if (look === undefined) output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
     } else if (after.standing === 'deleted' && word?.digest === GONE) passed.add(word.path, 'delete', after.line);
     else output.change(table.layout, 'delete', after.line);
     if (after.standing === 'filtered')
@@ -47,7 +48,7 @@ export function giveDeletes(
 
 /** Those that leave as `sentKind`: an update is of a row that the destination has. */
 export function giveRows(
-  { table, held, keys: changes, to }: TableChanges,
+  { table, held, keys: changes, heard }: TableChanges,
   keys: readonly string[],
   found: Found,
   output: ScanOutput,
@@ -57,9 +58,10 @@ export function giveRows(
   for (const key of keys) {
     const stored = found.digests.get(key);
     const word = found.words.get(key);
-    const there = digestThere(stored, word, to);
+    const there = digestThere(stored, word, heard);
     if ((sentKind === 'update') !== (there !== undefined)) continue;
-    const { kind, after, against } = changes.get(key) as KeyChanges;
+    const { kind, after, look } = changes.get(key) as KeyChanges;
+    const against = look?.against;
     const isNew = stored === undefined;
     switch (after.standing) {
       case 'row': {
@@ -75,31 +77,40 @@ export function giveRows(
           }
           break;
         }
-        if (!isNoNews || word?.digest === digest) overtaken(held, key, found, output);
-        if (isNoNews) output.kept(table.name, kind, 'filtered', true);
-        else if (word?.digest === digest) passed.add(word.path, sentKind, after.line);
+        const isKept = word !== undefined && found.kept.get(key) === word.digest;
+        if (word !== undefined && !isNoNews && !isKept && isAhead(stored, digest, word)) {
+          output.lookAt(held.id, { key, digest: word.digest });
+          if (look === undefined) output.kept(table.name, kind, 'filtered', true);
+          break;
+        }
+        if (!isNoNews || word?.digest === digest || word?.isLanded) overtaken(held, key, heard, found, output);
+        if (isNoNews) {
+          if (look === undefined) output.kept(table.name, kind, 'filtered', true);
+        } else if (word?.digest === digest) passed.add(word.path, sentKind, after.line);
         else output.change(table.layout, sentKind, after.line);
         if (stored?.[1] !== digest || stored[2] !== 1) output.put(held.id, { key, digest, sent: true }, isNew);
         break;
       }
       case 'part':
-        overtaken(held, key, found, output);
+        overtaken(held, key, heard, found, output);
         output.change(partLayout(table.layout, after.columns), 'update', after.line);
         output.put(held.id, { key, digest: UNKNOWN, sent: true }, isNew);
         break;
-      case 'refused':
-        if (against !== undefined) {
-          output.settledBack(held.id, { key, digest: against });
+      case 'refused': {
+        if (look !== undefined) {
+          lookedInVain(held, key, look, output);
           break;
         }
-        // What the destinations have stays there until the row can be carried again.
-        overtaken(held, key, found, output);
+        // What the destinations have stays there until the row can be carried again, and a delete of it is news to them.
+        const isSent = there !== undefined || isDeleteNews(stored, word, heard);
+        overtaken(held, key, heard, found, output);
         output.kept(table.name, kind, 'refused', true);
-        output.put(held.id, { key, digest: after.digest, sent: there !== undefined }, isNew);
+        output.put(held.id, { key, digest: after.digest, sent: isSent }, isNew);
         break;
+      }
       case 'unread':
         // It is gone meanwhile: the log will say so.
-        if (against !== undefined) output.settledBack(held.id, { key, digest: against });
+        if (look !== undefined) lookedInVain(held, key, look, output);
         else output.kept(table.name, kind, 'filtered', true);
         break;
       case 'deleted':
@@ -112,10 +123,23 @@ export function giveRows(
   passed.leaveBy(output, table.layout);
 }
 
+function lookedInVain({ id }: CaptureTable, key: string, { against }: Look, output: ScanOutput): void {
+  if (against === undefined) output.looked(id, key);
+  else output.settledBack(id, { key, digest: against });
+}
+
 /** What another node said last is found here, or is not its last word any more when this has left. */
-function overtaken(held: CaptureTable, key: string, { words, kept }: Found, output: ScanOutput): void {
-  const digest = words.get(key)?.digest ?? kept.get(key);
-  if (digest !== undefined) output.arrived(held.id, { key, digest });
+function overtaken(
+  held: CaptureTable,
+  key: string,
+  heard: HeardTable | undefined,
+  { words, kept }: Found,
+  output: ScanOutput,
+): void {
+  const word = words.get(key);
+  const against = kept.get(key);
+  if (word !== undefined) output.arrived(held.id, overOf(key, word, heard));
+  else if (against !== undefined) output.arrived(held.id, { key, digest: against });
 }
 
 function partLayout({ table, columns, keyColumns }: TableLayout, sent: readonly number[]): TableLayout {

@@ -1,13 +1,14 @@
 /** What one bridge's share of the log holds of a table until its next delivery: by key, the last change. */
-import type { Kind, TablePlace } from '@qiao/exchange';
+import type { Kind } from '@qiao/exchange';
 import type { CaptureTable } from '../exchange-database/index.ts';
+import type { HeardTable } from './otherEnd.ts';
 import type { PlannedTable } from './plan.ts';
 
 export interface FollowedTable {
   readonly table: PlannedTable;
   readonly held: CaptureTable;
-  /** Where its rows go, where that is one place. */
-  readonly to: TablePlace | undefined;
+  /** Where its changes come from as well. */
+  readonly heard: HeardTable | undefined;
 }
 
 /** What a key is after the changes so far. */
@@ -25,7 +26,12 @@ export interface KeyChanges {
   /** As the source did it, last. */
   kind: Kind;
   after: After;
-  /** Nothing happened to it here: it stayed against this word of the other end of a two-way pair. */
+  /** Nothing is known to have happened to it here: it is looked at for what another node said of it. */
+  readonly look: Look | undefined;
+}
+
+export interface Look {
+  /** The row stayed here against this word. Undefined: the word landed, and its change was not found. */
   readonly against: string | undefined;
 }
 

@@ -1,8 +1,8 @@
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { parseId } from '@qiao/exchange';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Arrival, CaptureTable, DigestRow } from '../exchange-database/index.ts';
-import { BRIDGE_ID, placeThere } from './captureWorld.testing.ts';
+import { type Arrival, type CaptureTable, type DigestRow, GONE } from '../exchange-database/index.ts';
+import { BRIDGE_ID, circlesWith, placeThere } from './captureWorld.testing.ts';
 import { digestOf } from './compare.ts';
 import { followsLog } from './logFollow.testing.ts';
 import { LOG_NAME, LogWorld } from './logWorld.testing.ts';
@@ -176,6 +176,27 @@ test('many deletes of one transaction are held by the guard too', async () => {
   expect(w.destination.rows('person')).toHaveLength(45);
 });
 
+test('deletes that another node let through its own guard do not stop the bridge, those of people here do', async () => {
+  await using w = await LogWorld.on(
+    server,
+    `${PERSON}; INSERT INTO person SELECT g, 'a', 'x' FROM generate_series(1, 50) g`,
+    { name: 'person' },
+  );
+  w.deleteGuard = { rows: 10, share: 0.05 };
+  w.start();
+  await w.arrived('person', ROWS);
+  const { id } = w.database.captures.table(parseId(BRIDGE_ID), 'person') as CaptureTable;
+  const gone = w.database.digests.after(id, '', 30).map(([key]) => ({ key, digest: GONE }));
+  w.database.transaction(() => w.database.arrivals.put(id, gone, [placeThere('person')]));
+  for (let n = 1; n <= 30; n++) w.destination.tables.get('person')?.delete(String(n));
+  const before = w.destination.outcomes.length;
+  await w.sql('DELETE FROM person WHERE id <= 31');
+  await w.arrived('person', ROWS);
+  expect([w.destination.outcomes.slice(before), w.trouble]).toEqual([['delete'], '']);
+  await w.sql('DELETE FROM person WHERE id <= 45');
+  await w.until('the guard holds', () => w.trouble === 'DELETE_GUARD');
+});
+
 test('a slot that was dropped while the agent was away is a gap: recorded, told, and closed by a scan', async () => {
   await using w = await LogWorld.on(server, `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x')`, { name: 'person' });
   w.start();
@@ -338,17 +359,33 @@ test('small transactions leave together where their lane has much to do, and non
   await w.arrived('person', ROWS);
 });
 
-saidByOthers(async () => {
+saidByOthers(async (circle) => {
   const w = await LogWorld.on(
     server,
     `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')`,
     { name: 'person' },
   );
+  w.circles = circlesWith(circle);
   w.start();
   await w.arrived('person', ROWS);
   return {
-    database: w.database,
+    get database() {
+      return w.database;
+    },
     destination: w.destination,
+    rows: async () => (await w.sql(ROWS)).map((row) => row.join('\t')).sort(),
+    async scanWhole(...statements) {
+      await w.stop();
+      await w.sql(`BEGIN; ${statements.join('; ')}; COMMIT`);
+      w.database.logs.owe(parseId(BRIDGE_ID), { code: 'LOG_ROWS', message: 'a test asks for it' });
+      const { scans } = w;
+      w.start();
+      await w.until('the scan is over', () => w.scans > scans);
+    },
+    async looked() {
+      await w.until('all were looked at', () => !w.database.arrivals.isAnyDue);
+      await w.deliver();
+    },
     async change(statements, last) {
       await w.sql(`BEGIN; ${statements.join('; ')}; INSERT INTO person VALUES ${last}; COMMIT`);
       await w.until('the last row has arrived', async () => {
@@ -392,7 +429,7 @@ test('a row that stayed against an older one of the other end is sent back, once
   );
   w.start();
   await w.arrived('person', ROWS);
-  const { arrivals, captures, digests } = w.database;
+  const { arrivals, captures, digests, sendBacks } = w.database;
   const { id } = captures.table(parseId(BRIDGE_ID), 'person') as CaptureTable;
   const [one, two, three] = digests.after(id, '', 10) as [DigestRow, DigestRow, DigestRow];
   await w.sql('DELETE FROM person WHERE id = 3');
@@ -400,9 +437,9 @@ test('a row that stayed against an older one of the other end is sent back, once
   const say = (...said: Arrival[]) =>
     w.database.transaction(() => {
       arrivals.put(id, said, [placeThere('person')]);
-      arrivals.keepAgainst(id, said);
+      sendBacks.keepAgainst(id, said);
     });
-  const looked = () => w.until('all were looked at', () => arrivals.dueBack(id, 10).length === 0);
+  const looked = () => w.until('all were looked at', () => sendBacks.due(id, 10).length === 0);
   const before = w.destination.outcomes.length;
   say({ key: one[0], digest: 'older' }, { key: two[0], digest: two[1] }, { key: three[0], digest: 'older' });
   await looked();
@@ -425,5 +462,5 @@ test('a row that stayed against an older one of the other end is sent back, once
   // What leaves of itself makes both ends forget it.
   await w.sql("UPDATE person SET name = 'z' WHERE id IN (1, 2)");
   await w.arrived('person', ROWS);
-  expect(arrivals.keptOf(id, [one[0], two[0]])).toEqual(new Map());
+  expect(sendBacks.keptOf(id, [one[0], two[0]])).toEqual(new Map());
 });

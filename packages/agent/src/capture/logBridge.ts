@@ -10,6 +10,7 @@ import type { FollowedTable } from './keyChanges.ts';
 import { LogChanges } from './logChanges.ts';
 import { ScanOutput } from './output.ts';
 import type { CapturePorts } from './ports.ts';
+import { rowsOf } from './rowsByKey.ts';
 import { wholeSnapshot } from './wholeSnapshot.ts';
 
 const LF = 0x0a;
@@ -17,8 +18,8 @@ const LF = 0x0a;
 const BUSY_DELIVERIES = 8;
 /** It waits no longer than this for company. */
 const MOST_WAIT_MS = 100;
-/** Rows that are read by their keys at once, to be sent back. */
-const MOST_SENT_BACK = 10_000;
+/** Rows that are read by their keys at once though nothing happened to them here. */
+const MOST_LOOKS = 10_000;
 
 export class LogBridge {
   readonly bridge: DesiredBridge;
@@ -58,7 +59,7 @@ export class LogBridge {
     this.#part = state.part;
     this.#places = new Map(places.map((place, index) => [place, index]));
     this.#tables = tables;
-    this.#changes = new LogChanges(tables, bridge.definition.deleteGuard);
+    this.#changes = new LogChanges(tables, bridge.definition.deleteGuard, ports.database.arrivals);
   }
 
   get position(): string {
@@ -117,11 +118,13 @@ export class LogBridge {
     this.#waitsSinceMs = undefined;
   }
 
-  /** Rows that stayed here against what the other end of a two-way pair sent leave with the next flush. */
-  sendBack(): void {
+  /** Rows that stayed here against what another node said, or that landed and were not found, are looked at with the next flush. */
+  lookAtHeard(): void {
+    const { arrivals, sendBacks } = this.#ports.database;
     for (const [index, { held }] of this.#tables.entries()) {
-      for (const due of this.#ports.database.arrivals.dueBack(held.id, MOST_SENT_BACK))
-        this.#changes.sendBack(index, due);
+      for (const { key, digest } of sendBacks.due(held.id, MOST_LOOKS))
+        this.#changes.lookAt(index, key, { against: digest });
+      for (const { key } of arrivals.due(held.id, MOST_LOOKS)) this.#changes.lookAt(index, key, { against: undefined });
     }
   }
 
@@ -132,24 +135,36 @@ export class LogBridge {
 
   /** Rows of which the log carries too little. What fills a delivery leaves before more is read. */
   async #readRows(output: ScanOutput, signal: AbortSignal): Promise<void> {
-    const { unread } = this.#changes;
-    if (unread.length === 0) return;
+    const { unread, looks } = this.#changes;
+    if (unread.length + looks.length === 0) return;
     const taken = this.#taken;
     const whole = { isWhole: (seen: string) => taken.every((transaction) => transaction.isSeen(seen)) };
     const { snapshot } = await wholeSnapshot(this.#ports, this.#dataSource, whole, signal);
     await using _ = snapshot;
     for (const { index, table, keys } of unread) {
-      for await (const { rows } of snapshot.rows({ ...table.read, keys })) {
-        for (let start = 0; start < rows.length; ) {
-          const end = rows.indexOf(LF, start) + 1;
-          this.#changes.fill(index, Buffer.from(rows.subarray(start, end)));
-          start = end;
+      for await (const { rows } of snapshot.rows({ ...table.read, keys })) await this.#fill(index, rows, output);
+    }
+    for (const { index, table, keys } of looks) {
+      const reading = rowsOf(table.read, keys, snapshot);
+      for (let next = await reading.next(); ; next = await reading.next()) {
+        if (next.done === true) {
+          this.#changes.missing(index, next.value);
+          break;
         }
-        if (this.#changes.bytes < this.#ports.limits.parcelBytes) continue;
-        this.#changes.giveKnown(this.#ports.database, output);
-        await output.flush();
+        await this.#fill(index, next.value.rows, output);
       }
     }
+  }
+
+  async #fill(index: number, rows: Buffer, output: ScanOutput): Promise<void> {
+    for (let start = 0; start < rows.length; ) {
+      const end = rows.indexOf(LF, start) + 1;
+      this.#changes.fill(index, Buffer.from(rows.subarray(start, end)));
+      start = end;
+    }
+    if (this.#changes.bytes < this.#ports.limits.parcelBytes) return;
+    this.#changes.giveKnown(this.#ports.database, output);
+    await output.flush();
   }
 
   /** Behind the bridge already, or seen by its last scan. */

@@ -8,12 +8,13 @@
  */
 import type { LogChange } from '@qiao/adapters';
 import { joinRow, KINDS, type Kind, MAX_ROW_BYTES, splitRow } from '@qiao/exchange';
-import type { Arrival, DigestRow, ExchangeDatabase, LogOwes } from '../exchange-database/index.ts';
+import { type DigestRow, type ExchangeDatabase, GONE, type LogOwes } from '../exchange-database/index.ts';
 import { digestOf } from './compare.ts';
 import { giveDeletes, giveRows } from './giveChanges.ts';
-import type { After, FollowedTable, KeyChanges, TableChanges } from './keyChanges.ts';
+import type { After, FollowedTable, KeyChanges, Look, TableChanges } from './keyChanges.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
+import { leavingKey } from './rowsByKey.ts';
 
 /** Rows of one table to be read by their keys. */
 export interface UnreadRows {
@@ -23,18 +24,32 @@ export interface UnreadRows {
   readonly keys: Buffer;
 }
 
+/** Rows of one table to be looked at: those that there are, and those that are not. */
+export interface LookedAtRows {
+  readonly index: number;
+  readonly table: PlannedTable;
+  /** Row text of the key columns, as the source has them, without LF. */
+  readonly keys: readonly string[];
+}
+
 const CHANGE_BYTES = 64;
 
 export class LogChanges {
   readonly #tables: readonly TableChanges[];
   readonly #guard: { readonly rows: number; readonly share: number };
+  readonly #arrivals: Pick<ExchangeDatabase['arrivals'], 'getMany'>;
   /** Deletes of the transaction that came last, by table. */
   readonly #deletes: number[];
   #transaction = '';
   /** What waits, roughly. */
   bytes = 0;
 
-  constructor(tables: readonly FollowedTable[], guard: { readonly rows: number; readonly share: number }) {
+  constructor(
+    tables: readonly FollowedTable[],
+    guard: { readonly rows: number; readonly share: number },
+    arrivals: Pick<ExchangeDatabase['arrivals'], 'getMany'>,
+  ) {
+    this.#arrivals = arrivals;
     const none = () => ({ insert: 0, update: 0, delete: 0 });
     this.#tables = tables.map((each) => ({ ...each, keys: new Map(), folded: none(), nameless: none() }));
     this.#deletes = tables.map(() => 0);
@@ -58,8 +73,7 @@ export class LogChanges {
       case 'reshaped':
         return { code: 'LOG_TABLES', message: `the columns of table ${name} are others than they were` };
       case 'delete':
-        this.#deleted(one, change.line);
-        return this.#guarded(index);
+        return this.#guarded(index, this.#deleted(one, change.line));
       case 'insert':
       case 'update':
         if (change.refused !== undefined) this.#refused(one, change.kind, change);
@@ -89,8 +103,22 @@ export class LogChanges {
   /** What has to be read before anything is given. */
   get unread(): UnreadRows[] {
     return this.#tables.flatMap(({ keys, table }, index) => {
-      const lines = [...keys.values()].flatMap(({ after }) => (after.standing === 'unread' ? [after.line] : []));
+      const lines = [...keys.values()].flatMap((changes) =>
+        changes.after.standing === 'unread' && !isLook(changes) ? [changes.after.line] : [],
+      );
       return lines.length === 0 ? [] : [{ index, table, keys: Buffer.concat(lines) }];
+    });
+  }
+
+  /** What is to be looked at before anything is given. */
+  get looks(): LookedAtRows[] {
+    return this.#tables.flatMap(({ keys: changed, table }, index) => {
+      const keys = [...changed.values()].flatMap((changes) =>
+        changes.after.standing === 'unread' && isLook(changes)
+          ? [changes.after.line.toString('utf8').slice(0, -1)]
+          : [],
+      );
+      return keys.length === 0 ? [] : [{ index, table, keys }];
     });
   }
 
@@ -104,27 +132,38 @@ export class LogChanges {
     this.bytes += line.length;
   }
 
-  /** A row that stayed here against what the other end sent: it is read, and sent back where the other end has another one. */
-  sendBack(index: number, { key, digest }: Arrival): void {
+  /** Rows that were to be looked at, and that there are not. */
+  missing(index: number, keys: readonly string[]): void {
+    const { keys: changed, table } = this.#tables[index] as TableChanges;
+    for (const key of keys.flatMap((text) => leavingKey(table, text))) {
+      const waiting = changed.get(key);
+      if (waiting?.after.standing !== 'unread') continue;
+      waiting.kind = 'delete';
+      waiting.after = { standing: 'deleted', line: table.keys.decode(key) };
+    }
+  }
+
+  /** A row to which nothing happened here is read, and leaves where the other end has another one. */
+  lookAt(index: number, key: string, look: Look): void {
     const { keys, table } = this.#tables[index] as TableChanges;
     // What happened to it since goes anyway.
     if (keys.has(key)) return;
-    keys.set(key, { kind: 'update', after: { standing: 'unread', line: table.keys.decode(key) }, against: digest });
+    keys.set(key, { kind: 'update', after: { standing: 'unread', line: table.keys.decode(key) }, look });
     this.bytes += CHANGE_BYTES;
   }
 
   /** Hands everything over, each key once, in the order of keys; empty afterwards. */
-  give(database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>, output: ScanOutput): void {
+  give(database: Pick<ExchangeDatabase, 'digests' | 'arrivals' | 'sendBacks'>, output: ScanOutput): void {
     this.#give(database, output, () => true);
   }
 
   /** The same of what needs not be read any more. */
-  giveKnown(database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>, output: ScanOutput): void {
+  giveKnown(database: Pick<ExchangeDatabase, 'digests' | 'arrivals' | 'sendBacks'>, output: ScanOutput): void {
     this.#give(database, output, ({ after }) => after.standing !== 'unread');
   }
 
   #give(
-    database: Pick<ExchangeDatabase, 'digests' | 'arrivals'>,
+    database: Pick<ExchangeDatabase, 'digests' | 'arrivals' | 'sendBacks'>,
     output: ScanOutput,
     isGiven: (changes: KeyChanges) => boolean,
   ): void {
@@ -135,7 +174,7 @@ export class LogChanges {
       const found = {
         digests: database.digests.getMany(id, keys),
         words: database.arrivals.getMany(id, keys),
-        kept: database.arrivals.keptOf(id, keys),
+        kept: database.sendBacks.keptOf(id, keys),
       };
       return { one, keys, found };
     });
@@ -232,10 +271,12 @@ export class LogChanges {
     return undefined;
   }
 
-  #deleted(one: TableChanges, line: Buffer): void {
+  /** Returns the key, where there is one. */
+  #deleted(one: TableChanges, line: Buffer): string | undefined {
     const found = line.length === 0 ? undefined : this.#keyOf(one, line);
     if (found === undefined) one.nameless.delete += 1;
     else this.#set(one, found.key, 'delete', { standing: 'deleted', line: found.line });
+    return found?.key;
   }
 
   /** The key as it leaves, from a line that begins with it. */
@@ -252,8 +293,8 @@ export class LogChanges {
       return;
     }
     const before = one.keys.get(key);
-    if (before === undefined || before.against !== undefined) {
-      one.keys.set(key, { kind, after, against: undefined });
+    if (before === undefined || before.look !== undefined) {
+      one.keys.set(key, { kind, after, look: undefined });
       return;
     }
     one.folded[before.kind] += 1;
@@ -262,16 +303,24 @@ export class LogChanges {
   }
 
   /** An emptied source must not empty its destinations: the scan that is owed asks a person. */
-  #guarded(index: number): LogOwes | undefined {
+  #guarded(index: number, key: string | undefined): LogOwes | undefined {
+    const { held, table, heard } = this.#tables[index] as TableChanges;
+    // What another node deleted its own guard let through.
+    const word = key === undefined || heard === undefined ? undefined : this.#arrivals.getMany(held.id, [key]).get(key);
+    if (word?.digest === GONE) return undefined;
     const deletes = (this.#deletes[index] as number) + 1;
     this.#deletes[index] = deletes;
-    const { held, table } = this.#tables[index] as TableChanges;
     if (deletes <= this.#guard.rows || deletes <= this.#guard.share * held.digestCount) return undefined;
     return {
       code: 'LOG_GUARD',
       message: `one transaction deletes more rows of ${table.name} than the deleteGuard lets through`,
     };
   }
+}
+
+/** Nothing happened to it here, and nothing stayed. */
+function isLook({ look }: KeyChanges): boolean {
+  return look !== undefined && look.against === undefined;
 }
 
 /** It came once and could not be carried: the destinations have what was before, if anything. */

@@ -19,7 +19,7 @@ import { LogFit, type Planned } from './logFit.ts';
 import { LogHistory } from './logHistory.ts';
 import { bridgesOf, logOf, oldestOf } from './logPlan.ts';
 import { type LogScan, LogScans } from './logScans.ts';
-import { destinationOf } from './otherEnd.ts';
+import { heardOf } from './otherEnd.ts';
 import type { CapturePorts } from './ports.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -198,7 +198,7 @@ export class LogReader {
       const followed = tables.map((table): FollowedTable | undefined => {
         const held = database.captures.table(id, table.name);
         return held?.layout === JSON.stringify(table.layout.columns)
-          ? { table, held, to: destinationOf(bridge, table.name) }
+          ? { table, held, heard: heardOf(bridge, table.name) }
           : undefined;
       });
       if (followed.includes(undefined)) {
@@ -228,7 +228,7 @@ export class LogReader {
     const over = new AbortController();
     try {
       await using reading = await prepared.read(from, signal);
-      void this.#lookForSendBack(reading, AbortSignal.any([signal, over.signal])).catch(() => this.lookAgain());
+      void this.#watchHeard(reading, AbortSignal.any([signal, over.signal])).catch(() => this.lookAgain());
       let idleAtMs = clock.elapsedMs();
       let isWhole = true;
       for await (const pieces of reading) {
@@ -253,7 +253,7 @@ export class LogReader {
           isWhole = piece.position !== undefined;
         }
         const isIdleDue = clock.elapsedMs() - idleAtMs >= IDLE_EVERY_MS;
-        if (isWhole && isIdleDue) followers.forEach((follower) => follower.sendBack());
+        if (isWhole && isIdleDue) followers.forEach((follower) => follower.lookAtHeard());
         const due = isWhole ? followers.filter(({ isDue }) => isDue) : [];
         if (isWhole && (isIdleDue || due.length > 0)) {
           if (!(await this.#flush(due, signal))) return;
@@ -305,12 +305,12 @@ export class LogReader {
     });
   }
 
-  /** What is to be sent back came from elsewhere: a log at rest says nothing of it. */
-  async #lookForSendBack(reading: LogReading, signal: AbortSignal): Promise<void> {
+  /** What is to be looked at came from elsewhere: a log at rest says nothing of it. */
+  async #watchHeard(reading: LogReading, signal: AbortSignal): Promise<void> {
     const { clock, database } = this.#ports;
     while (!signal.aborted) {
       await clock.sleep(IDLE_EVERY_MS, signal);
-      if (!signal.aborted && database.arrivals.isAnyDueBack) reading.nudge();
+      if (!signal.aborted && (database.sendBacks.isAnyDue || database.arrivals.isAnyDue)) reading.nudge();
     }
   }
 

@@ -35,7 +35,13 @@ export class LogReaders {
       const { clock, log } = this.#ports;
       this.#done.push(supervise(this.#reader(source).parts, { signal, clock, log: log.child({ source }) }));
     }
-    const now = JSON.stringify(bridges.map(({ bridgeId, version }) => [bridgeId, version]));
+    const now = JSON.stringify(
+      bridges.map(({ bridgeId, version, circles }) => [
+        bridgeId,
+        version,
+        circles && [[...circles.pairs], [...circles.rings]],
+      ]),
+    );
     if (now === this.#bridges) return;
     this.#bridges = now;
     for (const reader of this.#readers.values()) reader.lookAgain();

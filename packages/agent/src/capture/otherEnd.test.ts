@@ -29,6 +29,78 @@ test('who asks for a row that is gone is told so, whatever it said before', asyn
   expect(world.destination.rows('person')).toEqual(world.rows());
 });
 
+test('deletes that another node let through its own guard do not count for the guard of a whole scan; rows of it that people took away do', async () => {
+  using world = new TriggerWorld();
+  world.deleteGuard = { rows: 10, share: 0.05 };
+  world.sql(
+    "WITH RECURSIVE n (i) AS (SELECT 11 UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO person SELECT i, 'a', 'x' FROM n",
+  );
+  await world.install();
+  await world.step();
+  const { arrivals, digests } = world.database;
+  const known = digests.after(world.tableId, '', 30).map(([key]) => key);
+  const hear = (keys: readonly string[], digest: string) =>
+    world.database.transaction(() => {
+      const said = keys.map((key) => ({ key, digest }));
+      arrivals.put(world.tableId, said, [placeThere('person')]);
+      arrivals.landed(world.tableId, said);
+    });
+  hear(known, GONE);
+  world.sql('DELETE FROM person WHERE id <= 40');
+  world.captureRun = 1n;
+  expect((await world.scan()).guarded).toBeUndefined();
+  // They landed, and went before anything saw them: the destination has them.
+  const fresh = Array.from({ length: 20 }, (_none, n) => (known[0] as string).replace('11', String(n + 70)));
+  hear(fresh, 'a'.repeat(32));
+  world.captureRun = 2n;
+  expect((await world.scan()).guarded).toMatchObject({ code: 'DELETE_GUARD' });
+  expect(arrivals.isAnyDue).toBe(false);
+  world.captureRun = 3n;
+  world.allowedDeletes = 20n;
+  await world.step();
+  await world.step();
+  expect(world.destination.outcomes.slice(-20)).toEqual(Array(20).fill('delete-missing'));
+  expect(arrivals.hasAny(world.tableId)).toBe(false);
+});
+
+test('what was said of a row is void once a load has brought it, and stays where the load brought none', async () => {
+  using world = new TriggerWorld();
+  world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+  await world.install();
+  await world.step();
+  const [[key] = ['']] = world.database.digests.after(world.tableId, '', 1);
+  const { arrivals } = world.database;
+  const nine = { key: key.replace('1', '9'), digest: 'd'.repeat(32) };
+  const said = [{ key, digest: GONE }, nine];
+  world.database.transaction(() => arrivals.put(world.tableId, said, [placeThere('person')]));
+  // Deleted there, refused here; and then the destination is bound anew, and keeps rows that it has besides.
+  world.lanes.splice(0);
+  world.destinations.splice(0);
+  const again = world.addLane();
+  again.tables.set('person', new Map([['9', '9\tz\tx']]));
+  world.captureRun = 1n;
+  await world.step();
+  expect([...arrivals.getMany(world.tableId, [key, nine.key]).keys()]).toEqual([nine.key]);
+  // What landed while the load ran, and went, is looked at.
+  again.tables.get('person')?.set('9', '9\tz\tx');
+  world.database.transaction(() => arrivals.landed(world.tableId, [nine]));
+  world.sql('DELETE FROM person WHERE id = 1');
+  await world.step();
+  expect(again.rows('person')).toEqual(world.rows());
+});
+
+test('a table that goes to several places forgets what was said of it', async () => {
+  using world = new TriggerWorld();
+  world.sql("INSERT INTO person VALUES (1, 'a', 'x')");
+  await world.install();
+  await world.step();
+  const said = [{ key: 'k', digest: GONE }];
+  world.database.transaction(() => world.database.arrivals.put(world.tableId, said, [placeThere('person')]));
+  world.addLane();
+  await world.step();
+  expect(world.database.arrivals.hasAny(world.tableId)).toBe(false);
+});
+
 test('deletes that passed other tables survive a death between two deliveries of one page', async () => {
   using world = new CaptureWorld();
   world.capture = 'log';

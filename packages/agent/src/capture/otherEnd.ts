@@ -5,47 +5,103 @@
  */
 import { hasPassed, type Kind, type Path, type TableLayout, type TablePlace } from '@qiao/exchange';
 import { type DesiredBridge, isOver } from '../control/desired.ts';
-import { type DigestRow, type ExchangeDatabase, GONE, type Word } from '../exchange-database/index.ts';
+import { type Arrival, type DigestRow, type ExchangeDatabase, GONE, type Word } from '../exchange-database/index.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
 import { WANTED } from './wantedRows.ts';
 
-/** Where rows of a table go; undefined where they go to several places, or are kept as a journal: for those nothing is noted. */
-export function destinationOf(bridge: DesiredBridge, table: string): TablePlace | undefined {
+/** How rows of a table come home. */
+export type Circle = 'pair' | 'ring';
+
+/** A table that changes come from as well as go to. */
+export interface HeardTable {
+  readonly place: TablePlace;
+  readonly circle: Circle;
+}
+
+/** Where rows of a table go, where that is one place, they may come home, and each change is noticed; undefined where nothing is noted. */
+export function heardOf(bridge: DesiredBridge, table: string): HeardTable | undefined {
+  const { capture } = bridge.definition.source;
+  if (capture !== 'log' && capture !== 'trigger') return undefined;
   const lanes = bridge.lanes.filter((lane) => !isOver(bridge, lane));
   const [lane] = lanes;
   const landed = lane?.destination?.tables[table];
   if (lane?.destination === undefined || lanes.length !== 1 || landed === undefined || landed.landing === 'journal') {
     return undefined;
   }
+  const circle = circleOf(bridge, table);
+  if (circle === undefined) return undefined;
   const { dataSource } = lane.destination;
-  return { node: lane.receiverId, dataSource, schema: landed.schema, table: landed.to };
+  return { place: { node: lane.receiverId, dataSource, schema: landed.schema, table: landed.to }, circle };
 }
 
-/** How rows of a table come home. */
-export type Circle = 'pair' | 'ring';
-
-/** In which circle the table lies; undefined where nothing that came from elsewhere needs to be known. */
-export function circleOf(bridge: DesiredBridge, table: string): Circle | undefined {
-  if (destinationOf(bridge, table) === undefined) return undefined;
-  const { circles } = bridge;
+/** A hub that does not say leaves any table in a circle. */
+function circleOf({ circles }: DesiredBridge, table: string): Circle | undefined {
   if (circles === undefined || circles.pairs.has(table)) return 'pair';
   return circles.rings.has(table) ? 'ring' : undefined;
 }
 
-/** The word came from the destination, or passed it: it has the row that the word speaks of. */
-export function isBack(word: Word | undefined, to: TablePlace | undefined): word is Word {
-  return word !== undefined && to !== undefined && hasPassed(word.path, to);
+/** What another node says of rows, over what was said before. In the caller's transaction. */
+export function hear(
+  { arrivals, digests }: Pick<ExchangeDatabase, 'arrivals' | 'digests'>,
+  tableId: number,
+  said: readonly Arrival[],
+  path: Path,
+  { place, circle }: HeardTable,
+): void {
+  const keys = said.map(({ key }) => key).sort();
+  const [words, known] = [arrivals.getMany(tableId, keys), digests.getMany(tableId, keys)];
+  const news = said.flatMap(({ key, digest }): Arrival[] => {
+    const word = words.get(key);
+    if (word === undefined && isAsSaid(known.get(key), digest, circle)) return [];
+    return [{ key, digest, there: hasPassed(path, place) ? undefined : saidThere(word, place) }];
+  });
+  arrivals.put(tableId, news, path);
+}
+
+/** The row is here as it was said, and was found: nothing will be found of it. In a ring a delete goes on all the same. */
+function isAsSaid(stored: DigestRow | undefined, digest: string, circle: Circle): boolean {
+  return digest === GONE ? stored === undefined && circle !== 'ring' : stored?.[1] === digest && stored[2] === 1;
+}
+
+/** What the destination said last of the row, as a digest or GONE: the word came from it, or passed it, or stands over one that did. */
+export function saidThere(word: Word | undefined, place: TablePlace | undefined): string | undefined {
+  if (word === undefined || place === undefined) return undefined;
+  return hasPassed(word.path, place) ? word.digest : word.there;
 }
 
 /** The digest of the row that the destination has; undefined when it has none. Of a row that is known in part only it is no row's. */
 export function digestThere(
   stored: DigestRow | undefined,
   word: Word | undefined,
-  to: TablePlace | undefined,
+  heard: HeardTable | undefined,
 ): string | undefined {
-  if (stored?.[1] !== WANTED && isBack(word, to)) return word.digest === GONE ? undefined : word.digest;
+  const said = stored?.[1] === WANTED ? undefined : saidThere(word, heard?.place);
+  if (said !== undefined) return said === GONE ? undefined : said;
   return stored?.[2] === 1 ? stored[1] : undefined;
+}
+
+/**
+ * The delete of a row is news to the destination. In a ring also where it never had the row: another node sent it, which hears of this
+ * by the destination alone.
+ */
+export function isDeleteNews(
+  stored: DigestRow | undefined,
+  word: Word | undefined,
+  heard: HeardTable | undefined,
+): boolean {
+  if (digestThere(stored, word, heard) !== undefined) return true;
+  return heard?.circle === 'ring' && word !== undefined && !hasPassed(word.path, heard.place);
+}
+
+/** Nothing changed here since the row was sent, and what was said of it has not landed, as far as is known: it may yet. */
+export function isAhead(stored: DigestRow | undefined, digest: string, word: Word | undefined): boolean {
+  return word !== undefined && !word.isLanded && word.digest !== digest && stored?.[1] === digest && stored[2] === 1;
+}
+
+/** As it is forgotten when something left that was decided by it. */
+export function overOf(key: string, word: Word, heard: HeardTable | undefined): Arrival {
+  return { key, digest: word.digest, there: saidThere(word, heard?.place) };
 }
 
 /** Changes that passed other tables, until those of one path leave together: each is a section of its own at the least. */
@@ -67,28 +123,30 @@ export class PassedOn {
   }
 }
 
+type OtherEndStores = Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'sendBacks' | 'transaction'>;
+
 /** What a scan of one table means to a destination that is heard of, too. */
 export class OtherEnd {
-  readonly #database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>;
+  readonly #database: OtherEndStores;
   readonly #table: PlannedTable;
   readonly #tableId: number;
-  readonly #to: TablePlace | undefined;
+  readonly #heard: HeardTable | undefined;
   readonly #output: ScanOutput;
   readonly #passed = new PassedOn();
   #isHeard = false;
 
   constructor(
-    database: Pick<ExchangeDatabase, 'arrivals' | 'captures' | 'digests' | 'transaction'>,
+    database: OtherEndStores,
     table: PlannedTable,
     tableId: number,
     /** Undefined: nothing is asked about what other nodes said. */
-    to: TablePlace | undefined,
+    heard: HeardTable | undefined,
     output: ScanOutput,
   ) {
     this.#database = database;
     this.#table = table;
     this.#tableId = tableId;
-    this.#to = to;
+    this.#heard = heard;
     this.#output = output;
   }
 
@@ -98,7 +156,7 @@ export class OtherEnd {
   }
 
   begin(): void {
-    this.#isHeard = this.#to !== undefined && this.#database.arrivals.hasAny(this.#tableId);
+    this.#isHeard = this.#heard !== undefined && this.#database.arrivals.hasAny(this.#tableId);
   }
 
   /** What passed other tables leaves now. */
@@ -111,51 +169,65 @@ export class OtherEnd {
     const output = this.#output;
     const { layout, name } = this.#table;
     const word = this.#wordOf(key);
-    const there = digestThere(found, word, this.#to);
+    const there = digestThere(found, word, this.#heard);
     const kind = there === undefined ? 'insert' : 'update';
     if (there === digest) {
       if (word === undefined) return;
       output.noNews(name, found === undefined ? 'insert' : 'update');
-      if (word.digest === digest) output.arrived(this.#tableId, { key, digest });
+      if (word.digest === digest || word.isLanded) output.arrived(this.#tableId, overOf(key, word, this.#heard));
+      return;
+    }
+    const isKept = word !== undefined && this.#keptAgainst(key) === word.digest;
+    if (word !== undefined && !isKept && isAhead(found, digest, word)) {
+      output.noNews(name, 'update');
+      output.lookAt(this.#tableId, { key, digest: word.digest });
       return;
     }
     if (word?.digest === digest) this.#passed.add(word.path, kind, line);
     else output.change(layout, kind, line);
-    if (word !== undefined) this.#overtake(key, word);
+    if (word === undefined) return;
+    // What was said of the row is void with what leaves now. Where the row had stayed against it, the same word again changes nothing.
+    if (isKept) output.sentBack(this.#tableId, overOf(key, word, this.#heard));
+    else output.arrived(this.#tableId, overOf(key, word, this.#heard));
   }
 
-  /** A row that was sent, or that the destination said it has, is gone here. */
+  /** A row that was sent, or that another node said is somewhere, is gone here. */
   gone(key: string): void {
     const { layout, name, keys } = this.#table;
     const word = this.#wordOf(key);
     const line = keys.decode(key);
-    const isWanted = this.#database.digests.get(this.#tableId, key)?.[1] === WANTED;
-    if (isWanted) this.#output.change(layout, 'delete', line);
-    else if (word?.digest === GONE && isBack(word, this.#to)) this.#output.noNews(name, 'delete');
-    else if (word?.digest === GONE) this.#passed.add(word.path, 'delete', line);
+    const stored = this.#database.digests.get(this.#tableId, key);
+    if (stored?.[1] !== WANTED && !isDeleteNews(stored, word, this.#heard)) this.#output.noNews(name, 'delete');
+    else if (stored?.[1] !== WANTED && word?.digest === GONE) this.#passed.add(word.path, 'delete', line);
     else this.#output.change(layout, 'delete', line);
-    if (word !== undefined) this.#output.arrived(this.#tableId, { key, digest: word.digest });
+    if (word !== undefined) this.#output.arrived(this.#tableId, overOf(key, word, this.#heard));
   }
 
-  /** Of a key that nothing was sent for: its destination said that it has a row, which landed here and went before it was read. It counts as sent. */
-  takeOver(key: string): DigestRow | undefined {
-    const digest = digestThere(undefined, this.#wordOf(key), this.#to);
-    if (digest === undefined) return undefined;
+  /**
+   * Of a key that nothing was sent for, and that has no row: where another node said that it has one, which landed here and went before it was
+   * read, it counts as sent. Returns what is known of the key then.
+   */
+  takeOver(key: string, stored: DigestRow | undefined): DigestRow | undefined {
+    const word = this.#wordOf(key);
+    if (word === undefined) return stored;
+    if (!isDeleteNews(stored, word, this.#heard)) {
+      // What may land yet is found when it has.
+      if (word.isLanded || word.digest === GONE) this.#output.arrived(this.#tableId, overOf(key, word, this.#heard));
+      return stored;
+    }
+    const digest = digestThere(stored, word, this.#heard) ?? word.digest;
     this.#database.transaction(() => {
       this.#database.digests.put(this.#tableId, [{ key, digest, sent: true }]);
-      this.#database.captures.countDigests(this.#tableId, 1);
+      if (stored === undefined) this.#database.captures.countDigests(this.#tableId, 1);
     });
     return [key, digest, 1];
   }
 
-  /** What was said of the row is void with what leaves now. Where the row had stayed against it, the same word again changes nothing. */
-  #overtake(key: string, { digest }: Word): void {
-    const isKept = this.#database.arrivals.keptOf(this.#tableId, [key]).get(key) === digest;
-    if (isKept) this.#output.sentBack(this.#tableId, { key, digest });
-    else this.#output.arrived(this.#tableId, { key, digest });
-  }
-
   #wordOf(key: string): Word | undefined {
     return this.#isHeard ? this.#database.arrivals.getMany(this.#tableId, [key]).get(key) : undefined;
+  }
+
+  #keptAgainst(key: string): string | undefined {
+    return this.#database.sendBacks.keptOf(this.#tableId, [key]).get(key);
   }
 }

@@ -5,7 +5,7 @@
 import { type Kind, ParcelBuilder, parseId, type TableLayout } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
-import type { Arrival, DigestChange, DigestRun, LaneOut } from '../exchange-database/index.ts';
+import type { Arrival, DigestChange, DigestRun, ExchangeDatabase, LaneOut } from '../exchange-database/index.ts';
 import { type PackedLane, packParcel, prepareContent, streamingLane } from '../send/pack.ts';
 import type { CapturePorts } from './ports.ts';
 import { CaptureTally, type Fate } from './tally.ts';
@@ -32,6 +32,10 @@ interface PendingTable {
   readonly sentBack: Arrival[];
   /** Arrivals against which nothing needs to be sent back. */
   readonly settledBack: Arrival[];
+  /** Arrivals to be looked at once they have landed. */
+  readonly lookAt: Arrival[];
+  /** Keys that were looked at, and of which nothing follows. */
+  readonly looked: string[];
   /** Difference in the number of digests. */
   count: number;
 }
@@ -156,6 +160,16 @@ export class ScanOutput {
     this.#of(tableId).settledBack.push(arrival);
   }
 
+  /** The row may be about to become what the other end said: it is looked at when it has. */
+  lookAt(tableId: number, arrival: Arrival): void {
+    this.#of(tableId).lookAt.push(arrival);
+  }
+
+  /** The row could not be read: what was said of it stays for its next change. */
+  looked(tableId: number, key: string): void {
+    this.#of(tableId).looked.push(key);
+  }
+
   /** A run whose digests are on disk when the next flush is. */
   run(tableId: number, run: DigestRun): void {
     this.#of(tableId).runs.push(run);
@@ -197,9 +211,7 @@ export class ScanOutput {
       }
       for (const [tableId, pending] of this.#pending) {
         database.digests.settle(tableId, pending);
-        database.arrivals.forget(tableId, pending.arrived);
-        database.arrivals.sentBack(tableId, pending.sentBack);
-        database.arrivals.settleBack(tableId, pending.settledBack);
+        keepHeard(database, tableId, pending);
         database.captures.countDigests(tableId, pending.count);
       }
       if (last !== undefined) {
@@ -224,7 +236,8 @@ export class ScanOutput {
     let pending = this.#pending.get(tableId);
     if (pending === undefined) {
       const runs = this.#ports.database.digests.runs.hold(tableId);
-      pending = { put: [], removed: [], arrived: [], sentBack: [], settledBack: [], runs, count: 0 };
+      const heard = { arrived: [], sentBack: [], settledBack: [], lookAt: [], looked: [] };
+      pending = { put: [], removed: [], ...heard, runs, count: 0 };
       this.#pending.set(tableId, pending);
     }
     return pending;
@@ -274,4 +287,19 @@ export class ScanOutput {
     const bridgeId = parseId(this.#bridge.bridgeId);
     database.books.append({ $case: 'unpacked', value: { bridgeId, capture, atMs: BigInt(atMs) } }, atMs);
   }
+}
+
+/** What becomes of words of other nodes, in the transaction of what was decided by them. */
+function keepHeard(
+  { arrivals, sendBacks }: Pick<ExchangeDatabase, 'arrivals' | 'sendBacks'>,
+  tableId: number,
+  { arrived, sentBack, settledBack, lookAt, looked }: PendingTable,
+): void {
+  arrivals.forget(tableId, arrived);
+  sendBacks.forget(tableId, arrived);
+  arrivals.forget(tableId, sentBack);
+  sendBacks.sent(tableId, sentBack);
+  sendBacks.settle(tableId, settledBack);
+  arrivals.lookAt(tableId, lookAt);
+  arrivals.looked(tableId, looked);
 }

@@ -3,15 +3,16 @@
  * first; then the end of loads. Only a scan that saw its last row calls anything deleted, and the deleteGuard may hold that.
  */
 import type { SourceSnapshot } from '@qiao/adapters';
-import { idText, parseId, QiaoError, type TablePlace } from '@qiao/exchange';
+import { idText, parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
 import { CursorScan } from './cursorScan.ts';
+import { forgetHeard, scanBegins, scanEnds } from './heardScan.ts';
 import type { LogScan } from './logScans.ts';
-import { destinationOf, OtherEnd } from './otherEnd.ts';
+import { type HeardTable, heardOf, OtherEnd } from './otherEnd.ts';
 import { ScanOutput } from './output.ts';
 import { createPace } from './pace.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
@@ -48,6 +49,8 @@ export interface ScanResult {
 interface ScannedTable {
   readonly table: PlannedTable;
   readonly held: CaptureTable;
+  /** Where its changes come from as well. */
+  readonly heard: HeardTable | undefined;
   /** Rows the adapter could not carry, but for the valueless. */
   refused: number;
   /** Rows without the cursor's value: every reading counts all of them, also that of a part. */
@@ -83,8 +86,11 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   const scanned = tables.map((table): ScannedTable => {
     const found = held.get(table.name) as CaptureTable;
     database.digests.clearUnseen(found.id);
-    return { table, held: found, refused: 0, valueless: 0, nameless: 0, heldDeletes: 0, refusals: new Refusals() };
+    const heard = heardOf(bridge, table.name);
+    const counts = { refused: 0, valueless: 0, nameless: 0, heldDeletes: 0 };
+    return { table, held: found, heard, ...counts, refusals: new Refusals() };
   });
+  for (const one of scanned) if (one.heard === undefined) await forgetHeard(database, one.held.id);
 
   const { isLoading } = output;
   const cursors = await CursorScan.begin(
@@ -117,12 +123,20 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
     seen = taken.seen;
     await cursors.look(snapshot);
     await triggers.join(snapshot);
+    for (const one of scanned) if (isHeardWhole(one, triggers)) await scanBegins(database, one.held.id);
     const pace = createPace(ports.clock, bridge.definition.limits?.rowsPerSecond, signal);
     for (const one of scanned) rows += await scanTable(ports, work, snapshot, one, output, { pace, cursors, triggers });
   }
   stopIf(signal);
 
+  const heard = scanned.filter((one) => isHeardWhole(one, triggers) && database.arrivals.hasAny(one.held.id));
+  if (heard.length > 0) await output.flush();
   const guarded = guardedTables(ports, work, scanned, output);
+  for (const {
+    table,
+    held: { id },
+  } of heard)
+    if (!guarded.tables.has(table.name)) await scanEnds(database, id, isLoading);
   for (const one of scanned.toReversed()) {
     if (!guarded.tables.has(one.table.name)) await takeDeletes(ports, work, one, output);
   }
@@ -149,6 +163,11 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   return { rows, guarded: guarded.error };
 }
 
+/** The table is read whole, and other nodes are heard of it. */
+function isHeardWhole({ heard, table }: ScannedTable, triggers: TriggerScan): boolean {
+  return heard !== undefined && !triggers.isIdle && !triggers.isByKeys(table);
+}
+
 /** What of a scan concerns every table of it. */
 interface ScanParts {
   pace(rows: number): Promise<void>;
@@ -167,11 +186,10 @@ async function scanTable(
   const isByKeys = triggers.isByKeys(one.table);
   const { isWhole: isAll, read } = cursors.read(one.table);
   const isWhole = isAll && !isByKeys;
-  const to = heardFrom(work.bridge, one.table);
   const compare = new TableCompare(ports.database, one.table, one.held.id, output, {
     isPart: !isWhole,
     isTouched: isByKeys,
-    to,
+    heard: one.heard,
   });
   let rows = 0;
   const firstRefused: string[] = [];
@@ -239,11 +257,13 @@ function guardedTables(
   output: ScanOutput,
 ): { tables: ReadonlySet<string>; error: QiaoError | undefined } {
   const guard = work.bridge.definition.deleteGuard;
+  const { arrivals, digests } = ports.database;
   const over: { name: string; rows: number; of: number }[] = [];
   for (const { table, held, nameless } of scanned) {
     // By a cursor nothing is concluded from a row that was not met.
     if (nameless > 0 || !output.isStreaming || table.cursor !== undefined) continue;
-    const rows = ports.database.digests.countUnseenSent(held.id);
+    // What another node deleted its own guard let through; what it sent, and is gone before it was found, was deleted here.
+    const rows = digests.countUnseenOwn(held.id) + arrivals.countSeenUnknown(held.id);
     const of = held.digestCount;
     if (rows > guard.rows && rows > guard.share * of) over.push({ name: table.name, rows, of });
   }
@@ -278,7 +298,7 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
       );
     }
   }
-  const otherEnd = new OtherEnd(database, table, held.id, heardFrom(work.bridge, table), output);
+  const otherEnd = new OtherEnd(database, table, held.id, one.heard, output);
   for (let after = ''; ; ) {
     const page = database.digests.unseenAfter(held.id, after, DELETE_PAGE);
     otherEnd.begin();
@@ -301,12 +321,6 @@ async function takeDeletes(ports: CapturePorts, work: ScanWork, one: ScannedTabl
     after = last[0];
     stopIf(work.signal);
   }
-}
-
-/** Where changes of the table come from as well as go: known where changes are noticed one by one. */
-function heardFrom(bridge: DesiredBridge, { name }: PlannedTable): TablePlace | undefined {
-  const { capture } = bridge.definition.source;
-  return capture === 'log' || capture === 'trigger' ? destinationOf(bridge, name) : undefined;
 }
 
 /**

@@ -2,7 +2,7 @@ import { parseId } from '@qiao/exchange';
 import { simulateCrashes } from '@qiao/runtime';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Arrival, DigestRow } from '../exchange-database/index.ts';
-import { BRIDGE_ID, placeThere } from './captureWorld.testing.ts';
+import { BRIDGE_ID, circlesWith, placeThere } from './captureWorld.testing.ts';
 import { saidByOthers } from './said.suite.ts';
 import { foldedOf } from './trigger.ts';
 import { TriggerWorld } from './triggerWorld.testing.ts';
@@ -10,16 +10,26 @@ import { wantRows } from './wantedRows.ts';
 
 afterEach(() => simulateCrashes(undefined));
 
-saidByOthers(async () => {
+saidByOthers(async (circle) => {
   const world = new TriggerWorld();
+  world.circles = circlesWith(circle);
   world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x')");
   await world.install();
   await world.step();
   return {
     database: world.database,
     destination: world.destination,
+    rows: async () => world.rows(),
     async change(statements, last) {
       world.sql(`BEGIN; ${statements.join('; ')}; INSERT INTO person VALUES ${last}; COMMIT`);
+      await world.step();
+    },
+    async scanWhole(...statements) {
+      world.sql(`BEGIN; ${statements.join('; ')}; COMMIT`);
+      world.captureRun += 1n;
+      await world.step();
+    },
+    async looked() {
       await world.step();
     },
     async [Symbol.asyncDispose]() {
@@ -34,7 +44,7 @@ describe('capture by trigger', () => {
     world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x'), (4, 'd', 'x')");
     await world.install();
     await world.step();
-    const { arrivals, digests } = world.database;
+    const { arrivals, digests, sendBacks } = world.database;
     const [one, two, three, four] = digests.after(world.tableId, '', 10) as [
       DigestRow,
       DigestRow,
@@ -45,14 +55,14 @@ describe('capture by trigger', () => {
     const stay = (...said: Arrival[]) =>
       world.database.transaction(() => {
         arrivals.put(world.tableId, said, [placeThere('person')]);
-        arrivals.keepAgainst(world.tableId, said);
+        sendBacks.keepAgainst(world.tableId, said);
       });
     stay({ key: one[0], digest: 'older' }, { key: two[0], digest: two[1] }, { key: four[0], digest: 'older' });
-    arrivals.keepAgainst(world.tableId, [{ key: three[0], digest: 'older' }]);
+    sendBacks.keepAgainst(world.tableId, [{ key: three[0], digest: 'older' }]);
     world.sql('DELETE FROM person WHERE id = 4');
     expect(await world.step()).toBe(2);
     expect(world.destination.outcomes.slice(before)).toEqual(['update', 'delete']);
-    expect(arrivals.dueBack(world.tableId, 10)).toEqual([]);
+    expect(sendBacks.due(world.tableId, 10)).toEqual([]);
     // The same word again: both ends think theirs the newer one, and neither shall say so for ever. Another word is answered.
     stay({ key: one[0], digest: 'older' }, { key: two[0], digest: 'older' });
     await world.step();

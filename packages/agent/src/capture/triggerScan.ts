@@ -18,6 +18,7 @@ import type { TableCompare } from './compare.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
+import { leavingKey, rowsOf } from './rowsByKey.ts';
 import { foldedOf, isWholeDue } from './trigger.ts';
 
 /** Keys read in one statement or a few. */
@@ -25,8 +26,8 @@ const PAGE = 2_000;
 /** Noted keys made durable in one transaction. */
 const NOTE_STEP = 10_000;
 const FORGET_STEP = 10_000;
-/** Rows that are read at one scan to be sent back. */
-const MOST_SENT_BACK = 10_000;
+/** Rows that are read at one scan though nothing happened to them here. */
+const MOST_LOOKS = 10_000;
 
 export interface TriggerScanWork {
   readonly nodeId: string;
@@ -224,16 +225,18 @@ export class TriggerScan {
       // Changes were left unnoted until now: who has begun to read the whole table meanwhile reads it once more.
       if (isLost) database.triggers.oweAll(one.changes);
     }
-    for (const one of this.#tables) this.#wantSendBack(one);
+    for (const one of this.#tables) this.#wantLooks(one);
     this.#look = database.triggers.nextLook();
   }
 
-  /** Rows that stayed here against what the destination said are read, and leave where it has others. */
-  #wantSendBack({ tableId, table }: TriggerTable): void {
+  /** Rows that stayed here against what another node said, or that landed and were not found, are read, and leave where the destination has others. */
+  #wantLooks({ tableId, table }: TriggerTable): void {
     const { database } = this.#ports;
-    const { arrivals, triggers } = database;
-    const due = arrivals.dueBack(tableId, MOST_SENT_BACK);
-    if (due.length === 0) return;
+    const { arrivals, sendBacks, triggers } = database;
+    const want = (key: string) => triggers.want(tableId, table.keys.decode(key).toString('utf8').slice(0, -1));
+    const landed = arrivals.due(tableId, MOST_LOOKS);
+    const due = sendBacks.due(tableId, MOST_LOOKS);
+    if (landed.length + due.length === 0) return;
     const words = arrivals.getMany(
       tableId,
       due.map(({ key }) => key),
@@ -241,9 +244,15 @@ export class TriggerScan {
     database.transaction(() => {
       for (const { key, digest } of due) {
         // What was sent since, or found, made the word void.
-        if (words.get(key)?.digest !== digest) arrivals.settleBack(tableId, [{ key, digest }]);
-        else triggers.want(tableId, table.keys.decode(key).toString('utf8').slice(0, -1));
+        if (words.get(key)?.digest !== digest) sendBacks.settle(tableId, [{ key, digest }]);
+        else want(key);
       }
+      for (const { key } of landed) want(key);
+      // The noted key stands for the look from here on.
+      arrivals.looked(
+        tableId,
+        landed.map(({ key }) => key),
+      );
     });
   }
 
@@ -370,39 +379,6 @@ async function idsOf(snapshot: SourceSnapshot, entries: SnapshotTable): Promise<
     for (const id of rows.toString('utf8').split('\n')) if (id !== '') ids.push(id);
   }
   return ids;
-}
-
-/** Yields the rows of these keys and gives back the keys that have none. A key whose row cannot be carried is neither. */
-async function* rowsOf(
-  read: SnapshotTable,
-  keys: readonly string[],
-  snapshot: SourceSnapshot,
-): AsyncGenerator<SourceChunk, readonly string[]> {
-  const left = new Set(keys);
-  let refused: SourceChunk['refused'] = [];
-  for await (const chunk of snapshot.rows({ ...read, keys: Buffer.from(keys.map((key) => `${key}\n`).join('')) })) {
-    for (const line of chunk.rows.toString('utf8').split('\n'))
-      left.delete(line.split('\t', read.keyColumns).join('\t'));
-    refused = [...refused, ...(chunk.refused ?? [])];
-    yield { rows: chunk.rows };
-  }
-  const absent = [...left];
-  if (refused.length === 0) return absent;
-  if (absent.length <= 1) {
-    yield { rows: Buffer.alloc(0), refused };
-    return [];
-  }
-  // Which of them it is only a smaller question tells.
-  const middle = absent.length >> 1;
-  const first = yield* rowsOf(read, absent.slice(0, middle), snapshot);
-  const second = yield* rowsOf(read, absent.slice(middle), snapshot);
-  return [...first, ...second];
-}
-
-/** The key in the digests; none when it cannot be made: then nothing was ever sent under it. */
-function leavingKey({ transform, keys }: PlannedTable, key: string): string[] {
-  const line = transform.keyLine(Buffer.from(`${key}\n`));
-  return line === undefined ? [] : [keys.encode(line, 0, line.length - 1)];
 }
 
 /** Whatever says which rows travel, and how: another one lets the table be read whole. */

@@ -1,9 +1,9 @@
 /**
  * The last word of another node, by key: the digest of the row that it sent, or that it has none, and the tables that the change had passed. A
  * change found here that says the same is that word, landed: it goes on with its path, and never to a table that it passed. One per key: what
- * was sent from here since makes it void.
+ * was sent from here since makes it void. Where one node's word comes over another's, what the destination said stays beside it.
  *
- * Where a newer row stayed here against that word, the other end does not know it: it is sent back, once for each word.
+ * A word that landed, and whose change a whole scan may have taken with it, is looked at by its key.
  */
 import type { Path } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
@@ -12,72 +12,107 @@ import type { Sqlite } from './connection.ts';
 
 /** In place of a digest: the row was deleted. */
 export const GONE = 'gone';
+/** Words of one step through a table. */
+const PAGE = 10_000;
 
 export interface Arrival {
   readonly key: string;
   /** As the digests have it, or GONE. */
   readonly digest: string;
+  /** What the destination said last, where this is another's word over it: a digest, or GONE. */
+  readonly there?: string | undefined;
 }
 
 /** What was said of one row. */
-export interface Word {
-  /** As the digests have it, or GONE. */
-  readonly digest: string;
+export interface Word extends Omit<Arrival, 'key'> {
   readonly path: Path;
+  /** The row is in the target as it says. Else it may be about to land, or it waits, or the row here stayed against it. */
+  readonly isLanded: boolean;
 }
 
-export const ARRIVED = `SELECT digest, format, path FROM arrival JOIN arrival_path ON id = path_id
+export const ARRIVED = `SELECT digest, there, landed, format, path FROM arrival JOIN arrival_path ON id = path_id
  WHERE table_id = ? AND key = ?`;
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
-export const DUE = 'SELECT key, word AS digest FROM kept_row WHERE table_id = ? AND is_due = 1 LIMIT ?';
-export const ANY_DUE = 'SELECT 1 FROM kept_row WHERE is_due = 1 LIMIT 1';
-export const ANSWERED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND (word = ? OR is_due = 0)';
-export const SENT_BACK = 'UPDATE kept_row SET is_due = 0 WHERE table_id = ? AND key = ? AND word = ?';
-export const SETTLED = 'DELETE FROM kept_row WHERE table_id = ? AND key = ? AND word = ?';
-export const ANY_KEPT = 'SELECT 1 FROM kept_row WHERE table_id = ? LIMIT 1';
-export const KEPT = 'SELECT word FROM kept_row WHERE table_id = ? AND key = ?';
-const KEEP = `INSERT INTO kept_row (table_id, key, word) VALUES (?, ?, ?)
- ON CONFLICT (table_id, key) DO UPDATE SET word = excluded.word, is_due = 1 WHERE word <> excluded.word`;
-const PUT = `INSERT INTO arrival (table_id, key, digest, path_id) VALUES (?, ?, ?, ?)
- ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, path_id = excluded.path_id`;
+export const THERE_OVER = 'UPDATE arrival SET there = NULL WHERE table_id = ? AND key = ? AND there = ?';
+const KEY_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ?';
+export const LANDED = 'UPDATE arrival SET landed = 1 WHERE table_id = ? AND key = ? AND digest = ?';
+export const LOOK = 'UPDATE arrival SET look = 1 WHERE table_id = ? AND key = ? AND digest = ?';
+export const LOOKED = 'UPDATE arrival SET look = 0 WHERE table_id = ? AND key = ?';
+export const DUE = 'SELECT key, digest FROM arrival WHERE table_id = ? AND landed = 1 AND look = 1 LIMIT ?';
+const ANY_DUE = 'SELECT 1 FROM arrival WHERE landed = 1 AND look = 1 LIMIT 1';
+export const SEEN_UNKNOWN = `SELECT count(*) FROM arrival AS a WHERE table_id = ? AND look = 2 AND digest <> '${GONE}'
+ AND NOT EXISTS (SELECT 1 FROM row_digest AS d WHERE d.table_id = a.table_id AND d.key = a.key)`;
+export const PAGE_END = `SELECT max(key) FROM
+ (SELECT key FROM arrival WHERE table_id = ? AND key > ? ORDER BY key LIMIT ${PAGE})`;
+const IN_PAGE = 'table_id = @tableId AND key > @after AND key <= @through';
+/** What is done to a page of words. */
+export const PAGES = {
+  seen: `UPDATE arrival SET look = 3 - landed WHERE ${IN_PAGE}`,
+  look: `UPDATE arrival SET look = 1 WHERE ${IN_PAGE} AND look > 1`,
+  sentOver: `DELETE FROM arrival WHERE ${IN_PAGE} AND EXISTS
+ (SELECT 1 FROM row_digest AS d WHERE d.table_id = arrival.table_id AND d.key = arrival.key AND d.sent = 1)`,
+  over: `DELETE FROM arrival WHERE ${IN_PAGE}`,
+} as const;
+const PUT = `INSERT INTO arrival (table_id, key, digest, path_id, there) VALUES (?, ?, ?, ?, ?)
+ ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, path_id = excluded.path_id, there = excluded.there,
+ landed = 0`;
+
+export type Pages = keyof typeof PAGES;
+
+interface WordRow {
+  digest: string;
+  there: string | null;
+  landed: number;
+  format: number;
+  path: string;
+}
 
 export class ArrivalStore {
-  readonly #get: Statement<[number, string], { digest: string; format: number; path: string }>;
-  readonly #any: Statement<[number], number>;
-  readonly #put: Statement<[number, string, string, number]>;
   readonly #paths: ArrivalPaths;
+  readonly #get: Statement<[number, string], WordRow>;
+  readonly #any: Statement<[number], number>;
+  readonly #put: Statement<[number, string, string, number, string | null]>;
   readonly #over: Statement<[number, string, string]>;
-  readonly #keep: Statement<[number, string, string]>;
+  readonly #thereOver: Statement<[number, string, string]>;
+  readonly #keyOver: Statement<[number, string]>;
+  readonly #landed: Statement<[number, string, string]>;
+  readonly #look: Statement<[number, string, string]>;
+  readonly #looked: Statement<[number, string]>;
   readonly #due: Statement<[number, number], Arrival>;
   readonly #anyDue: Statement<[], number>;
-  readonly #answered: Statement<[number, string, string]>;
-  readonly #sentBack: Statement<[number, string, string]>;
-  readonly #settled: Statement<[number, string, string]>;
-  readonly #anyKept: Statement<[number], number>;
-  readonly #kept: Statement<[number, string], string>;
+  readonly #seenUnknown: Statement<[number], number>;
+  readonly #pageEnd: Statement<[number, string], string | null>;
+  readonly #pages: Readonly<Record<Pages, Statement<[{ tableId: number; after: string; through: string }]>>>;
 
   constructor(sqlite: Sqlite) {
-    this.#get = sqlite.prepare(ARRIVED);
     this.#paths = new ArrivalPaths(sqlite);
+    this.#get = sqlite.prepare(ARRIVED);
     this.#any = sqlite.prepare<[number], number>(ANY_ARRIVED).pluck();
     this.#put = sqlite.prepare(PUT);
     this.#over = sqlite.prepare(ARRIVAL_OVER);
-    this.#keep = sqlite.prepare(KEEP);
+    this.#thereOver = sqlite.prepare(THERE_OVER);
+    this.#keyOver = sqlite.prepare(KEY_OVER);
+    this.#landed = sqlite.prepare(LANDED);
+    this.#look = sqlite.prepare(LOOK);
+    this.#looked = sqlite.prepare(LOOKED);
     this.#due = sqlite.prepare(DUE);
-    this.#anyKept = sqlite.prepare<[number], number>(ANY_KEPT).pluck();
-    this.#kept = sqlite.prepare<[number, string], string>(KEPT).pluck();
     this.#anyDue = sqlite.prepare<[], number>(ANY_DUE).pluck();
-    this.#answered = sqlite.prepare(ANSWERED);
-    this.#sentBack = sqlite.prepare(SENT_BACK);
-    this.#settled = sqlite.prepare(SETTLED);
+    this.#seenUnknown = sqlite.prepare<[number], number>(SEEN_UNKNOWN).pluck();
+    this.#pageEnd = sqlite.prepare<[number, string], string | null>(PAGE_END).pluck();
+    this.#pages = {
+      seen: sqlite.prepare(PAGES.seen),
+      look: sqlite.prepare(PAGES.look),
+      sentOver: sqlite.prepare(PAGES.sentOver),
+      over: sqlite.prepare(PAGES.over),
+    };
   }
 
-  /** All came by this path. */
+  /** All came by this path; none has landed yet. */
   put(tableId: number, arrivals: readonly Arrival[], path: Path): void {
     if (arrivals.length === 0) return;
     const pathId = this.#paths.idOf(path);
-    for (const { key, digest } of arrivals) this.#put.run(tableId, key, digest, pathId);
+    for (const { key, digest, there } of arrivals) this.#put.run(tableId, key, digest, pathId, there ?? null);
   }
 
   hasAny(tableId: number): boolean {
@@ -90,55 +125,65 @@ export class ArrivalStore {
     if (!this.hasAny(tableId)) return found;
     for (const key of keys) {
       const word = this.#get.get(tableId, key);
-      if (word !== undefined) found.set(key, { digest: word.digest, path: this.#paths.read(word.format, word.path) });
+      if (word === undefined) continue;
+      const { digest, there, landed, format, path } = word;
+      const isLanded = landed === 1;
+      found.set(key, { digest, path: this.#paths.read(format, path), there: there ?? undefined, isLanded });
     }
     return found;
   }
 
-  /** Forgets these, and what stayed against them or was sent back under their keys; one that a later word has replaced stays. */
+  /** Their deliveries are in the target, and their rows are neither open nor kept. */
+  landed(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) this.#landed.run(tableId, key, digest);
+  }
+
+  /** Forgets these; of one that a later word has replaced, what it says of the destination, where that is not later, too. */
   forget(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) {
+    for (const { key, digest, there } of arrivals) {
       this.#over.run(tableId, key, digest);
-      this.#answered.run(tableId, key, digest);
+      if (there !== undefined) this.#thereOver.run(tableId, key, there);
     }
   }
 
-  /** Rows here may have stayed against these. One that was sent back against the same word is not sent again. */
-  keepAgainst(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) this.#keep.run(tableId, key, digest);
+  /** Forgets whatever was said of these rows. */
+  forgetKeys(tableId: number, keys: readonly string[]): void {
+    if (!this.hasAny(tableId)) return;
+    for (const key of keys) this.#keyOver.run(tableId, key);
+  }
+
+  /** These rows are to be looked at once they have landed. */
+  lookAt(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) this.#look.run(tableId, key, digest);
   }
 
   /** Of any table. */
-  get isAnyDueBack(): boolean {
+  get isAnyDue(): boolean {
     return this.#anyDue.get() !== undefined;
   }
 
-  /** Rows that are to be sent back, unless they are what the other end has: key, and the word they stayed against; at most `limit`. */
-  dueBack(tableId: number, limit: number): Arrival[] {
+  /** Rows that are to be looked at and have landed; at most `limit`. */
+  due(tableId: number, limit: number): Arrival[] {
     return this.#due.all(tableId, limit);
   }
 
-  /** Those of these keys under which a row stayed here, with the word it stayed against; sent back already or not. */
-  keptOf(tableId: number, keys: readonly string[]): Map<string, string> {
-    const found = new Map<string, string>();
-    if (this.#anyKept.get(tableId) === undefined) return found;
-    for (const key of keys) {
-      const word = this.#kept.get(tableId, key);
-      if (word !== undefined) found.set(key, word);
-    }
-    return found;
+  /** These rows need not be looked at any more; what was said of them stays. */
+  looked(tableId: number, keys: readonly string[]): void {
+    for (const key of keys) this.#looked.run(tableId, key);
   }
 
-  /** The rows here were sent back against these words, which are void. */
-  sentBack(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) {
-      this.#over.run(tableId, key, digest);
-      this.#sentBack.run(tableId, key, digest);
-    }
+  /** Rows that had landed when a whole scan began, and that it did not meet: they are gone again. */
+  countSeenUnknown(tableId: number): number {
+    return this.#seenUnknown.get(tableId) ?? 0;
   }
 
-  /** Nothing is to be sent back against these words. */
-  settleBack(tableId: number, arrivals: readonly Arrival[]): void {
-    for (const { key, digest } of arrivals) this.#settled.run(tableId, key, digest);
+  /**
+   * Takes a page of the table's words: a whole scan begins that may see what they say (`seen`), and has ended (`look`); or they are forgotten,
+   * those of rows that the destination was sent (`sentOver`) or all. Returns the key of the page's last one, undefined behind the last page.
+   */
+  page(tableId: number, after: string, what: Pages): string | undefined {
+    const through = this.#pageEnd.get(tableId, after) ?? undefined;
+    if (through !== undefined) this.#pages[what].run({ tableId, after, through });
+    return through;
   }
 }

@@ -3,7 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
-import { ANY_ARRIVED, ARRIVAL_OVER, ARRIVED } from './arrivals.ts';
+import {
+  ANY_ARRIVED,
+  ARRIVAL_OVER,
+  DUE as ARRIVALS_DUE,
+  ARRIVED,
+  LANDED,
+  LOOK,
+  LOOKED,
+  PAGE_END,
+  PAGES,
+  SEEN_UNKNOWN,
+  THERE_OVER,
+} from './arrivals.ts';
 import { BOOKS_AFTER } from './books.ts';
 import { FORGET_COMMANDS } from './commandsSeen.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
@@ -28,6 +40,7 @@ import { COUNTS as REFUSAL_COUNTS, OF_BRIDGE as REFUSED_OF_BRIDGE, KEPT as REFUS
 import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
 import { BY_REF, COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
 import { UNSEALED_EDITS, UNSEALED_ROWS } from './rowsAtRest.ts';
+import { ANSWERED, DUE_BACK, KEPT, SENT_BACK, SETTLED } from './sendBacks.ts';
 
 class Directory implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'qiao-exchange-'));
@@ -277,6 +290,7 @@ test('a change that one scan sees already is noted for another one to be read la
   expect([keys(mine, last), keys(theirs, last)]).toEqual([['newer'], ['newer', 'seen']]);
   database.close();
 });
+const IN_PAGE = { tableId: 1, after: '', through: 'k' };
 
 test('hot queries find their rows by an index, never by looking through a table', () => {
   using directory = new Directory();
@@ -296,6 +310,19 @@ test('hot queries find their rows by an index, never by looking through a table'
     ANY_ARRIVED,
     ARRIVED,
     ARRIVAL_OVER,
+    ARRIVALS_DUE,
+    LANDED,
+    LOOK,
+    LOOKED,
+    PAGE_END,
+    SEEN_UNKNOWN,
+    THERE_OVER,
+    ...PAGES,
+    DUE_BACK,
+    KEPT,
+    ANSWERED,
+    SENT_BACK,
+    SETTLED,
     AFTER,
     GET,
     RANGE,
@@ -326,7 +353,7 @@ test('hot queries find their rows by an index, never by looking through a table'
     REFUSED_OF_BRIDGE,
   };
   for (const [name, sql] of Object.entries(queries)) {
-    const parameters = (sql.match(/\?/g) ?? []).map(() => 1);
+    const parameters = sql.includes('@') ? [IN_PAGE] : (sql.match(/\?/g) ?? []).map(() => 1);
     const plan = sqlite
       .prepare(`EXPLAIN QUERY PLAN ${sql}`)
       .all(...parameters)

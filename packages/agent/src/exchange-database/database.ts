@@ -34,6 +34,7 @@ import { RefusalStore } from './refusals.ts';
 import { ResendTakenStore } from './resendsTaken.ts';
 import { RowDecisionStore } from './rowDecisions.ts';
 import { RowsAtRest, requireRowKey, sealKeptRows } from './rowsAtRest.ts';
+import { SendBackStore } from './sendBacks.ts';
 import { TriggerStore } from './triggers.ts';
 
 /** Pages of 16 KB write large bodies 1.5 times faster than the default of 4 KB. */
@@ -53,6 +54,7 @@ export interface ExchangeDatabase {
   readonly logs: LogStore;
   readonly triggers: TriggerStore;
   readonly arrivals: ArrivalStore;
+  readonly sendBacks: SendBackStore;
   readonly digests: DigestStore;
   readonly lanesOut: LaneOutStore;
   readonly parcels: ParcelStore;
@@ -150,6 +152,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly logs: LogStore;
   readonly triggers: TriggerStore;
   readonly arrivals: ArrivalStore;
+  readonly sendBacks: SendBackStore;
   readonly digests: DigestStore;
   readonly lanesOut: LaneOutStore;
   readonly parcels: ParcelStore;
@@ -186,6 +189,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.logs = new LogStore(sqlite);
     this.triggers = new TriggerStore(sqlite);
     this.arrivals = new ArrivalStore(sqlite);
+    this.sendBacks = new SendBackStore(sqlite);
     this.digests = new DigestStore(sqlite);
     this.lanesOut = new LaneOutStore(sqlite);
     this.parcels = new ParcelStore(sqlite, rows);

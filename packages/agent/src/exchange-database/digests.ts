@@ -7,6 +7,7 @@
  * needs no durability, because an interrupted scan proves nothing and starts again.
  */
 import type { Statement } from 'better-sqlite3';
+import { GONE } from './arrivals.ts';
 import type { Sqlite } from './connection.ts';
 import { type DigestRun, DigestRunStore } from './digestRuns.ts';
 
@@ -36,6 +37,10 @@ const UNSEEN_TABLE = `CREATE TEMP TABLE IF NOT EXISTS unseen
  (table_id INTEGER NOT NULL, key TEXT NOT NULL, sent INTEGER NOT NULL, PRIMARY KEY (table_id, key)) STRICT, WITHOUT ROWID`;
 export const UNSEEN_AFTER = 'SELECT key, sent FROM temp.unseen WHERE table_id = ? AND key > ? ORDER BY key LIMIT ?';
 
+/** But for those that another node said it deleted. */
+const UNSEEN_OWN = `SELECT count(*) FROM temp.unseen AS u WHERE table_id = ? AND sent = 1 AND NOT EXISTS
+ (SELECT 1 FROM arrival AS a WHERE a.table_id = u.table_id AND a.key = u.key AND a.digest = '${GONE}')`;
+
 function upsertSql(rows: number): string {
   return `INSERT INTO row_digest (table_id, key, digest, sent) VALUES ${'(?,?,?,?),'.repeat(rows).slice(0, -1)}
  ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, sent = excluded.sent`;
@@ -63,6 +68,7 @@ export class DigestStore {
   readonly #unseenRemove: Statement<[number, string]>;
   readonly #unseenClear: Statement<[number]>;
   readonly #unseenCount: Statement<[number], number>;
+  readonly #unseenOwn: Statement<[number], number>;
 
   constructor(sqlite: Sqlite) {
     sqlite.exec(UNSEEN_TABLE);
@@ -84,6 +90,7 @@ export class DigestStore {
     this.#unseenCount = sqlite
       .prepare<[number], number>('SELECT count(*) FROM temp.unseen WHERE table_id = ? AND sent = 1')
       .pluck();
+    this.#unseenOwn = sqlite.prepare<[number], number>(UNSEEN_OWN).pluck();
   }
 
   /** Digests with `after < key <= through` in ascending order of key, at most `limit`. */
@@ -196,6 +203,11 @@ export class DigestStore {
   /** Unseen keys of rows that the destinations hold. */
   countUnseenSent(tableId: number): number {
     return this.#unseenCount.get(tableId) ?? 0;
+  }
+
+  /** The same without those that another node said it deleted: people of this end took the rest away. */
+  countUnseenOwn(tableId: number): number {
+    return this.#unseenOwn.get(tableId) ?? 0;
   }
 
   clearUnseen(tableId: number): void {

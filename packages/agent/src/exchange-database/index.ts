@@ -1,4 +1,4 @@
-export { type Arrival, GONE, type Word } from './arrivals.ts';
+export { type Arrival, GONE, type Pages, type Word } from './arrivals.ts';
 export * from './books.ts';
 export * from './captures.ts';
 export * from './controlOut.ts';

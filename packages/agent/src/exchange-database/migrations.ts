@@ -614,4 +614,17 @@ CREATE TABLE arrival (
 ) STRICT, WITHOUT ROWID;
 `,
   },
+  {
+    id: '0021-what-stands-there',
+    sql: `
+-- What the destination said last of the row, where another node's word stands over it; 'gone': that it has none.
+ALTER TABLE arrival ADD COLUMN there TEXT;
+-- 1: the row is in the target, as the word says.
+ALTER TABLE arrival ADD COLUMN landed INTEGER NOT NULL DEFAULT 0;
+-- 1: the row is to be read by its key once the word has landed, for a whole scan may have taken the change with it. While such a scan runs:
+-- 2, landed before it; 3, perhaps after.
+ALTER TABLE arrival ADD COLUMN look INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX arrival_due ON arrival (table_id) WHERE landed = 1 AND look = 1;
+`,
+  },
 ];

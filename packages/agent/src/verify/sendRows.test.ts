@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import type { DataSource } from '@qiao/adapters';
 import { type BridgeTable, parseId } from '@qiao/exchange';
 import { expect, test } from 'vitest';
-import { BRIDGE_ID } from '../capture/captureWorld.testing.ts';
+import { BRIDGE_ID, placeThere } from '../capture/captureWorld.testing.ts';
 import { CursorWorld } from '../capture/cursorWorld.testing.ts';
 import { type PlannedTable, planTables } from '../capture/plan.ts';
+import { TriggerWorld } from '../capture/triggerWorld.testing.ts';
 import type { DesiredBridge } from '../control/desired.ts';
-import type { Finding, Job, TableCounts } from '../exchange-database/index.ts';
+import { type Finding, GONE, type Job, type TableCounts } from '../exchange-database/index.ts';
 import type { VerifyPorts } from './ports.ts';
 import { sendRows } from './sendRows.ts';
 
@@ -47,8 +48,26 @@ test.each<Case>([
   expect(counts).toMatchObject({ sentRows: 0, sentDeletes: one.gone.length, left: 2 - one.gone.length });
 });
 
+test('what the destination said of a row is void once the row was sent again', async () => {
+  using world = new TriggerWorld();
+  world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+  await world.install();
+  await world.step();
+  // Deleted there; here the delete was refused, and a person has the rows sent again.
+  world.destination.tables.get('person')?.delete('1');
+  const [[key] = ['']] = world.database.digests.after(world.tableId, '', 1);
+  const said = [{ key, digest: GONE }];
+  world.database.transaction(() => world.database.arrivals.put(world.tableId, said, [placeThere('person')]));
+  expect(await send(world, 'missing', [1])).toMatchObject({ sentRows: 1 });
+  await world.deliver();
+  expect(world.destination.rows('person')).toEqual(world.rows());
+  world.sql('DELETE FROM person WHERE id = 1');
+  await world.step();
+  expect(world.destination.rows('person')).toEqual(world.rows());
+});
+
 /** Sends what a job has found: these rows of `person`, owned by the lane. */
-async function send(world: CursorWorld, finding: Finding, ids: readonly number[]): Promise<TableCounts> {
+async function send(world: CursorWorld | TriggerWorld, finding: Finding, ids: readonly number[]): Promise<TableCounts> {
   const { database, desired, destination } = world;
   const ports = world.ports as unknown as VerifyPorts;
   const bridge = desired.bridges.get(BRIDGE_ID) as DesiredBridge;

@@ -145,6 +145,11 @@ async function pack(
       if (behind.length > 0) return new Set(behind);
       packParcel(ports, desired, bridge, content, origin, [streamingLane(job.lane)], []);
       for (const { key } of left) database.jobs.setRow(job.job, table.name, key, 'sent');
+      // The destination has now what it is sent, whatever it said before.
+      database.arrivals.forgetKeys(
+        tableId,
+        left.map(({ key }) => key),
+      );
       const deletes = left.filter(({ kind }) => kind === 'delete').length;
       if (deletes > 0 && table.cursor !== undefined) forgetDeleted(sending, tableId, left);
       counts.sentRows += left.length - deletes;
