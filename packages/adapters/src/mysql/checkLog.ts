@@ -11,7 +11,9 @@ const LEAST_KEPT_SECONDS = 3 * 86_400;
 export async function checkLog(session: Session, tables: readonly SourceTable[]): Promise<Problem[]> {
   const server = await readLogServer(session);
   const off = logOff(server);
-  const rights = server.isMariaDb ? await missingRights(session) : undefined;
+  // Another product names its state, its rights and its settings otherwise.
+  if (!server.isMariaDb) return off.map((each) => ({ path: '', ...each }));
+  const rights = await missingRights(session);
   const problems: Problem[] = [...off, ...(rights === undefined ? [] : [rights])].map((each) => ({
     path: '',
     ...each,
