@@ -1,8 +1,11 @@
 import { copyFileSync } from 'node:fs';
 import { Receipt } from '@qiao/contract/receipt';
 import { decodeContent, parseId } from '@qiao/exchange';
-import { expect, test } from 'vitest';
+import { simulateCrashes } from '@qiao/runtime';
+import { afterEach, describe, expect, test } from 'vitest';
 import { definition, LANE, personRows, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
+
+afterEach(() => simulateCrashes(undefined));
 
 const LANE_BYTES = parseId(LANE);
 const PERSON = "CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL CHECK (name <> 'bad')) STRICT";
@@ -336,3 +339,41 @@ function facts({
 }): unknown {
   return [sequence, section, index, table, kind, columns, keyText, outcome, code, reason, Buffer.from(line).toString()];
 }
+
+describe('a row that a person gives up while the target is at it', () => {
+  /** Tries the refused row again; it is given up between the target's beginning and its end. */
+  async function givenUpMeanwhile(before: (world: ReceiverWorld) => void) {
+    const world = new ReceiverWorld({ ddl: PERSON });
+    const sender = new TestSender();
+    await world.receive(sender.opening(), sender.rows([personRows('insert', ['1\tAnna', '2\tbad'])]));
+    await world.apply();
+    world.receipts();
+    before(world);
+    world.decide('replay');
+    simulateCrashes((point) => {
+      if (point !== 'amend.committed') return;
+      simulateCrashes(undefined);
+      const [row] = world.database.quarantine.openOfLane(LANE_BYTES, 1);
+      if (row === undefined) throw new Error('no open row');
+      world.database.rowDecisions.decide(row, { decision: 'abandon', by: 'li', reason: 'nobody wants it', atMs: 9 });
+    });
+    await world.apply();
+    return world;
+  }
+
+  test('is shown as landed when it landed, as the books have it', async () => {
+    using world = await givenUpMeanwhile((world) =>
+      world.sql(`DROP TABLE person; ${PERSON.replace("'bad'", "'worse'")}; INSERT INTO person VALUES (1, 'Anna')`),
+    );
+    const [row] = world.database.quarantine.ofDelivery({ lane: LANE_BYTES, epoch: 1n, sequence: 1n });
+    expect(row).toMatchObject({ state: 'settled', fate: 'landed', decidedBy: 'zhang' });
+    expect(revisions(world.receipts())).toEqual([[1, 2, true, { inserted: 2 }]]);
+  });
+
+  test('is given up when it was refused again', async () => {
+    using world = await givenUpMeanwhile(() => {});
+    const [row] = world.database.quarantine.ofDelivery({ lane: LANE_BYTES, epoch: 1n, sequence: 1n });
+    expect(row).toMatchObject({ state: 'settled', fate: 'abandoned', decidedBy: 'li' });
+    expect(revisions(world.receipts())).toEqual([[1, 2, true, { inserted: 1, abandoned: 1 }]]);
+  });
+});

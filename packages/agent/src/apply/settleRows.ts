@@ -138,13 +138,21 @@ async function carryOut(
     return await followUnknown(place, plan, landing, ports);
   }
   const landed = database.transaction(() => {
-    const { settled } = followMark(place, result.answer, ports);
     const open = new Set(result.answer.open.map(({ section, index }) => `${section}/${index}`));
-    for (const row of plan.tried) if (open.has(`${row.section}/${row.index}`)) database.quarantine.undecide(row);
+    const isOpen = ({ section, index }: KeptRow) => open.has(`${section}/${index}`);
+    for (const row of [...plan.tried, ...plan.givenUp].filter((each) => !isOpen(each))) asCarriedOut(row, database);
+    const { settled } = followMark(place, result.answer, ports);
+    for (const row of plan.tried.filter(isOpen)) database.quarantine.undecide(row);
     return settled.filter((row) => row.decision === 'replay').length;
   });
   crashPoint('receipt.revised');
   return { kind: 'moved', landed };
+}
+
+/** What a person decided while the target was at it came too late: the row is settled by what was done. */
+function asCarriedOut(row: KeptRow, { rowDecisions }: Pick<ExchangeDatabase, 'rowDecisions'>): void {
+  const { decision, decidedBy: by, decidedAtMs: atMs, decisionReason: reason } = row;
+  if (decision !== undefined) rowDecisions.decide(row, { decision, by, atMs, reason });
 }
 
 /** What waited behind the rows that are settled goes next, and what lacked its base is over when a whole row landed. */

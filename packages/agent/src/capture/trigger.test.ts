@@ -228,6 +228,18 @@ describe('capture by trigger', () => {
     expect(world.destination.outcomes.slice(-2)).toEqual(['update', 'delete-missing']);
   });
 
+  test('a wanted row of a table that left the bridge keeps none of the others waiting', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x')");
+    await world.install();
+    await world.step();
+    const section = { kind: 'delete' as const, columns: ['id'], keyColumns: 1, rowCount: 1, wholeRows: false };
+    const gone = { ...section, table: 'gone', rows: Buffer.from('7\n') };
+    const here = { ...section, table: 'person', rows: Buffer.from('1\n') };
+    expect(wantRows(world.database, parseId(BRIDGE_ID), [gone, here])).toBe(1);
+    expect(() => wantRows(world.database, parseId(BRIDGE_ID), [gone])).toThrow(/does not capture/);
+  });
+
   test('an emptied source stops at the guard, and its keys wait for a person', async () => {
     using world = new TriggerWorld();
     world.deleteGuard = { rows: 10, share: 0.05 };

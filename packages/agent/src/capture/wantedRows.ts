@@ -10,7 +10,10 @@ export const WANTED = '?';
 /** Rows of one request, as the contract says. */
 const ROWS_MAX = 1_000;
 
-/** Makes the rows travel whole with the next scan; returns how many keys were named. One transaction. Throws ROWS_WANTED_INVALID. */
+/**
+ * Makes the rows travel whole with the next scan; returns how many keys were named. What is asked under another version of the bridge, for a
+ * table or a key that it has not now, is passed over. One transaction. Throws ROWS_WANTED_INVALID, also where nothing else is left.
+ */
 export function wantRows(
   database: Pick<ExchangeDatabase, 'captures' | 'cursors' | 'digests' | 'logs' | 'transaction' | 'triggers'>,
   bridge: Uint8Array,
@@ -20,13 +23,18 @@ export function wantRows(
   if (asked > ROWS_MAX) throw invalid(`${asked} keys at once; expected at most ${ROWS_MAX}`);
   return database.transaction(() => {
     let rows = 0;
+    let passedOver: QiaoError | undefined;
     for (const section of sections) {
       const table = database.captures.table(bridge, section.table);
-      if (table === undefined) throw invalid(`a table that bridge ${idText(bridge)} does not capture`);
+      if (table === undefined) {
+        passedOver = invalid(`a table that bridge ${idText(bridge)} does not capture`);
+        continue;
+      }
       const layout = JSON.parse(table.keyLayout) as string[];
       const encoding = layout.pop() ?? '';
       if (section.kind !== 'delete' || JSON.stringify(layout) !== JSON.stringify(section.columns)) {
-        throw invalid(`another key of ${section.table} than (${layout.join(', ')})`);
+        passedOver = invalid(`another key of ${section.table} than (${layout.join(', ')})`);
+        continue;
       }
       // They may lie below the position of a cursor: the next scan reads the whole table.
       database.cursors.forget(table.id);
@@ -48,6 +56,7 @@ export function wantRows(
         [...wanted].map((key) => ({ key, digest: WANTED, sent: true })),
       );
     }
+    if (rows === 0 && passedOver !== undefined) throw passedOver;
     return rows;
   });
 }

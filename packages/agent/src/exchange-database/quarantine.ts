@@ -125,7 +125,8 @@ const SETTLE = `UPDATE quarantine SET state = 'settled', fate = @fate, settled_a
 const WAIT = `UPDATE quarantine SET state = 'open', fate = NULL, settled_at_ms = NULL, outcome = @outcome, code = @code,
  reason = @reason WHERE ${ROW}`;
 const EXPLAIN = `UPDATE quarantine SET code = @code, reason = @reason WHERE ${ROW}`;
-const UNDECIDE = `UPDATE quarantine SET decision = NULL, decided_by = '', decided_at_ms = 0, decision_reason = '' WHERE ${ROW}`;
+const UNDECIDE = `UPDATE quarantine SET decision = NULL, decided_by = '', decided_at_ms = 0, decision_reason = '' WHERE ${ROW}
+ AND decision = @decision AND decided_by = @decidedBy AND decided_at_ms = @decidedAtMs`;
 const FORGET_SETTLED = `DELETE FROM quarantine WHERE (lane, epoch, sequence, section, row_index) IN
  (SELECT lane, epoch, sequence, section, row_index FROM quarantine WHERE state = 'settled' AND settled_at_ms < ? LIMIT ?)`;
 const FORGET_EDITS = `DELETE FROM quarantine_edit WHERE NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.lane = quarantine_edit.lane
@@ -236,10 +237,9 @@ export class QuarantineStore {
     this.#forgetEdits.run();
   }
 
-  /** The row was tried and waits on: what was decided about it is over. */
-  undecide(row: LanePlace & { readonly section: number; readonly index: number }): void {
-    const { lane, epoch, sequence, section, index } = row;
-    this.#undecide.run({ lane, epoch, sequence, section, index });
+  /** The row was tried and waits on: what was decided about it, as `row` has it, is over. What a person decided meanwhile stands. */
+  undecide({ lane, epoch, sequence, section, index, decision, decidedBy, decidedAtMs }: KeptRow): void {
+    this.#undecide.run({ lane, epoch, sequence, section, index, decision, decidedBy, decidedAtMs });
   }
 
   /** Every row kept of a delivery, in order. */

@@ -6,7 +6,13 @@ import { encodeContent, idText, parseId, type Section } from '@qiao/exchange';
 import type { Clock, Log } from '@qiao/runtime';
 import { labelledContext } from '@qiao/security';
 import type { DesiredPeer } from '../control/desired.ts';
-import { beforeEpoch, type ExchangeDatabase, type KeptRow, type LaneIn } from '../exchange-database/index.ts';
+import {
+  beforeEpoch,
+  type ExchangeDatabase,
+  type KeptRow,
+  type LaneIn,
+  type RowAt,
+} from '../exchange-database/index.ts';
 
 export interface AskRowsPorts {
   readonly database: Pick<ExchangeDatabase, 'rowDecisions' | 'controlOut'>;
@@ -23,30 +29,48 @@ export interface AskRowsPorts {
 }
 
 export interface RowAsker {
-  /** Asks the sender for the whole rows that the lane lacks: for each at once, and every ten minutes while it waits. */
+  /**
+   * Asks the sender for the whole rows that the lane lacks: for each at once, and again every ten minutes while it waits. Of more than a thousand
+   * a thousand at a time, the next ones ten minutes later: some may wait for ever, because their source refuses them.
+   */
   ask(state: LaneIn, sender: DesiredPeer): Promise<void>;
+}
+
+/** The part of a lane's rows that was asked for last. */
+interface Asked {
+  readonly epoch: bigint;
+  /** When the first of them were. */
+  readonly atMs: number;
+  readonly after: RowAt;
+  /** Undefined: behind it there were none. */
+  readonly upTo: RowAt | undefined;
+  readonly refs: ReadonlySet<string>;
 }
 
 const ROWS_MAX = 1_000;
 const AGAIN_MS = 10 * 60_000;
 
 export function createRowAsker({ database, seal, newId, clock, log, onQueued }: AskRowsPorts): RowAsker {
-  const asked = new Map<string, { atMs: number; refs: ReadonlySet<string> }>();
+  const asked = new Map<string, Asked>();
   return {
     async ask(state, sender) {
       const lane = idText(state.lane);
       // Nobody to seal for: its rights were ended, or its keys wait for a person.
       if (sender.revoked || sender.unconfirmed !== undefined) return;
-      const waiting = database.rowDecisions
-        .undecided(['MISSING_BASE'], beforeEpoch(state.lane, state.epoch), ROWS_MAX)
-        .filter((row) => row.keyColumns > 0);
       const before = asked.get(lane);
       const elapsedMs = clock.elapsedMs();
-      const isRecent = before !== undefined && elapsedMs - before.atMs < AGAIN_MS;
-      const rows = isRecent ? waiting.filter(({ ref }) => !before.refs.has(ref)) : waiting;
+      const isRecent = before !== undefined && before.epoch === state.epoch && elapsedMs - before.atMs < AGAIN_MS;
+      const start = beforeEpoch(state.lane, state.epoch);
+      const waitingAfter = (place: RowAt) => database.rowDecisions.undecided(['MISSING_BASE'], place, ROWS_MAX);
+      let after = isRecent ? before.after : before?.epoch === state.epoch ? (before.upTo ?? start) : start;
+      let waiting = waitingAfter(after);
+      if (waiting.length === 0 && after !== start) waiting = waitingAfter((after = start));
+      const upTo = waiting.length < ROWS_MAX ? undefined : waiting.at(-1);
+      const rows = waiting.filter(({ ref, keyColumns }) => keyColumns > 0 && !(isRecent && before.refs.has(ref)));
       const [first] = rows;
       if (first === undefined) return;
-      asked.set(lane, { atMs: isRecent ? before.atMs : elapsedMs, refs: new Set(waiting.map(({ ref }) => ref)) });
+      const atMs = isRecent ? before.atMs : elapsedMs;
+      asked.set(lane, { epoch: state.epoch, atMs, after, upTo, refs: new Set(waiting.map(({ ref }) => ref)) });
       const requestId = newId();
       const context = rowsWantedContext(state.lane, state.epoch, requestId);
       const sealed = await seal(encodeContent(keySections(rows)), sender.sealingKey, context);

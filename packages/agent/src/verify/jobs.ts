@@ -11,8 +11,8 @@ import { type Conversation, DestinationProblem } from './conversation.ts';
 import type { VerifyPorts, VerifyService, WantedJob } from './ports.ts';
 import { JOB_EXPIRES_MS, requireKept, runJob } from './runJob.ts';
 
-/** Jobs that run side by side: each reads a whole table at the source. */
-const MOST_RUNNING = 2;
+/** Jobs that work side by side: each reads a whole table at the source. Those that wait, for another node or to try again, take no turn from others. */
+const MOST_AT_WORK = 2;
 const LOOK_AGAIN_MS = 30_000;
 const TRY_AGAIN_MS = 3_000;
 /** Jobs that ended are remembered so long, and shown this many at a time. */
@@ -34,6 +34,7 @@ const NO_OPTIONS: JobOptions = {
 
 interface RunningJob {
   readonly lane: string;
+  isAtWork: boolean;
   conversation: Conversation | undefined;
   readonly done: Promise<void>;
 }
@@ -110,14 +111,20 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
       try {
         while (!signal.aborted) {
           await forget(ports);
-          while (running.size < MOST_RUNNING) {
+          while (hasTurn(running)) {
             const next = database.jobs.nextWaiting();
             if (next === undefined) break;
             database.jobs.set(next.job, clock.nowMs(), { state: 'running' });
             const id = idText(next.job);
-            const one: RunningJob = { lane: idText(next.lane), conversation: undefined, done: Promise.resolve() };
+            const one: RunningJob = {
+              lane: idText(next.lane),
+              isAtWork: true,
+              conversation: undefined,
+              done: Promise.resolve(),
+            };
             running.set(id, one);
-            const done = carryOut(ports, one, next, signal).finally(() => {
+            const turns = { has: () => hasTurn(running), given: () => wakeup.wake() };
+            const done = carryOut(ports, one, next, turns, signal).finally(() => {
               running.delete(id);
               wakeup.wake();
             });
@@ -133,14 +140,29 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
 }
 
 /** Runs one job to its end, or until the agent stops; never rejects for what is the job's own. */
-async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, signal: AbortSignal): Promise<void> {
+async function carryOut(
+  ports: VerifyPorts,
+  one: RunningJob,
+  job: Job,
+  turns: { has(): boolean; given(): void },
+  signal: AbortSignal,
+): Promise<void> {
   const { database, clock, log } = ports;
   const talk = (conversation: Conversation | undefined) => {
     one.conversation = conversation;
   };
+  const rest = () => {
+    one.isAtWork = false;
+    turns.given();
+  };
   while (!signal.aborted) {
+    if (!one.isAtWork && !turns.has()) {
+      await clock.sleep(TRY_AGAIN_MS, signal);
+      continue;
+    }
+    one.isAtWork = true;
     try {
-      await runJob({ ports, signal, talk }, database.jobs.get(job.job) as Job);
+      await runJob({ ports, signal, talk, rest }, database.jobs.get(job.job) as Job);
       log.info({ job: idText(job.job), kind: job.kind, lane: one.lane }, 'job finished');
       return;
     } catch (error) {
@@ -158,9 +180,14 @@ async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, signal: A
         return;
       }
       database.jobs.set(job.job, clock.nowMs(), { step: `waits: ${message}`.slice(0, 200) });
+      rest();
       await clock.sleep(TRY_AGAIN_MS, signal);
     }
   }
+}
+
+function hasTurn(running: ReadonlyMap<string, RunningJob>): boolean {
+  return [...running.values()].filter(({ isAtWork }) => isAtWork).length < MOST_AT_WORK;
 }
 
 async function forget({ database, clock }: VerifyPorts): Promise<void> {

@@ -29,6 +29,8 @@ export interface Running {
   readonly signal: AbortSignal;
   /** The conversation that answers of this job go to, while there is one. */
   talk(conversation: Conversation | undefined): void;
+  /** From here on the job only waits: others may run. */
+  rest(): void;
 }
 
 interface Facts {
@@ -75,6 +77,7 @@ export async function runJob(running: Running, job: Job): Promise<void> {
     });
     now = database.jobs.get(job.job) as Job;
   }
+  running.rest();
   await untilAnswered(ports, now, facts.place.epoch, signal);
   database.jobs.set(job.job, clock.nowMs(), { state: 'done', step: '' });
 }
