@@ -4,15 +4,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BooksLine, readBooks } from '@qiao/testkit';
-import type { FaultKind } from './faultPlan.ts';
 import { brokenMarks } from './marks.ts';
 import type { BridgePlan, DestinationPlan } from './plan.ts';
 import type { Play } from './play.ts';
 import type { Stage } from './stage.ts';
 import { keysEverRefused } from './tables.ts';
-
-/** Faults after which a lane may load again over rows that are there: then outcomes explain themselves instead of balancing. */
-const LOADS_AGAIN: readonly FaultKind[] = ['bind', 'unbind'];
 
 /** Sentences about what is broken; empty when everything holds. */
 export async function brokenInvariants(play: Play, marks: LogMarks): Promise<string[]> {
@@ -23,7 +19,7 @@ export async function brokenInvariants(play: Play, marks: LogMarks): Promise<str
     for (const lane of play.destinations(bridge.name)) {
       const line = lines.find(({ destinationNode }) => destinationNode === lane.node);
       if (line === undefined) continue;
-      found.push(...unexplained(play, bridge, line));
+      if (!play.wasBoundAgain(bridge.name, lane)) found.push(...unexplained(bridge, line));
       if (bridge.shape === 'journal') found.push(...(await journalCounts(play.stage, bridge, lane, line)));
     }
   }
@@ -57,12 +53,11 @@ async function brokenDeliveries({ stage, plan }: Play): Promise<string[]> {
 }
 
 /** In a world where only the lane writes the target, each kind does what it was sent to do. */
-function unexplained(play: Play, bridge: BridgePlan, line: BooksLine): string[] {
+function unexplained(bridge: BridgePlan, line: BooksLine): string[] {
   const expected = new Set(['INSERT INSERTED', 'UPDATE UPDATED', 'DELETE DELETED']);
   if (keysEverRefused(bridge).size > 0) {
     for (const kind of ['INSERT', 'UPDATE', 'DELETE']) expected.add(`${kind} QUARANTINED`).add(`${kind} HELD`);
   }
-  if (LOADS_AGAIN.some((kind) => play.injected.has(kind))) return [];
   const found = new Map<string, number>();
   for (const { sent, outcome, rows } of line.outcomes) {
     const cell = `${sent.replace(/^.*_/, '')} ${outcome.replace(/^OUTCOME_/, '')}`;

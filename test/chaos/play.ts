@@ -17,6 +17,7 @@ export class Play {
   /** From the last heal until everything was at rest. */
   restMs: number | undefined;
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #ended = new Set<string>();
   readonly #destinations: Map<string, readonly DestinationPlan[]>;
 
   constructor(stage: Stage, plan: SeedPlan, timeline: Timeline) {
@@ -38,7 +39,14 @@ export class Play {
   }
 
   setDestinations(bridge: string, destinations: readonly DestinationPlan[]): void {
+    const ended = this.destinations(bridge).filter((one) => !destinations.includes(one));
+    for (const { node } of ended) this.#ended.add(`${bridge} ${node}`);
     this.#destinations.set(bridge, destinations);
+  }
+
+  /** The bridge ended here before and was bound again: its load came over rows that were there. */
+  wasBoundAgain(bridge: string, { node }: DestinationPlan): boolean {
+    return this.#ended.has(`${bridge} ${node}`);
   }
 
   /** An operator changes a bridge one step after another. */

@@ -1,11 +1,12 @@
+import { once } from 'node:events';
 import { ControlMessage } from '@qiao/contract/control';
 import { type VerifyAnswer, VerifyQuestion, VerifyReading, VerifyRequest } from '@qiao/contract/verify';
-import { parseId } from '@qiao/exchange';
-import { type Log, silentLog } from '@qiao/runtime';
+import { idText, parseId } from '@qiao/exchange';
+import { createWakeup, type Log, silentLog } from '@qiao/runtime';
 import { ComparisonKey } from '@qiao/security';
 import { describe, expect, test } from 'vitest';
 import { createDataSources } from '../data-sources/registry.ts';
-import { LANE, ReceiverWorld } from '../receive/sender.testing.ts';
+import { LANE, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
 import { createAnswering } from './answerQuestions.ts';
 import { readReading } from './messages.ts';
 import { comparisonContext } from './sealed.ts';
@@ -55,6 +56,7 @@ async function asked(question: Uint8Array, change: Partial<VerifyRequest> = {}) 
         looked.resolve();
         return world.clock.atMs;
       },
+      sleep: untilAborted,
     },
     log,
     limits: { snapshotMaxMs: 10_000 } as never,
@@ -83,6 +85,11 @@ async function asked(question: Uint8Array, change: Partial<VerifyRequest> = {}) 
     return body?.$case === 'verifyAnswer' ? [body.value] : [];
   });
   return { answers, lines: lines.join('\n') };
+}
+
+/** A wait that lasts as long as it may. */
+async function untilAborted(_ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted === false) await once(signal, 'abort');
 }
 
 function disposing<T extends { close(): Promise<void> }>(one: T): T & AsyncDisposable {
@@ -132,6 +139,119 @@ describe('what another department asks', () => {
       answers: [],
       lines: '',
     });
+  });
+});
+
+describe('a comparison that was asked for so slowly that it does not end', () => {
+  const OTHER_LANE = 'f'.repeat(32);
+  const SLOW: VerifyQuestion = {
+    ...QUESTION,
+    epoch: { ordinal: 1n, nonce: new Uint8Array(16).fill(7) },
+    rowsPerSecond: 1,
+    what: { $case: 'sums', value: { bits: 4, buckets: [] } },
+  };
+
+  /** An answering end that reads for the first lane, one row a second of ten thousand, and waits before the second step. */
+  async function reading() {
+    const world = new ReceiverWorld();
+    await world.receive(new TestSender().opening());
+    await world.apply();
+    world.sql(`WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 10000)
+     INSERT INTO person SELECT v, 'x' FROM n`);
+    const now = world.desired.current();
+    const [bridge] = now?.bridges.values() ?? [];
+    const [lane] = bridge?.lanes ?? [];
+    if (now === undefined || bridge === undefined || lane === undefined) throw new Error('a bridge with a lane');
+    const lanes = [lane, { ...lane, laneId: OTHER_LANE }];
+    world.desired.replace({ ...now, number: 9n, bridges: new Map([[bridge.bridgeId, { ...bridge, lanes }]]) });
+    const sources = createDataSources([{ name: 'target', adapter: 'sqlite', file: world.targetFile }]);
+    const waits: { readonly ms: number; readonly signal: AbortSignal; readonly end: () => void }[] = [];
+    const waited = createWakeup();
+    const queued = createWakeup();
+    const answering = createAnswering({
+      database: world.database,
+      desired: world.desired,
+      dataSources: sources,
+      permissions: { exposes: [], accepts: [{ dataSource: 'target', table: '*' }], defaultSchema: () => undefined },
+      keys: { sealing: 'plain', open: async (body) => body },
+      clock: {
+        ...world.clock,
+        elapsedMs: () => performance.now(),
+        async sleep(ms, signal = new AbortController().signal) {
+          const { promise, resolve } = Promise.withResolvers<void>();
+          waits.push({ ms, signal, end: resolve });
+          waited.wake();
+          await Promise.race([promise, untilAborted(ms, signal)]);
+        },
+      },
+      log: silentLog(),
+      limits: { snapshotMaxMs: 10_000 } as never,
+      onQueued: () => queued.wake(),
+    });
+    const stop = new AbortController();
+    const running = answering.part.run(stop.signal);
+    const ask = (laneId: string, question: VerifyQuestion, number: number) => {
+      const place = { laneId: parseId(laneId), jobId: PLACE.jobId };
+      answering.take(
+        VerifyRequest.fromPartial({
+          ...place,
+          number,
+          sealedKey: SECRET,
+          sealing: 'plain',
+          question: KEY.seal('question', VerifyQuestion.encode(question).finish(), comparisonContext(place, number)),
+          expiresAtMs: BigInt(world.clock.atMs + 86_400_000),
+        }),
+      );
+    };
+    ask(LANE, SLOW, 1);
+    const pauses = () => waits.filter(({ ms }) => ms < 86_400_000);
+    while (pauses().length === 0) await waited.wait(10_000);
+    const answers = (): string[] =>
+      world.database.controlOut.next(10).flatMap(({ message }) => {
+        const { body } = ControlMessage.decode(message);
+        if (body?.$case !== 'verifyAnswer') return [];
+        return [`${idText(body.value.laneId).slice(0, 4)} ${body.value.number} ${body.value.code}`];
+      });
+    return {
+      ask,
+      queued,
+      answers,
+      pause: pauses()[0] as (typeof waits)[number],
+      ends: waits.find(({ ms }) => ms === 86_400_000) as (typeof waits)[number],
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        await running;
+        await sources.close();
+        world[Symbol.dispose]();
+      },
+    };
+  }
+
+  test('keeps no other comparison waiting', async () => {
+    await using slow = await reading();
+    slow.ask(OTHER_LANE, QUESTION, 1);
+    await slow.queued.wait(10_000);
+    expect(slow.answers()).toEqual([`${OTHER_LANE.slice(0, 4)} 1 `]);
+    expect(slow.pause.signal.aborted).toBe(false);
+  });
+
+  test('ends when its lane asks the next question, which is answered', async () => {
+    await using slow = await reading();
+    slow.ask(LANE, SLOW, 1);
+    expect(slow.pause.signal.aborted).toBe(false);
+    slow.ask(LANE, QUESTION, 2);
+    expect(slow.pause.signal.aborted).toBe(true);
+    await slow.queued.wait(10_000);
+    expect(slow.answers()).toEqual([`${LANE.slice(0, 4)} 2 `]);
+  });
+
+  test('ends when nobody waits for it any more, and says nothing', async () => {
+    await using slow = await reading();
+    slow.ends.end();
+    if (!slow.pause.signal.aborted) await once(slow.pause.signal, 'abort');
+    slow.ask(LANE, QUESTION, 2);
+    await slow.queued.wait(10_000);
+    expect(slow.answers()).toEqual([`${LANE.slice(0, 4)} 2 `]);
   });
 });
 

@@ -1,10 +1,10 @@
 /**
  * The answering end of a comparison: reads its own table and says what it holds, sealed for the lane's sender. It keeps nothing
- * on disk: a question that was lost with a process is asked again. One reading at a time, the newest question of each lane.
+ * on disk: a question that was lost with a process is asked again. Of each lane the newest question is read, several lanes side by side.
  */
 import { ControlMessage } from '@qiao/contract/control';
 import { type VerifyAnswer, type VerifyQuestion, VerifyReading, type VerifyRequest } from '@qiao/contract/verify';
-import { BucketSums, idText, QiaoError } from '@qiao/exchange';
+import { BucketSums, idText, QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint, createWakeup, describeError, type Part } from '@qiao/runtime';
 import { ComparisonKey } from '@qiao/security';
 import { type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
@@ -18,6 +18,11 @@ import { TextDigest } from './textDigest.ts';
 
 /** A bridge stops long before it has so many open rows. */
 const MOST_OPEN_ROWS = 20_000;
+/** Readings side by side, and those of one department: a slow comparison keeps nobody else's waiting. */
+const MOST_READING = 8;
+const MOST_OF_ONE = 2;
+/** Of what a timer can wait, twenty days. */
+const LONGEST_MS = 20 * 86_400_000;
 /** Lanes whose questions wait; more are dropped and asked again. */
 const MOST_WAITING = 64;
 /** How long a reading waits for its lane before it says that the lane is behind. */
@@ -37,54 +42,94 @@ export interface Answering {
   take(request: VerifyRequest): void;
 }
 
+/** A reading under way, of one lane. */
+interface Reading {
+  readonly request: VerifyRequest;
+  readonly senderId: string;
+  readonly stop: AbortController;
+  readonly done: Promise<void>;
+}
+
+/** Rows that all readings under way hold for their answers. */
+interface Held {
+  rows: number;
+}
+
 export function createAnswering(ports: AnswerPorts): Answering {
   const waiting = new Map<string, VerifyRequest>();
+  const readings = new Map<string, Reading>();
   const answered = new Map<string, { question: string; atMs: number }>();
   const wakeup = createWakeup();
-  let running: string | undefined;
+  const held: Held = { rows: 0 };
+
+  const begin = (laneId: string, request: VerifyRequest, senderId: string): void => {
+    const stop = new AbortController();
+    const read = async (): Promise<void> => {
+      try {
+        await answer(ports, request, held, stop.signal);
+        if (!stop.signal.aborted)
+          answered.set(laneId, { question: questionName(request), atMs: ports.clock.elapsedMs() });
+        if (answered.size > MOST_WAITING) answered.delete([...answered.keys()][0] as string);
+      } finally {
+        stop.abort();
+        readings.delete(laneId);
+        wakeup.wake();
+      }
+    };
+    readings.set(laneId, { request, senderId, stop, done: read() });
+    // Nobody waits for the answer any more.
+    const leftMs = Math.min(Number(request.expiresAtMs) - ports.clock.nowMs(), LONGEST_MS);
+    void ports.clock.sleep(leftMs, stop.signal).then(() => stop.abort());
+  };
+  const isAtOnceTooMany = (senderId: string): boolean =>
+    [...readings.values()].filter((one) => one.senderId === senderId).length >= MOST_OF_ONE;
 
   return {
     take(request) {
       const lane = idText(request.laneId);
       const question = questionName(request);
+      const reading = readings.get(lane);
       const last = answered.get(lane);
       const isRepeated = last?.question === question && ports.clock.elapsedMs() - last.atMs < REPEATED_MS;
-      if (running === question || isRepeated) return;
+      if (isRepeated || (reading !== undefined && !isNewer(request, reading.request))) return;
       if (waiting.size >= MOST_WAITING && !waiting.has(lane)) return;
       waiting.set(lane, request);
+      reading?.stop.abort();
       wakeup.wake();
     },
     part: {
       name: 'verify-answers',
       async run(signal) {
         while (!signal.aborted) {
-          const [next] = waiting;
-          if (next === undefined) {
-            await wakeup.wait(60_000, signal);
-            continue;
+          for (const [lane, request] of waiting) {
+            if (readings.size >= MOST_READING) break;
+            const senderId = findLane(ports.desired.current(), lane)?.lane.senderId;
+            if (senderId !== undefined && (readings.has(lane) || isAtOnceTooMany(senderId))) continue;
+            waiting.delete(lane);
+            if (senderId !== undefined && Number(request.expiresAtMs) >= ports.clock.nowMs())
+              begin(lane, request, senderId);
           }
-          const [lane, request] = next;
-          waiting.delete(lane);
-          running = questionName(request);
-          try {
-            await answer(ports, request, signal);
-            answered.set(lane, { question: running, atMs: ports.clock.elapsedMs() });
-            if (answered.size > MOST_WAITING) answered.delete([...answered.keys()][0] as string);
-          } finally {
-            running = undefined;
-          }
+          await wakeup.wait(60_000, signal);
         }
+        const left = [...readings.values()];
+        for (const { stop } of left) stop.abort();
+        await Promise.all(left.map(({ done }) => done));
       },
     },
   };
 }
 
-function questionName({ jobId, number }: VerifyRequest): string {
-  return `${Buffer.from(jobId).toString('hex')}/${number}`;
+function questionName({ jobId, sealedKey, number }: VerifyRequest): string {
+  return `${Buffer.from(jobId).toString('hex')}/${Buffer.from(sealedKey).toString('base64')}/${number}`;
 }
 
-async function answer(ports: AnswerPorts, request: VerifyRequest, signal: AbortSignal): Promise<void> {
-  if (Number(request.expiresAtMs) < ports.clock.nowMs()) return;
+/** Whether a question takes the place of one that is being answered: not the same asked again, nor an older one that came late. */
+function isNewer(request: VerifyRequest, reading: VerifyRequest): boolean {
+  const isSameTalk = sameBytes(request.jobId, reading.jobId) && sameBytes(request.sealedKey, reading.sealedKey);
+  return !isSameTalk || request.number > reading.number;
+}
+
+async function answer(ports: AnswerPorts, request: VerifyRequest, held: Held, signal: AbortSignal): Promise<void> {
   const found = findLane(ports.desired.current(), idText(request.laneId));
   if (found === undefined) return;
   const { laneId, jobId, number } = request;
@@ -104,7 +149,8 @@ async function answer(ports: AnswerPorts, request: VerifyRequest, signal: AbortS
   };
   try {
     const { key, question } = await openQuestion(ports, request);
-    const reading = await read(ports, found.bridge, found.lane, { key, question, signal, request });
+    const reading = await read(ports, found.bridge, found.lane, { key, question, held, signal, request });
+    if (signal.aborted) return;
     crashPoint('verify.read');
     const bytes = VerifyReading.encode(reading).finish();
     const parts = Math.max(1, Math.ceil(bytes.length / PART_BYTES));
@@ -165,6 +211,7 @@ interface Asked {
   readonly key: ComparisonKey;
   readonly question: VerifyQuestion;
   readonly request: VerifyRequest;
+  readonly held: Held;
   readonly signal: AbortSignal;
 }
 
@@ -214,7 +261,7 @@ async function readRows(
   ports: AnswerPorts,
   dataSource: Awaited<ReturnType<AnswerPorts['dataSources']['open']>>,
   columns: TargetColumns,
-  { key, question, signal }: Asked,
+  { key, question, held, signal }: Asked,
 ): Promise<Found> {
   const limits = { rowsPerSecond: question.rowsPerSecond, signal };
   const reading = { clock: ports.clock, maxMs: ports.limits.snapshotMaxMs };
@@ -239,21 +286,27 @@ async function readRows(
   const wanted = new Set(buckets);
   const rows: VerifyReading['rows'] = [];
   let rowsRead = 0;
-  const unreadable = await readTarget(reading, dataSource, columns, question, limits, (row) => {
-    rowsRead += 1;
-    const bucket = key.bucket(row.key, bits);
-    if (!wanted.has(bucket)) return;
-    if (rows.length >= MOST_ROWS) throw tooMuch();
-    rows.push({
-      keyHash: Buffer.from(key.keyHash(row.key), 'hex'),
-      digest: Buffer.from(key.digest(row.compared), 'hex'),
-      owned: row.owned,
-      bucket,
-      outside: row.outside,
-      key: row.owned ? Buffer.from(row.key) : new Uint8Array(0),
+  try {
+    const unreadable = await readTarget(reading, dataSource, columns, question, limits, (row) => {
+      rowsRead += 1;
+      const bucket = key.bucket(row.key, bits);
+      if (!wanted.has(bucket)) return;
+      if (rows.length >= MOST_ROWS) throw tooMuch();
+      if (held.rows >= MOST_ROWS) throw tooManyAsk();
+      held.rows += 1;
+      rows.push({
+        keyHash: Buffer.from(key.keyHash(row.key), 'hex'),
+        digest: Buffer.from(key.digest(row.compared), 'hex'),
+        owned: row.owned,
+        bucket,
+        outside: row.outside,
+        key: row.owned ? Buffer.from(row.key) : new Uint8Array(0),
+      });
     });
-  });
-  return { rowsRead: BigInt(rowsRead), unreadable: BigInt(unreadable), rows };
+    return { rowsRead: BigInt(rowsRead), unreadable: BigInt(unreadable), rows };
+  } finally {
+    held.rows -= rows.length;
+  }
 }
 
 /** Waits until the lane has applied what the question speaks of. Throws LANE_BEHIND, EPOCH_MOVED (transient). */
@@ -289,6 +342,13 @@ function openKeys(ports: AnswerPorts, { key, question, request }: Asked): Uint8A
 
 function moved(): QiaoError {
   return new QiaoError('EPOCH_MOVED', 'the lane began another epoch', { fate: 'transient', hint: 'ask again' });
+}
+
+function tooManyAsk(): QiaoError {
+  return new QiaoError('READINGS_FULL', 'other comparisons hold as many rows as fit at once', {
+    fate: 'transient',
+    hint: 'it goes on by itself when they are answered',
+  });
 }
 
 function tooMuch(): QiaoError {
