@@ -202,7 +202,7 @@ function rowAccess(): Decoder {
 /** The contents of an edit, behind an access that is in order. */
 function rowEdit(): Decoder {
   const line = Buffer.from(`1\t${VALUE}\n`);
-  const row = { state: 'open', columns: ['id', 'name'], keyColumns: 1, keyText: '1', kind: 'insert', line };
+  const row = { state: 'open', columns: ['id', 'name'], keyColumns: 1, keyText: '1', kind: 'insert' };
   let edited = 0;
   const ports = {
     ...ROW_PORTS,
@@ -210,8 +210,10 @@ function rowEdit(): Decoder {
       transaction: <T>(work: () => T) => work(),
       rowDecisions: {
         byRef: () => row,
-        newestEdit: () => undefined,
-        edits: () => [],
+      },
+      rowLines: {
+        newest: () => line,
+        edits: () => ({ count: 0 }),
         addEdit: (_row: unknown, bytes: Uint8Array) => {
           edited = bytes.length;
           holds(bytes.indexOf(0x0a) === bytes.length - 1, 'an edit of another number of lines');

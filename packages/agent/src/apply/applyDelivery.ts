@@ -26,7 +26,7 @@ import type { TargetTables } from './targetTables.ts';
 export interface ApplyDeliveryPorts {
   readonly database: Pick<
     ExchangeDatabase,
-    'quarantine' | 'rowDecisions' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'
+    'quarantine' | 'rowDecisions' | 'rowLines' | 'receiptsOut' | 'transaction' | 'inbox' | 'lanesIn'
   >;
   readonly answers: Answers;
   readonly permissions: Permissions;

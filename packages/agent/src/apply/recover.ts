@@ -15,7 +15,7 @@ import { followMark } from './settleRows.ts';
 export interface RecoverPorts {
   readonly database: Pick<
     ExchangeDatabase,
-    'lanesIn' | 'inbox' | 'transaction' | 'quarantine' | 'rowDecisions' | 'receiptsOut'
+    'lanesIn' | 'inbox' | 'transaction' | 'quarantine' | 'rowDecisions' | 'rowLines' | 'receiptsOut'
   >;
   readonly answers: Answers;
   readonly ask: Asker;

@@ -40,7 +40,7 @@ test('children go by themselves once their parent is settled', async () => {
   ]);
   const [parent] = world.database.quarantine.openOfLane(LANE_BYTES, 1);
   if (parent === undefined) throw new Error('no open row');
-  world.database.rowDecisions.addEdit(parent, Buffer.from('1\tgood\n'), 'wang', 7);
+  world.database.rowLines.addEdit(parent, Buffer.from('1\tgood\n'), 'wang', 7);
   world.decide('replay', ({ code }) => code === 'CHECK');
   world.clock.atMs += 60_000;
   await world.apply();

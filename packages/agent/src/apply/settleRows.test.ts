@@ -8,6 +8,7 @@ import { definition, LANE, personRows, ReceiverWorld, TestSender } from '../rece
 afterEach(() => simulateCrashes(undefined));
 
 const LANE_BYTES = parseId(LANE);
+const MIB = 1024 * 1024;
 const PERSON = "CREATE TABLE person (id INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL CHECK (name <> 'bad')) STRICT";
 
 function outcomes({ outcomes: cells }: Receipt): Record<string, number> {
@@ -78,7 +79,7 @@ test('an edited row is tried as edited; both versions are kept with who and when
   using _ = world;
   const [row] = world.database.quarantine.openOfLane(LANE_BYTES, 1);
   if (row === undefined) throw new Error('no open row');
-  world.database.rowDecisions.addEdit(row, Buffer.from('2\tmended\n'), 'wang', 7);
+  world.database.rowLines.addEdit(row, Buffer.from('2\tmended\n'), 'wang', 7);
   world.decide('replay', ({ code }) => code === 'CHECK');
   await world.apply();
   expect(world.targetRows()).toEqual([
@@ -86,13 +87,11 @@ test('an edited row is tried as edited; both versions are kept with who and when
     [2, 'Cy'],
   ]);
   const [kept] = world.database.quarantine.ofDelivery(row);
-  expect([kept?.state, kept?.fate, kept?.decidedBy, Buffer.from(kept?.line ?? []).toString()]).toEqual([
-    'settled',
-    'landed',
-    'zhang',
-    '2\tbad\n',
-  ]);
-  expect(world.database.rowDecisions.edits(row)).toMatchObject([{ number: 1, editedBy: 'wang', atMs: 7 }]);
+  expect([kept?.state, kept?.fate, kept?.decidedBy]).toEqual(['settled', 'landed', 'zhang']);
+  const { rowLines } = world.database;
+  expect(Buffer.from(rowLines.received(row)).toString()).toBe('2\tbad\n');
+  expect(Buffer.from(rowLines.newest(row)).toString()).toBe('2\tmended\n');
+  expect(rowLines.edits(row)).toEqual({ count: 1, editedBy: 'wang', atMs: 7 });
 });
 
 test('an abandoned row is counted as given up, and the later changes of its key go on', async () => {
@@ -192,7 +191,7 @@ test('a receiver that lost its exchange database asks for the deliveries whose r
   await world.receive(opening, ...messages);
   await world.apply();
   const given = revisions(world.receipts()).slice(1);
-  const open = world.database.quarantine.openOfLane(LANE_BYTES, 10).map(facts);
+  const open = waiting(world);
   world.loseExchangeDatabase();
   await world.apply();
   const wanted = world.said().flatMap((body) => (body.$case === 'resend' && !body.value.isPlace ? [body.value] : []));
@@ -204,7 +203,7 @@ test('a receiver that lost its exchange database asks for the deliveries whose r
   await world.receive(...messages);
   await world.apply();
   expect(revisions(world.receipts())).toEqual(given);
-  expect(world.database.quarantine.openOfLane(LANE_BYTES, 10).map(facts)).toEqual(open);
+  expect(waiting(world)).toEqual(open);
   world.decide('abandon');
   await world.apply();
   expect(revisions(world.receipts()).map(([sequence, revision, settled]) => [sequence, revision, settled])).toEqual([
@@ -312,32 +311,50 @@ test('a target that is busy is tried again, and no row is blamed for it', async 
   expect(world.receipts()).toEqual([]);
 });
 
-function facts({
-  sequence,
-  section,
-  index,
-  table,
-  kind,
-  columns,
-  keyText,
-  outcome,
-  code,
-  reason,
-  line,
-}: {
-  sequence: bigint;
-  section: number;
-  index: number;
-  table: string;
-  kind: string;
-  columns: readonly string[];
-  keyText: string;
-  outcome: string;
-  code: string;
-  reason: string;
-  line: Uint8Array;
-}): unknown {
-  return [sequence, section, index, table, kind, columns, keyText, outcome, code, reason, Buffer.from(line).toString()];
+test('rows that are too large for one step land in several, and those of one key in the order in which they were sent', async () => {
+  using world = new ReceiverWorld({ ddl: PERSON });
+  const sender = new TestSender();
+  await world.receive(
+    sender.opening(),
+    sender.rows([personRows('insert', ['1\tbad', '2\tbad', '3\tbad'])]),
+    sender.rows([personRows('update', ['3\tCy', '1\tAnna'])]),
+  );
+  await world.apply();
+  world.receipts();
+  for (const row of world.database.quarantine.openOfLane(LANE_BYTES, 3)) {
+    world.database.rowLines.addEdit(row, Buffer.from(`${row.keyText}\t${'x'.repeat(12 * MIB)}\n`), 'wang', 7);
+  }
+  world.decide('replay');
+  await world.apply();
+  // Each step gives the receipt another revision: two rows, then one.
+  expect(revisions(world.receipts())).toEqual([
+    [1, 3, true, { inserted: 3 }],
+    [2, 2, true, { updated: 2 }],
+  ]);
+  expect(world.targetRows('SELECT id, length(name), substr(name, 1, 4) FROM person ORDER BY id')).toEqual([
+    [1, 4, 'Anna'],
+    [2, 12 * MIB, 'xxxx'],
+    [3, 2, 'Cy'],
+  ]);
+});
+
+/** What waits, in order, with its text. */
+function waiting({ database }: ReceiverWorld): unknown[] {
+  return database.quarantine
+    .openOfLane(LANE_BYTES, 10)
+    .map((row) => [
+      row.sequence,
+      row.section,
+      row.index,
+      row.table,
+      row.kind,
+      row.columns,
+      row.keyText,
+      row.outcome,
+      row.code,
+      row.reason,
+      Buffer.from(database.rowLines.received(row)).toString(),
+    ]);
 }
 
 describe('a row that a person gives up while the target is at it', () => {

@@ -12,8 +12,9 @@ import { type ApplyDeliveryPorts, type Landing, refuseForeignColumns } from './a
 import { needsNoBase } from './held.ts';
 import { BY_AGENT, supersede } from './openRows.ts';
 
-/** Rows of one delivery moved in one transaction of the target. */
+/** Rows of one delivery moved in one transaction of the target, and bytes of their text; one row whatever it has. */
 const ROWS_AT_ONCE = 1_000;
+const BYTES_AT_ONCE = 32 * 1024 * 1024;
 /** Rows that wait for others, tried again after something landed. */
 const WAITING_AT_ONCE = 1_000;
 /** What another row may have settled: a parent that came, a unique value that was made free. */
@@ -91,16 +92,22 @@ interface Plan {
   readonly givenUp: readonly KeptRow[];
 }
 
-function planOf(place: LanePlace, database: Pick<ExchangeDatabase, 'quarantine' | 'rowDecisions'>): Plan {
+function planOf(place: LanePlace, database: Pick<ExchangeDatabase, 'quarantine' | 'rowDecisions' | 'rowLines'>): Plan {
   const decided = database.quarantine
     .ofDelivery(place)
     .filter((row) => row.state === 'open' && row.decision !== undefined);
   const givenUp = decided.filter((row) => row.decision !== 'replay').slice(0, ROWS_AT_ONCE);
   const tried: KeptRow[] = [];
+  let bytes = 0;
   for (const row of decided) {
-    if (row.decision !== 'replay' || tried.length + givenUp.length >= ROWS_AT_ONCE) continue;
+    if (row.decision !== 'replay') continue;
     const [blocker] = database.rowDecisions.beforeOfKey(row, row.table, row.keyText);
-    if (blocker === undefined || (blocker.code === 'MISSING_BASE' && needsNoBase(row))) tried.push(row);
+    if (blocker === undefined || (blocker.code === 'MISSING_BASE' && needsNoBase(row))) {
+      bytes += database.rowLines.newestBytes(row);
+      // What has no room goes in the next step, and so does what comes after it: parents stay before their children.
+      if (tried.length + givenUp.length >= ROWS_AT_ONCE || (tried.length > 0 && bytes > BYTES_AT_ONCE)) break;
+      tried.push(row);
+    }
     // It goes by itself when the row before it is settled; until then its turn has not come.
     else if (blocker.decision === undefined) database.quarantine.undecide(row);
   }
@@ -277,7 +284,7 @@ function outcomeOf(decision: KeptRow['decision']): 'abandoned' | 'cancelled' | '
 /** Rows as sections in the order they were sent, as edited where they were. */
 function sectionsOf(
   rows: readonly KeptRow[],
-  database: Pick<ExchangeDatabase, 'rowDecisions'>,
+  { rowLines }: Pick<ExchangeDatabase, 'rowLines'>,
 ): { sections: Section[]; places: RowPlace[][] } {
   const sections: Section[] = [];
   const places: RowPlace[][] = [];
@@ -285,7 +292,7 @@ function sectionsOf(
     const [first] = part;
     if (first === undefined) continue;
     const { table, kind, columns, keyColumns, wholeRows } = first;
-    const lines = part.map((row) => database.rowDecisions.newestEdit(row)?.line ?? row.line);
+    const lines = part.map((row) => rowLines.newest(row));
     sections.push({ table, kind, columns, keyColumns, wholeRows, rowCount: part.length, rows: Buffer.concat(lines) });
     places.push(part.map(({ section, index }) => ({ section, index })));
   }

@@ -32,7 +32,7 @@ import type { ExchangeDatabase, KeptRow, RowDecision, RowSelection } from '../ex
 import { checkAccess, type RowAccessPorts } from './rowAccess.ts';
 
 export interface QuarantinePorts extends RowAccessPorts {
-  readonly database: Pick<ExchangeDatabase, 'quarantine' | 'rowDecisions' | 'transaction'>;
+  readonly database: Pick<ExchangeDatabase, 'rowDecisions' | 'rowLines' | 'transaction'>;
   desired(): Desired | undefined;
   /** Something was decided: apply looks. */
   onDecided(): void;
@@ -76,11 +76,13 @@ export async function showOpenRow(
 ): Promise<CommandResult> {
   const { sessionKey } = checkAccess({ access, certificate, ref, action: RowAction.SHOW }, ports);
   const row = rowOf(ref, ports);
+  const received = ports.database.rowLines.received(row);
+  const edited = ports.database.rowLines.edited(row);
   const contents = RowContents.encode({
     columns: [...row.columns],
-    received: row.line,
-    edited: ports.database.rowDecisions.newestEdit(row)?.line ?? new Uint8Array(0),
-    beforeSha256: sha256(newestLine(row, ports)),
+    received,
+    edited: edited ?? new Uint8Array(0),
+    beforeSha256: sha256(edited ?? received),
   }).finish();
   if (contents.length > SHOWN_MAX_BYTES) {
     throw new QiaoError(
@@ -173,21 +175,24 @@ async function waitFor(
   decided: readonly KeptRow[],
   ports: QuarantinePorts,
 ): Promise<{ settled: number; refused: number; pending: number; refusedRows: OpenRow[] }> {
+  const { rowDecisions } = ports.database;
   const untilMs = ports.clock.elapsedMs() + WAIT_MS;
+  const stand = ({ ref }: KeptRow) => rowDecisions.standing(ref);
+  // The rows at the end are settled last: while one of them is pending, nobody looks at those before it.
+  const left = [...decided];
   for (;;) {
-    const now = decided.map((row) => ports.database.rowDecisions.byRef(row.ref));
-    const pending = now.filter((row) => row?.state === 'open' && row.decision !== undefined).length;
-    if (pending === 0 || ports.clock.elapsedMs() >= untilMs) {
-      const refused = now.filter((row) => row?.state === 'open' && row.decision === undefined);
-      return {
-        settled: now.length - refused.length - pending,
-        refused: refused.length,
-        pending,
-        refusedRows: refused.slice(0, REFUSED_SHOWN).flatMap((row) => (row === undefined ? [] : [openRow(row, ports)])),
-      };
-    }
+    for (let last = left.at(-1); last !== undefined && stand(last) !== 'pending'; last = left.at(-1)) left.pop();
+    if (left.length === 0 || ports.clock.elapsedMs() >= untilMs) break;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
+  const rows = Map.groupBy(decided, stand);
+  const refused = rows.get('refused') ?? [];
+  return {
+    settled: rows.get('settled')?.length ?? 0,
+    refused: refused.length,
+    pending: rows.get('pending')?.length ?? 0,
+    refusedRows: refused.slice(0, REFUSED_SHOWN).map((row) => openRow(rowDecisions.byRef(row.ref) ?? row, ports)),
+  };
 }
 
 async function editRow({ rows, edit }: SettleRows, ports: QuarantinePorts): Promise<CommandResult> {
@@ -207,7 +212,7 @@ async function editRow({ rows, edit }: SettleRows, ports: QuarantinePorts): Prom
     if (row.state !== 'open')
       throw new QiaoError('ROW_SETTLED', `row ${ref} does not wait any more`, { hint: 'qiao quarantine list' });
     checkEdit(row, contents, ports);
-    ports.database.rowDecisions.addEdit(row, contents.edited, name, ports.clock.nowMs());
+    ports.database.rowLines.addEdit(row, contents.edited, name, ports.clock.nowMs());
   });
   return CommandResult.fromPartial({ outcome: CommandOutcome.DONE, settledRows: { decided: 1, pending: 0 } });
 }
@@ -225,7 +230,7 @@ async function openedEdit(edit: RowEdit, ref: string, ports: QuarantinePorts): P
 }
 
 function checkEdit(row: KeptRow, { columns, edited, beforeSha256 }: RowContents, ports: QuarantinePorts): void {
-  if (!sameBytes(beforeSha256, sha256(newestLine(row, ports)))) {
+  if (!sameBytes(beforeSha256, sha256(ports.database.rowLines.newest(row)))) {
     throw new QiaoError('ROW_CHANGED', 'somebody else edited the row meanwhile', {
       hint: `qiao quarantine show ${refText(row, ports)}`,
     });
@@ -246,16 +251,11 @@ function checkEdit(row: KeptRow, { columns, edited, beforeSha256 }: RowContents,
       hint: 'qiao quarantine replay',
     });
   }
-  if (ports.database.rowDecisions.edits(row).length >= EDITS_MAX) {
+  if (ports.database.rowLines.edits(row).count >= EDITS_MAX) {
     throw new QiaoError('EDITS_TOO_MANY', `the row was edited ${EDITS_MAX} times`, {
       hint: 'replay it, or give it up',
     });
   }
-}
-
-/** The row as it would be tried now. */
-function newestLine(row: KeptRow, { database }: QuarantinePorts): Uint8Array {
-  return database.rowDecisions.newestEdit(row)?.line ?? row.line;
 }
 
 function rowOf(ref: string, ports: QuarantinePorts): KeptRow {
@@ -294,8 +294,7 @@ function selectionOf(selector: RowSelector | undefined, ports: QuarantinePorts):
 }
 
 function openRow(row: KeptRow, ports: QuarantinePorts): OpenRow {
-  const edits = ports.database.rowDecisions.edits(row);
-  const newest = edits.at(-1);
+  const edits = ports.database.rowLines.edits(row);
   return OpenRow.fromPartial({
     ref: refText(row, ports),
     bridge: bridgeOf(row, ports),
@@ -313,9 +312,9 @@ function openRow(row: KeptRow, ports: QuarantinePorts): OpenRow {
     decidedBy: row.decidedBy,
     decidedAtMs: BigInt(row.decidedAtMs),
     decisionReason: row.decisionReason,
-    editedBy: newest?.editedBy ?? '',
-    editedAtMs: BigInt(newest?.atMs ?? 0),
-    edits: edits.length,
+    editedBy: edits.editedBy,
+    editedAtMs: BigInt(edits.atMs),
+    edits: edits.count,
   });
 }
 

@@ -38,8 +38,9 @@ import { GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
 import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
 import { COUNTS as REFUSAL_COUNTS, OF_BRIDGE as REFUSED_OF_BRIDGE, KEPT as REFUSED_ROWS } from './refusals.ts';
 import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
-import { BY_REF, COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED } from './rowDecisions.ts';
-import { UNSEALED_EDITS, UNSEALED_ROWS } from './rowsAtRest.ts';
+import { BY_REF, COUNT_DECIDED, FIRST_OF_KEY, NEXT_DECIDED, STANDING } from './rowDecisions.ts';
+import { BYTES, EDITED, EDITS, RECEIVED } from './rowLines.ts';
+import { UNSEALED_EDIT, UNSEALED_ROW } from './rowsOfBefore.ts';
 import { ANSWERED, DUE_BACK, KEPT, SENT_BACK, SETTLED } from './sendBacks.ts';
 
 class Directory implements Disposable {
@@ -290,7 +291,10 @@ test('a change that one scan sees already is noted for another one to be read la
   expect([keys(mine, last), keys(theirs, last)]).toEqual([['newer'], ['newer', 'seen']]);
   database.close();
 });
-const IN_PAGE = { tableId: 1, after: '', through: 'k' };
+const NAMED = {
+  ...{ tableId: 1, after: '', through: 'k' },
+  ...{ lane: LANE, epoch: 1, sequence: 1, section: 0, index: 0 },
+};
 
 test('hot queries find their rows by an index, never by looking through a table', () => {
   using directory = new Directory();
@@ -339,13 +343,18 @@ test('hot queries find their rows by an index, never by looking through a table'
     HAS_RESEND,
     KEEP_NEWEST_RESENDS,
     FORGET_RESENDS,
-    UNSEALED_ROWS,
-    UNSEALED_EDITS,
+    UNSEALED_ROW,
+    UNSEALED_EDIT,
+    RECEIVED,
+    EDITED,
+    BYTES,
+    EDITS,
     COUNT_OPEN,
     OPEN_CODE,
     COUNT_DECIDED,
     FIRST_OF_KEY,
     BY_REF,
+    STANDING,
     NEXT_DECIDED,
     UNSETTLED_BETWEEN,
     REFUSAL_COUNTS,
@@ -353,7 +362,7 @@ test('hot queries find their rows by an index, never by looking through a table'
     REFUSED_OF_BRIDGE,
   };
   for (const [name, sql] of Object.entries(queries)) {
-    const parameters = sql.includes('@') ? [IN_PAGE] : (sql.match(/\?/g) ?? []).map(() => 1);
+    const parameters = sql.includes('@') ? [NAMED] : (sql.match(/\?/g) ?? []).map(() => 1);
     const plan = sqlite
       .prepare(`EXPLAIN QUERY PLAN ${sql}`)
       .all(...parameters)

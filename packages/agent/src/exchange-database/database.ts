@@ -33,7 +33,9 @@ import { ReceiptOutStore } from './receiptsOut.ts';
 import { RefusalStore } from './refusals.ts';
 import { ResendTakenStore } from './resendsTaken.ts';
 import { RowDecisionStore } from './rowDecisions.ts';
-import { RowsAtRest, requireRowKey, sealKeptRows } from './rowsAtRest.ts';
+import { RowLineStore } from './rowLines.ts';
+import { RowsAtRest, requireRowKey } from './rowsAtRest.ts';
+import { sealKeptRows, takeRowsApart } from './rowsOfBefore.ts';
 import { SendBackStore } from './sendBacks.ts';
 import { TriggerStore } from './triggers.ts';
 
@@ -71,6 +73,7 @@ export interface ExchangeDatabase {
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
+  readonly rowLines: RowLineStore;
   readonly refusals: RefusalStore;
   /**
    * This file is an older copy of itself (restored from a backup, or put back): it takes another identity, numbers its books anew, and
@@ -116,6 +119,7 @@ export function openExchangeDatabase(
     const id = meta.databaseId(newId);
     if (options.rowBox !== undefined) requireRowKey(meta, options.rowBox);
     const rows = new RowsAtRest(options.rowBox);
+    takeRowsApart(sqlite, rows);
     sealKeptRows(sqlite, rows);
     return new OpenExchangeDatabase(sqlite, file, id, { meta, newId, rows });
   } catch (error) {
@@ -169,6 +173,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
   readonly bridgeVersions: BridgeVersionStore;
   readonly jobs: JobStore;
   readonly rowDecisions: RowDecisionStore;
+  readonly rowLines: RowLineStore;
   readonly refusals: RefusalStore;
 
   constructor(
@@ -200,10 +205,12 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.receiptsOut = new ReceiptOutStore(sqlite);
     this.controlOut = new ControlOutStore(sqlite);
     this.books = new BookStore(sqlite, id);
+    this.rowLines = new RowLineStore(sqlite, rows);
     this.quarantine = new QuarantineStore(
       sqlite,
       meta.rowReferenceSecret(() => randomBytes(32)),
       rows,
+      this.rowLines,
     );
     this.rowDecisions = new RowDecisionStore(sqlite, rows);
     this.commands = new CommandSeenStore(sqlite);

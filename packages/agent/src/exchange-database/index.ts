@@ -32,5 +32,7 @@ export {
 } from './quarantine.ts';
 export { type ReceiptIn } from './receiptsIn.ts';
 export { type ReceiptOut } from './receiptsOut.ts';
-export { beforeEpoch, type Decision, type RowAt, type RowEdit, type RowSelection } from './rowDecisions.ts';
+export { type Decision, type RowSelection } from './rowDecisions.ts';
+export { type Edits } from './rowLines.ts';
+export { beforeEpoch, type RowAt } from './rowPlace.ts';
 export type { EntryCounts, NotedKey, TriggerReading } from './triggers.ts';

@@ -627,4 +627,47 @@ ALTER TABLE arrival ADD COLUMN look INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX arrival_due ON arrival (table_id) WHERE landed = 1 AND look = 1;
 `,
   },
+  {
+    id: '0022-row-lines',
+    // An older program would look for the text of a row beside what is decided about it.
+    breaking: true,
+    sql: `
+-- quarantine_line: the text of each row in the quarantine, as received. Apart, because it may be large, and what is decided about it is
+-- written often. A row that goes takes its line along.
+CREATE TABLE quarantine_line (
+  lane      BLOB NOT NULL,
+  epoch     INTEGER NOT NULL,
+  sequence  INTEGER NOT NULL,
+  section   INTEGER NOT NULL,
+  row_index INTEGER NOT NULL,
+  line      BLOB NOT NULL,              -- row text with its LF; sealed where quarantine says so
+  PRIMARY KEY (lane, epoch, sequence, section, row_index),
+  FOREIGN KEY (lane, epoch, sequence, section, row_index) REFERENCES quarantine ON DELETE CASCADE
+) STRICT;
+-- Where sealed is 1, key_text is a name for the key's text under that key, and the text itself lies sealed here.
+ALTER TABLE quarantine ADD COLUMN key_sealed BLOB;
+-- Rows that hold their line themselves are taken apart, step by step, when the file is opened; then quarantine.line goes, and this index.
+CREATE INDEX quarantine_whole ON quarantine (sealed) WHERE length(line) > 0;
+
+-- quarantine_edit: as it was, its line last, so that who edited a row and when is read without it.
+ALTER TABLE quarantine_edit RENAME TO quarantine_edit_before;
+CREATE TABLE quarantine_edit (
+  lane      BLOB NOT NULL,
+  epoch     INTEGER NOT NULL,
+  sequence  INTEGER NOT NULL,
+  section   INTEGER NOT NULL,
+  row_index INTEGER NOT NULL,
+  number    INTEGER NOT NULL,           -- 1, 2, 3 … per row
+  edited_by TEXT NOT NULL,
+  at_ms     INTEGER NOT NULL,
+  sealed    INTEGER NOT NULL,
+  line      BLOB NOT NULL,              -- row text with its LF
+  PRIMARY KEY (lane, epoch, sequence, section, row_index, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO quarantine_edit SELECT lane, epoch, sequence, section, row_index, number, edited_by, at_ms, sealed, line
+ FROM quarantine_edit_before;
+DROP TABLE quarantine_edit_before;
+CREATE INDEX quarantine_edit_unsealed ON quarantine_edit (sealed) WHERE sealed = 0;
+`,
+  },
 ];

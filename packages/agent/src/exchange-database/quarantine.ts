@@ -1,14 +1,16 @@
 /**
  * Quarantine: rows that the target refused, or that wait behind such a row, kept whole. Rows of a delivery are written before the
  * target commits: a crash between leaves rows of a delivery that was not applied, and applying it again replaces them. Which of
- * them still wait is the mark's to say (`follow`); what people decide about them is in rowDecisions.ts.
+ * them still wait is the mark's to say (`follow`); what people decide about them is in rowDecisions.ts, their texts in rowLines.ts.
  */
 import { createHmac } from 'node:crypto';
 import type { Kind } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
-import { type PlaceOfRow, packRow, placeOfRow, type RowsAtRest, unpackRow } from './rowsAtRest.ts';
+import type { RowLineStore } from './rowLines.ts';
+import { at, ROW, type RowAt } from './rowPlace.ts';
+import { placeOfKey, type RowsAtRest } from './rowsAtRest.ts';
 
 export interface QuarantineRow {
   /** Section of the delivery's content and row in it, both from 0. */
@@ -35,7 +37,8 @@ export type RowFate = 'landed' | 'abandoned' | 'cancelled' | 'keptTarget';
 /** replay: try again. abandon: a person gave it up. cancel: its epoch was closed. supersede: a later whole row took its place. */
 export type RowDecision = 'replay' | 'abandon' | 'cancel' | 'supersede';
 
-export interface KeptRow extends QuarantineRow, LanePlace {
+/** What is kept of a row beside its text, which may be large: that is read by place (rowLines.ts). */
+export interface KeptRow extends Omit<QuarantineRow, 'line'>, LanePlace {
   readonly atMs: number;
   /** Opaque name for people. */
   readonly ref: string;
@@ -88,8 +91,8 @@ export interface KeptRowColumns {
   columns: string;
   key_columns: number;
   whole_rows: number;
-  line: Buffer;
   key_text: string;
+  key_sealed: Buffer | null;
   outcome: OpenOutcome;
   code: string;
   reason: string;
@@ -105,12 +108,11 @@ export interface KeptRowColumns {
 }
 
 const DELIVERY = 'lane = @lane AND epoch = @epoch AND sequence = @sequence';
-const ROW = `${DELIVERY} AND section = @section AND row_index = @index`;
 const CLEAR = `DELETE FROM quarantine WHERE ${DELIVERY} AND state = 'open'`;
 // A row settled before the target lost it (a backup was restored) keeps its decision, which is then carried out again.
 const ADD = `INSERT INTO quarantine (lane, epoch, sequence, section, row_index, table_name, kind, columns, key_columns,
- whole_rows, line, key_text, sealed, outcome, code, reason, at_ms, ref) VALUES (@lane, @epoch, @sequence, @section, @index, @table, @kind,
- @columns, @keyColumns, @wholeRows, @line, @keyText, @sealed, @outcome, @code, @reason, @atMs, @ref)
+ whole_rows, key_text, key_sealed, sealed, outcome, code, reason, at_ms, ref) VALUES (@lane, @epoch, @sequence, @section, @index, @table,
+ @kind, @columns, @keyColumns, @wholeRows, @keyText, @keySealed, @sealed, @outcome, @code, @reason, @atMs, @ref)
  ON CONFLICT (lane, epoch, sequence, section, row_index) DO UPDATE SET state = 'open', fate = NULL, settled_at_ms = NULL,
  outcome = excluded.outcome, code = excluded.code, reason = excluded.reason, at_ms = excluded.at_ms`;
 const OF_DELIVERY = `SELECT * FROM quarantine WHERE ${DELIVERY} ORDER BY section, row_index`;
@@ -129,16 +131,13 @@ const UNDECIDE = `UPDATE quarantine SET decision = NULL, decided_by = '', decide
  AND decision = @decision AND decided_by = @decidedBy AND decided_at_ms = @decidedAtMs`;
 const FORGET_SETTLED = `DELETE FROM quarantine WHERE (lane, epoch, sequence, section, row_index) IN
  (SELECT lane, epoch, sequence, section, row_index FROM quarantine WHERE state = 'settled' AND settled_at_ms < ? LIMIT ?)`;
-const FORGET_EDITS = `DELETE FROM quarantine_edit WHERE NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.lane = quarantine_edit.lane
- AND q.epoch = quarantine_edit.epoch AND q.sequence = quarantine_edit.sequence AND q.section = quarantine_edit.section
- AND q.row_index = quarantine_edit.row_index)`;
-
 const REMOVE_LANE = 'DELETE FROM quarantine WHERE lane = ?';
 
 export class QuarantineStore {
   readonly #sqlite: Sqlite;
   readonly #secret: Uint8Array;
   readonly #rows: RowsAtRest;
+  readonly #lines: RowLineStore;
   readonly #clear: Statement;
   readonly #add: Statement;
   readonly #ofDelivery: Statement<[object], KeptRowColumns>;
@@ -151,12 +150,12 @@ export class QuarantineStore {
   readonly #explain: Statement;
   readonly #undecide: Statement;
   readonly #forgetSettled: Statement<[number, number]>;
-  readonly #forgetEdits: Statement;
   readonly #removeLane: Statement;
 
   /** `secret` makes references that say nothing of a row: 32 bytes that never leave this file. */
-  constructor(sqlite: Sqlite, secret: Uint8Array, rows: RowsAtRest) {
+  constructor(sqlite: Sqlite, secret: Uint8Array, rows: RowsAtRest, lines: RowLineStore) {
     this.#rows = rows;
+    this.#lines = lines;
     this.#sqlite = sqlite;
     this.#secret = secret;
     this.#clear = sqlite.prepare(CLEAR);
@@ -171,7 +170,6 @@ export class QuarantineStore {
     this.#explain = sqlite.prepare(EXPLAIN);
     this.#undecide = sqlite.prepare(UNDECIDE);
     this.#forgetSettled = sqlite.prepare(FORGET_SETTLED);
-    this.#forgetEdits = sqlite.prepare(FORGET_EDITS);
     this.#removeLane = sqlite.prepare(REMOVE_LANE);
   }
 
@@ -180,18 +178,17 @@ export class QuarantineStore {
     const { lane, epoch, sequence } = place;
     const work = (): void => {
       this.#clear.run({ lane, epoch, sequence });
-      for (const row of rows) {
+      for (const { line, ...row } of rows) {
+        const kept = { ...row, lane, epoch, sequence };
         this.#add.run({
-          ...row,
-          lane,
-          epoch,
-          sequence,
+          ...kept,
           columns: JSON.stringify(row.columns),
           wholeRows: row.wholeRows ? 1 : 0,
           atMs,
-          ref: this.#ref(place, row),
-          ...this.#atRest({ lane, epoch, sequence, section: row.section, index: row.index }, row),
+          ref: this.#ref(kept),
+          ...this.#keyAtRest(kept),
         });
+        this.#lines.keep(kept, line);
       }
     };
     if (this.#sqlite.inTransaction) work();
@@ -210,36 +207,35 @@ export class QuarantineStore {
       const key = `${row.section}/${row.index}`;
       const now = waiting.get(key);
       waiting.delete(key);
-      const at = { lane: row.lane, epoch: row.epoch, sequence: row.sequence, section: row.section, index: row.index };
       if (now === undefined) {
         if (row.state === 'settled') continue;
-        this.#settle.run({ ...at, fate: fateOf(row.decision), atMs });
+        this.#settle.run({ ...at(row), fate: fateOf(row.decision), atMs });
         settled.push(row);
       } else if (row.state === 'settled') {
         reopened += 1;
-        this.#wait.run({ ...at, outcome: now.outcome, code: now.code, reason: now.reason });
+        this.#wait.run({ ...at(row), outcome: now.outcome, code: now.code, reason: now.reason });
       } else if (now.outcome !== row.outcome || now.code !== row.code || now.reason !== row.reason) {
-        this.#wait.run({ ...at, outcome: now.outcome, code: now.code, reason: now.reason });
+        this.#wait.run({ ...at(row), outcome: now.outcome, code: now.code, reason: now.reason });
       }
     }
     return { settled, reopened, unknown: waiting.size };
   }
 
   /** Says why the row still waits. */
-  explain(row: LanePlace & { readonly section: number; readonly index: number }, code: string, reason: string): void {
-    const { lane, epoch, sequence, section, index } = row;
-    this.#explain.run({ lane, epoch, sequence, section, index, code, reason });
+  explain(row: RowAt, code: string, reason: string): void {
+    this.#explain.run({ ...at(row), code, reason });
   }
 
   /** Forgets every row of a lane that is over. */
   removeLane(lane: Uint8Array): void {
     this.#removeLane.run(lane);
-    this.#forgetEdits.run();
+    this.#lines.forgetEdits();
   }
 
   /** The row was tried and waits on: what was decided about it, as `row` has it, is over. What a person decided meanwhile stands. */
-  undecide({ lane, epoch, sequence, section, index, decision, decidedBy, decidedAtMs }: KeptRow): void {
-    this.#undecide.run({ lane, epoch, sequence, section, index, decision, decidedBy, decidedAtMs });
+  undecide(row: KeptRow): void {
+    const { decision, decidedBy, decidedAtMs } = row;
+    this.#undecide.run({ ...at(row), decision, decidedBy, decidedAtMs });
   }
 
   /** Every row kept of a delivery, in order. */
@@ -279,17 +275,19 @@ export class QuarantineStore {
   /** Forgets rows that were settled before `beforeMs`, with their edits; returns how many. */
   forgetSettled(beforeMs: number, limit: number): number {
     const { changes } = this.#forgetSettled.run(beforeMs, limit);
-    if (changes > 0) this.#forgetEdits.run();
+    if (changes > 0) this.#lines.forgetEdits();
     return changes;
   }
 
-  #atRest(place: PlaceOfRow, { line, keyText }: QuarantineRow): { line: Uint8Array; keyText: string; sealed: 0 | 1 } {
-    if (!this.#rows.areSealed) return { line, keyText, sealed: 0 };
-    const { bytes, sealed } = this.#rows.seal(packRow(line, keyText), placeOfRow(place));
-    return { line: bytes, keyText: this.#rows.nameOf(keyText), sealed };
+  /** The key's text as it is, or a name for it and its text sealed beside that. */
+  #keyAtRest(row: RowAt & Pick<QuarantineRow, 'keyText'>) {
+    const { keyText } = row;
+    if (!this.#rows.areSealed) return { keyText, keySealed: null, sealed: 0 };
+    const { bytes, sealed } = this.#rows.seal(Buffer.from(keyText), placeOfKey(row));
+    return { keyText: this.#rows.nameOf(keyText), keySealed: bytes, sealed };
   }
 
-  #ref({ lane, epoch, sequence }: LanePlace, { section, index }: QuarantineRow): string {
+  #ref({ lane, epoch, sequence, section, index }: RowAt): string {
     const place = `${Buffer.from(lane).toString('hex')}/${epoch}/${sequence}/${section}/${index}`;
     return createHmac('sha256', this.#secret).update(place).digest('hex').slice(0, 20);
   }
@@ -311,15 +309,20 @@ function fateOf(decision: RowDecision | undefined): RowFate {
   }
 }
 
-/** The row as it was received. Throws ROW_KEY_MISSING, ROW_UNREADABLE. */
+/** Its key's text is opened when it is asked for, which few do: that throws ROW_KEY_MISSING, ROW_UNREADABLE. */
 export function keptRow(row: KeptRowColumns, rows: RowsAtRest): KeptRow {
-  return {
-    ...contentsOf(row, rows),
+  const place = {
     lane: row.lane,
     epoch: BigInt(row.epoch),
     sequence: BigInt(row.sequence),
     section: row.section,
     index: row.row_index,
+  };
+  return {
+    ...place,
+    get keyText() {
+      return keyTextOf(row, place, rows);
+    },
     table: row.table_name,
     kind: row.kind,
     columns: JSON.parse(row.columns) as string[],
@@ -339,14 +342,7 @@ export function keptRow(row: KeptRowColumns, rows: RowsAtRest): KeptRow {
   };
 }
 
-function contentsOf(row: KeptRowColumns, rows: RowsAtRest): { line: Uint8Array; keyText: string } {
-  if (row.sealed === 0) return { line: row.line, keyText: row.key_text };
-  const place = {
-    lane: row.lane,
-    epoch: BigInt(row.epoch),
-    sequence: BigInt(row.sequence),
-    section: row.section,
-    index: row.row_index,
-  };
-  return unpackRow(rows.open(row.line, row.sealed, placeOfRow(place)));
+function keyTextOf({ key_text, key_sealed, sealed }: KeptRowColumns, place: RowAt, rows: RowsAtRest): string {
+  if (sealed === 0) return key_text;
+  return Buffer.from(rows.open(key_sealed ?? new Uint8Array(0), sealed, placeOfKey(place))).toString('utf8');
 }

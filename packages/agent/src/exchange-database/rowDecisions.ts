@@ -1,5 +1,5 @@
 /**
- * What people (and the agent itself) decide about rows that wait: tried again, given up, edited. A decision is durable before it is
+ * What people (and the agent itself) decide about rows that wait: tried again, given up. A decision is durable before it is
  * carried out; apply works decisions off in the order of the lane and takes away those that were tried in vain. Selecting rows for a
  * person is here too, because a decision in bulk selects the same way as a list.
  */
@@ -7,18 +7,8 @@ import type { Statement } from 'better-sqlite3';
 import type { Sqlite } from './connection.ts';
 import type { LanePlace } from './lanePlace.ts';
 import { type KeptRow, type KeptRowColumns, keptRow, type RowDecision } from './quarantine.ts';
-import { placeOfEdit, type RowsAtRest } from './rowsAtRest.ts';
-
-/** One row by its place. */
-export interface RowAt extends LanePlace {
-  readonly section: number;
-  readonly index: number;
-}
-
-/** The place before every row of an epoch. */
-export function beforeEpoch(lane: Uint8Array, epoch: bigint): RowAt {
-  return { lane, epoch, sequence: -1n, section: -1, index: -1 };
-}
+import { at, ROW, type RowAt } from './rowPlace.ts';
+import type { RowsAtRest } from './rowsAtRest.ts';
 
 /** Everything that is given must hold. */
 export interface RowSelection {
@@ -30,6 +20,9 @@ export interface RowSelection {
   readonly includeSettled?: boolean | undefined;
 }
 
+/** pending: not carried out yet. refused: tried, and it waits on. settled: it waits no more. */
+export type Standing = 'pending' | 'refused' | 'settled';
+
 export interface Decision {
   readonly decision: RowDecision;
   readonly by: string;
@@ -37,19 +30,6 @@ export interface Decision {
   readonly atMs: number;
 }
 
-export interface RowEdit {
-  readonly number: number;
-  /** Row text with its LF. */
-  readonly line: Uint8Array;
-  readonly editedBy: string;
-  readonly atMs: number;
-}
-
-interface KeptEdit extends RowEdit {
-  readonly sealed: number;
-}
-
-const ROW = 'lane = @lane AND epoch = @epoch AND sequence = @sequence AND section = @section AND row_index = @index';
 const DECIDE = `UPDATE quarantine SET decision = @decision, decided_by = @by, decided_at_ms = @atMs, decision_reason = @reason
  WHERE ${ROW} AND state = 'open'`;
 export const NEXT_DECIDED = `SELECT epoch, sequence FROM quarantine WHERE lane = ? AND state = 'open' AND decision IS NOT NULL
@@ -64,6 +44,7 @@ const WITH_CODES = `SELECT * FROM quarantine WHERE lane = @lane AND state = 'ope
  ORDER BY epoch, sequence, section, row_index LIMIT @limit`;
 // The second condition is the index's own.
 export const BY_REF = "SELECT * FROM quarantine WHERE ref = ? AND ref <> ''";
+export const STANDING = `SELECT state, decision FROM quarantine WHERE ref = ? AND ref <> ''`;
 const BEFORE_KEY = `SELECT * FROM quarantine WHERE lane = @lane AND state = 'open' AND table_name = @table AND key_text = @key
  AND (epoch, sequence, section, row_index) < (@epoch, @sequence, @section, @index) ORDER BY epoch, sequence, section, row_index`;
 const SELECT_ALL = `FROM quarantine WHERE (@all = 1 OR state = 'open') AND (@table = '' OR table_name = @table)
@@ -71,11 +52,6 @@ const SELECT_ALL = `FROM quarantine WHERE (@all = 1 OR state = 'open') AND (@tab
  AND (@lanes = '' OR hex(lane) IN (SELECT value FROM json_each(@lanes)))`;
 const SELECT = `SELECT * ${SELECT_ALL} ORDER BY lane, epoch, sequence, section, row_index LIMIT @limit`;
 const COUNT = `SELECT count(*) ${SELECT_ALL}`;
-const EDITS = `SELECT number, line, sealed, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW} ORDER BY number`;
-const NEWEST_EDIT = `SELECT number, line, sealed, edited_by AS editedBy, at_ms AS atMs FROM quarantine_edit WHERE ${ROW}
- ORDER BY number DESC LIMIT 1`;
-const ADD_EDIT = `INSERT INTO quarantine_edit (lane, epoch, sequence, section, row_index, number, line, sealed, edited_by, at_ms)
- VALUES (@lane, @epoch, @sequence, @section, @index, @number, @line, @sealed, @by, @atMs)`;
 
 export class RowDecisionStore {
   readonly #rows: RowsAtRest;
@@ -86,12 +62,10 @@ export class RowDecisionStore {
   readonly #earlierEpochs: Statement<[Uint8Array, bigint], KeptRowColumns>;
   readonly #withCodes: Statement<[object], KeptRowColumns>;
   readonly #byRef: Statement<[string], KeptRowColumns>;
+  readonly #standing: Statement<[string], Pick<KeptRowColumns, 'state' | 'decision'>>;
   readonly #beforeKey: Statement<[object], KeptRowColumns>;
   readonly #select: Statement<[object], KeptRowColumns>;
   readonly #count: Statement<[object], number>;
-  readonly #edits: Statement<[object], KeptEdit>;
-  readonly #newestEdit: Statement<[object], KeptEdit>;
-  readonly #addEdit: Statement;
 
   constructor(sqlite: Sqlite, rows: RowsAtRest) {
     this.#rows = rows;
@@ -102,12 +76,10 @@ export class RowDecisionStore {
     this.#earlierEpochs = sqlite.prepare(EARLIER_EPOCHS);
     this.#withCodes = sqlite.prepare(WITH_CODES);
     this.#byRef = sqlite.prepare(BY_REF);
+    this.#standing = sqlite.prepare(STANDING);
     this.#beforeKey = sqlite.prepare(BEFORE_KEY);
     this.#select = sqlite.prepare(SELECT);
     this.#count = sqlite.prepare<[object], number>(COUNT).pluck();
-    this.#edits = sqlite.prepare(EDITS);
-    this.#newestEdit = sqlite.prepare(NEWEST_EDIT);
-    this.#addEdit = sqlite.prepare(ADD_EDIT);
   }
 
   /** Decides about a row that waits; false when it does not (any more). A later decision takes the place of an earlier one. */
@@ -154,6 +126,13 @@ export class RowDecisionStore {
     return row && keptRow(row, this.#rows);
   }
 
+  /** How far it came with a row about which something was decided. */
+  standing(ref: string): Standing {
+    const row = this.#standing.get(ref);
+    if (row?.state !== 'open') return 'settled';
+    return row.decision === null ? 'refused' : 'pending';
+  }
+
   /** Selected rows in order of lane and place, at most `limit`. */
   select(selection: RowSelection, limit: number): KeptRow[] {
     return this.#select.all({ ...bound(selection), limit }).map((row) => keptRow(row, this.#rows));
@@ -162,30 +141,6 @@ export class RowDecisionStore {
   count(selection: RowSelection): number {
     return this.#count.get(bound(selection)) ?? 0;
   }
-
-  edits(row: RowAt): RowEdit[] {
-    return this.#edits.all(at(row)).map((edit) => this.#opened(row, edit));
-  }
-
-  newestEdit(row: RowAt): RowEdit | undefined {
-    const edit = this.#newestEdit.get(at(row));
-    return edit && this.#opened(row, edit);
-  }
-
-  /** Keeps a new version beside the row as received and its earlier versions. */
-  addEdit(row: RowAt, line: Uint8Array, by: string, atMs: number): void {
-    const number = (this.#newestEdit.get(at(row))?.number ?? 0) + 1;
-    const { bytes, sealed } = this.#rows.seal(line, placeOfEdit(row, number));
-    this.#addEdit.run({ ...at(row), number, line: bytes, sealed, by, atMs });
-  }
-
-  #opened(row: RowAt, { sealed, ...edit }: KeptEdit): RowEdit {
-    return { ...edit, line: this.#rows.open(edit.line, sealed, placeOfEdit(row, edit.number)) };
-  }
-}
-
-function at({ lane, epoch, sequence, section, index }: RowAt): RowAt {
-  return { lane, epoch, sequence, section, index };
 }
 
 function bound({ refs, lanes, table = '', code = '', includeSettled = false }: RowSelection): object {

@@ -4,10 +4,8 @@
  */
 import { QiaoError } from '@qiao/exchange';
 import type { RowBox } from '@qiao/security';
-import type { Statement } from 'better-sqlite3';
-import type { Sqlite } from './connection.ts';
-import type { LanePlace } from './lanePlace.ts';
 import type { MetaStore } from './meta.ts';
+import type { RowAt } from './rowPlace.ts';
 
 export class RowsAtRest {
   readonly #box: RowBox | undefined;
@@ -46,77 +44,16 @@ export function requireRowKey(meta: MetaStore, box: RowBox): void {
   meta.setRowKeyName(box.keyName);
 }
 
-/** A row and its key's text in one record. */
-export function packRow(line: Uint8Array, keyText: string): Uint8Array {
-  const key = Buffer.from(keyText, 'utf8');
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(key.length);
-  return Buffer.concat([length, key, line]);
-}
-
-export function unpackRow(packed: Uint8Array): { line: Uint8Array; keyText: string } {
-  const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
-  const keyEnd = 4 + bytes.readUInt32BE(0);
-  return { keyText: bytes.toString('utf8', 4, keyEnd), line: bytes.subarray(keyEnd) };
-}
-
-export interface PlaceOfRow extends LanePlace {
-  readonly section: number;
-  readonly index: number;
-}
-
-export function placeOfRow({ lane, epoch, sequence, section, index }: PlaceOfRow): string {
+export function placeOfRow({ lane, epoch, sequence, section, index }: RowAt): string {
   return `row/${Buffer.from(lane).toString('hex')}/${epoch}/${sequence}/${section}/${index}`;
 }
 
-export function placeOfEdit(row: PlaceOfRow, number: number): string {
+export function placeOfKey(row: RowAt): string {
+  return `key/${placeOfRow(row)}`;
+}
+
+export function placeOfEdit(row: RowAt, number: number): string {
   return `edit/${placeOfRow(row)}/${number}`;
-}
-
-/** Rows sealed in one transaction: as many are held in memory. */
-const SEALED_PER_STEP = 200;
-export const UNSEALED_ROWS = `SELECT lane, epoch, sequence, section, row_index AS "index", line, key_text AS keyText FROM quarantine
- WHERE sealed = 0 LIMIT ?`;
-const SEAL = `UPDATE quarantine SET line = @line, key_text = @key, sealed = 1
- WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence AND section = @section AND row_index = @index`;
-export const UNSEALED_EDITS = `SELECT lane, epoch, sequence, section, row_index AS "index", number, line FROM quarantine_edit
- WHERE sealed = 0 LIMIT ?`;
-const SEAL_EDIT = `UPDATE quarantine_edit SET line = @line, sealed = 1
- WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence AND section = @section AND row_index = @index AND number = @number`;
-
-/**
- * Seals quarantined rows that were kept before there was a key: a key's text is looked up by its name, so all of them have one
- * or none has when this returns. A crash between two steps leaves a mixture that nobody reads: the next start goes on here first.
- * Parcels need nothing: they are read by number, and forgotten when they are settled.
- */
-export function sealKeptRows(sqlite: Sqlite, rows: RowsAtRest): void {
-  if (!rows.areSealed) return;
-  interface Found extends PlaceOfRow {
-    readonly line: Buffer;
-    readonly keyText: string;
-    readonly number: number;
-  }
-  const at = ({ lane, epoch, sequence, section, index }: Found) => ({ lane, epoch, sequence, section, index });
-  const seal = sqlite.prepare(SEAL);
-  const sealEdit = sqlite.prepare(SEAL_EDIT);
-  inSteps(sqlite, sqlite.prepare<[number], Found>(UNSEALED_ROWS), (row) => {
-    const line = rows.seal(packRow(row.line, row.keyText), placeOfRow(row)).bytes;
-    seal.run({ ...at(row), line, key: rows.nameOf(row.keyText) });
-  });
-  inSteps(sqlite, sqlite.prepare<[number], Found>(UNSEALED_EDITS), (edit) => {
-    const line = rows.seal(edit.line, placeOfEdit(edit, edit.number)).bytes;
-    sealEdit.run({ ...at(edit), number: edit.number, line });
-  });
-}
-
-/** Each step reads what the ones before it left unsealed. */
-function inSteps<Found>(sqlite: Sqlite, unsealed: Statement<[number], Found>, seal: (found: Found) => void): void {
-  const step = sqlite.transaction((): number => {
-    const page = unsealed.all(SEALED_PER_STEP);
-    for (const found of page) seal(found);
-    return page.length;
-  });
-  while (step.immediate() === SEALED_PER_STEP);
 }
 
 function keyMissing(why: string): QiaoError {

@@ -34,14 +34,7 @@ export function checkInvariants(ends: Ends): number {
 
 function tablesAreEqual({ source }: SimulatedSender, { target, database, laneId }: SimulatedReceiver): void {
   // A row that the target refuses is open, and what came for its key since waits behind it.
-  const open = new Set(
-    database.quarantine.openOfLane(parseId(laneId), 1_000).map(
-      ({ line }) =>
-        Buffer.from(line)
-          .toString()
-          .split(/[\t\n]/)[0],
-    ),
-  );
+  const open = new Set(database.quarantine.openOfLane(parseId(laneId), 1_000).map(({ keyText }) => keyText));
   const keys = new Set([...source.keys(), ...target.rows.keys()]);
   for (const key of keys) {
     if (open.has(key) || source.get(key)?.startsWith(REFUSED) === true) continue;
