@@ -32,8 +32,8 @@ const runs = Number(values.runs);
 
 interface Figure extends Measured {
   readonly what: string;
-  /** Time of the yardstick in the same run, milliseconds. */
-  readonly besideMs?: number | undefined;
+  /** The yardstick in the same run, and its time in milliseconds. */
+  readonly beside?: { readonly what: string; readonly ms: number } | undefined;
 }
 
 const removeProgram = await setup();
@@ -63,8 +63,8 @@ async function everything(): Promise<void> {
   for (const what of new Set(all.map((figure) => figure.what))) {
     const same = all.filter((figure) => figure.what === what);
     const ms = median(same.map((figure) => figure.ms));
-    const ratios = same.flatMap(({ ms: took, besideMs }) => (besideMs === undefined ? [] : [besideMs / took]));
-    const ratio = ratios.length === 0 ? '' : `, ${median(ratios).toFixed(2)} of the plain copy beside it`;
+    const ratios = same.flatMap(({ ms: took, beside }) => (beside === undefined ? [] : [beside.ms / took]));
+    const ratio = ratios.length === 0 ? '' : `, ${median(ratios).toFixed(2)} of ${same[0]?.beside?.what} beside it`;
     console.log(`${what}: ${written((rows * 1000) / ms)} rows/s${ratio}`);
   }
 }
@@ -74,17 +74,18 @@ async function* measured(world: LoadWorld): AsyncGenerator<Figure> {
   if (copy !== undefined) yield { what: 'COPY | COPY', ...copy };
   const copyOut = isWanted('copy') ? await world.copyOut() : undefined;
   if (copyOut !== undefined) yield { what: 'COPY TO alone', ...copyOut };
-  const besideMs = copy?.ms;
+  const beside = copy && { what: 'COPY | COPY', ms: copy.ms };
+  const besideOut = copyOut && { what: 'COPY TO alone', ms: copyOut.ms };
   if (isWanted('mariadb')) yield* byMariadb(world);
   if (!(only ?? ['load']).some((figure) => NEEDS_LOAD.includes(figure))) return;
   await using road = await world.road();
-  yield { what: 'load into an empty table', ...(await road.load()), besideMs };
+  yield { what: 'load into an empty table', ...(await road.load()), beside };
   console.log(`    on the bus, each way: ${Math.round(road.sealedBytes() / rows)} bytes a row`);
-  if (isWanted('scan')) yield { what: 'scan, nothing changed', ...(await road.scan()), besideMs: copyOut?.ms };
-  if (isWanted('verify')) yield { what: 'verify, nothing differs', ...(await road.verify()), besideMs: copyOut?.ms };
-  if (isWanted('update')) yield { what: 'scan and upsert, every row changed', ...(await road.update()), besideMs };
+  if (isWanted('scan')) yield { what: 'scan, nothing changed', ...(await road.scan()), beside: besideOut };
+  if (isWanted('verify')) yield { what: 'verify, nothing differs', ...(await road.verify()), beside: besideOut };
+  if (isWanted('update')) yield { what: 'scan and upsert, every row changed', ...(await road.update()), beside };
   if (isWanted('again')) {
-    yield { what: 'load into a filled table, nothing differs', ...(await road.load('again')), besideMs };
+    yield { what: 'load into a filled table, nothing differs', ...(await road.load('again')), beside };
   }
 }
 
@@ -141,8 +142,8 @@ async function growth(): Promise<void> {
   }
 }
 
-function textOf({ what, ms, besideMs, use }: Figure, count: number, ofWhat = 'rows'): string {
-  const ratio = besideMs === undefined ? '' : `, ${(besideMs / ms).toFixed(2)} of the plain copy beside it`;
+function textOf({ what, ms, beside, use }: Figure, count: number, ofWhat = 'rows'): string {
+  const ratio = beside === undefined ? '' : `, ${(beside.ms / ms).toFixed(2)} of ${beside.what} beside it`;
   const parts = Object.entries(use).map(([name, { cpuMs, peakBytes }]) => {
     const memory = peakBytes === undefined ? '' : ` (${Math.round(peakBytes / 2 ** 20)} MB)`;
     return `${name} ${((cpuMs * 1000) / count).toFixed(1)}${memory}`;
