@@ -48,6 +48,9 @@ const OR_UPDATE: Readonly<Record<Adapter, string>> = {
   mysql: `ON DUPLICATE KEY UPDATE ${[...VALUES, 'changed'].map((column) => `${column} = VALUES(${column})`).join(', ')}`,
 };
 
+/** Shorter texts are in every log, whoever changed them. */
+const WIDE = 1_000;
+
 export class Statements {
   readonly #dice: Dice;
   readonly #register: Register;
@@ -122,11 +125,14 @@ export class Statements {
 
   #update(keys: readonly number[]): string[] {
     if (keys.length === 0) return [];
-    // A large value that an update leaves alone is not in every log.
+    // A large value that an update leaves alone is not in every log. Then nobody can tell that nothing else of the row changed either,
+    // and the destination counts it as unchanged: such rows are let be.
     const set = this.#dice.pick([['name'], ['city'], ['note'], ['name', 'city', 'note']]);
-    const values = set.map((column) => `${column} = ${this.#valueOf(column, keys)}`);
+    const values = set.map((column) => [column, this.#valueOf(column, keys)] as const);
+    const changes = values.map(([column, value]) => `${column} <> ${value}`);
+    const which = set.includes('note') ? '' : ` AND (coalesce(length(note), 0) < ${WIDE} OR ${changes.join(' OR ')})`;
     return [
-      `UPDATE ${this.#plan.table} SET ${values.join(', ')}, changed = ${this.#now} WHERE id IN (${touched(keys, this.#register)})`,
+      `UPDATE ${this.#plan.table} SET ${values.map((each) => each.join(' = ')).join(', ')}, changed = ${this.#now} WHERE id IN (${touched(keys, this.#register)})${which}`,
     ];
   }
 
