@@ -3,6 +3,7 @@ import { parseId } from '@qiao/exchange';
 import { createRowBox } from '@qiao/security';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { retryWaiting } from '../apply/settleRows.ts';
+import { heldBytes } from '../exchange-database/heldBytes.testing.ts';
 import { beforeEpoch, type ExchangeDatabase, openExchangeDatabase, type RowAt } from '../exchange-database/index.ts';
 import { listOpenRows, type QuarantinePorts, settleRows } from './quarantine.ts';
 
@@ -59,7 +60,7 @@ const list = { rows: undefined, includeSettled: false, limit: 1_000 };
 
 /** MiB of buffers that came while it ran, those that nobody holds any more included. */
 async function mibOf(work: () => unknown): Promise<number> {
-  const before = process.memoryUsage().arrayBuffers;
+  const before = heldBytes();
   await work();
   return (process.memoryUsage().arrayBuffers - before) / MIB;
 }

@@ -649,7 +649,8 @@ ALTER TABLE quarantine ADD COLUMN key_sealed BLOB;
 -- Rows that hold their line themselves are taken apart, step by step, when the file is opened; then quarantine.line goes, and this index.
 CREATE INDEX quarantine_whole ON quarantine (sealed) WHERE length(line) > 0;
 
--- quarantine_edit: as it was, its line last, so that who edited a row and when is read without it.
+-- quarantine_edit: as it was, its line last, and with a rowid: who edited a row and when is read without a line, which a search among
+-- records that are their own index would load whole.
 ALTER TABLE quarantine_edit RENAME TO quarantine_edit_before;
 CREATE TABLE quarantine_edit (
   lane      BLOB NOT NULL,
@@ -663,7 +664,7 @@ CREATE TABLE quarantine_edit (
   sealed    INTEGER NOT NULL,
   line      BLOB NOT NULL,              -- row text with its LF
   PRIMARY KEY (lane, epoch, sequence, section, row_index, number)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 INSERT INTO quarantine_edit SELECT lane, epoch, sequence, section, row_index, number, edited_by, at_ms, sealed, line
  FROM quarantine_edit_before;
 DROP TABLE quarantine_edit_before;

@@ -69,3 +69,14 @@ test('a row that was settled and waits again has its text', () =>
     expect([quarantine.countOpen(LANE), text(rowLines.received(at(0)))]).toEqual([1, '0\tAnna\n']);
     expect(kept()).toEqual([1, 1, 0]);
   }));
+
+test('no table with texts is its own index: a search among its records would read them whole', () =>
+  withDatabase(({ sqlite }) => {
+    const tables = sqlite.prepare(
+      "SELECT name, wr FROM pragma_table_list WHERE name IN ('quarantine_line', 'quarantine_edit') ORDER BY name",
+    );
+    expect(tables.raw().all()).toEqual([
+      ['quarantine_edit', 0],
+      ['quarantine_line', 0],
+    ]);
+  }));
