@@ -29,6 +29,21 @@ export interface Landed {
   readonly isolated: readonly IsolatedLine[];
 }
 
+/** Of an update that does not carry every column: NULL in a journal says that a value is NULL. */
+export const NOT_TOLD_FROM_NULL = {
+  code: 'MISSING_BASE',
+  reason: 'the update does not carry every column, and a journal could not tell those from NULL',
+} as const;
+
+/** Parts of rows on their way into a journal: none lands. */
+export function partsForJournal({ rowCount }: Pick<Piece, 'rowCount'>): Landed {
+  const isolated = Array.from(
+    { length: rowCount },
+    (_, index) => ({ ...NOT_TOLD_FROM_NULL, outcome: 'held', index }) as const,
+  );
+  return { counts: [], isolated };
+}
+
 /** Deletes of which the target keeps `kept` rows; the others find none, or one that came a moment ago. */
 export function nothingDeleted({ rowCount }: Pick<Piece, 'rowCount'>, kept: number): Landed {
   return {

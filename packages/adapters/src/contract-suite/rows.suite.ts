@@ -386,6 +386,35 @@ export function rowsContract(make: () => Promise<Fixture>): void {
       expect(rows.every((row) => /^2023-11-1[45] \d\d:13:20/.test(row[7] ?? ''))).toBe(true);
     });
 
+    test('a journal takes no update that does not carry every column: NULL there says that a value is NULL', async () => {
+      await using fixture = await make();
+      const journal = table({ landing: 'journal', table: 't', ref: { name: '流水' } });
+      await fixture.dataSource.createTable(journal);
+      const { target, lane } = await openLane(fixture, [journal]);
+      const parts = [
+        ['1', 'new'],
+        ['2', 'new'],
+      ];
+      const { cells, quarantined } = await applied(
+        target,
+        lane.next([
+          section('t', 'insert', COLUMNS, [['1', 'c', 'a']]),
+          section('t', 'update', ['id', 'x'], parts, { wholeRows: false }),
+          section('t', 'update', COLUMNS, [['3', 'c', 'b']]),
+        ]),
+      );
+      expect(cells).toEqual(['t insert inserted 1', 't update held 2', 't update updated 1']);
+      const held = { table: 't', kind: 'update', outcome: 'held', code: 'MISSING_BASE' };
+      expect(quarantined).toMatchObject([
+        { ...held, index: 0 },
+        { ...held, index: 1 },
+      ]);
+      expect(await fixture.query('SELECT id, city, x FROM "流水" ORDER BY id')).toEqual([
+        ['1', 'c', 'a'],
+        ['3', 'c', 'b'],
+      ]);
+    });
+
     test('one delivery may have many tables', { timeout: 120_000 }, async () => {
       await using fixture = await make();
       const names = Array.from({ length: 120 }, (_, place) => `t${place}`);

@@ -5,7 +5,7 @@
  */
 
 import type { Outcome } from '@qiao/exchange';
-import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../sectionPort.ts';
+import { type IsolatedLine, type Landed, nothingDeleted, type Piece, partsForJournal } from '../sectionPort.ts';
 import { type JournalValues, schemaError } from '../targetServer.ts';
 import { leaveToTarget, takesPlace } from './conflict.ts';
 import { columnOf, type Layout, selfReferences } from './layout.ts';
@@ -237,6 +237,7 @@ async function landJournal(
   piece: Piece,
   journal: JournalValues,
 ): Promise<Landed> {
+  if (piece.kind === 'update' && !piece.wholeRows) return partsForJournal(piece);
   const names = layout.target.journalColumns;
   const appliedAt = new Date(journal.appliedAtMs).toISOString().replace('T', ' ').replace('Z', '');
   const appliedType = columnOf(layout, names.appliedAt).type;

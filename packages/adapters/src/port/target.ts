@@ -84,7 +84,8 @@ export interface TargetTable {
  * R7 onDelete 'mark': a delete sets the mark column ('deleted'; already marked: 'deletedNothing'). A marked row counts as absent: an insert
  *    on it is 'inserted', a whole update 'insertedInsteadOfUpdate', both writing the values and clearing the mark.
  * R8 Journal: every row lands as a new row with the journal columns; outcome = what was intended. Deletes carry the key only. No key is
- *    compared, nothing is ever updated or removed, loads remove nothing.
+ *    compared, nothing is ever updated or removed, loads remove nothing. An update that does not carry every column is handed out as
+ *    'held' with code MISSING_BASE: NULL in a journal says that a value is NULL.
  * R9 Conflict: 'targetWins' keeps every row that is there (insert and update with other values, delete: keptTarget). 'newestWins' writes a whole
  *    row over another only when it is newer: by the named column, then by `decidingColumns`; NULL before every value, numbers and times by
  *    the database's order, all else by the bytes of its text; else keptTarget. A delete removes the row whatever its time; an update

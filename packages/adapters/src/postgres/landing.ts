@@ -4,7 +4,7 @@
  */
 
 import { type Filter, filterSql, type Outcome } from '@qiao/exchange';
-import { type IsolatedLine, type Landed, nothingDeleted, type Piece } from '../sectionPort.ts';
+import { type IsolatedLine, type Landed, nothingDeleted, type Piece, partsForJournal } from '../sectionPort.ts';
 import { type JournalValues, schemaError } from '../targetServer.ts';
 import { leaveToTarget, type Meeting, takesPlace } from './conflict.ts';
 import { columnOf, type Layout } from './layout.ts';
@@ -309,6 +309,7 @@ async function landJournal(
   piece: Piece,
   journal: JournalValues,
 ): Promise<Landed> {
+  if (piece.kind === 'update' && !piece.wholeRows) return partsForJournal(piece);
   const names = layout.target.journalColumns;
   const own: [string, string][] = [
     [names.operation, { insert: 'I', update: 'U', delete: 'D' }[piece.kind]],

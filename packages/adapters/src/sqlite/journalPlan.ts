@@ -3,6 +3,7 @@
  */
 import type { Kind, Outcome } from '@qiao/exchange';
 import type { ApplyWork } from '../adapter.ts';
+import { NOT_TOLD_FROM_NULL } from '../sectionPort.ts';
 import type { TargetColumns } from './columns.ts';
 import { EncodingPlan, type RowPlan, type RowRefusal, SKIPPED } from './rowPlan.ts';
 import { type Connection, literal, quote } from './session.ts';
@@ -30,7 +31,8 @@ export class JournalPlan extends EncodingPlan implements RowPlan {
     this.#insert = { insert: insert('I'), update: insert('U'), delete: insert('D') };
   }
 
-  write(kind: Kind, values: StoredValue[]): Outcome | RowRefusal {
+  write(kind: Kind, values: StoredValue[], wholeRow: boolean): Outcome | RowRefusal {
+    if (kind === 'update' && !wholeRow) return { ...NOT_TOLD_FROM_NULL, mayPass: false };
     if (this.#insert[kind].run(values).changes !== 1) return SKIPPED;
     return kind === 'insert' ? 'inserted' : kind === 'update' ? 'updated' : 'deleted';
   }

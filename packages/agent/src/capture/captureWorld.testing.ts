@@ -13,6 +13,7 @@ import {
   type BridgeTable,
   type ColumnType,
   chainOf,
+  type Destination,
   decodeContent,
   idText,
   parseId,
@@ -66,6 +67,8 @@ export class MemoryDestination {
   readonly lane: Uint8Array;
   readonly tables = new Map<string, Map<string, string>>();
   readonly outcomes: string[] = [];
+  /** Updates that did not carry every column. */
+  parts = 0;
   epoch = 0n;
   sequence = -1n;
   chain: Uint8Array = new Uint8Array(32);
@@ -121,6 +124,7 @@ export class MemoryDestination {
       for (const line of Buffer.from(section.rows).toString().split('\n').slice(0, -1)) {
         const key = line.split('\t').slice(0, section.keyColumns).join('\t');
         this.#noted?.get(section.table)?.delete(key);
+        if (section.kind === 'update' && !section.wholeRows) this.parts += 1;
         const had = rows.has(key);
         const after = section.path?.map(({ node }) => ` after ${node.slice(0, 1)}`).join('') ?? '';
         this.outcomes.push(`${section.kind}${had ? '' : '-missing'}${after}`);
@@ -180,6 +184,8 @@ export class CaptureWorld implements Disposable {
   /** A real data source in place of the tables in memory. */
   source: Promise<DataSource> | undefined;
   lanes: DesiredLane[] = [];
+  /** How every table lands. */
+  landing: Pick<Destination['tables'][string], 'landing' | 'conflict'> = { landing: 'mirror' };
   /** As the hub says them. */
   circles: Circles | undefined;
   packed = 0;
@@ -204,12 +210,12 @@ export class CaptureWorld implements Disposable {
   addLane(): MemoryDestination {
     const laneId = idText(randomBytes(16));
     const { bridgeTables } = this;
-    const landed = { ownership: 'none', landing: 'mirror', onDelete: 'delete', mark: 'target' } as const;
+    const landed = () => ({ ownership: 'none', onDelete: 'delete', mark: 'target', ...this.landing }) as const;
     const destination = {
       node: 'civil-affairs',
       dataSource: 'theirs',
       get tables() {
-        return Object.fromEntries(bridgeTables.map(({ name }) => [name, { to: name, ...landed }]));
+        return Object.fromEntries(bridgeTables.map(({ name }) => [name, { to: name, ...landed() }]));
       },
     };
     const base = { senderId: NODE_ID, receiverId: RECEIVER_ID, destinationIndex: 0, destination };

@@ -9,6 +9,8 @@ export interface FollowedTable {
   readonly held: CaptureTable;
   /** Where its changes come from as well. */
   readonly heard: HeardTable | undefined;
+  /** Every destination can lay a part of a row over the row that it has. */
+  readonly takesParts: boolean;
 }
 
 /** What a key is after the changes so far. */

@@ -92,6 +92,28 @@ test('a large value that an update leaves alone stays as it is at the destinatio
   expect(w.scans).toBe(1);
 });
 
+test.each([
+  ['a mirror that takes what comes', { landing: 'mirror' }, 1],
+  ['a journal', { landing: 'journal' }, 0],
+  ['a mirror that judges whole rows', { landing: 'mirror', conflict: { newestWins: 'name' } }, 0],
+] as const)(
+  'for %s a row of which the log leaves a large value out travels as it can be laid down',
+  async (_where, landing, parts) => {
+    await using w = await LogWorld.on(
+      server,
+      `${PERSON}; ALTER TABLE person ALTER city SET STORAGE EXTERNAL; INSERT INTO person SELECT 1, 'a', repeat(md5('1'), 200)`,
+      { name: 'person' },
+    );
+    w.landing = landing;
+    w.start();
+    await w.arrived('person', ROWS);
+    await w.sql("UPDATE person SET name = 'b'");
+    await w.arrived('person', ROWS);
+    expect(w.destination.outcomes).toEqual(['insert-missing', 'update']);
+    expect(w.destination.parts).toBe(parts);
+  },
+);
+
 test('a row of which the log leaves a large value out is read by its key where the bridge transforms it, or its key moves', async () => {
   await using w = await LogWorld.on(
     server,

@@ -254,8 +254,8 @@ export class LogChanges {
       const known = fieldsOf(before.line);
       const whole = fields.map((field, place) => (missing.includes(place) ? (known[place] as string | null) : field));
       this.#row(one, 'update', { ...change, line: Buffer.from(`${joinRow(whole)}\n`) });
-    } else if (oldKey !== undefined || (before !== undefined && before.standing !== 'part')) {
-      // Under another key the destination has no row to lay it over.
+    } else if (!one.takesParts || oldKey !== undefined || (before !== undefined && before.standing !== 'part')) {
+      // A journal has no row to lay it over, nor has any destination one under another key.
       this.#move(one, this.#keyOf(one, keyLine)?.key, 'update', { standing: 'unread', line: keyLine }, oldKey);
     } else {
       const sent = layout.columns.map((_, place) => place).filter((place) => !missing.includes(place));

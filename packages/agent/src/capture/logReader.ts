@@ -19,7 +19,7 @@ import { LogFit, type Planned } from './logFit.ts';
 import { LogHistory } from './logHistory.ts';
 import { bridgesOf, logOf, oldestOf } from './logPlan.ts';
 import { type LogScan, LogScans } from './logScans.ts';
-import { heardOf } from './otherEnd.ts';
+import { heardOf, takesParts } from './otherEnd.ts';
 import type { CapturePorts } from './ports.ts';
 
 const LOOK_AGAIN_MS = 60_000;
@@ -198,7 +198,7 @@ export class LogReader {
       const followed = tables.map((table): FollowedTable | undefined => {
         const held = database.captures.table(id, table.name);
         return held?.layout === JSON.stringify(table.layout.columns)
-          ? { table, held, heard: heardOf(bridge, table.name) }
+          ? { table, held, heard: heardOf(bridge, table.name), takesParts: takesParts(bridge, table.name) }
           : undefined;
       });
       if (followed.includes(undefined)) {

@@ -35,6 +35,14 @@ export function heardOf(bridge: DesiredBridge, table: string): HeardTable | unde
   return { place: { node: lane.receiverId, dataSource, schema: landed.schema, table: landed.to }, circle };
 }
 
+/** Whether every destination keeps rows over which a part of one can be laid: not a journal, nor one that judges whole rows. */
+export function takesParts(bridge: DesiredBridge, table: string): boolean {
+  return bridge.lanes.every((lane) => {
+    const landed = lane.destination?.tables[table];
+    return isOver(bridge, lane) || (landed?.landing !== 'journal' && typeof landed?.conflict !== 'object');
+  });
+}
+
 /** A hub that does not say leaves any table in a circle. */
 function circleOf({ circles }: DesiredBridge, table: string): Circle | undefined {
   if (circles === undefined || circles.pairs.has(table)) return 'pair';
