@@ -33,6 +33,8 @@ export interface HubTables {
   restore_report: { node_id: string; at_ms: number; joined_after: number };
   /** … out of which snapshot each bridge was last learned. */
   restore_bridge: { bridge_id: string; generation: number; number: number };
+  /** … and each lane: what is said of it comes from its two ends, a bridge's own facts from any node of the bridge. */
+  restore_lane: { lane_id: string; generation: number; number: number };
   /** … and what was new in it, one sentence each. */
   restore_learned: { sentence: string; at_ms: number };
   departments: { code: string; title: string };
@@ -358,4 +360,10 @@ CREATE TABLE wrong_tokens (network TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT
 `,
   },
   { id: '0005-authority', sql: 'ALTER TABLE hub_state ADD COLUMN authority BLOB;\n' },
+  {
+    id: '0006-restored-lanes',
+    sql: `
+CREATE TABLE restore_lane (lane_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, number INTEGER NOT NULL) STRICT;
+`,
+  },
 ];

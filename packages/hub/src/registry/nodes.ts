@@ -86,6 +86,8 @@ export async function getNode(store: HubDatabase, code: string): Promise<NodeWit
 
 /** How far past the hub's own a token may be: a restored hub is behind its nodes, one word must not use the numbers up. */
 export const MOST_TOKENS_AHEAD = 1 << 20;
+/** What a receiver says is believed less far, so that the token after it is believed of its bearer by a hub restored once more. */
+const MOST_TOKENS_SEEN_AHEAD = MOST_TOKENS_AHEAD / 2;
 
 /** Gives the node its next fencing token: larger than every one before, durable before it is answered. */
 export async function giveFencingToken(store: HubDatabase, nodeId: string, past = 0): Promise<number> {
@@ -114,6 +116,22 @@ export async function learnFencingToken(store: HubDatabase, nodeId: string, toke
     .set({ fencing_token: token })
     .where('id', '=', nodeId)
     .where('fencing_token', '<', token)
+    .execute();
+}
+
+/**
+ * A token that a receiver says it has seen of this node, unproven: the next one lies above it. The present one stays as it is, or one
+ * receiver's word would shut a living sender out everywhere.
+ */
+export async function learnSeenToken(store: HubDatabase, nodeId: string, token: bigint): Promise<void> {
+  const node = await store.selectFrom('nodes').select('fencing_token').where('id', '=', nodeId).executeTakeFirst();
+  if (node === undefined || token > BigInt(node.fencing_token + MOST_TOKENS_SEEN_AHEAD)) return;
+  const leap = Number(token) - node.fencing_token;
+  await store
+    .updateTable('nodes')
+    .set({ fencing_leap: leap })
+    .where('id', '=', nodeId)
+    .where('fencing_leap', '<', leap)
     .execute();
 }
 

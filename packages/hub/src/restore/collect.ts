@@ -9,7 +9,7 @@ import { idText, QiaoError, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { type Verifier, verifyIssued } from '@qiao/security';
 import type { HubDatabase } from '../hubDatabase.ts';
-import { findNode, learnFencingToken } from '../registry/nodes.ts';
+import { findNode, learnSeenToken } from '../registry/nodes.ts';
 import { learnBridge } from './learnBridge.ts';
 import { learnNode, learnRevocations } from './learnNode.ts';
 
@@ -168,7 +168,7 @@ async function learnPlaces(
       .executeTakeFirst();
     if (lane === undefined || lane.receiver_id !== node.id) continue;
     if (isPlace(epoch) && epoch.ordinal > 0n) await ports.learnEpoch(idText(laneId), lane.sender_id, epoch);
-    if (senderFencingToken < MOST) await learnFencingToken(ports.store, lane.sender_id, Number(senderFencingToken));
+    await learnSeenToken(ports.store, lane.sender_id, senderFencingToken);
   }
 }
 

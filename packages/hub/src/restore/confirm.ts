@@ -69,7 +69,12 @@ export async function confirmRestore(
       .updateTable('hub_state')
       .set({ held_since_ms: 0, generation: Number(highest) + 1, highest_generation: 0, highest_number: 0 })
       .execute();
-    await transaction.updateTable('nodes').set({ fencing_leap: FENCING_LEAP }).where('role', '=', 'agent').execute();
+    await transaction
+      .updateTable('nodes')
+      .set({ fencing_leap: FENCING_LEAP })
+      .where('role', '=', 'agent')
+      .where('fencing_leap', '<', FENCING_LEAP)
+      .execute();
     await appendAudit(transaction, {
       atMs: options.nowMs,
       actor: options.actor,

@@ -59,7 +59,7 @@ export class Hold implements Part {
       if (state === undefined) return;
       await transaction.updateTable('hub_state').set({ backup_number: state.number }).execute();
       await transaction.deleteFrom('tokens').where('used_at_ms', 'is', null).execute();
-      for (const table of ['restore_report', 'restore_bridge', 'restore_learned'] as const) {
+      for (const table of ['restore_report', 'restore_bridge', 'restore_lane', 'restore_learned'] as const) {
         await transaction.deleteFrom(table).execute();
       }
       await appendAudit(transaction, {

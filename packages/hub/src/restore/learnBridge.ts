@@ -1,11 +1,21 @@
-// Owns taking in a bridge out of a signed snapshot that is newer than the backup: a version, a state, lanes. Of two snapshots that
-// name one bridge the newer one counts. The operator's own text is lost with the store; the definition is written out instead.
+// Owns taking in a bridge out of a signed snapshot that is newer than the backup: a version, a state. Of two snapshots that name one
+// bridge the newer one counts; its lanes are learned from every one (learnLanes.ts), because a snapshot shows only its node's own.
+// The operator's own text is lost with the store; the definition is written out instead.
 
-import type { BridgeAssignment, LaneAssignment, NodeSnapshot } from '@qiao/contract/node';
+import type { BridgeAssignment, NodeSnapshot } from '@qiao/contract/node';
 import { BridgeState } from '@qiao/contract/node';
 import { type BridgeDefinition, idText, parseBridgeJson } from '@qiao/exchange';
 import { stringify } from 'yaml';
 import type { BridgeRow, BridgeStateName, HubDatabase } from '../hubDatabase.ts';
+import { fitLanes, learnLane } from './learnLanes.ts';
+import { isAfter, type Told } from './told.ts';
+
+interface BridgeTold {
+  readonly assignment: BridgeAssignment;
+  readonly definition: BridgeDefinition;
+  readonly told: Told;
+  readonly nowMs: number;
+}
 
 /** Returns what is new, one sentence each. A definition that this version cannot read is left out and named. */
 export async function learnBridge(
@@ -16,21 +26,45 @@ export async function learnBridge(
 ): Promise<string[]> {
   if (assignment.bridgeId.length !== 16) return [];
   const id = idText(assignment.bridgeId);
-  if (!(await isNews(store, id, snapshot))) return [];
+  const told = { generation: Number(snapshot.generation), number: Number(snapshot.number) };
+  const backup = await store
+    .selectFrom('hub_state')
+    .select(['generation', 'backup_number as number'])
+    .executeTakeFirstOrThrow();
+  if (!isAfter(told, backup)) return [];
   let definition: BridgeDefinition;
   try {
     definition = parseBridgeJson(assignment.definitionJson);
   } catch {
     return [`bridge ${assignment.name}: its newer definition cannot be read by this version`];
   }
+  const learned = (await isNews(store, id, told))
+    ? await learnFacts(store, id, { assignment, definition, told, nowMs })
+    : [];
+  const isKnown = await store.selectFrom('bridges').select('id').where('id', '=', id).executeTakeFirst();
+  if (isKnown === undefined) return learned;
+  for (const lane of assignment.lanes) {
+    learned.push(...(await learnLane(store, assignment, definition, { lane, told, nowMs })));
+  }
+  learned.push(...(await fitLanes(store, id, nowMs)));
+  return learned;
+}
+
+/** What is true of the bridge at every node. */
+async function learnFacts(
+  store: HubDatabase,
+  id: string,
+  { assignment, definition, told, nowMs }: BridgeTold,
+): Promise<string[]> {
   const known = await store.selectFrom('bridges').selectAll().where('id', '=', id).executeTakeFirst();
-  const state = stateName(assignment.state);
-  if (state === undefined) return [];
-  const learned: string[] = [];
+  const shown = stateName(assignment.state);
+  if (shown === undefined) return [];
+  const source = known?.source_node_id ?? (await sourceOf(store, assignment, definition));
+  if (source === undefined) return [`bridge ${assignment.name}: its source node is not known yet`];
+  await remember(store, id, told);
+  const { isGiven, learned } = await takeName(store, assignment.name, id, told, shown, nowMs);
+  const state = isGiven ? shown : 'retired';
   if (known === undefined) {
-    const source = await sourceOf(store, assignment, definition);
-    if (source === undefined) return [`bridge ${assignment.name}: its source node is not known yet`];
-    learned.push(...(await freeName(store, assignment.name, id, state, nowMs)));
     await store
       .insertInto('bridges')
       .values({
@@ -52,37 +86,25 @@ export async function learnBridge(
     learned.push(...(await moveBridge(store, known, assignment, definition.title, state, nowMs)));
   }
   await storeVersions(store, id, assignment, definition, known?.version ?? 0, nowMs);
-  for (const lane of assignment.lanes) learned.push(...(await learnLane(store, assignment, definition, lane, nowMs)));
   return learned;
 }
 
-/** Whether this snapshot is newer than the backup and than what another node told of this bridge. */
-async function isNews(
-  store: HubDatabase,
-  bridgeId: string,
-  { generation, number }: Pick<NodeSnapshot, 'generation' | 'number'>,
-): Promise<boolean> {
-  const isAfter = (before: { generation: number; number: number }) =>
-    Number(generation) > before.generation ||
-    (Number(generation) === before.generation && Number(number) > before.number);
-  const backup = await store
-    .selectFrom('hub_state')
-    .select(['generation', 'backup_number as number'])
-    .executeTakeFirstOrThrow();
-  if (!isAfter(backup)) return false;
-  const told = await store
+/** Whether this snapshot is newer than what another node told of this bridge. */
+async function isNews(store: HubDatabase, bridgeId: string, told: Told): Promise<boolean> {
+  const before = await store
     .selectFrom('restore_bridge')
     .select(['generation', 'number'])
     .where('bridge_id', '=', bridgeId)
     .executeTakeFirst();
-  if (told !== undefined && !isAfter(told)) return false;
-  const row = { generation: Number(generation), number: Number(number) };
+  return before === undefined || isAfter(told, before);
+}
+
+async function remember(store: HubDatabase, bridgeId: string, told: Told): Promise<void> {
   await store
     .insertInto('restore_bridge')
-    .values({ bridge_id: bridgeId, ...row })
-    .onConflict((conflict) => conflict.column('bridge_id').doUpdateSet(row))
+    .values({ bridge_id: bridgeId, ...told })
+    .onConflict((conflict) => conflict.column('bridge_id').doUpdateSet(told))
     .execute();
-  return true;
 }
 
 async function sourceOf(
@@ -98,32 +120,43 @@ async function sourceOf(
   return byCode?.id ?? (lanes[0]?.senderId.length === 16 ? idText(lanes[0].senderId) : undefined);
 }
 
-/** A bridge of the backup that bears the name has been retired since: only then could the name be given again. */
-async function freeName(
+/** Of two bridges that bear the name the one that was told of last has it; the other was retired, for only then could the name be given again. */
+async function takeName(
   store: HubDatabase,
   name: string,
-  exceptId: string,
+  id: string,
+  told: Told,
   state: BridgeStateName,
   nowMs: number,
-): Promise<string[]> {
-  if (state === 'retired') return [];
-  const older = await store
+): Promise<{ isGiven: boolean; learned: string[] }> {
+  const other =
+    state === 'retired'
+      ? undefined
+      : await store
+          .selectFrom('bridges')
+          .leftJoin('restore_bridge', 'restore_bridge.bridge_id', 'bridges.id')
+          .select(['bridges.id', 'restore_bridge.generation', 'restore_bridge.number'])
+          .where('bridges.name', '=', name)
+          .where('bridges.state', '<>', 'retired')
+          .where('bridges.id', '<>', id)
+          .executeTakeFirst();
+  if (other === undefined) return { isGiven: true, learned: [] };
+  const { generation, number } = other;
+  if (generation !== null && number !== null && isAfter({ generation, number }, told)) {
+    return { isGiven: false, learned: [] };
+  }
+  await store
     .updateTable('bridges')
     .set({ state: 'retired', changed_at_ms: nowMs })
-    .where('name', '=', name)
-    .where('state', '<>', 'retired')
-    .where('id', '<>', exceptId)
-    .returning('id')
+    .where('id', '=', other.id)
     .execute();
-  for (const { id } of older) {
-    await store
-      .updateTable('lanes')
-      .set({ ended_at_ms: nowMs })
-      .where('bridge_id', '=', id)
-      .where('ended_at_ms', 'is', null)
-      .execute();
-  }
-  return older.length === 0 ? [] : [`bridge ${name} of the backup was retired and its name given anew`];
+  await store
+    .updateTable('lanes')
+    .set({ ended_at_ms: nowMs })
+    .where('bridge_id', '=', other.id)
+    .where('ended_at_ms', 'is', null)
+    .execute();
+  return { isGiven: true, learned: [`bridge ${name} of the backup was retired and its name given anew`] };
 }
 
 async function moveBridge(
@@ -185,64 +218,6 @@ async function storeVersions(
       .onConflict((conflict) => conflict.columns(['bridge_id', 'version']).doUpdateSet({ deployed_at_ms: nowMs }))
       .execute();
   }
-}
-
-async function learnLane(
-  store: HubDatabase,
-  { bridgeId, name }: BridgeAssignment,
-  definition: BridgeDefinition,
-  lane: LaneAssignment,
-  nowMs: number,
-): Promise<string[]> {
-  if (lane.laneId.length !== 16 || lane.senderId.length !== 16 || lane.receiverId.length !== 16) return [];
-  const id = idText(lane.laneId);
-  const ends = { sender: idText(lane.senderId), receiver: idText(lane.receiverId) };
-  const known = await store.selectFrom('lanes').selectAll().where('id', '=', id).executeTakeFirst();
-  if (known !== undefined) {
-    const isEndedNow = lane.ended && known.ended_at_ms === null;
-    await store
-      .updateTable('lanes')
-      .set({ destination: lane.destination, ...(isEndedNow ? { ended_at_ms: nowMs } : {}) })
-      .where('id', '=', id)
-      .execute();
-    return isEndedNow ? [`a lane of bridge ${name} was ended after the backup`] : [];
-  }
-  const present = await store
-    .selectFrom('nodes')
-    .select('id')
-    .where('id', 'in', [ends.sender, ends.receiver])
-    .execute();
-  if (present.length < new Set([ends.sender, ends.receiver]).size)
-    return [`a lane of bridge ${name} ends at an unknown node`];
-  const dataSource = definition.destinations[lane.destination]?.dataSource ?? '';
-  // A destination bound anew: the lane that the backup knows for it has ended.
-  await store
-    .updateTable('lanes')
-    .set({ ended_at_ms: nowMs })
-    .where('bridge_id', '=', idText(bridgeId))
-    .where('receiver_id', '=', ends.receiver)
-    .where('data_source', '=', dataSource)
-    .where('ended_at_ms', 'is', null)
-    .execute();
-  await store
-    .insertInto('lanes')
-    .values({
-      id,
-      bridge_id: idText(bridgeId),
-      sender_id: ends.sender,
-      receiver_id: ends.receiver,
-      data_source: dataSource,
-      destination: lane.destination,
-      bound_at_ms: nowMs,
-      ended_at_ms: lane.ended ? nowMs : null,
-      highest_epoch: 0,
-      highest_nonce: null,
-      routed_sequence: 0,
-      routed_deliveries: 0,
-      refused_deliveries: 0,
-    })
-    .execute();
-  return [`a destination of bridge ${name} was bound after the backup`];
 }
 
 function stateName(state: BridgeState): BridgeStateName | undefined {
