@@ -4,6 +4,9 @@ import { purgeSettled } from './purge.ts';
 import { suspendOverBudget } from './retention.ts';
 import { inWorld } from './sendWorld.testing.ts';
 
+const STALLED = { silentMs: 600_000, stalledMs: 600_000 };
+const ANSWERING = { silentMs: 1_000, stalledMs: 1_000 };
+
 describe('a budget that is used up', () => {
   test('gives up the bodies of its lane alone, and loads anew once the destination answers', () =>
     inWorld(async (world) => {
@@ -53,12 +56,12 @@ describe('a budget that is used up', () => {
       const days = { ...DEFAULT_SEND_LIMITS, laneBudgetDays: 30 };
       world.nowMs += 29 * 86_400_000;
       world.limits = days;
-      expect(suspendOverBudget(world.sendPorts, known, lane as never, world.nowMs)).toBe(false);
+      expect(suspendOverBudget(world.sendPorts, known, lane as never, STALLED)).toBe(false);
       world.nowMs += 2 * 86_400_000;
       const patient = { ...known.bridge.definition, limits: { retention: { days: 40 } } };
       const own = { ...known, bridge: { ...known.bridge, definition: patient } };
-      expect(suspendOverBudget(world.sendPorts, own, lane as never, world.nowMs)).toBe(false);
-      expect(suspendOverBudget(world.sendPorts, known, lane as never, world.nowMs)).toBe(true);
+      expect(suspendOverBudget(world.sendPorts, own, lane as never, STALLED)).toBe(false);
+      expect(suspendOverBudget(world.sendPorts, known, lane as never, STALLED)).toBe(true);
       expect(world.lane).toMatchObject({ phase: 'suspended', owes: { code: 'LANE_SUSPENDED' } });
     }));
 
@@ -66,9 +69,9 @@ describe('a budget that is used up', () => {
     inWorld(async (world) => {
       await world.pack(['1\ta']);
       world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 1 };
-      expect(suspendOverBudget(world.sendPorts, world.known(), world.lane, world.nowMs - 1_000)).toBe(false);
+      expect(suspendOverBudget(world.sendPorts, world.known(), world.lane, ANSWERING)).toBe(false);
       const far = { ...world.lane, waitingBytes: 65 * 1024 * 1024 };
-      expect(suspendOverBudget(world.sendPorts, world.known(), far, world.nowMs - 1_000)).toBe(true);
+      expect(suspendOverBudget(world.sendPorts, world.known(), far, ANSWERING)).toBe(true);
     }));
 
   test('opens no epoch in a process that lost its fence', () =>
@@ -76,6 +79,23 @@ describe('a budget that is used up', () => {
       await world.pack(['1\ta']);
       world.isFenced = true;
       world.limits = { ...DEFAULT_SEND_LIMITS, laneBudgetBytes: 1 };
-      expect(suspendOverBudget(world.sendPorts, world.known(), world.lane, 0)).toBe(false);
+      expect(suspendOverBudget(world.sendPorts, world.known(), world.lane, STALLED)).toBe(false);
+    }));
+
+  test('of days is not used up by a clock that was set right, while the destination goes on answering', () =>
+    inWorld(async (world) => {
+      world.limits = { ...DEFAULT_SEND_LIMITS };
+      const years = 20 * 365 * 86_400_000;
+      const service = world.start();
+      world.leap(-years);
+      await world.pack(['1\ta']);
+      service.wake();
+      await world.sent(2);
+      world.leap(years);
+      await world.pack(['2\tb']);
+      service.wake();
+      await world.bus.held(3);
+      expect(world.lane.phase).toBe('streaming');
+      world.limits = DEFAULT_SEND_LIMITS;
     }));
 });

@@ -30,27 +30,36 @@ export function budgetOf(
 /** Past its budget by this much a lane is suspended even if it answers: it is slower than its source for good. */
 const MOST_OVER = { times: 4, bytes: 64 * 1024 * 1024 };
 
+/** What this process has seen of a lane, by the clock that nobody sets. */
+export interface Observed {
+  /** Since when its destination has not answered. */
+  readonly silentMs: number;
+  /** For how long the same delivery has been the oldest without a receipt. */
+  readonly stalledMs: number;
+}
+
 /**
- * Suspends the lane when its budget is used up; true when it did. A destination that answers is slow, not silent: for it
- * capture waits, and a load may be larger than the budget. `answeredAtMs`: when it last answered, or this process started.
+ * Suspends the lane when its budget is used up; true when it did. A destination that answers is slow, not silent: for it capture waits,
+ * and a load may be larger than the budget. Days are those of the clock on the wall, so one that leaps does not use them up by itself:
+ * the oldest delivery must have stayed the oldest for a while before somebody's eyes.
  */
 export function suspendOverBudget(
   ports: RetentionPorts,
   known: { bridge: DesiredBridge; lane: DesiredLane },
   lane: LaneOut,
-  answeredAtMs: number,
+  { silentMs, stalledMs }: Observed,
 ): boolean {
   // The process that has the fence looks after the lane.
   if (!mayOpenEpochs(ports) || (lane.phase !== 'loading' && lane.phase !== 'streaming')) return false;
   const budget = budgetOf(known.bridge.definition, ports.limits);
   const oldestMs = ports.database.deliveriesOut.oldestAwaitedMs(lane.lane, lane.epoch);
   const waitedMs = oldestMs === undefined ? 0 : ports.clock.nowMs() - oldestMs;
-  const silentMs = ports.clock.nowMs() - answeredAtMs;
-  const isSilent = silentMs >= ports.limits.resendMostMs || silentMs < 0;
+  const isSilent = silentMs >= ports.limits.resendMostMs;
   const isFull =
     lane.waitingBytes > budget.bytes &&
     (isSilent || lane.waitingBytes > budget.bytes * MOST_OVER.times + MOST_OVER.bytes);
-  if (!isFull && waitedMs <= budget.days * DAY_MS) return false;
+  const isOld = waitedMs > budget.days * DAY_MS && stalledMs >= ports.limits.resendMostMs;
+  if (!isFull && !isOld) return false;
   const used = isFull
     ? `${lane.waitingBytes} bytes wait for the destination, the budget is ${budget.bytes}`
     : `rows wait for the destination since ${new Date(oldestMs ?? 0).toISOString()}, the budget is ${budget.days} days`;

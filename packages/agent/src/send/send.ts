@@ -14,7 +14,7 @@ import type { SendPorts, SendService } from './ports.ts';
 import { purgePart } from './purge.ts';
 import { handleRefusal, isPaused } from './refusal.ts';
 import { resendDeliveries } from './resend.ts';
-import { budgetOf, suspendOverBudget } from './retention.ts';
+import { budgetOf, type Observed, suspendOverBudget } from './retention.ts';
 import { sendLanePart } from './sendLane.ts';
 import { recordReceipt } from './settle.ts';
 
@@ -27,10 +27,13 @@ interface RunningLane {
   failure: { code: string; message: string; hint: string; atMs: number } | undefined;
 }
 
-/** When lanes last had a receipt, in this process. */
+/** What this process has seen of lanes, by the clock that nobody sets. */
 interface Answered {
-  readonly startedAtMs: number;
+  readonly startedMs: number;
+  /** When a lane last had a receipt. */
   readonly atMs: Map<string, number>;
+  /** When the oldest delivery without a receipt was packed, and since when it has been that one. */
+  readonly oldest: Map<string, { readonly packedMs: number | undefined; readonly sinceMs: number }>;
 }
 
 const ALIGN_EVERY_MS = 30_000;
@@ -40,7 +43,7 @@ const FAILURE_SHOWN_MS = 60_000;
 export function createSendParts(ports: SendPorts): SendService {
   const { database, desired } = ports;
   const running = new Map<string, RunningLane>();
-  const answered: Answered = { startedAtMs: ports.clock.nowMs(), atMs: new Map() };
+  const answered: Answered = { startedMs: ports.clock.elapsedMs(), atMs: new Map(), oldest: new Map() };
   const aligning = createWakeup();
 
   const wake = (): void => {
@@ -60,7 +63,7 @@ export function createSendParts(ports: SendPorts): SendService {
     recordReceipt(receipt, signed) {
       const record = recordReceipt(ports, receipt, signed);
       if (record === 'recorded') {
-        answered.atMs.set(idText(receipt.laneId), ports.clock.nowMs());
+        answered.atMs.set(idText(receipt.laneId), ports.clock.elapsedMs());
         const lane = running.get(idText(receipt.laneId));
         if (lane !== undefined) lane.failure = undefined;
         wakeLane(receipt.laneId);
@@ -121,10 +124,10 @@ function sendPart(ports: SendPorts, running: Map<string, RunningLane>, aligning:
             token = ports.fence.token();
             if (token !== undefined) forgetFences(ports);
           }
-          const silentAtMs = align(ports, answered);
+          const silentInMs = align(ports, answered);
           startAndStop(ports, running, signal);
-          const nextMs = Math.min(askReceipts(ports, asker), silentAtMs);
-          await aligning.wait(Math.max(nextMs - ports.clock.nowMs(), 1), signal);
+          const askInMs = askReceipts(ports, asker) - ports.clock.nowMs();
+          await aligning.wait(Math.max(Math.min(askInMs, silentInMs), 1), signal);
         }
       } finally {
         unsubscribe();
@@ -143,11 +146,11 @@ function forgetFences({ database }: SendPorts): void {
   }
 }
 
-/** Returns when a destination over whose budget rows wait will have been silent for long enough to be suspended. */
+/** Returns in how many milliseconds a destination over whose budget rows wait will have been silent for long enough to be suspended. */
 function align(ports: SendPorts, answered: Answered): number {
-  let silentAtMs = Number.POSITIVE_INFINITY;
+  let silentInMs = Number.POSITIVE_INFINITY;
   const desired = ports.desired.current();
-  if (desired === undefined) return silentAtMs;
+  if (desired === undefined) return silentInMs;
   for (const bridge of desired.bridges.values()) {
     if (bridge.state === BridgeState.CREATED) continue;
     alignLanes(ports, desired, bridge);
@@ -156,13 +159,24 @@ function align(ports: SendPorts, answered: Answered): number {
   for (const held of ports.database.lanesOut.all()) {
     const known = laneOfSnapshot(desired, held.lane);
     if (known === undefined) continue;
-    const answeredAtMs = answered.atMs.get(idText(held.lane)) ?? answered.startedAtMs;
-    if (suspendOverBudget(ports, known, held, answeredAtMs)) continue;
-    const atMs = answeredAtMs + ports.limits.resendMostMs;
+    const observed = observe(ports, answered, held);
+    if (suspendOverBudget(ports, known, held, observed)) continue;
+    const leftMs = ports.limits.resendMostMs - observed.silentMs;
     const isOver = held.waitingBytes > budgetOf(known.bridge.definition, ports.limits).bytes;
-    if (isOver && atMs > ports.clock.nowMs()) silentAtMs = Math.min(silentAtMs, atMs);
+    if (isOver && leftMs > 0) silentInMs = Math.min(silentInMs, leftMs);
   }
-  return silentAtMs;
+  return silentInMs;
+}
+
+function observe({ database, clock }: SendPorts, answered: Answered, { lane, epoch }: LaneOut): Observed {
+  const id = idText(lane);
+  const elapsedMs = clock.elapsedMs();
+  const packedMs = database.deliveriesOut.oldestAwaitedMs(lane, epoch);
+  const seen = answered.oldest.get(id);
+  const oldest = seen !== undefined && seen.packedMs === packedMs ? seen : { packedMs, sinceMs: elapsedMs };
+  answered.oldest.set(id, oldest);
+  const answeredMs = answered.atMs.get(id) ?? answered.startedMs;
+  return { silentMs: elapsedMs - answeredMs, stalledMs: elapsedMs - oldest.sinceMs };
 }
 
 /** Asks for receipts on every living lane; returns when to look again. */

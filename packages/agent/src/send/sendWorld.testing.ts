@@ -55,6 +55,7 @@ export class SendWorld extends CaptureWorld {
   readonly peerIds = [RECEIVER_ID];
   limits: SendLimits = DEFAULT_SEND_LIMITS;
   readonly #stop = new AbortController();
+  #leaptMs = 0;
   #running: Promise<unknown> = Promise.resolve();
   service!: SendService;
 
@@ -68,6 +69,12 @@ export class SendWorld extends CaptureWorld {
       key: ['id'],
       lines: [],
     });
+  }
+
+  /** Somebody sets the clock. */
+  leap(ms: number): void {
+    this.nowMs += ms;
+    this.#leaptMs += ms;
   }
 
   get sendPorts(): SendPorts {
@@ -86,7 +93,7 @@ export class SendWorld extends CaptureWorld {
       sealing: { name: 'none', seal: async (body) => ({ body, wrappedKey: new Uint8Array(1) }) },
       clock: {
         nowMs: () => this.nowMs,
-        elapsedMs: () => this.nowMs,
+        elapsedMs: () => this.nowMs - this.#leaptMs,
         sleep: async (_ms, signal) => this.#untilStopped(signal),
       },
       log: silentLog(),

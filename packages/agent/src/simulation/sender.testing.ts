@@ -19,6 +19,7 @@ import { BRIDGE, SENDER, TABLE } from './desired.testing.ts';
 import { SimulatedNode, untilIdle, type World } from './node.testing.ts';
 
 const RETENTION_MS = 120_000;
+const LONG_AGO = { silentMs: 1_000_000, stalledMs: 1_000_000 };
 export const SEAL = new Uint8Array(1);
 
 export class SimulatedSender extends SimulatedNode {
@@ -84,7 +85,7 @@ export class SimulatedSender extends SimulatedNode {
   async send(): Promise<void> {
     for (const held of this.database.lanesOut.all()) {
       const known = laneOfSnapshot(this.desired.current(), held.lane);
-      if (known !== undefined) suspendOverBudget(this.ports, known, held, 0);
+      if (known !== undefined) suspendOverBudget(this.ports, known, held, LONG_AGO);
     }
     this.#asker ??= createReceiptAsker(this.ports);
     for (const held of this.database.lanesOut.all()) this.#asker.ask(held);
