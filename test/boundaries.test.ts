@@ -25,6 +25,8 @@ const WAIVED: Readonly<Record<string, string>> = {
   'hub/api/hubService.ts#listRefusedRows bus → hub.db': 'the audit of an attempt that failed and showed nothing',
   'hub/api/hubService.ts#revokeNode bus → hub.db': 'the audit of an attempt that failed and changed nothing',
   'hub/api/hubService.ts#deployBridge bus → hub.db': 'the audit of a deploy that was refused and changed nothing',
+  'agent/capture/logReader.ts##round exchange.db → source':
+    'a log that is begun anew: until it is removed it is tried once more, and who follows one that is gone owes a scan',
   'agent/control/takeSnapshot.ts#plan exchange.db → files':
     'keys of peers that were seen: a snapshot in the cache is planned again at the next start, which sees them again',
   'agent/control/hello.ts#hello files → exchange.db':

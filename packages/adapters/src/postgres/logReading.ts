@@ -6,6 +6,7 @@ import { QiaoError } from '@qiao/exchange';
 import type { Submittable } from 'pg';
 import type { LogPiece, LogReading } from '../adapter.ts';
 import { LogFlow } from '../log/flow.ts';
+import { unreadable } from '../log/lost.ts';
 import { Lineage, placeOf } from './lineage.ts';
 import { whenFree } from './logObjects.ts';
 import { type LoggedTable, PgOutputDecoder } from './pgoutput.ts';
@@ -149,7 +150,10 @@ class PostgresLogReading implements LogReading, Submittable {
   }
 
   handleError(error: unknown): void {
-    this.#end(classify(error, 'SOURCE'));
+    const { code, routine } = error as { code?: string; routine?: string };
+    // What the server says beside its function may quote a row.
+    const isInternal = code?.startsWith('XX') === true;
+    this.#end(isInternal ? unreadable(`SQLSTATE ${code}, ${routine ?? 'no function'}`) : classify(error, 'SOURCE'));
   }
 
   handleCommandComplete(): void {}

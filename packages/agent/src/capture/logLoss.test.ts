@@ -1,4 +1,6 @@
 /** Nothing is lost between the log, the scans and the rows that are read by their keys, whatever is cut, or goes on beside it. */
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type PostgresServer, startPostgres } from '@qiao/adapters/testing';
 import { parseId } from '@qiao/exchange';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -157,4 +159,26 @@ test('a scan that a limit cuts again and again is told with the settings to rais
   expect(told()).toBe(false);
   await w.sql("UPDATE person SET name = 'followed' WHERE id = 1");
   await w.arrived('person', ROWS);
+});
+
+test('a log that the database cannot read any more is begun anew, and its tables are scanned', async () => {
+  await using broken = await startPostgres(['wal_level=logical']);
+  await using w = await LogWorld.on(broken, `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x')`, { name: 'person' });
+  w.start();
+  await w.arrived('person', ROWS);
+  await w.stop();
+  const [[file, offset] = []] = await w.sql(
+    'SELECT l.file_name, l.file_offset FROM pg_current_wal_insert_lsn() AS at, pg_walfile_name_offset(at) AS l',
+  );
+  await w.sql("INSERT INTO person SELECT g, 'b', 'x' FROM generate_series(2, 50) g");
+  const wal = await open(join(broken.directory, 'data', 'pg_wal', String(file)), 'r+');
+  await wal.write(Buffer.alloc(256, 0xaa), 0, 256, Number(offset) + 512);
+  await wal.close();
+  w.start();
+  await w.arrived('person', ROWS);
+  expect(w.scans).toBe(2);
+  expect(w.trouble).toContain('LOG_GAP');
+  await w.sql("UPDATE person SET name = 'c'");
+  await w.arrived('person', ROWS);
+  expect(w.scans).toBe(2);
 });

@@ -27,6 +27,8 @@ const LOOK_AGAIN_MS = 60_000;
 const ROOM_LOOK_AGAIN_MS = 1_000;
 /** A position without rows is written down no more often. */
 const IDLE_EVERY_MS = 1_000;
+/** Attempts at a log that the database itself fails over. */
+const UNREADABLE_TIMES = 4;
 /** Rows that wait for company are looked after so soon. */
 const COMPANY_LOOK_MS = 20;
 
@@ -47,6 +49,8 @@ export class LogReader {
   #session: AbortController | undefined;
   #prepared: PreparedLog | undefined;
   #waitsForRoom = false;
+  /** From where the database could not read its log last, and how often in a row. */
+  #unreadable = { from: '', times: 0 };
   #failure: LogTrouble | undefined;
 
   constructor(ports: CapturePorts, source: string, onOwed: (bridgeId: string) => void) {
@@ -269,7 +273,9 @@ export class LogReader {
     } catch (error) {
       // Asked to look again: whatever was not durable comes again.
       if (signal.aborted) return;
-      if (!(error instanceof QiaoError) || error.code !== 'LOG_LOST') throw error;
+      if (!(error instanceof QiaoError)) throw error;
+      if (error.code === 'LOG_UNREADABLE') return await this.#beginAnew(log, from, error);
+      if (error.code !== 'LOG_LOST') throw error;
       this.#history.lose(
         followers.map(({ bridge }) => bridge.bridgeId),
         error.message,
@@ -277,6 +283,20 @@ export class LogReader {
     } finally {
       over.abort();
     }
+  }
+
+  /** A log that the database cannot read, again and again from the same place, is given up for one that begins now. Throws the failure until then. */
+  async #beginAnew(log: SourceLog, from: string, error: QiaoError): Promise<void> {
+    const { database, fence } = this.#ports;
+    this.#unreadable = { from, times: this.#unreadable.from === from ? this.#unreadable.times + 1 : 1 };
+    const name = database.logs.kept().find(({ source }) => source === this.source)?.name;
+    if (this.#unreadable.times < UNREADABLE_TIMES || fence.token() === undefined || name === undefined) throw error;
+    this.#unreadable = { from: '', times: 0 };
+    await this.#history.remove(log, name);
+    this.#history.lose(
+      database.logs.ofSource(this.source).map(({ bridge }) => idText(bridge)),
+      error.message,
+    );
   }
 
   /** False when a bridge could not take its share. */
