@@ -101,7 +101,8 @@ function planOf(place: LanePlace, database: Pick<ExchangeDatabase, 'quarantine' 
   let bytes = 0;
   for (const row of decided) {
     if (row.decision !== 'replay') continue;
-    const [blocker] = database.rowDecisions.beforeOfKey(row, row.table, row.keyText);
+    const first = database.rowDecisions.firstOfKey(row.lane, row.table, row.keyText);
+    const blocker = first?.ref === row.ref ? undefined : first;
     if (blocker === undefined || (blocker.code === 'MISSING_BASE' && needsNoBase(row))) {
       bytes += database.rowLines.newestBytes(row);
       // What has no room goes in the next step, and so does what comes after it: parents stay before their children.
