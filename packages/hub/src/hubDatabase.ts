@@ -68,6 +68,8 @@ export interface HubTables {
   /** Every certificate the authority gave to a node, monitor or operator, so that a revoked one stays known for ever. */
   certificates: {
     fingerprint: string;
+    /** SHA-256 of the public key (SPKI, DER), hexadecimal; null for those that were given before it was kept. */
+    key_sha256: string | null;
     node_id: string;
     nats_user: string | null;
     issued_at_ms: number;
@@ -364,6 +366,14 @@ CREATE TABLE wrong_tokens (network TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT
     id: '0006-restored-lanes',
     sql: `
 CREATE TABLE restore_lane (lane_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, number INTEGER NOT NULL) STRICT;
+`,
+  },
+  {
+    id: '0007-keys',
+    sql: `
+ALTER TABLE certificates ADD COLUMN key_sha256 TEXT;
+CREATE INDEX certificates_by_key ON certificates (key_sha256);
+CREATE INDEX certificates_by_user ON certificates (nats_user);
 `,
   },
 ];

@@ -198,6 +198,7 @@ async function foundDatabase(
         .where('id', '=', idText(operator.id))
         .execute();
       await recordCertificate(store, {
+        certificate: operator.certificate,
         fingerprint,
         nodeId: idText(operator.id),
         natsUser: null,

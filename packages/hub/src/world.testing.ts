@@ -113,6 +113,7 @@ export class TestWorld implements AsyncDisposable {
       .where('id', '=', id)
       .execute();
     await recordCertificate(this.store, {
+      certificate: node.certificate,
       fingerprint: facts.fingerprint,
       nodeId: id,
       natsUser: null,

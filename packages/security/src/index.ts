@@ -18,6 +18,7 @@ export {
 export { filesIn } from './backup/filesIn.ts';
 export {
   type CertificateFacts,
+  certifiedKey,
   fingerprintOf,
   hostsOfCertificate,
   type Identity,

@@ -3,9 +3,9 @@ import { NodeRole } from '@qiao/contract/node';
 import { QiaoError } from '@qiao/exchange';
 import { silentLog } from '@qiao/runtime';
 import { createKeyAndCsr, readToken, verifyIssued } from '@qiao/security';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readAudit } from '../audit/audit.ts';
-import { isCertificateGood } from '../registry/certificates.ts';
+import { isCertificateGood, revokedBusUsers } from '../registry/certificates.ts';
 import { getNode } from '../registry/nodes.ts';
 import { bytes, TestWorld } from '../world.testing.ts';
 import { Attempts, addressOf } from './attempts.ts';
@@ -216,6 +216,45 @@ test('a revoked node loses its certificate and its bus user at once, and joins a
   expect([after.id, after.status]).toEqual([before.id, 'joined']);
   expect(await isCertificateGood(world.store, after.fingerprint ?? '')).toBe(true);
   expect(await isCertificateGood(world.store, before.fingerprint ?? '')).toBe(false);
+});
+
+describe('keys whose rights a person ended', () => {
+  /** A node that joined, was revoked, and has a new invitation in hand. */
+  async function revoked(world: TestWorld) {
+    const { ports, bus } = identityOf(world);
+    const attempts = new Attempts(world.store);
+    const invitation = async () => (await invite(ports, INVITATION, 'operator:li')).token;
+    const stolen = await requestFor(await invitation());
+    await join(ports, attempts, stolen, '10.0.0.9');
+    await revoke(ports, 'health', 'laptop stolen', 'operator:li');
+    return { ports, bus, attempts, invitation, stolen };
+  }
+
+  test('do not come back, also after the node has joined with others', async () => {
+    await using world = await TestWorld.create();
+    const { ports, attempts, invitation, stolen } = await revoked(world);
+    await join(ports, attempts, await requestFor(await invitation(), natsUser('B')), '10.0.0.9');
+    const third = await requestFor(await invitation(), natsUser('C'));
+    expect(await codeOf(join(ports, attempts, { ...third, csr: stolen.csr }, '10.0.0.9'))).toBe('JOIN_INVALID');
+  });
+
+  test('do not come back on the bus beside a new certificate', async () => {
+    await using world = await TestWorld.create();
+    const { ports, attempts, invitation } = await revoked(world);
+    const again = await requestFor(await invitation(), natsUser('A'));
+    expect(await codeOf(join(ports, attempts, again, '10.0.0.9'))).toBe('JOIN_INVALID');
+    expect(await revokedBusUsers(world.store)).toEqual([natsUser('A')]);
+  });
+});
+
+test('nobody joins with the bus key of another, whose rights would end with its own', async () => {
+  await using world = await TestWorld.create();
+  const { ports } = identityOf(world);
+  const attempts = new Attempts(world.store);
+  await join(ports, attempts, await requestFor((await invite(ports, INVITATION, 'operator:li')).token), '10.0.0.9');
+  const other = await invite(ports, { ...INVITATION, nodeCode: 'hostile', departmentCode: 'hostile' }, 'operator:li');
+  const request = await requestFor(other.token, natsUser('A'));
+  expect(await codeOf(join(ports, attempts, request, '10.0.0.10'))).toBe('JOIN_INVALID');
 });
 
 test('an invitation that says no titles leaves those that are known', async () => {

@@ -8,7 +8,13 @@ import { crashPoint, describeError } from '@qiao/runtime';
 import { readCertificate, sameKey } from '@qiao/security';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase } from '../hubDatabase.ts';
-import { recordCertificate, revokeCertificates } from '../registry/certificates.ts';
+import {
+  isBusUserOfAnother,
+  JOINED_AGAIN,
+  recordCertificate,
+  revokeCertificates,
+  wereEnded,
+} from '../registry/certificates.ts';
 import { findNodeById, type NodeWithDepartment } from '../registry/nodes.ts';
 import { type TakenToken, takeToken } from '../registry/tokens.ts';
 import type { Attempts } from './attempts.ts';
@@ -17,7 +23,6 @@ import type { IdentityPorts } from './identity.ts';
 /** Public NATS user keys: a base32 text that begins with U. */
 const NATS_USER = /^U[A-Z2-7]{55}$/;
 const MAX_CSR_BYTES = 4_096;
-const JOINED_AGAIN = 'joined again';
 const MAX_SEALING_KEY_BYTES = 256;
 
 /**
@@ -82,7 +87,6 @@ async function takeAndJoin(
   if (node === undefined) return { kind: 'unknown' };
   // From here an error rolls the token back: a request that could never work must not cost the invitation.
   requireKeys(node, request);
-  const wereRevoked = await wereKeysRevoked(store, node);
   const certificate = await ports.authority.issue({
     csr: request.csr,
     role: node.role,
@@ -92,16 +96,18 @@ async function takeAndJoin(
     nowMs,
   });
   const isSameKey = node.certificate !== null && sameKey(certificate, node.certificate);
-  if (wereRevoked && isSameKey) {
-    throw new QiaoError('JOIN_INVALID', `the keys of "${node.code}" were revoked and may not come back`, {
-      hint: 'make new ones: qiao agent join --again --new-keys --token TOKEN',
-    });
-  }
   const facts = readCertificate(certificate);
   const natsUser = node.role === 'operator' ? null : request.natsUser;
+  await requireGoodKeys(store, node, { certificate, natsUser, before: isSameKey ? node.fingerprint : null });
   // What was signed with a key that stays, stays good; a key that is replaced ends.
   const replacedBusUsers = isSameKey ? [] : await revokeCertificates(store, node.id, JOINED_AGAIN, nowMs);
-  await recordCertificate(store, { fingerprint: facts.fingerprint, nodeId: node.id, natsUser, issuedAtMs: nowMs });
+  await recordCertificate(store, {
+    certificate,
+    fingerprint: facts.fingerprint,
+    nodeId: node.id,
+    natsUser,
+    issuedAtMs: nowMs,
+  });
   await store
     .updateTable('nodes')
     .set({
@@ -129,15 +135,22 @@ async function takeAndJoin(
   return { kind: 'joined', node, response, replacedBusUsers };
 }
 
-/** Whether a person ended the rights of the keys this node had last, rather than the node joining again. */
-async function wereKeysRevoked(store: HubDatabase, node: NodeWithDepartment): Promise<boolean> {
-  if (node.fingerprint === null) return false;
-  const row = await store
-    .selectFrom('certificates')
-    .select(['revoked_at_ms', 'reason'])
-    .where('fingerprint', '=', node.fingerprint)
-    .executeTakeFirst();
-  return row !== undefined && row.revoked_at_ms !== null && row.reason !== JOINED_AGAIN;
+/** Keys whose rights a person ended come back nowhere, and nobody bears the bus key of another: ending the one would end the other. */
+async function requireGoodKeys(
+  store: HubDatabase,
+  node: NodeWithDepartment,
+  keys: Parameters<typeof wereEnded>[1],
+): Promise<void> {
+  const { natsUser } = keys;
+  const hint = 'make new ones: qiao agent join --again --new-keys --token TOKEN';
+  if (await wereEnded(store, keys)) {
+    throw new QiaoError('JOIN_INVALID', `the keys shown for "${node.code}" were revoked and may not come back`, {
+      hint,
+    });
+  }
+  if (natsUser !== null && (await isBusUserOfAnother(store, node.id, natsUser))) {
+    throw new QiaoError('JOIN_INVALID', `the bus key shown for "${node.code}" is that of another node`, { hint });
+  }
 }
 
 function requireKeys(node: NodeWithDepartment, request: JoinRequest): void {

@@ -48,6 +48,7 @@ export async function renew(ports: IdentityPorts, node: NodeRow, csr: Uint8Array
   const facts = readCertificate(certificate);
   await ports.store.transaction().execute(async (store) => {
     await recordCertificate(store, {
+      certificate,
       fingerprint: facts.fingerprint,
       nodeId: node.id,
       natsUser: node.nats_user,

@@ -5,7 +5,7 @@ import type { Revocation } from '@qiao/contract/node';
 import { CODE, idText } from '@qiao/exchange';
 import { readCertificate, verifyIssued } from '@qiao/security';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
-import { recordCertificate } from '../registry/certificates.ts';
+import { isBusUserOfAnother, keyName, recordCertificate } from '../registry/certificates.ts';
 import { findNodeById, insertNode, learnFencingToken } from '../registry/nodes.ts';
 
 export interface LearnedNode {
@@ -28,13 +28,16 @@ const MOST_TOKEN = 2n ** 50n;
 /** Takes a node in; returns what is new. A certificate that the authority did not issue to it changes nothing. */
 export async function learnNode(
   store: HubDatabase,
-  node: LearnedNode,
+  told: LearnedNode,
   authority: Uint8Array,
   nowMs: number,
 ): Promise<string[]> {
-  const facts = issuedTo(node, authority, nowMs);
+  const facts = issuedTo(told, authority, nowMs);
   if (facts === undefined) return [];
-  const id = idText(node.nodeId);
+  const id = idText(told.nodeId);
+  // What it says of its bus key is unproven: that of another node stays that one's.
+  const isOfAnother = told.natsUser !== '' && (await isBusUserOfAnother(store, id, told.natsUser));
+  const node = isOfAnother ? { ...told, natsUser: '' } : told;
   const known = await findNodeById(store, id);
   const given = await store
     .selectFrom('certificates')
@@ -52,6 +55,7 @@ export async function learnNode(
   }
   if (given === undefined) {
     await recordCertificate(store, {
+      certificate: node.certificate,
       fingerprint: facts.fingerprint,
       nodeId: id,
       natsUser: node.natsUser === '' ? null : node.natsUser,
@@ -137,6 +141,7 @@ export async function learnRevocations(
       .insertInto('certificates')
       .values({
         fingerprint: print,
+        key_sha256: node.fingerprint === print && node.certificate !== null ? keyName(node.certificate) : null,
         node_id: node.id,
         nats_user: natsUser === '' ? null : natsUser,
         issued_at_ms: Number(revokedAtMs),
