@@ -75,12 +75,21 @@ function sourceKeyProblems(
   for (const name of key) {
     const column = table.columns.find((each) => each.name === name);
     if (!column) problems.push(missingColumn(label, name, table));
-    else if (column.nullable) {
+    else if (column.nullable && table.primaryKey.includes(name)) {
+      // SQLite's own slip, in nearly every file: a primary key says NOT NULL or takes NULL. Hardly any ever holds one.
+      problems.push({
+        code: 'KEY_NULLABLE',
+        path: `${label}.${name}`,
+        message: `SQLite lets the primary key ${name} be NULL, because it does not say NOT NULL`,
+        hint: 'Rows without it are refused at the source and counted, each alone; a column that is declared anew with NOT NULL has none.',
+        warning: true,
+      });
+    } else if (column.nullable) {
       problems.push({
         code: 'KEY_NULLABLE',
         path: `${label}.${name}`,
         message: `the key column ${name} may be NULL`,
-        hint: 'SQLite allows NULL in a primary key unless it says NOT NULL: let the department add NOT NULL.',
+        hint: 'Name the primary key, or let the department make the table anew with NOT NULL: ALTER TABLE of SQLite cannot add it.',
       });
     }
     if (column && !columns.includes(name)) {
@@ -92,6 +101,8 @@ function sourceKeyProblems(
       });
     }
   }
-  if (problems.length === 0 && !uniqueKeyOf(table, key)) problems.push(notUnique(label, table, key));
+  const isPrimary = key.length === table.primaryKey.length && key.every((name) => table.primaryKey.includes(name));
+  const isUnique = isPrimary || uniqueKeyOf(table, key) !== undefined;
+  if (problems.every(({ warning }) => warning === true) && !isUnique) problems.push(notUnique(label, table, key));
   return problems;
 }

@@ -42,3 +42,19 @@ test('a row of the key that cannot be carried is refused, and no other is counte
   expect(found.rows).toEqual([['3', '3']]);
   expect(found.refused).toEqual([{ code: 'STORAGE_CLASS', column: 'x', count: 1 }]);
 });
+
+test('a primary key that SQLite lets be NULL is a warning, and its rows without one are refused and counted alone', async () => {
+  await using department = await makeDepartment();
+  await department.sql('CREATE TABLE area (code VARCHAR(255) PRIMARY KEY, name TEXT, other TEXT UNIQUE)');
+  await department.sql("INSERT INTO area VALUES (NULL, 'a', 'x'), ('11', 'b', 'y'), (NULL, 'c', 'z')");
+  const check = async (key?: string[]) =>
+    (await department.dataSource.checkSource([{ table: 'area', ref: { name: 'area' }, key }]))
+      .filter(({ code }) => code !== 'READS_STOP_WRITERS')
+      .map(({ code, path, warning }) => `${code} ${path}${warning === true ? ' warned' : ''}`);
+  expect(await check()).toEqual(['KEY_NULLABLE area.code warned']);
+  expect(await check(['other'])).toEqual(['KEY_NULLABLE area.other']);
+  const table = await snapshotTable(department.dataSource, 'area', ['code', 'name']);
+  const { rows, refused } = await scan(department.dataSource, table);
+  expect(rows).toEqual([['11', 'b']]);
+  expect(refused).toEqual([{ code: 'VALUE_INVALID', column: 'code', count: 2 }]);
+});

@@ -62,7 +62,7 @@ export class TableCompare {
   readonly #tableId: number;
   readonly #output: ScanOutput;
   /** Rows of this scan that a transform or a check refused, whether they are new or not. */
-  readonly refusals = new Refusals();
+  readonly refusals: Refusals;
   /** Every stored key up to this one was passed by the merge. */
   #through = '';
   /** Keys of this scan whose digests wait for the next flush; kept only once the source proved unordered. */
@@ -96,6 +96,7 @@ export class TableCompare {
     this.#output = output;
     this.#isPart = isPart;
     this.#isTouched = isTouched;
+    this.refusals = new Refusals(isTouched ? database.refusals.keys(tableId) : new Set());
     this.#otherEnd = new OtherEnd(database, table, tableId, heard, output);
   }
 

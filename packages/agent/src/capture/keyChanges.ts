@@ -3,6 +3,7 @@ import type { Kind } from '@qiao/exchange';
 import type { CaptureTable } from '../exchange-database/index.ts';
 import type { HeardTable } from './otherEnd.ts';
 import type { PlannedTable } from './plan.ts';
+import type { Refusals } from './refusals.ts';
 
 export interface FollowedTable {
   readonly table: PlannedTable;
@@ -19,7 +20,13 @@ export type After =
   /** A row of which only these columns (indexes of the layout) came; the key is among them. */
   | { readonly standing: 'part'; readonly line: Buffer; readonly columns: readonly number[] }
   | { readonly standing: 'filtered'; readonly line: Buffer; readonly digest: string }
-  | { readonly standing: 'refused'; readonly line: Buffer; readonly digest: string }
+  | {
+      readonly standing: 'refused';
+      readonly line: Buffer;
+      readonly digest: string;
+      readonly code: string;
+      readonly column: string;
+    }
   | { readonly standing: 'deleted'; readonly line: Buffer }
   /** The log does not say enough: to be read by its key, the line of which this is as the source has it. */
   | { readonly standing: 'unread'; readonly line: Buffer };
@@ -42,4 +49,6 @@ export interface TableChanges extends FollowedTable {
   readonly folded: Record<Kind, number>;
   /** Refused rows that no key names. */
   readonly nameless: Record<Kind, number>;
+  /** Since they were last written down. */
+  refusals: Refusals;
 }

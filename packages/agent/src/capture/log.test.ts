@@ -114,6 +114,23 @@ test.each([
   },
 );
 
+test('a row that a check refuses is named at once, and no more when it passes or is gone', async () => {
+  await using w = await LogWorld.on(server, `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x')`, {
+    name: 'person',
+    checks: [{ column: 'name', required: true }],
+  });
+  w.start();
+  await w.arrived('person', ROWS);
+  const table = w.database.captures.table(parseId(BRIDGE_ID), 'person') as CaptureTable;
+  const counts = () => w.database.refusals.counts(table.id).map(({ column, count }) => `${column} ${count}`);
+  await w.sql("INSERT INTO person VALUES (2, NULL, 'x'), (3, NULL, 'x'), (4, 'd', 'x')");
+  await w.until('the refused rows are known', () => counts().length > 0);
+  expect(counts()).toEqual(['name 2']);
+  await w.sql("UPDATE person SET name = 'b' WHERE id = 2; DELETE FROM person WHERE id = 3");
+  await w.arrived('person', ROWS);
+  expect(counts()).toEqual([]);
+});
+
 test('a row of which the log leaves a large value out is read by its key where the bridge transforms it, or its key moves', async () => {
   await using w = await LogWorld.on(
     server,

@@ -113,7 +113,12 @@ export class LogBridge {
     this.#changes.settleParts(database);
     await this.#readRows(output, signal);
     this.#changes.give(database, output);
-    await output.flush({ finish: () => database.logs.advance(this.#id, position, part) });
+    await output.flush({
+      finish: () => {
+        this.#changes.keepRefusals(database.refusals);
+        database.logs.advance(this.#id, position, part);
+      },
+    });
     this.#taken = [];
     this.#waitsSinceMs = undefined;
   }

@@ -14,6 +14,7 @@ import { giveDeletes, giveRows } from './giveChanges.ts';
 import type { After, FollowedTable, KeyChanges, Look, TableChanges } from './keyChanges.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
+import { Refusals } from './refusals.ts';
 import { leavingKey } from './rowsByKey.ts';
 
 /** Rows of one table to be read by their keys. */
@@ -51,7 +52,13 @@ export class LogChanges {
   ) {
     this.#arrivals = arrivals;
     const none = () => ({ insert: 0, update: 0, delete: 0 });
-    this.#tables = tables.map((each) => ({ ...each, keys: new Map(), folded: none(), nameless: none() }));
+    this.#tables = tables.map((each) => ({
+      ...each,
+      keys: new Map(),
+      folded: none(),
+      nameless: none(),
+      refusals: new Refusals(undefined, false),
+    }));
     this.#deletes = tables.map(() => 0);
     this.#guard = guard;
   }
@@ -157,6 +164,14 @@ export class LogChanges {
     this.#give(database, output, () => true);
   }
 
+  /** Writes down what was refused since the last time, in the caller's transaction. */
+  keepRefusals(store: ExchangeDatabase['refusals']): void {
+    for (const one of this.#tables) {
+      one.refusals.keep(store, one.held.id);
+      one.refusals = new Refusals(undefined, false);
+    }
+  }
+
   /** The same of what needs not be read any more. */
   giveKnown(database: Pick<ExchangeDatabase, 'digests' | 'arrivals' | 'sendBacks'>, output: ScanOutput): void {
     this.#give(database, output, ({ after }) => after.standing !== 'unread');
@@ -178,6 +193,7 @@ export class LogChanges {
       };
       return { one, keys, found };
     });
+    for (const { one, keys, found } of given) noteRefusals(one, keys, found.digests);
     for (const { one, keys, found } of given.toReversed()) giveDeletes(one, keys, found, output);
     for (const { one, keys, found } of given) {
       giveRows(one, keys, found, output, 'insert');
@@ -199,9 +215,9 @@ export class LogChanges {
   }
 
   /** A row that cannot be carried: its key alone came, if that can. */
-  #refused(one: TableChanges, kind: 'insert' | 'update', { line, oldKey }: LogChange): void {
+  #refused(one: TableChanges, kind: 'insert' | 'update', { line, oldKey, refused = '' }: LogChange): void {
     const found = line.length === 0 ? undefined : this.#keyOf(one, line);
-    this.#move(one, found?.key, kind, refusedRow(found?.line ?? line, line), oldKey);
+    this.#move(one, found?.key, kind, refusedRow(found?.line ?? line, line, { code: refused, column: '' }), oldKey);
   }
 
   /** A whole row as it leaves. */
@@ -210,7 +226,7 @@ export class LogChanges {
       const key = keys.encode(line, 0, line.length - 1);
       return {
         key,
-        after: line.length <= MAX_ROW_BYTES ? { standing: 'row', line } : refusedRow(keys.decode(key), line),
+        after: line.length <= MAX_ROW_BYTES ? { standing: 'row', line } : refusedRow(keys.decode(key), line, TOO_LARGE),
       };
     }
     const result = transform.apply(line, 0, line.length - 1);
@@ -222,7 +238,7 @@ export class LogChanges {
       case 'filtered':
         return { key, after: { standing: 'filtered', line: keyLine ?? line, digest: `F${digestOf(line).slice(1)}` } };
       case 'refused':
-        return { key, after: refusedRow(keyLine ?? line, line) };
+        return { key, after: refusedRow(keyLine ?? line, line, result) };
       default:
         return result satisfies never;
     }
@@ -266,7 +282,12 @@ export class LogChanges {
       ) as (string | null)[];
       const line = Buffer.from(`${joinRow(merged)}\n`);
       const isCarried = line.length <= MAX_ROW_BYTES;
-      this.#set(one, own.key, 'update', isCarried ? { standing: 'part', line, columns } : refusedRow(own.line, line));
+      this.#set(
+        one,
+        own.key,
+        'update',
+        isCarried ? { standing: 'part', line, columns } : refusedRow(own.line, line, TOO_LARGE),
+      );
     }
     return undefined;
   }
@@ -323,13 +344,25 @@ function isLook({ look }: KeyChanges): boolean {
   return look !== undefined && look.against === undefined;
 }
 
+/** What is refused of these keys, and what was and is not any more. */
+function noteRefusals(one: TableChanges, keys: readonly string[], digests: ReadonlyMap<string, DigestRow>): void {
+  for (const key of keys) {
+    const { after } = one.keys.get(key) as KeyChanges;
+    const stored = digests.get(key);
+    if (stored !== undefined && isRefused(stored)) one.refusals.lookAgain(key);
+    if (after.standing === 'refused') one.refusals.add(after.code, after.column, key);
+  }
+}
+
 /** It came once and could not be carried: the destinations have what was before, if anything. */
 function isRefused([, digest]: DigestRow): boolean {
   return digest.startsWith('R');
 }
 
-function refusedRow(keyLine: Buffer, line: Buffer): After {
-  return { standing: 'refused', line: keyLine, digest: `R${digestOf(line).slice(1)}` };
+const TOO_LARGE = { code: 'ROW_TOO_LARGE', column: '' };
+
+function refusedRow(keyLine: Buffer, line: Buffer, { code, column }: { code: string; column: string }): After {
+  return { standing: 'refused', line: keyLine, digest: `R${digestOf(line).slice(1)}`, code, column };
 }
 
 function fieldsOf(line: Buffer): (string | null)[] {

@@ -5,8 +5,30 @@ import { REFUSED_KEPT, type RefusalStore, type RefusedKey } from '../exchange-da
 export class Refusals {
   readonly #counts = new RefusedCounts();
   readonly #rows: RefusedKey[] = [];
-  /** A cursor reads the end of a table only. */
-  ofWholeTable = true;
+  readonly #known: ReadonlySet<string>;
+  readonly #again = new Set<string>();
+  /** A cursor reads the end of a table only, and a trigger names single rows. */
+  ofWholeTable: boolean;
+
+  /** `known`: keys of rows that were refused before. */
+  constructor(known: ReadonlySet<string> = new Set(), ofWholeTable = true) {
+    this.#known = known;
+    this.ofWholeTable = ofWholeTable;
+  }
+
+  /** These rows are looked at one by one: what is not refused this time travels, or is gone. */
+  lookAt(keys: readonly string[]): void {
+    for (const key of keys) if (this.#known.has(key)) this.#again.add(key);
+  }
+
+  /** A row that was refused before does not count as such any more, unless it is added anew. */
+  lookAgain(key: string): void {
+    this.#again.add(key);
+  }
+
+  get isAnyKnown(): boolean {
+    return this.#known.size > 0;
+  }
 
   /** `key` as in the digests; undefined where the rows have none that can be told. */
   add(code: string, column: string, key: string | undefined, rows = 1): void {
@@ -16,7 +38,8 @@ export class Refusals {
 
   /** In the transaction that finishes the scan. What a part of a table shows is added to what was known of the whole. */
   keep(store: RefusalStore, tableId: number): void {
-    if (this.ofWholeTable) store.replace(tableId, this.#counts.list(), this.#rows);
-    else store.extend(tableId, this.#rows);
+    if (this.ofWholeTable) return store.replace(tableId, this.#counts.list(), this.#rows);
+    if (this.#again.size > 0) store.forget(tableId, this.#again);
+    store.extend(tableId, this.#rows);
   }
 }

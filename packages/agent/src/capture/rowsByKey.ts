@@ -2,12 +2,17 @@
 import type { SnapshotTable, SourceChunk, SourceSnapshot } from '@qiao/adapters';
 import type { PlannedTable } from './plan.ts';
 
+/** Rows of the keys asked for; of one that cannot be carried, its key. */
+export interface ChunkByKey extends SourceChunk {
+  readonly refusedKey?: string | undefined;
+}
+
 /** Yields the rows of these keys and gives back the keys that have none. A key whose row cannot be carried is neither. */
 export async function* rowsOf(
   read: SnapshotTable,
   keys: readonly string[],
   snapshot: SourceSnapshot,
-): AsyncGenerator<SourceChunk, readonly string[]> {
+): AsyncGenerator<ChunkByKey, readonly string[]> {
   const left = new Set(keys);
   let refused: SourceChunk['refused'] = [];
   for await (const chunk of snapshot.rows({ ...read, keys: Buffer.from(keys.map((key) => `${key}\n`).join('')) })) {
@@ -19,7 +24,7 @@ export async function* rowsOf(
   const absent = [...left];
   if (refused.length === 0) return absent;
   if (absent.length <= 1) {
-    yield { rows: Buffer.alloc(0), refused };
+    yield { rows: Buffer.alloc(0), refused, refusedKey: absent[0] };
     return [];
   }
   // Which of them it is only a smaller question tells.

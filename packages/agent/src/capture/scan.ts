@@ -18,6 +18,7 @@ import { createPace } from './pace.ts';
 import { alignDigests, type PlannedTable, planTables } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
 import { Refusals } from './refusals.ts';
+import { type ChunkByKey, leavingKey } from './rowsByKey.ts';
 import { TriggerScan } from './triggerScan.ts';
 import { WANTED } from './wantedRows.ts';
 import { wholeSnapshot } from './wholeSnapshot.ts';
@@ -193,13 +194,18 @@ async function scanTable(
   });
   let rows = 0;
   const firstRefused: string[] = [];
-  for await (const chunk of isByKeys ? triggers.rows(one.table, snapshot, compare) : snapshot.rows(read)) {
+  const chunks: AsyncIterable<ChunkByKey> = isByKeys
+    ? triggers.rows(one.table, snapshot, compare)
+    : snapshot.rows(read);
+  for await (const chunk of chunks) {
     stopIf(work.signal);
+    const { refusedKey } = chunk;
     for (const { code, column, count, first } of chunk.refused ?? []) {
       if (first !== undefined && firstRefused.length < MOST_PLACES) firstRefused.push(`${code} ${first}`);
       if (code === 'CURSOR_NULL') one.valueless += count;
       else one.refused += count;
-      compare.refusals.add(code, column, undefined, count);
+      const [key] = refusedKey === undefined ? [] : leavingKey(one.table, refusedKey);
+      compare.refusals.add(code, column, key, count);
     }
     if (chunk.rows.length === 0) continue;
     const taken = compare.take(chunk.rows);

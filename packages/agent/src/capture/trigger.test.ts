@@ -240,6 +240,45 @@ describe('capture by trigger', () => {
     expect(() => wantRows(world.database, parseId(BRIDGE_ID), [gone])).toThrow(/does not capture/);
   });
 
+  test('a row that cannot be carried is named at once, and no more when it can', async () => {
+    using world = new TriggerWorld();
+    world.sql("INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')");
+    await world.install();
+    await world.step();
+    const { refusals } = world.database;
+    world.sql(
+      "INSERT INTO person VALUES (3, X'00FF', 'x'), (4, 'd', 'x'); UPDATE person SET name = X'00' WHERE id = 1",
+    );
+    await world.step();
+    const refused = () => refusals.rows(world.tableId, 10).map(({ code, column, key }) => [code, column, key]);
+    expect(refused().map(([code, column]) => [code, column])).toEqual([
+      ['STORAGE_CLASS', 'name'],
+      ['STORAGE_CLASS', 'name'],
+    ]);
+    expect(refusals.counts(world.tableId)).toEqual([{ code: 'STORAGE_CLASS', column: 'name', count: 2 }]);
+    world.sql("UPDATE person SET name = 'c' WHERE id = 3");
+    await world.step();
+    expect(refusals.counts(world.tableId)).toEqual([{ code: 'STORAGE_CLASS', column: 'name', count: 1 }]);
+    world.sql('DELETE FROM person WHERE id = 1');
+    await world.step();
+    expect([refused(), refusals.counts(world.tableId)]).toEqual([[], []]);
+    expect(world.destination.rows('person')).toEqual(['2\tb\tx', '3\tc\tx', '4\td\tx']);
+  });
+
+  test('rows of a primary key that SQLite let be NULL are refused alone, also where they come and go', async () => {
+    using world = new TriggerWorld('id TEXT PRIMARY KEY');
+    world.sql("INSERT INTO person VALUES (NULL, 'nobody', 'x'), ('1', 'a', 'x'), (NULL, 'nobody', 'x')");
+    await world.install();
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(['1\ta\tx']);
+    world.sql("INSERT INTO person VALUES (NULL, 'nobody', 'y'), ('2', 'b', 'x')");
+    world.sql("UPDATE person SET name = 'c' WHERE id = '1'; UPDATE person SET id = '3' WHERE city = 'y'");
+    await world.step();
+    world.sql("UPDATE person SET id = NULL WHERE id = '2'; DELETE FROM person WHERE id IS NULL");
+    await world.step();
+    expect(world.destination.rows('person')).toEqual(['1\tc\tx', '3\tnobody\ty']);
+  });
+
   test('an emptied source stops at the guard, and its keys wait for a person', async () => {
     using world = new TriggerWorld();
     world.deleteGuard = { rows: 10, share: 0.05 };

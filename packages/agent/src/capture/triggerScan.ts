@@ -8,7 +8,7 @@
  * again: their rows are found unchanged.
  */
 import { hash } from 'node:crypto';
-import type { DataSource, SnapshotTable, SourceChunk, SourceSnapshot, TriggerPlan, Triggers } from '@qiao/adapters';
+import type { DataSource, SnapshotTable, SourceSnapshot, TriggerPlan, Triggers } from '@qiao/adapters';
 import { KINDS, parseId, QiaoError } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import type { DesiredBridge } from '../control/desired.ts';
@@ -18,7 +18,7 @@ import type { TableCompare } from './compare.ts';
 import type { ScanOutput } from './output.ts';
 import type { PlannedTable } from './plan.ts';
 import type { CapturePorts } from './ports.ts';
-import { leavingKey, rowsOf } from './rowsByKey.ts';
+import { type ChunkByKey, leavingKey, rowsOf } from './rowsByKey.ts';
 import { foldedOf, isWholeDue } from './trigger.ts';
 
 /** Keys read in one statement or a few. */
@@ -129,7 +129,7 @@ export class TriggerScan {
   }
 
   /** The rows of the noted keys. Keys without a row are named to `compare`; to be taken whole before the next is asked for. */
-  async *rows({ name }: PlannedTable, snapshot: SourceSnapshot, compare: TableCompare): AsyncGenerator<SourceChunk> {
+  async *rows({ name }: PlannedTable, snapshot: SourceSnapshot, compare: TableCompare): AsyncGenerator<ChunkByKey> {
     const one = this.#tables.find(({ table }) => table.name === name) as TriggerTable;
     const { triggers } = this.#ports.database;
     for (let after = ''; ; ) {
@@ -138,6 +138,7 @@ export class TriggerScan {
       if (last === undefined) return;
       after = last.key;
       one.entries = page.reduce(added, one.entries);
+      if (compare.refusals.isAnyKnown) compare.refusals.lookAt(page.flatMap(({ key }) => leavingKey(one.table, key)));
       const absent = yield* rowsOf(
         one.table.read,
         page.map(({ key }) => key),

@@ -1,7 +1,7 @@
 /**
  * What the last finished scan refused at each table: counts by code and column, and the keys of some of the rows, so that the
- * department finds them. Replaced when a scan of the whole table finishes, added to when a cursor has read its end; its size is bounded
- * whatever a table holds.
+ * department finds them. Replaced when a scan of the whole table finishes; between two of them what a cursor, a trigger or the log finds
+ * is added, and what is found to be mended goes. Its size is bounded whatever a table holds.
  */
 import { createHmac } from 'node:crypto';
 import type { Statement } from 'better-sqlite3';
@@ -38,6 +38,10 @@ export const OF_BRIDGE = `SELECT coalesce(sum(c.rows), 0) FROM capture_table t J
 const ADD_COUNT = 'INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, ?)';
 const COUNT_ONE = `INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, 1)
  ON CONFLICT (table_id, code, column_name) DO UPDATE SET rows = rows + 1`;
+const TAKE = 'DELETE FROM refused_row WHERE table_id = ? AND key = ? RETURNING code, column_name AS "column"';
+const UNCOUNT_ONE = 'UPDATE refusal_count SET rows = rows - 1 WHERE table_id = ? AND code = ? AND column_name = ?';
+const DROP_EMPTY = 'DELETE FROM refusal_count WHERE table_id = ? AND rows <= 0';
+const NEXT_NUMBER = 'SELECT coalesce(max(number) + 1, 0) FROM refused_row WHERE table_id = ?';
 const ADD_ROW = 'INSERT INTO refused_row (table_id, number, ref, code, column_name, key) VALUES (?, ?, ?, ?, ?, ?)';
 
 export class RefusalStore {
@@ -49,6 +53,10 @@ export class RefusalStore {
   readonly #addCount: Statement<[number, string, string, number]>;
   readonly #countOne: Statement<[number, string, string]>;
   readonly #addRow: Statement<[number, number, string, string, string, string]>;
+  readonly #nextNumber: Statement<[number], number>;
+  readonly #take: Statement<[number, string], Pick<RefusedKey, 'code' | 'column'>>;
+  readonly #uncountOne: Statement<[number, string, string]>;
+  readonly #dropEmpty: Statement<[number]>;
 
   /** `secret` makes references opaque. */
   constructor(sqlite: Sqlite, secret: Uint8Array) {
@@ -60,6 +68,10 @@ export class RefusalStore {
     this.#addCount = sqlite.prepare(ADD_COUNT);
     this.#countOne = sqlite.prepare(COUNT_ONE);
     this.#addRow = sqlite.prepare(ADD_ROW);
+    this.#nextNumber = sqlite.prepare<[number], number>(NEXT_NUMBER).pluck();
+    this.#take = sqlite.prepare(TAKE);
+    this.#uncountOne = sqlite.prepare(UNCOUNT_ONE);
+    this.#dropEmpty = sqlite.prepare(DROP_EMPTY);
   }
 
   /** Puts a finished scan's findings in the place of the last one's; in the transaction that finishes it. */
@@ -75,14 +87,28 @@ export class RefusalStore {
 
   /** Adds rows of a part of the table; what is known already, or has no room, changes nothing. */
   extend(tableId: number, rows: readonly RefusedKey[]): void {
-    const known = new Map(this.rows(tableId, REFUSED_KEPT).map((row) => [row.key, row]));
+    if (rows.length === 0) return;
+    const known = this.keys(tableId);
+    let number = this.#nextNumber.get(tableId) ?? 0;
     for (const { code, column, key } of rows) {
       if (known.has(key) || known.size >= REFUSED_KEPT) continue;
-      const ref = this.#refOf(tableId, key);
-      this.#addRow.run(tableId, known.size, ref, code, column, key);
-      known.set(key, { ref, code, column, key });
+      this.#addRow.run(tableId, number++, this.#refOf(tableId, key), code, column, key);
+      known.add(key);
       this.#countOne.run(tableId, code, column);
     }
+  }
+
+  /** Rows that travel now, or are gone; those that are not known change nothing. */
+  forget(tableId: number, keys: Iterable<string>): void {
+    for (const key of keys) {
+      for (const { code, column } of this.#take.all(tableId, key)) this.#uncountOne.run(tableId, code, column);
+    }
+    this.#dropEmpty.run(tableId);
+  }
+
+  /** Keys of the rows that are remembered. */
+  keys(tableId: number): Set<string> {
+    return new Set(this.rows(tableId, REFUSED_KEPT).map(({ key }) => key));
   }
 
   counts(tableId: number): RefusalCount[] {
