@@ -89,7 +89,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
     database.digests.clearUnseen(found.id);
     const heard = heardOf(bridge, table.name);
     const counts = { refused: 0, valueless: 0, nameless: 0, heldDeletes: 0 };
-    return { table, held: found, heard, ...counts, refusals: new Refusals() };
+    return { table, held: found, heard, ...counts, refusals: new Refusals(undefined, false) };
   });
   for (const one of scanned) if (one.heard === undefined) await forgetHeard(database, one.held.id);
 
