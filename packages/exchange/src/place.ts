@@ -35,3 +35,8 @@ export function isSameTable(one: TablePlace, other: TablePlace): boolean {
 export function hasPassed(path: Path, table: TablePlace): boolean {
   return path.some((place) => isSameTable(place, table));
 }
+
+/** Both passed the same tables in the same order. */
+export function isSamePath(one: Path, other: Path): boolean {
+  return one.length === other.length && one.every((table, index) => isSameTable(table, other[index] as TablePlace));
+}

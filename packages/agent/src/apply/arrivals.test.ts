@@ -130,7 +130,9 @@ class Landing implements Disposable {
   }
 
   /** By key as it is written. */
-  words(...keys: string[]): Record<string, Omit<Word, 'isLanded'> & { isLanded?: true }> {
+  words(
+    ...keys: string[]
+  ): Record<string, Omit<Word, 'isLanded' | 'earlier'> & { isLanded?: true; earlier?: readonly string[] }> {
     const words = this.database.arrivals.getMany(
       this.id,
       keys.map((key) => this.keyOf(key)),
@@ -139,8 +141,8 @@ class Landing implements Disposable {
       keys.flatMap((key) => {
         const word = words.get(this.keyOf(key));
         if (word === undefined) return [];
-        const { isLanded, ...said } = word;
-        return [[key, { ...said, ...(isLanded && { isLanded }) }]];
+        const { isLanded, earlier, ...said } = word;
+        return [[key, { ...said, ...(isLanded && { isLanded }), ...(earlier.length > 0 && { earlier }) }]];
       }),
     );
   }
@@ -233,6 +235,32 @@ test('what the destination said stays beside what another node says later, until
   // Its own word stands for itself.
   there.arrivals.note([section('update', COLUMNS, true, ['1', 'c', 't3'])]);
   expect(word()).toEqual({ digest: digest('1', 'c', 't3'), path: [FROM], there: undefined });
+});
+
+test('what was said before by the same way and may be found yet is known beside the last word', () => {
+  using it = new Landing();
+  const elsewhere = new Arrivals(new Map([['register', [{ ...it.way, from: PASSED }]]]), it.database);
+  const earlier = () => it.words('1')['1']?.earlier;
+  const say = (name: string, { landed = true } = {}) => {
+    const sent = [section('update', COLUMNS, true, ['1', name, 't1'])];
+    it.arrivals.note(sent);
+    if (landed) it.arrivals.landed(sent, answered('update', 'updated'));
+  };
+  say('a', { landed: false });
+  say('b');
+  // What did not land is not found; what is noted once more after a death was said once.
+  expect(earlier()).toBeUndefined();
+  say('c', { landed: false });
+  say('c');
+  expect(earlier()).toEqual([digest('1', 'b', 't1')]);
+  say('d');
+  expect(earlier()).toEqual([digest('1', 'b', 't1'), digest('1', 'c', 't1')]);
+  it.database.arrivals.earlierFound(it.id, [{ key: it.keyOf('1'), digest: digest('1', 'b', 't1') }]);
+  expect(earlier()).toEqual([digest('1', 'c', 't1')]);
+  elsewhere.note([section('update', COLUMNS, true, ['1', 'e', 't2'])]);
+  expect(earlier()).toBeUndefined();
+  for (let n = 0; n < 200; n++) say(`n${n}`);
+  expect(earlier()).toHaveLength(100);
 });
 
 test('what has landed is known to have, but for rows that wait and tables of which some row stayed', () => {

@@ -7,7 +7,17 @@ import type { CaptureTable, DigestRow, Word } from '../exchange-database/index.t
 import { GONE } from '../exchange-database/index.ts';
 import { digestOf } from './compare.ts';
 import type { KeyChanges, Look, TableChanges } from './keyChanges.ts';
-import { digestThere, type HeardTable, isAhead, isDeleteNews, overOf, PassedOn } from './otherEnd.ts';
+import {
+  digestThere,
+  type HeardTable,
+  isAhead,
+  isComing,
+  isDeleteNews,
+  isEarlier,
+  isFromThere,
+  overOf,
+  PassedOn,
+} from './otherEnd.ts';
 import type { ScanOutput } from './output.ts';
 
 /** In place of the digest of a row that is known in part: the next scan finds it different, and it travels whole. */
@@ -33,14 +43,27 @@ export function giveDeletes(
     if (after.standing !== 'deleted' && after.standing !== 'filtered') continue;
     const stored = found.digests.get(key);
     const word = found.words.get(key);
+    const isFiltered = after.standing === 'filtered';
+    if (word !== undefined && !isFiltered && look === undefined && isEarlier(word, GONE)) {
+      output.earlierFound(held.id, { key, digest: GONE });
+      if (isFromThere(word, heard)) output.kept(table.name, 'delete', 'filtered', true);
+      else passed.add(word.path, 'delete', after.line);
+      if (stored !== undefined) output.remove(held.id, key);
+      continue;
+    }
+    if (word !== undefined && !isFiltered && isComing(stored, word)) {
+      output.lookAt(held.id, { key, digest: word.digest });
+      if (look === undefined) output.kept(table.name, 'delete', 'filtered', true);
+      if (stored !== undefined) output.remove(held.id, key);
+      continue;
+    }
     overtaken(held, key, heard, found, output);
     if (!isDeleteNews(stored, word, heard)) {
       // A row that was only looked at is no change of the books.
       if (look === undefined) output.kept(table.name, after.standing === 'deleted' ? 'delete' : kind, 'filtered', true);
     } else if (after.standing === 'deleted' && word?.digest === GONE) passed.add(word.path, 'delete', after.line);
     else output.change(table.layout, 'delete', after.line);
-    if (after.standing === 'filtered')
-      output.put(held.id, { key, digest: after.digest, sent: false }, stored === undefined);
+    if (isFiltered) output.put(held.id, { key, digest: after.digest, sent: false }, stored === undefined);
     else if (stored !== undefined) output.remove(held.id, key);
   }
   passed.leaveBy(output, table.layout);
@@ -75,6 +98,18 @@ export function giveRows(
             output.put(held.id, { key, digest, sent: true }, isNew);
             output.sentBack(held.id, { key, digest: against });
           }
+          break;
+        }
+        if (word !== undefined && look === undefined && isEarlier(word, digest)) {
+          output.earlierFound(held.id, { key, digest });
+          if (isFromThere(word, heard)) output.kept(table.name, kind, 'filtered', true);
+          else passed.add(word.path, sentKind, after.line);
+          output.put(held.id, { key, digest, sent: true }, isNew);
+          break;
+        }
+        // The log tells of what was said before first: the last word waits for its turn.
+        if (look !== undefined && word?.digest === digest && word.earlier.length > 0) {
+          output.looked(held.id, key);
           break;
         }
         const isKept = word !== undefined && found.kept.get(key) === word.digest;

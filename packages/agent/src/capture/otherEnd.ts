@@ -3,7 +3,7 @@
  * arrived from it is noted before it lands (apply/arrivals.ts), and found here as a change like any other: it is no news to the place it came
  * from, nor to any that it passed. To another place it goes on, with the places that it passed.
  */
-import { hasPassed, type Kind, type Path, type TableLayout, type TablePlace } from '@qiao/exchange';
+import { hasPassed, isSamePath, type Kind, type Path, type TableLayout, type TablePlace } from '@qiao/exchange';
 import { type DesiredBridge, isOver } from '../control/desired.ts';
 import { type Arrival, type DigestRow, type ExchangeDatabase, GONE, type Word } from '../exchange-database/index.ts';
 import type { ScanOutput } from './output.ts';
@@ -49,9 +49,12 @@ function circleOf({ circles }: DesiredBridge, table: string): Circle | undefined
   return circles.rings.has(table) ? 'ring' : undefined;
 }
 
+/** Words of one row that may be found late; of more the oldest are forgotten, and worth a change that goes back. */
+const MOST_EARLIER = 100;
+
 /** What another node says of rows, over what was said before. In the caller's transaction. */
 export function hear(
-  { arrivals, digests }: Pick<ExchangeDatabase, 'arrivals' | 'digests'>,
+  { arrivals, digests, sendBacks }: Pick<ExchangeDatabase, 'arrivals' | 'digests' | 'sendBacks'>,
   tableId: number,
   said: readonly Arrival[],
   path: Path,
@@ -59,12 +62,26 @@ export function hear(
 ): void {
   const keys = said.map(({ key }) => key).sort();
   const [words, known] = [arrivals.getMany(tableId, keys), digests.getMany(tableId, keys)];
+  const kept = words.size > 0 ? sendBacks.keptOf(tableId, [...words.keys()].sort()) : new Map<string, string>();
   const news = said.flatMap(({ key, digest }): Arrival[] => {
     const word = words.get(key);
     if (word === undefined && isAsSaid(known.get(key), digest, circle)) return [];
-    return [{ key, digest, there: hasPassed(path, place) ? undefined : saidThere(word, place) }];
+    const there = hasPassed(path, place) ? undefined : saidThere(word, place);
+    return [{ key, digest, there, earlier: earlierOf(word, digest, path, kept.get(key)) }];
   });
   arrivals.put(tableId, news, path);
+}
+
+/** What was said by the same way and may be found yet, now that another word comes. `kept`: the word against which a row may have stayed here. */
+function earlierOf(word: Word | undefined, digest: string, path: Path, kept: string | undefined): readonly string[] {
+  if (word === undefined || !isSamePath(word.path, path)) return [];
+  const mayBeFound = word.digest !== digest && (word.isLanded || word.digest === kept);
+  return mayBeFound ? [...word.earlier, word.digest].slice(-MOST_EARLIER) : word.earlier;
+}
+
+/** Found late: what was said before the last word, which the log, or the rows as they were a moment ago, show first. */
+export function isEarlier(word: Word, digest: string): boolean {
+  return word.digest !== digest && word.earlier.includes(digest);
 }
 
 /** The row is here as it was said, and was found: nothing will be found of it. In a ring a delete goes on all the same. */
@@ -105,6 +122,16 @@ export function isDeleteNews(
 /** Nothing changed here since the row was sent, and what was said of it has not landed, as far as is known: it may yet. */
 export function isAhead(stored: DigestRow | undefined, digest: string, word: Word | undefined): boolean {
   return word !== undefined && !word.isLanded && word.digest !== digest && stored?.[1] === digest && stored[2] === 1;
+}
+
+/** It came from the destination, or passed it. */
+export function isFromThere(word: Word, heard: HeardTable | undefined): boolean {
+  return heard !== undefined && hasPassed(word.path, heard.place);
+}
+
+/** There is no row here, and none was sent; that of the word has not landed, as far as is known: it may yet. */
+export function isComing(stored: DigestRow | undefined, word: Word): boolean {
+  return !word.isLanded && word.digest !== GONE && stored?.[2] !== 1 && stored?.[1] !== WANTED;
 }
 
 /** As it is forgotten when something left that was decided by it. */
@@ -179,6 +206,12 @@ export class OtherEnd {
     const word = this.#wordOf(key);
     const there = digestThere(found, word, this.#heard);
     const kind = there === undefined ? 'insert' : 'update';
+    if (word !== undefined && isEarlier(word, digest)) {
+      this.#output.earlierFound(this.#tableId, { key, digest });
+      if (isFromThere(word, this.#heard)) output.noNews(name, kind);
+      else this.#passed.add(word.path, kind, line);
+      return;
+    }
     if (there === digest) {
       if (word === undefined) return;
       output.noNews(name, found === undefined ? 'insert' : 'update');
@@ -205,6 +238,12 @@ export class OtherEnd {
     const word = this.#wordOf(key);
     const line = keys.decode(key);
     const stored = this.#database.digests.get(this.#tableId, key);
+    if (word !== undefined && stored?.[1] !== WANTED && isEarlier(word, GONE)) {
+      this.#output.earlierFound(this.#tableId, { key, digest: GONE });
+      if (isFromThere(word, this.#heard)) this.#output.noNews(name, 'delete');
+      else this.#passed.add(word.path, 'delete', line);
+      return;
+    }
     if (stored?.[1] !== WANTED && !isDeleteNews(stored, word, this.#heard)) this.#output.noNews(name, 'delete');
     else if (stored?.[1] !== WANTED && word?.digest === GONE) this.#passed.add(word.path, 'delete', line);
     else this.#output.change(layout, 'delete', line);
@@ -218,6 +257,14 @@ export class OtherEnd {
   takeOver(key: string, stored: DigestRow | undefined): DigestRow | undefined {
     const word = this.#wordOf(key);
     if (word === undefined) return stored;
+    if (isEarlier(word, GONE) && isFromThere(word, this.#heard)) {
+      this.#output.earlierFound(this.#tableId, { key, digest: GONE });
+      return stored;
+    }
+    if (isComing(stored, word)) {
+      this.#output.lookAt(this.#tableId, { key, digest: word.digest });
+      return stored;
+    }
     if (!isDeleteNews(stored, word, this.#heard)) {
       // What may land yet is found when it has.
       if (word.isLanded || word.digest === GONE) this.#output.arrived(this.#tableId, overOf(key, word, this.#heard));

@@ -34,6 +34,8 @@ interface PendingTable {
   readonly settledBack: Arrival[];
   /** Arrivals to be looked at once they have landed. */
   readonly lookAt: Arrival[];
+  /** Earlier words that were found, later ones standing over them. */
+  readonly earlierFound: Arrival[];
   /** Keys that were looked at, and of which nothing follows. */
   readonly looked: string[];
   /** Difference in the number of digests. */
@@ -165,6 +167,11 @@ export class ScanOutput {
     this.#of(tableId).lookAt.push(arrival);
   }
 
+  /** What another node said before its last word was found here. */
+  earlierFound(tableId: number, arrival: Arrival): void {
+    this.#of(tableId).earlierFound.push(arrival);
+  }
+
   /** The row could not be read: what was said of it stays for its next change. */
   looked(tableId: number, key: string): void {
     this.#of(tableId).looked.push(key);
@@ -236,7 +243,7 @@ export class ScanOutput {
     let pending = this.#pending.get(tableId);
     if (pending === undefined) {
       const runs = this.#ports.database.digests.runs.hold(tableId);
-      const heard = { arrived: [], sentBack: [], settledBack: [], lookAt: [], looked: [] };
+      const heard = { arrived: [], sentBack: [], settledBack: [], lookAt: [], earlierFound: [], looked: [] };
       pending = { put: [], removed: [], ...heard, runs, count: 0 };
       this.#pending.set(tableId, pending);
     }
@@ -293,7 +300,7 @@ export class ScanOutput {
 function keepHeard(
   { arrivals, sendBacks }: Pick<ExchangeDatabase, 'arrivals' | 'sendBacks'>,
   tableId: number,
-  { arrived, sentBack, settledBack, lookAt, looked }: PendingTable,
+  { arrived, sentBack, settledBack, lookAt, earlierFound, looked }: PendingTable,
 ): void {
   arrivals.forget(tableId, arrived);
   sendBacks.forget(tableId, arrived);
@@ -301,5 +308,6 @@ function keepHeard(
   sendBacks.sent(tableId, sentBack);
   sendBacks.settle(tableId, settledBack);
   arrivals.lookAt(tableId, lookAt);
+  arrivals.earlierFound(tableId, earlierFound);
   arrivals.looked(tableId, looked);
 }

@@ -217,4 +217,87 @@ export function saidByOthers(make: (circle: Circle) => Promise<SaidWorld>): void
     expect(said.news).toEqual(['insert-missing']);
     expect(said.isAnyLeft).toBe(false);
   });
+
+  test('what another node said before its last word is found late, and is no news to it', async () => {
+    await using said = await began();
+    const { world } = said;
+    const there = world.destination.tables.get('person');
+    said.say(1, '1\tb\tx');
+    said.begin(1, '1\tc\tx');
+    said.say(9, '9\tb\tx');
+    said.begin(9, GONE);
+    said.say(2, GONE);
+    said.begin(2, '2\tagain\tx');
+    there?.set('1', '1\tc\tx').set('2', '2\tagain\tx');
+    await world.change(
+      [
+        "UPDATE person SET name = 'b' WHERE id = 1",
+        "INSERT INTO person VALUES (9, 'b', 'x')",
+        'DELETE FROM person WHERE id = 2',
+      ],
+      "(5, 'end', 'x')",
+    );
+    expect(said.news).toEqual(['insert-missing']);
+    said.land(1, '1\tc\tx');
+    said.land(9, GONE);
+    said.land(2, '2\tagain\tx');
+    await world.change(
+      [
+        "UPDATE person SET name = 'c' WHERE id = 1",
+        'DELETE FROM person WHERE id = 9',
+        "INSERT INTO person VALUES (2, 'again', 'x')",
+      ],
+      "(6, 'end', 'x')",
+    );
+    expect(said.news).toEqual(['insert-missing']);
+    expect(said.isAnyLeft).toBe(false);
+    expect(world.destination.rows('person')).toEqual(await world.rows());
+
+    // In a ring it goes on as it was said.
+    said.say(8, '8\tb\tx', [ELSEWHERE]);
+    said.begin(8, '8\tc\tx', [ELSEWHERE]);
+    await world.change(["INSERT INTO person VALUES (8, 'b', 'x')"], "(10, 'end', 'x')");
+    expect(said.news).toEqual(['insert-missing', 'insert-missing after e']);
+    said.land(8, '8\tc\tx');
+    await world.change(["UPDATE person SET name = 'c' WHERE id = 8"], "(11, 'end', 'x')");
+    expect(said.news).toEqual(['insert-missing', 'update after e']);
+    expect(said.isAnyLeft).toBe(false);
+  });
+
+  test('a row that people make what another node said before its last word is told once that has landed and the row is still so', async () => {
+    await using said = await began();
+    said.say(1, '1\tb\tx');
+    said.begin(1, '1\tc\tx');
+    said.world.destination.tables.get('person')?.set('1', '1\tc\tx');
+    await said.world.change(["UPDATE person SET name = 'b' WHERE id = 1"], "(5, 'end', 'x')");
+    expect(said.news).toEqual(['insert-missing']);
+    said.land(1, '1\tc\tx');
+    await said.world.looked();
+    expect(said.news).toEqual(['update']);
+    expect(said.isAnyLeft).toBe(false);
+  });
+
+  test('a row that came and went here is not deleted where another node is about to send it from', async () => {
+    await using said = await began();
+    said.begin(9, '9\tb\tx');
+    said.begin(8, '8\tb\tx');
+    const there = said.world.destination.tables.get('person');
+    there?.set('9', '9\tb\tx').set('8', '8\tb\tx');
+    const mine = (id: number) => [
+      `INSERT INTO person VALUES (${id}, 'mine', 'x')`,
+      `DELETE FROM person WHERE id = ${id}`,
+    ];
+    await said.world.change([...mine(8), ...mine(9)], "(5, 'end', 'x')");
+    expect(said.news).toEqual(['insert-missing']);
+    // One lands now. The other had landed, and that was it that went.
+    said.land(8, '8\tb\tx');
+    await said.world.looked();
+    expect(said.news).toEqual(['delete']);
+    await said.world.change(["INSERT INTO person VALUES (9, 'b', 'x')"], "(6, 'end', 'x')");
+    said.land(9, '9\tb\tx');
+    expect(said.news).toEqual(['insert-missing']);
+    await said.world.looked();
+    expect(said.news).toEqual([]);
+    expect(said.world.destination.rows('person')).toEqual(await said.world.rows());
+  });
 }

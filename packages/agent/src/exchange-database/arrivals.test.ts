@@ -31,8 +31,8 @@ test('ways that no word came by any more go, and those that are in use stay, how
   expect(pathsKept()).toBeLessThanOrEqual(1_000);
   expect(database.arrivals.getMany(tableId, ['first', 'k'])).toEqual(
     new Map([
-      ['first', { digest: 'd', path: pathOf('first'), there: undefined, isLanded: false }],
-      ['k', { digest: 'd', path: pathOf('9-499'), there: undefined, isLanded: false }],
+      ['first', { digest: 'd', path: pathOf('first'), there: undefined, isLanded: false, earlier: [] }],
+      ['k', { digest: 'd', path: pathOf('9-499'), there: undefined, isLanded: false, earlier: [] }],
     ]),
   );
 });

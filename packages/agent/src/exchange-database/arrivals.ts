@@ -1,7 +1,8 @@
 /**
  * The last word of another node, by key: the digest of the row that it sent, or that it has none, and the tables that the change had passed. A
  * change found here that says the same is that word, landed: it goes on with its path, and never to a table that it passed. One per key: what
- * was sent from here since makes it void. Where one node's word comes over another's, what the destination said stays beside it.
+ * was sent from here since makes it void. Where one node's word comes over another's, what the destination said stays beside it; where it comes
+ * over one of its own that landed and was not found yet, that one is kept, too: the log tells of both in turn.
  *
  * A word that landed, and whose change a whole scan may have taken with it, is looked at by its key.
  */
@@ -21,6 +22,8 @@ export interface Arrival {
   readonly digest: string;
   /** What the destination said last, where this is another's word over it: a digest, or GONE. */
   readonly there?: string | undefined;
+  /** What was said before by the same way and may be found yet: digests or GONE, the oldest first. */
+  readonly earlier?: readonly string[];
 }
 
 /** What was said of one row. */
@@ -28,9 +31,10 @@ export interface Word extends Omit<Arrival, 'key'> {
   readonly path: Path;
   /** The row is in the target as it says. Else it may be about to land, or it waits, or the row here stayed against it. */
   readonly isLanded: boolean;
+  readonly earlier: readonly string[];
 }
 
-export const ARRIVED = `SELECT digest, there, landed, format, path FROM arrival JOIN arrival_path ON id = path_id
+export const ARRIVED = `SELECT digest, there, landed, earlier, format, path FROM arrival JOIN arrival_path ON id = path_id
  WHERE table_id = ? AND key = ?`;
 export const ANY_ARRIVED = 'SELECT 1 FROM arrival WHERE table_id = ? LIMIT 1';
 export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? AND digest = ?';
@@ -38,6 +42,7 @@ export const THERE_OVER = 'UPDATE arrival SET there = NULL WHERE table_id = ? AN
 const KEY_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ?';
 export const LANDED = 'UPDATE arrival SET landed = 1 WHERE table_id = ? AND key = ? AND digest = ?';
 export const LOOK = 'UPDATE arrival SET look = 1 WHERE table_id = ? AND key = ? AND digest = ?';
+export const EARLIER_FOUND = 'UPDATE arrival SET earlier = ?, look = 1 WHERE table_id = ? AND key = ?';
 export const LOOKED = 'UPDATE arrival SET look = 0 WHERE table_id = ? AND key = ?';
 export const DUE = 'SELECT key, digest FROM arrival WHERE table_id = ? AND landed = 1 AND look = 1 LIMIT ?';
 const ANY_DUE = 'SELECT 1 FROM arrival WHERE landed = 1 AND look = 1 LIMIT 1';
@@ -49,14 +54,14 @@ const IN_PAGE = 'table_id = @tableId AND key > @after AND key <= @through';
 /** What is done to a page of words. */
 export const PAGES = {
   seen: `UPDATE arrival SET look = 3 - landed WHERE ${IN_PAGE}`,
-  look: `UPDATE arrival SET look = 1 WHERE ${IN_PAGE} AND look > 1`,
+  look: `UPDATE arrival SET look = 1, earlier = '' WHERE ${IN_PAGE} AND look > 1`,
   sentOver: `DELETE FROM arrival WHERE ${IN_PAGE} AND EXISTS
  (SELECT 1 FROM row_digest AS d WHERE d.table_id = arrival.table_id AND d.key = arrival.key AND d.sent = 1)`,
   over: `DELETE FROM arrival WHERE ${IN_PAGE}`,
 } as const;
-const PUT = `INSERT INTO arrival (table_id, key, digest, path_id, there) VALUES (?, ?, ?, ?, ?)
+const PUT = `INSERT INTO arrival (table_id, key, digest, path_id, there, earlier) VALUES (?, ?, ?, ?, ?, ?)
  ON CONFLICT (table_id, key) DO UPDATE SET digest = excluded.digest, path_id = excluded.path_id, there = excluded.there,
- landed = 0`;
+ earlier = excluded.earlier, landed = 0`;
 
 export type Pages = keyof typeof PAGES;
 
@@ -64,6 +69,7 @@ interface WordRow {
   digest: string;
   there: string | null;
   landed: number;
+  earlier: string;
   format: number;
   path: string;
 }
@@ -72,12 +78,13 @@ export class ArrivalStore {
   readonly #paths: ArrivalPaths;
   readonly #get: Statement<[number, string], WordRow>;
   readonly #any: Statement<[number], number>;
-  readonly #put: Statement<[number, string, string, number, string | null]>;
+  readonly #put: Statement<[number, string, string, number, string | null, string]>;
   readonly #over: Statement<[number, string, string]>;
   readonly #thereOver: Statement<[number, string, string]>;
   readonly #keyOver: Statement<[number, string]>;
   readonly #landed: Statement<[number, string, string]>;
   readonly #look: Statement<[number, string, string]>;
+  readonly #earlierFound: Statement<[string, number, string]>;
   readonly #looked: Statement<[number, string]>;
   readonly #due: Statement<[number, number], Arrival>;
   readonly #anyDue: Statement<[], number>;
@@ -95,6 +102,7 @@ export class ArrivalStore {
     this.#keyOver = sqlite.prepare(KEY_OVER);
     this.#landed = sqlite.prepare(LANDED);
     this.#look = sqlite.prepare(LOOK);
+    this.#earlierFound = sqlite.prepare(EARLIER_FOUND);
     this.#looked = sqlite.prepare(LOOKED);
     this.#due = sqlite.prepare(DUE);
     this.#anyDue = sqlite.prepare<[], number>(ANY_DUE).pluck();
@@ -112,7 +120,8 @@ export class ArrivalStore {
   put(tableId: number, arrivals: readonly Arrival[], path: Path): void {
     if (arrivals.length === 0) return;
     const pathId = this.#paths.idOf(path);
-    for (const { key, digest, there } of arrivals) this.#put.run(tableId, key, digest, pathId, there ?? null);
+    for (const { key, digest, there, earlier } of arrivals)
+      this.#put.run(tableId, key, digest, pathId, there ?? null, (earlier ?? []).join(' '));
   }
 
   hasAny(tableId: number): boolean {
@@ -126,9 +135,14 @@ export class ArrivalStore {
     for (const key of keys) {
       const word = this.#get.get(tableId, key);
       if (word === undefined) continue;
-      const { digest, there, landed, format, path } = word;
-      const isLanded = landed === 1;
-      found.set(key, { digest, path: this.#paths.read(format, path), there: there ?? undefined, isLanded });
+      const { digest, there, landed, earlier, format, path } = word;
+      found.set(key, {
+        digest,
+        path: this.#paths.read(format, path),
+        there: there ?? undefined,
+        isLanded: landed === 1,
+        earlier: earlier === '' ? [] : earlier.split(' '),
+      });
     }
     return found;
   }
@@ -155,6 +169,16 @@ export class ArrivalStore {
   /** These rows are to be looked at once they have landed. */
   lookAt(tableId: number, arrivals: readonly Arrival[]): void {
     for (const { key, digest } of arrivals) this.#look.run(tableId, key, digest);
+  }
+
+  /** Of these rows an earlier word was found: it and those before it are over, and the row is looked at once the last word has landed. */
+  earlierFound(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) {
+      const earlier = this.#get.get(tableId, key)?.earlier.split(' ');
+      if (earlier === undefined) continue;
+      const rest = earlier.slice(earlier.indexOf(digest) + 1);
+      this.#earlierFound.run(rest.join(' '), tableId, key);
+    }
   }
 
   /** Of any table. */

@@ -671,4 +671,11 @@ DROP TABLE quarantine_edit_before;
 CREATE INDEX quarantine_edit_unsealed ON quarantine_edit (sealed) WHERE sealed = 0;
 `,
   },
+  {
+    id: '0023-earlier-words',
+    sql: `
+-- What was said before this by the same way, landed, and was not found here yet: digests or 'gone', the oldest first, with blanks between.
+ALTER TABLE arrival ADD COLUMN earlier TEXT NOT NULL DEFAULT '';
+`,
+  },
 ];
