@@ -134,3 +134,51 @@ test('a row that waits in quarantine was never applied, beside one that was chan
   const givenUp = await job('verify', 'people', '--table', 'person');
   expect(givenUp.person).toMatchObject({ missing: 1, differing: 1, neverApplied: 0, changedAtTarget: 0, unknown: 2 });
 });
+
+test('what stands still is not called in motion: a row that cannot travel leaves an older one at the target, and deletes that are held wait', async () => {
+  for (const end of [source, target]) await end.run('CREATE TABLE day (id INTEGER PRIMARY KEY, d date, scan bytea)');
+  await source.run("INSERT INTO day SELECT n, '2026-01-01' FROM generate_series(1, 2000) AS n");
+  const days = bridgeYaml({
+    name: 'days',
+    from: 'health',
+    source: 'his',
+    table: 'day',
+    to: [{ node: 'police', dataSource: 'register', table: 'day' }],
+  });
+  await applyBridges(platform, days);
+  await untilAtRest(platform, 'days', ROWS);
+  const verify = () => platform.tryQiao('bridge', 'verify', 'days', '--wait');
+  expect((await verify()).code).toBe(0);
+
+  // Two rows that are too large to travel, one of them new; and a row that goes.
+  await source.run(
+    "UPDATE day SET scan = decode(repeat('00', 9000000), 'hex') WHERE id = 1",
+    "INSERT INTO day SELECT 9001, '2026-01-01', scan FROM day WHERE id = 1",
+    'DELETE FROM day WHERE id = 2',
+  );
+  await until(
+    platform,
+    'the row is gone',
+    async () => (await target.rows('SELECT 1 FROM day WHERE id = 2')).length === 0,
+  );
+  const refused = await verify();
+  expect(refused.stdout).toContain('2 rows at the source cannot travel; of 1 the target has an older version');
+  expect(refused.stdout).not.toMatch(/same at both ends|in motion/);
+  expect(refused.code).toBe(6);
+  const named = await platform.qiao('bridge', 'refused', 'days');
+  expect(named.stdout).toMatch(/day\s+ROW_TOO_LARGE\s+2/);
+  await source.run('UPDATE day SET scan = NULL WHERE id IN (1, 9001)', 'DELETE FROM day WHERE id BETWEEN 3 AND 1900');
+  await until(platform, 'the guard holds', async () => (await verify()).stdout.includes('DELETE_GUARD'));
+  const held = await verify();
+  expect(held.stdout).toContain('1,898 rows, and nothing moves them: the capture stands');
+  expect(held.code).toBe(6);
+  // What else changes goes on, and the rows that come back end it.
+  await source.run("UPDATE day SET d = '2026-03-03' WHERE id = 2000");
+  await until(
+    platform,
+    'the update is there',
+    async () => (await target.rows("SELECT 1 FROM day WHERE id = 2000 AND d = '2026-03-03'")).length === 1,
+  );
+  await source.run("INSERT INTO day SELECT n, '2026-01-01' FROM generate_series(3, 1900) AS n");
+  await until(platform, 'both ends are the same', async () => (await verify()).code === 0);
+}, 120_000);

@@ -174,6 +174,7 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
       send.wake();
       wakeups.books.wake();
     },
+    captureTrouble: (bridgeId) => capture.standing(bridgeId),
   });
   const conditions = createLaneConditions({ database, clock, log: child('apply') });
   const onQueued = () => {

@@ -178,7 +178,7 @@ function printTableFindings(job: BridgeJob, found: TableFindings): void {
     const { missing, differing, extraOwned, extraKept } = found;
     say(
       count === 0n
-        ? `  ${colour('green', 'the same at both ends')}`
+        ? `  ${isSame(found) ? colour('green', 'the same at both ends') : 'no difference but the rows named below'}`
         : `  differ    ${grouped(missing)} missing, ${grouped(differing)} other values, ${grouped(extraOwned)} extra, ${grouped(extraKept)} extra and not the lane's`,
     );
     if (count > 0n) {
@@ -190,9 +190,18 @@ function printTableFindings(job: BridgeJob, found: TableFindings): void {
     if (count > 0n && found.conflict !== '') {
       say(`  policy    ${found.conflict}: other values at the target may be there by right, and a resync keeps them`);
     }
-    if (found.inMotion > 0n) say(`  in motion ${grouped(found.inMotion)} rows changed meanwhile: no verdict on them`);
-    if (found.refusedAtSource > 0n)
-      say(`  refused   ${grouped(found.refusedAtSource)} rows at the source cannot travel`);
+    if (found.standing !== '') {
+      say(`  waiting   ${grouped(found.inMotion)} rows, and nothing moves them: the capture stands`);
+      say(`            ${found.standing}`);
+    } else if (found.inMotion > 0n) {
+      say(`  in motion ${grouped(found.inMotion)} rows changed meanwhile: no verdict on them`);
+    }
+    if (found.refusedAtSource > 0n) {
+      const of = found.stale === 0n ? '' : `; of ${grouped(found.stale)} the target has an older version`;
+      say(
+        `  refused   ${grouped(found.refusedAtSource)} rows at the source cannot travel${of}: qiao bridge refused ${job.bridge}`,
+      );
+    }
     if (found.unreadableAtTarget > 0n) say(`  unread    ${grouped(found.unreadableAtTarget)} rows at the target`);
     for (const text of found.notCompared) say(`  column    not compared: ${text}`);
   }
@@ -213,7 +222,17 @@ function printTableFindings(job: BridgeJob, found: TableFindings): void {
 function left(job: BridgeJob): bigint {
   if (job.kind === JobKind.RESEND) return 0n;
   if (job.kind === JobKind.RESYNC && !job.dryRun) return sum(job, ({ inMotion }) => inMotion);
-  return sum(job, (table) => differences(table) - table.extraKept);
+  return sum(job, (table) => differences(table) - table.extraKept + table.refusedAtSource + waiting(table));
+}
+
+/** Rows that no round of traffic brings to rest. */
+function waiting({ standing, inMotion }: TableFindings): bigint {
+  return standing === '' ? 0n : inMotion;
+}
+
+/** Nothing is known to be otherwise, or not known. */
+function isSame({ inMotion, refusedAtSource, unreadableAtTarget }: TableFindings): boolean {
+  return inMotion + refusedAtSource + unreadableAtTarget === 0n;
 }
 
 function differences({ missing, differing, extraOwned, extraKept }: TableFindings): bigint {

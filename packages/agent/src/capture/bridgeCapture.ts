@@ -95,6 +95,11 @@ async function scan(
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = ports.clock.nowMs();
+  const before = ports.database.captures.get(parseId(bridge.bridgeId))?.stuck;
+  const sayStuck = ({ code, message, hint }: QiaoError): void => {
+    if (before?.code === code && before.message === message) return; // said before, and still so
+    ports.log.error({ bridge: bridge.name, code, hint }, 'capture is stuck until a person acts');
+  };
   oweNewVersion(ports, bridge);
   try {
     const problems = exposeProblems(bridge.definition, ports.permissions);
@@ -103,7 +108,7 @@ async function scan(
     await using log = await hooks.hold(bridge, signal);
     const work = { desired, bridge, runNumber, allowedDeletes, signal, room: hooks.room, log };
     const result = await scanBridge(ports, work);
-    if (result.guarded !== undefined) stick(ports, bridge, runNumber, result.guarded);
+    if (result.guarded !== undefined) sayStuck(result.guarded);
     hooks.onSettled(cuts.ended(log?.isGivenUp === true ? 'logBudgetBytes' : undefined));
     ports.log.debug(
       { bridge: bridge.name, scannedRows: result.rows, tookMs: ports.clock.nowMs() - startedMs },
@@ -113,7 +118,9 @@ async function scan(
     if (signal.aborted) return;
     if (error instanceof QiaoError && error.code === 'SNAPSHOT_TOO_LONG') throw cuts.ended('snapshotMaxMs') ?? error;
     if (!(error instanceof QiaoError) || error.fate !== 'permanent') throw error;
-    stick(ports, bridge, due.runNumber, error);
+    const { code, message, hint } = error;
+    ports.database.captures.stick(parseId(bridge.bridgeId), bridge.version, due.runNumber, { code, message, hint });
+    sayStuck(error);
     hooks.onSettled();
   }
 }
@@ -123,13 +130,4 @@ function oweNewVersion({ database }: CapturePorts, bridge: DesiredBridge): void 
   const id = parseId(bridge.bridgeId);
   if (!isByLog(bridge) || database.captures.get(id)?.version === bridge.version) return;
   database.transaction(() => database.logs.owe(id, { code: 'LOG_TABLES', message: 'the bridge has a new version' }));
-}
-
-function stick(ports: CapturePorts, bridge: DesiredBridge, runNumber: bigint, error: QiaoError): void {
-  const { code, message, hint } = error;
-  const { captures } = ports.database;
-  const before = captures.get(parseId(bridge.bridgeId))?.stuck;
-  captures.stick(parseId(bridge.bridgeId), bridge.version, runNumber, { code, message, hint });
-  if (before?.code === code && before.message === message) return; // said before, and still so
-  ports.log.error({ bridge: bridge.name, code, hint }, 'capture is stuck until a person acts');
 }

@@ -57,7 +57,7 @@ test('deletes that are held show, with what to do', async () => {
   world.captureRun = 2n;
   const isHeld = (): boolean => world.database.captures.holding(parseId(BRIDGE_ID)).length > 0;
   const [state] = await captureUntil(world, isHeld, [{ dataSource: 'his', table: 'person' }]);
-  expect(state).toMatchObject({ condition: ServiceCondition.RETRYING, code: 'DELETES_HELD', openRows: 1n });
+  expect(state).toMatchObject({ condition: ServiceCondition.STUCK, code: 'DELETES_HELD', openRows: 1n });
   expect(state?.message).toContain('1 row(s) of person');
   expect(state?.hint).not.toBe('');
 });

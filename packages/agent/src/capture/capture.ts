@@ -21,6 +21,8 @@ interface RunningCapture {
 const LOOK_AGAIN_MS = 60_000;
 /** A transaction that is open for longer keeps a cursor's position for longer than is usual. */
 const CURSOR_HELD_MS = 60 * 60_000;
+/** Only a person mends the rows that they are held for. */
+const DELETES_HELD = 'DELETES_HELD';
 /** A gap is shown for so long, also when the scan that closed it took no time. */
 const GAP_SHOWN_MS = 60 * 60_000;
 
@@ -35,6 +37,12 @@ export function createCaptureParts(ports: CapturePorts): CaptureService {
       return [...desired.bridges.values()]
         .filter((bridge) => isSourceOf(desired, bridge) && bridge.state !== BridgeState.RETIRED)
         .map((bridge) => stateOf(ports, desired, bridge, running.get(bridge.bridgeId), readers));
+    },
+    standing(bridgeId) {
+      const bridge = ports.desired.current()?.bridges.get(bridgeId);
+      if (bridge === undefined) return '';
+      const { code, message } = standingOf(ports, bridge, running.get(bridgeId), readers) ?? { code: '', message: '' };
+      return code === '' ? '' : `${code}: ${message}`;
     },
     wake() {
       for (const { room, wakeup } of running.values()) {
@@ -139,17 +147,13 @@ function stateOf(
   const state = ports.database.captures.get(bridgeId);
   const isOn = isCaptured(desired, bridge);
   const waiting =
-    running?.failure ??
-    deletesHeld(ports, bridgeId) ??
-    cursorTrouble(ports, bridge) ??
-    logTrouble(ports, bridge, readers) ??
-    gaps(ports, bridge);
+    running?.failure ?? logGap(ports, bridge) ?? standingOf(ports, bridge, running, readers) ?? gaps(ports, bridge);
   const cause = state?.stuck ?? waiting;
   return {
     bridgeId,
     laneId: new Uint8Array(0),
     leg: ServiceLeg.CAPTURE,
-    condition: conditionOf(isOn, state?.stuck !== undefined, waiting !== undefined),
+    condition: conditionOf(isOn, state?.stuck !== undefined || waiting?.code === DELETES_HELD, waiting !== undefined),
     code: isOn ? (cause?.code ?? '') : '',
     message: isOn ? (cause?.message ?? '') : '',
     hint: isOn ? (cause?.hint ?? '') : '',
@@ -163,6 +167,23 @@ function stateOf(
   };
 }
 
+/** What keeps rows from leaving. */
+function standingOf(
+  ports: CapturePorts,
+  bridge: DesiredBridge,
+  running: RunningCapture | undefined,
+  readers: LogReaders,
+): RunningCapture['failure'] {
+  const bridgeId = parseId(bridge.bridgeId);
+  return (
+    ports.database.captures.get(bridgeId)?.stuck ??
+    running?.failure ??
+    deletesHeld(ports, bridgeId) ??
+    cursorTrouble(ports, bridge) ??
+    (isByLog(bridge) ? readers.of(bridge).troubleOf(bridge.bridgeId) : undefined)
+  );
+}
+
 /** Rows that are gone at the source and stay at the destinations, because of rows that cannot be named. */
 function deletesHeld({ database }: CapturePorts, bridgeId: Uint8Array): RunningCapture['failure'] {
   const tables = database.captures.holding(bridgeId);
@@ -172,30 +193,25 @@ function deletesHeld({ database }: CapturePorts, bridgeId: Uint8Array): RunningC
       `${heldDeletes} row(s) of ${name} are missing, but ${nameless} row(s) without a usable key may be among them`,
   );
   return {
-    code: 'DELETES_HELD',
+    code: DELETES_HELD,
     message: `deletes are held: ${each.join('; ')}`,
     hint: 'mend those rows at the source, or the dictionary of the key in the bridge; a column that cannot travel: leave it out (columns:)',
   };
 }
 
-/** History was lost, not long ago, or the log is not read as it should be. */
-function logTrouble(
-  { database, clock }: CapturePorts,
-  bridge: DesiredBridge,
-  readers: LogReaders,
-): RunningCapture['failure'] {
+/** History was lost, not long ago. */
+function logGap({ database, clock }: CapturePorts, bridge: DesiredBridge): RunningCapture['failure'] {
   const state = database.logs.get(parseId(bridge.bridgeId));
-  if (state?.owes?.code === 'LOG_GAP' || (state !== undefined && clock.nowMs() - state.gapAtMs < GAP_SHOWN_MS)) {
-    const isScanned = state.owes === undefined;
-    return {
-      code: 'LOG_GAP',
-      message: `history was lost at the source${isScanned ? ', and the tables were scanned' : `: ${state.owes.message}`}`,
-      hint: isScanned
-        ? 'what the rows are now has been sent; what they were in between is lost'
-        : 'the tables are scanned as soon as they can be; nothing is to be done',
-    };
-  }
-  return isByLog(bridge) ? readers.of(bridge).troubleOf(bridge.bridgeId) : undefined;
+  if (state === undefined) return undefined;
+  if (state.owes?.code !== 'LOG_GAP' && clock.nowMs() - state.gapAtMs >= GAP_SHOWN_MS) return undefined;
+  const isScanned = state.owes === undefined;
+  return {
+    code: 'LOG_GAP',
+    message: `history was lost at the source${isScanned ? ', and the tables were scanned' : `: ${state.owes.message}`}`,
+    hint: isScanned
+      ? 'what the rows are now has been sent; what they were in between is lost'
+      : 'the tables are scanned as soon as they can be; nothing is to be done',
+  };
 }
 
 /** The source of a cursor was put back, or somebody's open transaction has kept its position for long. */

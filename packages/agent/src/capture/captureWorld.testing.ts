@@ -47,8 +47,10 @@ export interface MemoryTable {
   readonly parents?: readonly string[];
   /** Lines without LF, key first, in the order of the scan. */
   lines: string[];
-  /** Rows that the adapter could not carry. */
+  /** Rows that the adapter could not carry, and that it names by their places. */
   refused?: number;
+  /** Keys of rows that it could not carry: asked for by one of them, it counts the row. */
+  refusedKeys?: readonly string[];
 }
 
 /** Where the one destination of the bridge has the rows of a table. */
@@ -349,15 +351,21 @@ function memoryDataSource(world: CaptureWorld): DataSource {
     adapter: 'sqlite',
     describe: async (ref: { name: string }) => describe(ref.name),
     snapshot: async () => ({
-      async *rows({ ref }: { ref: { name: string } }): AsyncGenerator<SourceChunk> {
+      async *rows({ ref, keys }: { ref: { name: string }; keys?: Buffer }): AsyncGenerator<SourceChunk> {
         world.onSnapshot();
-        const { lines, refused } = world.tables.get(ref.name) as MemoryTable;
+        const { lines: all, refused, refusedKeys = [] } = world.tables.get(ref.name) as MemoryTable;
+        const only = keys === undefined ? undefined : new Set(keys.toString('utf8').split('\n'));
+        const lines = all.filter((line) => only?.has(line.split('\t', 1)[0] as string) ?? true);
+        const count = refusedKeys.filter((key) => only?.has(key) ?? true).length;
+        if (count > 0) yield { rows: Buffer.alloc(0), refused: [{ code: 'VALUE_INVALID', column: 'x', count }] };
         for (let start = 0, taken = 0; start < lines.length; start += world.chunkRows, taken++) {
           if (taken > 0) world.onChunk(taken);
           if (world.failAfterChunks-- <= 0) throw new Error('the source went away');
           yield { rows: Buffer.from(`${lines.slice(start, start + world.chunkRows).join('\n')}\n`) };
         }
-        if (refused) yield { rows: Buffer.alloc(0), refused: [{ code: 'VALUE_INVALID', column: 'x', count: refused }] };
+        if (refused === undefined || only !== undefined) return;
+        const first = '"person.csv", line 1';
+        yield { rows: Buffer.alloc(0), refused: [{ code: 'VALUE_INVALID', column: 'x', count: refused, first }] };
       },
       async [Symbol.asyncDispose]() {},
     }),

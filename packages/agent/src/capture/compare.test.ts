@@ -212,6 +212,53 @@ describe('a scan', () => {
     expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([]);
   });
 
+  test('of a table with rows that the source cannot give still sends its deletes: such a row is asked for by its key', async () => {
+    using world = new CaptureWorld();
+    const table = people(['1\ta', '2\tb', '3\tc', '4\td', '5\te']);
+    world.addTable('person', table);
+    const destination = world.addLane();
+    await world.scan();
+    table.lines = ['3\tc', '5\te'];
+    table.refusedKeys = ['1', '4', '9'];
+    for (const expected of [
+      ['1\ta', '3\tc', '4\td', '5\te'],
+      ['1\ta', '3\tc', '4\td'],
+    ]) {
+      await world.scan();
+      await world.deliver();
+      expect(destination.rows('person')).toEqual(expected);
+      expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([]);
+      table.lines = ['3\tc'];
+    }
+    const { refusals } = world.database;
+    expect(refusals.counts(1)).toEqual([{ code: 'VALUE_INVALID', column: 'x', count: 3 }]);
+    expect(refusals.rows(1, 10)).toHaveLength(2);
+    expect(refusedRows(world)).toBe(3n);
+    // They can be carried again, or are gone.
+    table.lines = ['1\tz', '3\tc', '9\tn'];
+    table.refusedKeys = [];
+    await world.scan();
+    await world.deliver();
+    expect(destination.rows('person')).toEqual(['1\tz', '3\tc', '9\tn']);
+    expect(refusals.counts(1)).toEqual([]);
+  });
+
+  test('holds the deletes of a table with more refused rows than are asked for, and of one that names them by their places', async () => {
+    using world = new CaptureWorld();
+    const table = people(numbered(1_100));
+    world.addTable('person', table);
+    const destination = world.addLane();
+    await world.scan();
+    const [gone = ''] = table.lines;
+    table.refusedKeys = table.lines.slice(1).map((line) => line.split('\t', 1)[0] as string);
+    table.lines = [];
+    await world.scan();
+    await world.deliver();
+    expect(destination.rows('person')).toContain(gone);
+    const held = { name: 'person', refused: 1_099, nameless: 1_099, heldDeletes: 1_100 };
+    expect(world.database.captures.holding(parseId(BRIDGE_ID))).toEqual([held]);
+  });
+
   test('counts a row whose key cannot be made once per content, and holds deletes until it can', async () => {
     using world = new CaptureWorld();
     const table: MemoryTable = {
@@ -314,6 +361,19 @@ describe('the deleteGuard', () => {
     expect(guarded.guarded?.hint).toContain('--allow-deletes 2999');
     expect(destination.rows('person')).toHaveLength(3_000);
     expect(destination.rows('person')).toContain('1\tchanged');
+
+    const stuck = () => world.database.captures.get(parseId(BRIDGE_ID))?.stuck?.code;
+    expect(stuck()).toBe('DELETE_GUARD');
+
+    // Changes go on, and the rows that come back end it.
+    table.lines = ['1\tagain'];
+    expect((await world.scan()).guarded).toBeDefined();
+    await world.deliver();
+    expect(destination.rows('person')).toContain('1\tagain');
+    table.lines = numbered(3_000);
+    expect((await world.scan()).guarded).toBeUndefined();
+    expect(stuck()).toBeUndefined();
+    table.lines = ['1\tchanged'];
 
     world.allowedDeletes = 2_998n;
     expect((await world.scan()).guarded).toBeDefined();

@@ -64,6 +64,8 @@ export interface CaptureService {
   readonly parts: readonly Part[];
   /** One entry per bridge captured here, for the heartbeat. */
   states(): ServiceState[];
+  /** "CODE: message" of what keeps the bridge's rows from leaving; empty when nothing does. */
+  standing(bridgeId: string): string;
   /** Room may have come free in the outbox: a waiting scan looks again. */
   wake(): void;
 }

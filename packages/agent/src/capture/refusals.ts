@@ -33,7 +33,12 @@ export class Refusals {
   /** `key` as in the digests; undefined where the rows have none that can be told. */
   add(code: string, column: string, key: string | undefined, rows = 1): void {
     this.#counts.add({ code, column }, rows);
-    if (key !== undefined && this.#rows.length < REFUSED_KEPT) this.#rows.push({ code, column, key });
+    if (key !== undefined) this.name(code, column, key);
+  }
+
+  /** A row that was counted before its key was known. */
+  name(code: string, column: string, key: string): void {
+    if (this.#rows.length < REFUSED_KEPT) this.#rows.push({ code, column, key });
   }
 
   /** In the transaction that finishes the scan. What a part of a table shows is added to what was known of the whole. */

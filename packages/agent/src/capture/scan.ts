@@ -7,6 +7,7 @@ import { idText, parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
+import { askUnseen } from './askUnseen.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
 import { CursorScan } from './cursorScan.ts';
@@ -43,7 +44,7 @@ export interface ScanWork {
 
 export interface ScanResult {
   readonly rows: number;
-  /** Set when the deleteGuard held the deletes of a table: everything else of the scan is packed. */
+  /** Set when the deleteGuard held the deletes of a table, for which the capture is stuck now: everything else of the scan is packed. */
   readonly guarded: QiaoError | undefined;
 }
 
@@ -56,7 +57,7 @@ interface ScannedTable {
   refused: number;
   /** Rows without the cursor's value: every reading counts all of them, also that of a part. */
   valueless: number;
-  /** Rows without a usable key, here or at the adapter: with any, no delete may be concluded. */
+  /** Rows without a key that is known, here or at the adapter: with any, no delete may be concluded. */
   nameless: number;
   /** Deletes that were not concluded. */
   heldDeletes: number;
@@ -157,6 +158,10 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
       if (seen !== undefined) work.log?.finish(seen);
       triggers.finish(guarded.tables);
       database.captures.finishScan(bridgeId, scan, work.runNumber, ports.clock.nowMs());
+      if (guarded.error !== undefined) {
+        const { code, message, hint } = guarded.error;
+        database.captures.stick(bridgeId, bridge.version, work.runNumber, { code, message, hint });
+      }
     },
   });
   for (const { held: table } of scanned) database.digests.clearUnseen(table.id);
@@ -193,6 +198,7 @@ async function scanTable(
     heard: one.heard,
   });
   let rows = 0;
+  let isByPlace = false;
   const firstRefused: string[] = [];
   const chunks: AsyncIterable<ChunkByKey> = isByKeys
     ? triggers.rows(one.table, snapshot, compare)
@@ -201,6 +207,7 @@ async function scanTable(
     stopIf(work.signal);
     const { refusedKey } = chunk;
     for (const { code, column, count, first } of chunk.refused ?? []) {
+      isByPlace ||= first !== undefined;
       if (first !== undefined && firstRefused.length < MOST_PLACES) firstRefused.push(`${code} ${first}`);
       if (code === 'CURSOR_NULL') one.valueless += count;
       else one.refused += count;
@@ -224,8 +231,14 @@ async function scanTable(
   stopIf(work.signal);
   const refusedRows = one.refused + one.valueless;
   if (refusedRows > 0) output.incomplete(one.table.name);
+  one.nameless = compare.nameless;
   // A key that was asked for and has no row is gone, whatever other rows are like.
-  one.nameless = isByKeys ? 0 : refusedRows + compare.nameless;
+  if (isByKeys) one.nameless = 0;
+  else if (refusedRows > 0) {
+    const unseen = { table: one.table, tableId: one.held.id, refused: refusedRows, isByPlace, refusals: one.refusals };
+    const isTold = await askUnseen(ports.database, snapshot, unseen, () => stopIf(work.signal));
+    if (!isTold) one.nameless += refusedRows;
+  }
   // Rows the adapter refuses come again in each scan: only more of them than in the last reading of the kind are new in the books.
   const before = isByKeys ? 0 : isWhole ? one.held.refused : one.held.refusedOfPart;
   const moreRefused = one.refused - before;
@@ -275,6 +288,8 @@ function guardedTables(
   }
   const rows = over.reduce((sum, table) => sum + table.rows, 0);
   if (over.length === 0 || BigInt(rows) <= work.allowedDeletes) return { tables: new Set(), error: undefined };
+  const run = `qiao bridge run ${work.bridge.name}`;
+  const again = work.log === undefined ? 'the next scan finds them' : run;
   const sentence = over.map((table) => `${table.rows} of ${table.of} rows of ${table.name}`).join(', ');
   return {
     tables: new Set(over.map((table) => table.name)),
@@ -282,7 +297,7 @@ function guardedTables(
       'DELETE_GUARD',
       `${sentence} are gone at the source; the guard allows ${guard.rows} rows or ${guard.share * 100} %`,
       {
-        hint: `look at the source; if they shall go: qiao bridge run ${work.bridge.name} --allow-deletes ${rows}`,
+        hint: `look at the source; once the rows are back, ${again}; if they shall go: ${run} --allow-deletes ${rows}`,
       },
     ),
   };

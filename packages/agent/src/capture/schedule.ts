@@ -28,10 +28,13 @@ export interface ScheduleFacts {
 }
 
 const WINDOW_LOOK_AGAIN_MS = 30_000;
-/** A stuck capture looks now and then whether a person has mended its cause, as a stuck lane does. */
+/**
+ * A stuck capture looks now and then whether a person has mended its cause, as a stuck lane does. Where the guard holds deletes, it goes on with
+ * whatever else changes, and ends this by itself when the rows are back.
+ */
 const STUCK_LOOK_AGAIN_MS = 15_000;
 
-/** A run that a person asked for comes before everything; deletes that the guard held wait for one, or for a newer version. */
+/** A run that a person asked for comes before everything. */
 export function dueScan(facts: ScheduleFacts): Due {
   const { bridge, state, nowMs } = facts;
   const { schedule, limits } = bridge.definition;
@@ -41,7 +44,6 @@ export function dueScan(facts: ScheduleFacts): Due {
     return { kind: 'now', runNumber: bridge.runNumber, allowedDeletes: bridge.allowedDeletes };
   }
   const stuck = state !== undefined && state.version >= bridge.version ? state.stuck : undefined;
-  if (stuck?.code === 'DELETE_GUARD') return { kind: 'waits' };
   const { triedAtMs } = facts;
   const atMs =
     stuck === undefined || triedAtMs === undefined ? scheduledMs(facts) : againMs(triedAtMs > nowMs ? 0 : triedAtMs);

@@ -104,6 +104,8 @@ function tableView(counts: TableCounts, rows: readonly JobRow[]): TableFindings 
     notCompared: [...counts.notCompared],
     skipped: counts.skipped,
     conflict: counts.conflict ?? '',
+    stale: BigInt(counts.stale ?? 0),
+    standing: counts.standing ?? '',
     sentRows: BigInt(counts.sentRows),
     sentDeletes: BigInt(counts.sentDeletes),
     left: BigInt(counts.left),

@@ -55,6 +55,9 @@ export interface TableCounts {
   skipped: string;
   /** Absent in jobs of an older program. */
   readonly conflict?: string;
+  /** Absent in jobs of an older program, as what follows. */
+  stale?: number;
+  standing?: string;
   sentRows: number;
   sentDeletes: number;
   left: number;

@@ -7,6 +7,7 @@ import { contentOf } from '../send/sealDelivery.ts';
 import { type Comparing, hex, keyOf, laneNow, question, readCompared } from './comparing.ts';
 import { endOfFields } from './fields.ts';
 import { rowReference } from './references.ts';
+import { askByKeys, MOST_ASKED } from './sourceRows.ts';
 
 /** Differences of one table that a job keeps; more are only counted. */
 const MOST_FINDINGS = 100_000;
@@ -53,11 +54,13 @@ export async function compareRows(
 ): Promise<RowsResult> {
   // Everything sent before this place is in the digests that the rows are held against; what comes later is looked for by key.
   const anchor = laneNow(comparing).lastSequence;
-  const { here, nameless } = await readHere(comparing, compared, wanted);
+  const { here, nameless, unaskable } = await readHere(comparing, compared, wanted);
   const { bits, buckets } = wanted;
-  const asked = question(comparing, compared, { $case: 'rows', value: { bits, buckets: [...buckets] } });
-  const reading = await comparing.conversation.ask(asked, comparing.signal, behind);
+  const rows = question(comparing, compared, { $case: 'rows', value: { bits, buckets: [...buckets] } });
+  const reading = await comparing.conversation.ask(rows, comparing.signal, behind);
   const there = new Map(reading.rows.map((row) => [hex(row.keyHash), row]));
+  const extra = [...there].filter(([keyHash, { outside }]) => !here.has(keyHash) && !outside).map(([, { key }]) => key);
+  const asked = nameless > 0 && unaskable === 0 ? await askOf(comparing, extra) : undefined;
   const hidden = [...there].filter(([keyHash, { key }]) => key.length === 0 && !here.has(keyHash));
   const pending = await stillSent(comparing, new Set(hidden.map(([keyHash]) => keyHash)));
   // Last, and with nothing packed behind it: what the digests say below is what was sent up to the last delivery looked into.
@@ -66,10 +69,11 @@ export async function compareRows(
   const judged = judge(
     comparing,
     counts.table,
-    { here, nameless, there, open: hashesOf(reading.openKeys), pending, touched },
+    { here, nameless, asked, there, open: hashesOf(reading.openKeys), pending, touched },
     wanted.settled,
   );
   countFindings(counts, judged.rows);
+  counts.stale = (counts.stale ?? 0) + judged.stale;
   const kept = judged.rows.slice(0, Math.max(0, MOST_FINDINGS - foundBefore));
   counts.left += judged.rows.length - kept.length;
   comparing.keep(kept);
@@ -80,12 +84,12 @@ async function readHere(
   comparing: Comparing,
   compared: readonly string[],
   { bits, buckets }: Wanted,
-): Promise<{ here: ReadonlyMap<string, SourceSide>; nameless: number }> {
+): Promise<{ here: ReadonlyMap<string, SourceSide>; nameless: number; unaskable: number }> {
   const { digests } = comparing.ports.database;
   const { key } = comparing.conversation;
   const asked = new Set(buckets);
   const here = new Map<string, SourceSide>();
-  const { nameless } = await readCompared(comparing, compared, (row) => {
+  const { nameless, unaskable } = await readCompared(comparing, compared, (row) => {
     const bucket = key.bucket(row.keyBytes, bits);
     if (!asked.has(bucket)) return;
     const stored = digests.get(comparing.tableId, row.key);
@@ -97,7 +101,19 @@ async function readHere(
       isSent: stored !== undefined && stored[2] === 1 && row.line !== undefined && stored[1] === digestOf(row.line),
     });
   });
-  return { here, nameless };
+  return { here, nameless, unaskable };
+}
+
+/** What the source says of rows that it gave none of, asked by their keys; undefined where it cannot be asked. */
+async function askOf(
+  { ports, dataSource, table, signal }: Comparing,
+  keys: readonly Uint8Array[],
+): Promise<BothEnds['asked']> {
+  const known = keys.filter((key) => key.length > 0).map((key) => Buffer.from(key).toString('utf8'));
+  if (!table.transform.keepsKeys || known.length > MOST_ASKED) return undefined;
+  return known.length === 0
+    ? { gone: new Set(), refused: new Set() }
+    : await askByKeys(ports, dataSource, table, known, signal);
 }
 
 /** What was read, by the hashes of the rows' keys. */
@@ -105,6 +121,8 @@ interface BothEnds {
   readonly here: ReadonlyMap<string, SourceSide>;
   /** Rows of the source whose key cannot be carried. */
   readonly nameless: number;
+  /** Of rows that only the destination gave: keys without a row at the source, and keys of rows that it cannot give. */
+  readonly asked: { readonly gone: ReadonlySet<string>; readonly refused: ReadonlySet<string> } | undefined;
   readonly there: ReadonlyMap<string, VerifyRow>;
   /** Keys with a row in the destination's quarantine. */
   readonly open: ReadonlySet<string>;
@@ -117,22 +135,31 @@ interface BothEnds {
 function judge(
   { ports: { database }, table, tableId, laneId, epoch, references }: Comparing,
   tableName: string,
-  { here, nameless, there, open, pending, touched }: BothEnds,
+  { here, nameless, asked, there, open, pending, touched }: BothEnds,
   settled: Settled,
-): { rows: JobRow[]; inMotion: number; moving: ReadonlySet<number> } {
+): { rows: JobRow[]; inMotion: number; stale: number; moving: ReadonlySet<number> } {
   const isBlindToDeletes = table.cursor !== undefined;
   const hasLost = database.jobs.hasLost(laneId, epoch);
   const moving = new Set<number>();
   let inMotion = 0;
+  let stale = 0;
   const rows: JobRow[] = [];
   const noteMotion = (bucket: number): void => {
     inMotion += 1;
     moving.add(bucket);
   };
   const isSettled = (bucket: number, keyHash: string): boolean => settled.get(bucket)?.has(keyHash) === true;
+  const settle = (bucket: number, keyHash: string): void => {
+    settled.set(bucket, (settled.get(bucket) ?? new Set()).add(keyHash));
+  };
+  const noteStale = (bucket: number, keyHash: string): void => {
+    if (isSettled(bucket, keyHash)) return;
+    settle(bucket, keyHash);
+    stale += 1;
+  };
   const note = (finding: Finding, rowKey: string, keyHash: string, bucket: number, target?: VerifyRow): void => {
     const owned = target?.owned ?? true;
-    settled.set(bucket, (settled.get(bucket) ?? new Set()).add(keyHash));
+    settle(bucket, keyHash);
     rows.push({
       table: tableName,
       key: rowKey,
@@ -146,7 +173,11 @@ function judge(
   for (const [keyHash, source] of here) {
     const target = there.get(keyHash);
     const { bucket } = source;
-    if (source.digest === undefined || (target !== undefined && hex(target.digest) === source.digest)) continue;
+    if (source.digest === undefined) {
+      if (target !== undefined && !target.outside) noteStale(bucket, keyHash);
+      continue;
+    }
+    if (target !== undefined && hex(target.digest) === source.digest) continue;
     if ((!source.passes && (target?.outside ?? true)) || isSettled(bucket, keyHash)) continue;
     if (isTouched(keyHash) || !source.isSent) noteMotion(bucket);
     else note(target === undefined ? 'missing' : 'differing', source.key, keyHash, bucket, target);
@@ -154,7 +185,10 @@ function judge(
   for (const [keyHash, target] of there) {
     const { bucket } = target;
     if (here.has(keyHash) || target.outside || isSettled(bucket, keyHash)) continue;
-    if (isTouched(keyHash) || nameless > 0) noteMotion(bucket);
+    const text = Buffer.from(target.key).toString('utf8');
+    if (isTouched(keyHash)) noteMotion(bucket);
+    else if (asked?.refused.has(text)) noteStale(bucket, keyHash);
+    else if (nameless > 0 && asked?.gone.has(text) !== true) noteMotion(bucket);
     else if (target.key.length === 0) {
       if (pending.has(keyHash) && !isBlindToDeletes) noteMotion(bucket);
       else note('extra', `\n${keyHash}`, keyHash, bucket, target);
@@ -166,7 +200,7 @@ function judge(
       else note('extra', rowKey, keyHash, bucket, target);
     }
   }
-  return { rows, inMotion, moving };
+  return { rows, inMotion, stale, moving };
 }
 
 /** Where it can be known. A lane that gave nothing up since its epoch began has brought every row as it was sent. */

@@ -15,10 +15,14 @@ import { together } from './together.ts';
 
 /** Looks at what is in motion; between them the lane and the source's scans go on. */
 const ROUNDS = 6;
+/** While the capture stands, nothing moves them. */
+const ROUNDS_STANDING = 3;
 const ROUND_PAUSE_MS = 500;
 const ROUND_PAUSE_MOST_MS = 8_000;
 /** Rows of both ends looked at in one reading; the buckets that differ are taken in batches of so many. */
 const BATCH_ROWS = 40_000;
+/** Characters. */
+const MOST_STANDING = 500;
 /** Of smaller tables the sums are there as soon. */
 const GLANCED_AT_ROWS = 10_000;
 
@@ -60,7 +64,8 @@ export async function compareTable(comparing: Comparing, counts: TableCounts): P
     left = [...moving].sort((a, b) => a - b);
     for (const bucket of settled.keys()) if (!moving.has(bucket)) settled.delete(bucket);
     counts.inMotion = inMotion;
-    if (round >= ROUNDS) return;
+    counts.standing = inMotion === 0 ? '' : comparing.standing().slice(0, MOST_STANDING);
+    if (round >= (counts.standing === '' ? ROUNDS : ROUNDS_STANDING)) return;
     if (left.length > 0) {
       comparing.step(`${counts.table}: ${inMotion} row(s) in motion are looked at again`);
       await comparing.ports.clock.sleep(Math.min(ROUND_PAUSE_MS * 2 ** (round - 1), ROUND_PAUSE_MOST_MS), signal);

@@ -27,6 +27,8 @@ export interface Comparing {
   /** Keeps rows that were found; called in steps. */
   keep(rows: readonly JobRow[]): void;
   step(text: string): void;
+  /** "CODE: message" of what the bridge's capture stands still for; empty while it goes on. */
+  standing(): string;
 }
 
 export interface ComparedRow {

@@ -39,6 +39,8 @@ export interface VerifyPorts {
   onQueued(): void;
   /** A parcel is on disk. */
   onPacked(): void;
+  /** "CODE: message" of what keeps the bridge's capture from bringing rows; empty when nothing does. */
+  captureTrouble(bridgeId: string): string;
 }
 
 export interface WantedJob {

@@ -180,6 +180,7 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
         signal,
         keep: (rows) => database.transaction(() => database.jobs.addRows(job.job, rows)),
         step: (step) => database.jobs.set(job.job, clock.nowMs(), { step: step.slice(0, 200), findings }),
+        standing: () => ports.captureTrouble(facts.bridge.bridgeId),
       };
       await compareTable(comparing, counts);
       database.jobs.set(job.job, clock.nowMs(), { findings });
@@ -258,6 +259,8 @@ function countsOf(table: string, skipped: string): TableCounts {
     unknown: 0,
     refusedAtSource: 0,
     unreadableAtTarget: 0,
+    stale: 0,
+    standing: '',
     notCompared: [],
     skipped,
     sentRows: 0,

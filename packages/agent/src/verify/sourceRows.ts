@@ -6,6 +6,7 @@ import type { DataSource } from '@qiao/adapters';
 import { type ColumnType, compileFilter, parseFilter, QiaoError, splitRow } from '@qiao/exchange';
 import { createPace } from '../capture/pace.ts';
 import type { PlannedTable } from '../capture/plan.ts';
+import { rowsOf } from '../capture/rowsByKey.ts';
 import type { VerifyPorts } from './ports.ts';
 
 const LF = 0x0a;
@@ -28,6 +29,8 @@ export type SourceRow =
 export interface SourceReading {
   /** Rows that cannot be carried and have no key: what is missing may be among them. */
   readonly nameless: number;
+  /** Those of them that are not found by asking for a key either: the source names them by their places, or the bridge makes no key of them. */
+  readonly unaskable: number;
   readonly refused: number;
 }
 
@@ -39,9 +42,10 @@ export async function readSource(
   limits: ReadingLimits,
   visit: (row: SourceRow) => void,
 ): Promise<SourceReading> {
-  const found = { nameless: 0, refused: 0 };
+  const found = { nameless: 0, unaskable: 0, refused: 0 };
   for await (const chunk of readChunks(ports, dataSource, table, limits, visit)) {
     found.nameless += chunk.nameless;
+    found.unaskable += chunk.unaskable;
     found.refused += chunk.refused;
   }
   return found;
@@ -65,8 +69,12 @@ export async function* readChunks(
   });
   for await (const { rows: lines, refused: unreadable } of snapshot.rows(table.read)) {
     let nameless = 0;
+    let unaskable = 0;
     let refused = 0;
-    for (const { count } of unreadable ?? []) nameless += count;
+    for (const { count, first } of unreadable ?? []) {
+      nameless += count;
+      if (first !== undefined) unaskable += count;
+    }
     let rows = 0;
     for (let start = 0; start < lines.length; rows++) {
       const end = lines.indexOf(LF, start);
@@ -75,8 +83,10 @@ export async function* readChunks(
         const result = table.transform.apply(lines, start, end);
         if (result.kind === 'row') visit(result);
         else if (result.kind === 'refused') {
-          if (result.keyLine === undefined) nameless += 1;
-          else {
+          if (result.keyLine === undefined) {
+            nameless += 1;
+            unaskable += 1;
+          } else {
             refused += 1;
             visit({ kind: 'refused', keyLine: result.keyLine });
           }
@@ -85,9 +95,30 @@ export async function* readChunks(
       start = end + 1;
     }
     await pace(rows);
-    yield { nameless, refused: refused + nameless };
+    yield { nameless, unaskable, refused: refused + nameless };
   }
   if (signal.aborted) throw new QiaoError('JOB_STOPPED', 'the agent is stopping', { fate: 'transient' });
+}
+
+/** Rows that are asked for by their keys, in one reading. */
+export const MOST_ASKED = 10_000;
+
+/** Which of these keys (row text without LF) have no row at the source, and which one that cannot be carried. */
+export async function askByKeys(
+  ports: ReadingPorts,
+  dataSource: DataSource,
+  table: PlannedTable,
+  keys: readonly string[],
+  signal: AbortSignal,
+): Promise<{ gone: ReadonlySet<string>; refused: ReadonlySet<string> }> {
+  await using snapshot = await dataSource.snapshot({ signal, maxMs: ports.limits.snapshotMaxMs });
+  const refused = new Set<string>();
+  const reading = rowsOf(table.read, keys, snapshot);
+  for (;;) {
+    const next = await reading.next();
+    if (next.done === true) return { gone: new Set(next.value), refused };
+    if (next.value.refusedKey !== undefined) refused.add(next.value.refusedKey);
+  }
 }
 
 export function stepRows(rowsPerSecond: number): number {

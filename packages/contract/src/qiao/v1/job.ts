@@ -224,6 +224,10 @@ export interface TableFindings {
    * target's by right, and what a resync sends of them is kept off (keptTarget). At most 300 characters.
    */
   conflict: string;
+  /** Rows at the target that the source has with values that cannot travel: an older version of them, for as long as that is so. */
+  stale: bigint;
+  /** Why rows in motion may not move: "CODE: message" of what the bridge's capture stands still for. Empty while it goes on. At most 500 characters. */
+  standing: string;
 }
 
 /** One difference. The row is named by an opaque reference, never by its key. */
@@ -642,6 +646,8 @@ function createBaseTableFindings(): TableFindings {
     left: 0n,
     rows: [],
     conflict: "",
+    stale: 0n,
+    standing: "",
   };
 }
 
@@ -751,6 +757,15 @@ export const TableFindings: MessageFns<TableFindings> = {
     }
     if (message.conflict !== "") {
       writer.uint32(162).string(message.conflict);
+    }
+    if (message.stale !== 0n) {
+      if (BigInt.asUintN(64, message.stale) !== message.stale) {
+        throw new globalThis.Error("value provided for field message.stale of type uint64 too large");
+      }
+      writer.uint32(168).uint64(message.stale);
+    }
+    if (message.standing !== "") {
+      writer.uint32(178).string(message.standing);
     }
     return writer;
   },
@@ -928,6 +943,22 @@ export const TableFindings: MessageFns<TableFindings> = {
             message.conflict = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.stale = reader.uint64() as bigint;
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.standing = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1012,6 +1043,8 @@ export const TableFindings: MessageFns<TableFindings> = {
         ? object.rows.map((e: any) => RowFinding.fromJSON(e))
         : [],
       conflict: isSet(object.conflict) ? globalThis.String(object.conflict) : "",
+      stale: isSet(object.stale) ? BigInt(object.stale) : 0n,
+      standing: isSet(object.standing) ? globalThis.String(object.standing) : "",
     };
   },
 
@@ -1077,6 +1110,12 @@ export const TableFindings: MessageFns<TableFindings> = {
     if (message.conflict !== "") {
       obj.conflict = message.conflict;
     }
+    if (message.stale !== 0n) {
+      obj.stale = message.stale.toString();
+    }
+    if (message.standing !== "") {
+      obj.standing = message.standing;
+    }
     return obj;
   },
 
@@ -1121,6 +1160,8 @@ export const TableFindings: MessageFns<TableFindings> = {
     message.left = (object.left !== undefined && object.left !== null) ? BigInt(object.left) : 0n;
     message.rows = object.rows?.map((e) => RowFinding.fromPartial(e)) || [];
     message.conflict = object.conflict ?? "";
+    message.stale = (object.stale !== undefined && object.stale !== null) ? BigInt(object.stale) : 0n;
+    message.standing = object.standing ?? "";
     return message;
   },
 };
