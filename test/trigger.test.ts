@@ -1,6 +1,7 @@
 // Capture by trigger as an operator sets it up: `qiao agent triggers` on the node, PostgreSQL and MariaDB as sources. What triggers are known to
 // get wrong is done to them: keys that swap, upserts and REPLACE, rolled back work, triggers that somebody takes away, a table emptied at once.
 
+import { execFileSync } from 'node:child_process';
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +60,40 @@ const MARIADB: Kind = {
   names: 'SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()',
   notesTruncate: false,
 };
+
+test.each([
+  ['PostgreSQL', () => inPostgres(servers, 'trigger'), runInPsql],
+  ['MariaDB', () => inMariadb(servers, 'trigger'), runInMariadb],
+])('the statements that are shown for %s run as they are in its own client', async (_name, make, run) => {
+  await using source = await make();
+  await using platform = await Platform.start({ nodes: [{ code: 'health', dataSources: { own: source.config } }] });
+  const to = [{ node: 'health', dataSource: 'own', table: 'elsewhere' }];
+  const yaml = bridgeYaml({ name: 'shown', from: 'health', source: 'own', capture: 'trigger', table: 'register', to });
+  const triggers = triggersOf(platform, 'health', yaml);
+  const shown = await triggers('show', '--sql');
+  expect(shown.code).toBe(6);
+  run(source.config as Account, shown.stdout);
+  const after = await triggers('show');
+  expect([after.code, after.stdout]).toEqual([0, expect.stringMatching(/register\s+ready/)]);
+});
+
+interface Account {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  readonly database: string;
+}
+
+function runInPsql({ host, port, user, password, database }: Account, sql: string): void {
+  const words = ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-h', host, '-p', String(port), '-U', user, '-d', database];
+  execFileSync('psql', words, { input: sql, env: { ...process.env, PGPASSWORD: password } });
+}
+
+function runInMariadb({ database }: Account, sql: string): void {
+  const { hostname, port, username } = new URL(servers.mysql.url);
+  execFileSync('mariadb', ['-h', hostname, '-P', port, '-u', username, database], { input: sql });
+}
 
 test.each([
   ['PostgreSQL', POSTGRES],

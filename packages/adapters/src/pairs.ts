@@ -79,6 +79,8 @@ export function pairProblems(
   shape: SourceShape | undefined,
   adapter: TargetAdapter,
   columnOf: (name: string) => PairedColumn | undefined,
+  /** The statement that gives a column another type; undefined where none does. */
+  retype: (name: string, type: ColumnType) => string | undefined = () => undefined,
 ): Problem[] {
   return (shape?.columns ?? []).flatMap(({ name, type: source, stored }): Problem[] => {
     const column = columnOf(name);
@@ -87,8 +89,8 @@ export function pairProblems(
     const pair = judgePair(source, adapter, column);
     const into = `column ${name}: ${typeText(source)} into ${column.nativeType || 'a column without a type'}`;
     if (pair.fit.kind === 'refused') {
-      const hint =
-        'widen the column of the target, convert the value in the bridge (cast:), or leave it out of `columns`';
+      const statement = retype(name, source);
+      const hint = `${statement ?? 'widen the column of the target'} or convert the value in the bridge (cast:), or leave it out of \`columns\``;
       return [{ code: 'TYPE_REFUSED', path, message: `${into}: ${pair.fit.why}`, hint }];
     }
     const problems: Problem[] = [];

@@ -2,7 +2,15 @@
  * What the preflight says of a table by its description alone (D4 of adapter.ts), the same for every adapter: columns, nulls, keys, the
  * columns that Qiao itself writes. Each database gives the statements that help; rights, triggers and collations are its own matter.
  */
-import { checkFilter, filterColumns, MAX_ROW_BYTES, nearestName, type Problem } from '@qiao/exchange';
+import {
+  type ColumnType,
+  checkFilter,
+  filterColumns,
+  MAX_ROW_BYTES,
+  nearestName,
+  type Problem,
+  QiaoError,
+} from '@qiao/exchange';
 import type { ColumnDescription, SourceShape, TargetTable } from './adapter.ts';
 
 /** Adds a problem of a table, or of one of its columns (`''`: the table). */
@@ -22,10 +30,17 @@ export interface FoundTable {
   readonly uniqueIndexes: readonly (readonly string[])[];
 }
 
+/** A column that is given another type. */
+export type RetypedColumn = Pick<ColumnDescription, 'name' | 'nullable'>;
+
 /** Statements of one database, for hints. */
 export interface Remedies {
   /** A column that Qiao writes: of a journal, or the mark of deletes. */
   addColumn(name: string, use: 'journal' | 'mark'): string;
+  /** A column for values that are sent. Throws TYPE_REFUSED where the database has no type for them. */
+  addSent(name: string, type: ColumnType): string;
+  /** The same for a column that is there and cannot hold them; undefined where columns are not altered. */
+  retype?(column: RetypedColumn, type: ColumnType): string;
   allowNull(column: ColumnDescription): string;
   forbidNull(column: ColumnDescription): string;
   setDefault(name: string): string;
@@ -56,6 +71,41 @@ const NAMES_MAX = 40;
 /** A column that the table does not have. */
 export function missingColumn(report: Report, name: string, { columns }: Pick<FoundTable, 'columns'>): void {
   report(name, 'COLUMN_MISSING', `column ${name} does not exist`, { hint: columnMeant(name, columns) });
+}
+
+/** A column that is sent, and that the target does not have: the source may have got it since. */
+function missingSent(
+  report: Report,
+  { name, type }: TargetTable['columns'][number],
+  found: FoundTable,
+  remedies: Remedies,
+): void {
+  const statement = statementOf(() => remedies.addSent(name, type));
+  const way = statement === undefined ? '' : `; or add it: ${statement}`;
+  report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
+    hint: `${columnMeant(name, found.columns)}${way}; or write \`columns: […]\` without it`,
+  });
+}
+
+/** The statement that gives a column of the table the type of what is sent, where there is one. */
+export function retypes(
+  columnOf: (name: string) => RetypedColumn | undefined,
+  { retype }: Remedies,
+): (name: string, type: ColumnType) => string | undefined {
+  return (name, type) => {
+    const column = columnOf(name);
+    return column === undefined ? undefined : statementOf(() => retype?.(column, type));
+  };
+}
+
+/** Undefined for a type that the database does not have. */
+export function statementOf(make: () => string | undefined): string | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof QiaoError && error.code === 'TYPE_REFUSED') return undefined;
+    throw error;
+  }
 }
 
 /** The column that was most likely meant, and those that there are. */
@@ -162,7 +212,9 @@ function neededColumns(report: Report, target: TargetTable, found: FoundTable, r
   for (const name of new Set([...sent, ...target.key, ...filtered])) {
     const column = columnOf(found, name);
     if (column === undefined) {
-      missingColumn(report, name, found);
+      const one = target.columns.find((each) => each.name === name);
+      if (one === undefined) missingColumn(report, name, found);
+      else missingSent(report, one, found, remedies);
     } else if (column.generated && sent.includes(name)) {
       report(name, 'COLUMN_GENERATED', `column ${name} is filled by the database itself`, {
         hint: remedies.releaseGenerated?.(name) ?? 'leave the column out of `columns`',

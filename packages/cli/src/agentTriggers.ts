@@ -32,12 +32,15 @@ export function registerTriggers(agent: Command): void {
 
   withBridge(triggers.command('show'))
     .description('what is there, and the statements for the DBA')
-    .action(async (options: TriggerOptions, command: Command) => {
+    .option('--sql', 'the statements alone, as the database’s own client takes them')
+    .action(async (options: TriggerOptions & { sql?: boolean }, command: Command) => {
       const { definition, tables } = await read(options, true);
       if (wantsJson(command)) return printJson(tables);
-      printState(tables);
-      say('');
-      for (const { install } of tables) printStatements(install);
+      if (options.sql !== true) {
+        printState(tables);
+        say('');
+      }
+      for (const table of tables) printStatements(table, 'install');
       remark(removal(options, definition));
       if (tables.some(({ state }) => state.kind !== 'ready')) process.exitCode = EXIT.problems;
     });
@@ -62,7 +65,7 @@ async function change(action: 'install' | 'remove', options: TriggerOptions): Pr
   const { definition, tables } = await read(options, account !== undefined);
   const due = tables.filter(({ state }) => action === 'remove' || state.kind !== 'ready');
   if (due.length === 0) return say(`The triggers of ${definition.name} are there and sound.`);
-  for (const table of due) printStatements(table[action]);
+  for (const table of due) printStatements(table, action);
   if (action === 'install') remark(removal(options, definition));
   if (options.yes !== true) {
     return remark(`Nothing was run. To run it: qiao agent triggers ${action} ${named(options, definition)} --yes`);
@@ -113,9 +116,12 @@ function printState(tables: readonly TableTriggers[]): void {
   for (const { blind } of tables) for (const { message, hint } of blind) remark(`${message}: ${hint}`);
 }
 
-/** As a client of the database takes them; bodies of triggers hold semicolons, which MySQL's own must be told of. */
-function printStatements(statements: readonly string[]): void {
-  for (const statement of statements) say(`${statement};`);
+/** As a client of the database takes them: bodies of triggers hold semicolons, which MySQL's own must be told of. */
+function printStatements(table: TableTriggers, action: 'install' | 'remove'): void {
+  for (const statement of table[action]) {
+    const isBody = table.adapter === 'mysql' && statement.includes(';');
+    say(isBody ? `DELIMITER //\n${statement}//\nDELIMITER ;` : `${statement};`);
+  }
   say('');
 }
 

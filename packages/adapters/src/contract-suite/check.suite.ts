@@ -147,6 +147,29 @@ export function checkContract(make: () => Promise<Fixture>, waivers: Waivers): v
       }
     });
 
+    test('a column that the target lacks, or that is too narrow for what is sent, comes with the statement that mends it', async () => {
+      await using fixture = await make();
+      const wide: ColumnType = { type: 'text', maxLength: 40 };
+      await fixture.sql('CREATE TABLE short (id bigint NOT NULL PRIMARY KEY, x varchar(3))');
+      const columns = [
+        { name: 'id', type: integer },
+        { name: 'x', type: wide },
+        { name: '新', type: wide },
+      ];
+      const sent = new Map([
+        ['short', { columns: columns.map((column) => ({ ...column, nullable: column.name !== 'id' })) }],
+      ]);
+      const problems = () => fixture.dataSource.checkTarget([mirror('short', columns)], sent);
+      expect(found(await problems())).toEqual(['COLUMN_MISSING short.新', 'TYPE_REFUSED short.x']);
+      for (const { hint } of await problems()) {
+        const at = hint.indexOf('ALTER TABLE');
+        if (at >= 0) await fixture.sql(hint.slice(at, hint.indexOf(';', at)));
+      }
+      // A database that alters no column is to be made anew.
+      const isAltered = fixture.dataSource.adapter !== 'sqlite';
+      expect(found(await problems())).toEqual(isAltered ? [] : ['TYPE_REFUSED short.x']);
+    });
+
     test('a target that is not there comes with the statement that makes it', async () => {
       await using fixture = await make();
       const columns = [

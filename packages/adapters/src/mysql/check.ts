@@ -5,6 +5,7 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable } from '../adapter.ts';
+import { homeOf } from '../pairs.ts';
 import {
   largeColumn,
   missingColumn,
@@ -17,8 +18,9 @@ import {
 import { cursorTableProblems } from './checkCursor.ts';
 import { checkLog } from './checkLog.ts';
 import { currentUser, isTransactional, type MysqlColumn, type MysqlTable, readTable, whereTable } from './describe.ts';
-import type { Session } from './session.ts';
+import type { Server, Session } from './session.ts';
 import { identifier, identifiers, qualified } from './sql.ts';
+import { columnSql } from './types.ts';
 
 /** Can these tables be read whole, with a key, in types that travel? */
 export async function checkSource(session: Session, tables: readonly SourceTable[]): Promise<Problem[]> {
@@ -63,7 +65,7 @@ export async function checkSource(session: Session, tables: readonly SourceTable
         },
       );
     }
-    sourceKey(report, table, key);
+    sourceKey(report, table, key, session.server);
     await sourceRights(
       session,
       report,
@@ -79,9 +81,9 @@ function isShared(column: MysqlColumn | undefined): boolean {
   return column !== undefined && 'type' in column.type;
 }
 
-function sourceKey(report: Report, table: MysqlTable, key: readonly string[]): void {
+function sourceKey(report: Report, table: MysqlTable, key: readonly string[], server: Server): void {
   if (table.kind === 'view' && key.length > 0) viewKeyUnproven(report, key, 'share the table, if you are not sure');
-  else sourceKeyProblems(report, table, key, remedies(table));
+  else sourceKeyProblems(report, table, key, remedies(table, server));
 }
 
 async function sourceRights(
@@ -118,11 +120,15 @@ export function quoted(table: MysqlTable): string {
   return qualified(table.database, table.ref.name);
 }
 
-export function remedies(table: MysqlTable): Remedies {
+export function remedies(table: MysqlTable, server: Server): Remedies {
   const alter = `ALTER TABLE ${quoted(table)}`;
   return {
     addColumn: (name, use) =>
       `${alter} ADD COLUMN ${identifier(name)} ${use === 'mark' ? 'boolean NOT NULL DEFAULT 0' : 'varchar(255)'};`,
+    addSent: (name, type) =>
+      `${alter} ADD COLUMN ${identifier(name)} ${columnSql(homeOf(type, 'mysql'), name, server)};`,
+    retype: ({ name, nullable }, type) =>
+      `${alter} MODIFY ${identifier(name)} ${columnSql(homeOf(type, 'mysql'), name, server)} ${nullable ? 'NULL' : 'NOT NULL'};`,
     allowNull: ({ name, nativeType }) => `${alter} MODIFY ${identifier(name)} ${nativeType} NULL;`,
     forbidNull: ({ name, nativeType }) => `${alter} MODIFY ${identifier(name)} ${nativeType} NOT NULL;`,
     setDefault: (name) => `${alter} ALTER COLUMN ${identifier(name)} SET DEFAULT …;`,

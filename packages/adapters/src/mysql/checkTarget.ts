@@ -9,7 +9,7 @@ import { foreignKeyProblems, type KeyedTable } from '../foreignKeys.ts';
 import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
-import { constraintProblems, ownColumns, type Report, reporter, targetProblems } from '../preflight.ts';
+import { constraintProblems, ownColumns, type Report, reporter, retypes, targetProblems } from '../preflight.ts';
 import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
 import {
@@ -59,8 +59,9 @@ export async function checkTarget(
     }
     const shape = shapes.get(target.table);
     const columnOf = (name: string) => table.columns.find((column) => column.name === name);
-    targetProblems(report, target, table, shape, remedies(table));
-    problems.push(...pairProblems(target, shape, 'mysql', columnOf));
+    const ways = remedies(table, session.server);
+    targetProblems(report, target, table, shape, ways);
+    problems.push(...pairProblems(target, shape, 'mysql', columnOf, retypes(columnOf, ways)));
     characterSets(report, shape, table);
     if (target.landing === 'mirror') keyCollations(report, target, table);
     await targetRights(session, report, target, table, takesWrites);

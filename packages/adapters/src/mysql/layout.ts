@@ -5,6 +5,7 @@
 
 import { filterColumns } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
+import { columnMissing } from '../columnMissing.ts';
 import { loadTableName } from '../mark.ts';
 import { type ServerLayout, schemaError } from '../targetServer.ts';
 import { isTransactional, type MysqlColumn, type MysqlTable, readTable } from './describe.ts';
@@ -79,7 +80,7 @@ export class Layouts {
 /** A column of the target. Throws TARGET_SCHEMA when it is missing. */
 export function columnOf(layout: Layout, name: string): MysqlColumn {
   const column = layout.columns.get(name);
-  if (column === undefined) throw schemaError(`column ${name} of table ${layout.sql} is missing`);
+  if (column === undefined) throw columnMissing(name, layout.sql);
   return column;
 }
 

@@ -5,6 +5,7 @@
 
 import type { Problem } from '@qiao/exchange';
 import type { SourceTable, TableRef } from '../adapter.ts';
+import { homeOf } from '../pairs.ts';
 import {
   largeColumn,
   missingColumn,
@@ -19,6 +20,7 @@ import { checkLog } from './checkLog.ts';
 import { type PostgresTable, readTable } from './describe.ts';
 import type { Session } from './session.ts';
 import { identifier, identifiers, qualified } from './sql.ts';
+import { columnSql } from './types.ts';
 
 /** Can these tables be read whole, with a key, in types that travel? */
 export async function checkSource(
@@ -123,6 +125,9 @@ export function remedies(table: PostgresTable): Remedies {
   return {
     addColumn: (name, use) =>
       `${alter} ADD COLUMN ${identifier(name)} ${use === 'mark' ? 'boolean NOT NULL DEFAULT false' : 'text'};`,
+    addSent: (name, type) => `${alter} ADD COLUMN ${identifier(name)} ${columnSql(homeOf(type, 'postgres'), name)};`,
+    retype: ({ name }, type) =>
+      `${alter} ALTER COLUMN ${identifier(name)} TYPE ${columnSql(homeOf(type, 'postgres'), name)};`,
     allowNull: ({ name }) => `${alter} ALTER COLUMN ${identifier(name)} DROP NOT NULL;`,
     forbidNull: ({ name }) => `${alter} ALTER COLUMN ${identifier(name)} SET NOT NULL;`,
     setDefault: (name) => `${alter} ALTER COLUMN ${identifier(name)} SET DEFAULT …;`,

@@ -14,6 +14,7 @@ import {
   ownColumns,
   type Report,
   reporter,
+  retypes,
   targetProblems,
 } from '../preflight.ts';
 import { quoted, remedies, rowSecurity, where } from './check.ts';
@@ -55,8 +56,9 @@ export async function checkTarget(
     }
     const shape = shapes.get(target.table);
     const columnOf = (name: string) => table.columns.find((column) => column.name === name);
-    targetProblems(report, target, table, shape, remedies(table));
-    problems.push(...pairProblems(target, shape, 'postgres', columnOf));
+    const ways = remedies(table);
+    targetProblems(report, target, table, shape, ways);
+    problems.push(...pairProblems(target, shape, 'postgres', columnOf, retypes(columnOf, ways)));
     if (target.landing === 'mirror') keyCollations(report, target, table);
     await targetRights(session, report, target, table);
     constraintProblems(report, target, await readConstraints(session, table));

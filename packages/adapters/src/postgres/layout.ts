@@ -5,6 +5,7 @@
 
 import { filterColumns } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
+import { columnMissing } from '../columnMissing.ts';
 import { loadTableName } from '../mark.ts';
 import { type ServerLayout, schemaError } from '../targetServer.ts';
 import { readReferrers } from './describe.ts';
@@ -128,7 +129,7 @@ export async function readLayouts(
 /** A column of the target. Throws TARGET_SCHEMA when it is missing. */
 export function columnOf(layout: Layout, name: string): LayoutColumn {
   const column = layout.columns.get(name);
-  if (column === undefined) throw schemaError(`column ${name} of table ${layout.sql} is missing`);
+  if (column === undefined) throw columnMissing(name, layout.sql);
   return column;
 }
 

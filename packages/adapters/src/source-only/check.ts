@@ -149,6 +149,7 @@ function remedies<Session extends Reader>(database: SourceDatabase<Session>, tab
     forbidNull: (column) => alter(column, 'NOT NULL'),
     uniqueIndex: (key) => `ALTER TABLE ${own} ADD UNIQUE (${list(key)});`,
     addColumn: never,
+    addSent: never,
     setDefault: never,
   };
 }

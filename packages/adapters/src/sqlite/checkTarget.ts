@@ -8,13 +8,14 @@ import type { SourceShape, TargetTable } from '../adapter.ts';
 import { foreignKeyProblems, type KeyedTable } from '../foreignKeys.ts';
 import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
-import { pairProblems } from '../pairs.ts';
+import { homeOf, pairProblems } from '../pairs.ts';
 import { constraintProblems, type Remedies, reporter, targetProblems } from '../preflight.ts';
 import { createTableSql } from './createTable.ts';
 import { readConstraints, readTable, type SqliteTable, uniqueKeyOf } from './describe.ts';
 import { missingTable } from './problems.ts';
 import { type Connection, quote } from './session.ts';
 import { MARK_DDL } from './target.ts';
+import { declaredTypeOf } from './types.ts';
 
 /** Whether rows of these shapes can land. */
 export function checkTarget(
@@ -101,6 +102,8 @@ function remedies({ name: table }: SqliteTable): Remedies {
   return {
     addColumn: (name, use) =>
       `ALTER TABLE ${quote(table)} ADD COLUMN ${quote(name)} ${use === 'mark' ? 'BOOLEAN NOT NULL DEFAULT 0' : 'TEXT'};`,
+    addSent: (name, type) =>
+      `ALTER TABLE ${quote(table)} ADD COLUMN ${quote(name)} ${declaredTypeOf(name, homeOf(type, 'sqlite'))};`,
     allowNull: ({ name }) => inAnew(`${quote(name)} without NOT NULL`),
     forbidNull: ({ name }) => inAnew(`${quote(name)} NOT NULL`),
     setDefault: (name) => inAnew(`a DEFAULT for ${quote(name)}`),

@@ -1,9 +1,11 @@
 /**
  * The columns of one target table as the database has them now, what the bridge says about the table in SQL: ownership, mark of deleted rows.
  */
+
 import { type ColumnType, evaluateFilter, filterColumns, QiaoError } from '@qiao/exchange';
 import type { TargetTable } from '../adapter.ts';
 import { proveOwn } from '../cascades.ts';
+import { columnMissing } from '../columnMissing.ts';
 import { cellReader, Refusal } from './cells.ts';
 import { isSupported, readTable, type SqliteColumn, type SqliteTable, storedName, uniqueKeyOf } from './describe.ts';
 import { type Connection, quote } from './session.ts';
@@ -48,7 +50,7 @@ export class TargetColumns {
 
   column(name: string): Column {
     const column = this.found.columns.find((each) => each.name === name);
-    if (!column) throw schemaError(`column ${this.target.ref.name}.${name} does not exist`);
+    if (!column) throw columnMissing(name, this.target.ref.name);
     if (!isSupported(column))
       throw schemaError(`column ${this.target.ref.name}.${name} has the type ${column.nativeType || '(none)'}`);
     if (column.generated) throw schemaError(`column ${this.target.ref.name}.${name} is computed by the database`);

@@ -14,6 +14,8 @@ import { exchangeDatabaseFile } from './settings.ts';
 
 export interface TableTriggers extends Pick<TriggerPlan, 'install' | 'remove' | 'blind'> {
   readonly table: string;
+  /** Of the database that the statements are for. */
+  readonly adapter: string;
   readonly state: TriggerState;
 }
 
@@ -49,13 +51,13 @@ export function bridgeTriggers(
 ): Promise<TableTriggers[]> {
   const { dataSource, tables } = definition.source;
   const owner = triggerOwner(idText(readIdentity(identityDirectory(config)).nodeId), dataSource);
-  return withTriggers(config, dataSource, undefined, async (triggers) => {
+  return withTriggers(config, dataSource, undefined, async (triggers, adapter) => {
     const found: TableTriggers[] = [];
     for (const { name, schema, key } of tables) {
       const ref = { ...(schema === undefined ? {} : { schema }), name };
       const plan = await triggers.plan({ table: name, ref, key, owner, grants });
       const { install, remove, blind } = plan;
-      found.push({ table: name, install, remove, blind, state: await triggers.state(plan) });
+      found.push({ table: name, adapter, install, remove, blind, state: await triggers.state(plan) });
     }
     return found;
   });
@@ -74,12 +76,12 @@ async function withTriggers<T>(
   config: AgentConfig,
   name: string,
   account: Account | undefined,
-  use: (triggers: NonNullable<Awaited<ReturnType<typeof openDataSource>>['triggers']>) => Promise<T>,
+  use: (triggers: NonNullable<Awaited<ReturnType<typeof openDataSource>>['triggers']>, adapter: string) => Promise<T>,
 ): Promise<T> {
   const settings = dataSourceNamed(config, name);
   const source = await openDataSource('password' in settings ? { ...settings, ...account } : settings);
   try {
-    if (source.triggers !== undefined) return await use(source.triggers);
+    if (source.triggers !== undefined) return await use(source.triggers, source.adapter);
     throw new QiaoError('CAPTURE_NOT_AVAILABLE', `${source.adapter} has no triggers`, {
       hint: 'write capture: compare in the bridge',
     });
