@@ -106,6 +106,7 @@ const TRANSIENT: Readonly<Record<number, readonly [TransientName, string]>> = {
   2003: ['UNAVAILABLE', 'check that the server runs and that host and port of the data source are open'],
   2006: ['UNAVAILABLE', 'the connection was cut'],
   2013: ['UNAVAILABLE', 'the connection was cut'],
+  1049: ['UNAVAILABLE', 'there is no database of that name now: restore it, or correct `database` of the data source'],
   1047: ['UNAVAILABLE', 'the node of the cluster is not ready (WSREP): see wsrep_ready'],
   1205: ['BUSY', 'another session holds a lock on the rows: see SHOW ENGINE INNODB STATUS'],
   1206: ['BUSY', 'the lock table of the server is full'],

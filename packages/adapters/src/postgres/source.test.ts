@@ -178,6 +178,16 @@ describe('sources', () => {
     ).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE', fate: 'transient' });
   });
 
+  test('a database that was dropped may be on its way back', async () => {
+    const config = { ...(await server.database()), database: 'dropped' };
+    const opening = openPostgres(config).describe({ name: 't' });
+    await expect(opening).rejects.toMatchObject({
+      code: 'SOURCE_UNAVAILABLE',
+      fate: 'transient',
+      hint: expect.stringContaining('no database of that name'),
+    });
+  });
+
   test('a database that is away is told by probe without its password', async () => {
     const config = { ...(await server.database()), port: 1, password: 'open sesame' };
     const answer = await openPostgres(config).probe();

@@ -135,7 +135,11 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
   });
 }
 
+const NO_DATABASE = 'there is no database of that name now: restore it, or correct `database` of the data source';
+
 const TRANSIENT_HINTS: Readonly<Record<string, string>> = {
+  '3D000': NO_DATABASE,
+  '57P04': NO_DATABASE,
   '53100': 'the disk of the database server is full: make room',
   '53300': 'the database server has no free connection: raise max_connections or lower other users of it',
   '25006': 'the database is read-only at the moment (a standby?): point the data source to the primary',
@@ -146,8 +150,8 @@ const TRANSIENT_HINTS: Readonly<Record<string, string>> = {
 /** Connection, resources, shutdown, deadlock, serialization, lock and time limits. */
 function isTransient(state: string): boolean {
   return (
-    /^(08|40|53|58)/.test(state) ||
-    (state.startsWith('57') && state !== '57P04') ||
+    /^(08|40|53|57|58)/.test(state) ||
+    state === '3D000' ||
     state === '55P03' ||
     state === '55006' ||
     state === '25006' ||
