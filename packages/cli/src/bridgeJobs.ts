@@ -184,7 +184,7 @@ function printTableFindings(job: BridgeJob, found: TableFindings): void {
     if (count > 0n) {
       const { neverApplied, changedAtTarget, unknown } = found;
       say(
-        `  cause     ${grouped(neverApplied)} never applied, ${grouped(changedAtTarget)} changed at the target, ${grouped(unknown)} unknown`,
+        `  cause     ${grouped(neverApplied)} never applied, ${grouped(changedAtTarget)} changed at the target or edited in quarantine, ${grouped(unknown)} unknown`,
       );
     }
     if (count > 0n && found.conflict !== '') {
