@@ -4,7 +4,8 @@
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { dieAtEach, Platform, seededRandom, storySeed } from '@qiao/testkit';
+import { startPostgres } from '@qiao/adapters/testing';
+import { dieAtEach, Platform, seededRandom, storySeed, until } from '@qiao/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   beginBridge,
@@ -185,3 +186,41 @@ async function balanced(platform: Platform, bridges: readonly string[]): Promise
     expect(verified.code, `${verified.stdout}${verified.stderr}`).toBe(0);
   }
 }
+
+test.each(['log', 'trigger'] as const)(
+  'a database that is put back as it was an hour ago takes no row away where it was made (by %s)',
+  async (capture) => {
+    await using files = await mkdtempDisposable(join(tmpdir(), 'qiao-register-'));
+    await using server = await startPostgres(['wal_level=logical']);
+    await using civil = await inPostgres({ ...servers, postgres: server }, capture);
+    await using health = await inSqlite(join(files.path, 'health.db'));
+    await civil.run(`INSERT INTO register VALUES ${newRows(1, KEYS, 'civil', 1)}`);
+    await using platform = await Platform.start({
+      nodes: [
+        { code: 'health', dataSources: { own: health.config } },
+        { code: 'civil-affairs', dataSources: { own: civil.config } },
+      ],
+    });
+    await beginBridge(platform, 'civil-affairs', leg('there', 'civil-affairs', civil, 'health'));
+    await beginBridge(platform, 'health', leg('back', 'health', health, 'civil-affairs'));
+    await untilAtRest(platform, 'there', KEYS);
+    await untilAtRest(platform, 'back', KEYS);
+    const putBack = await server.standby();
+
+    await health.run(
+      `INSERT INTO register VALUES ${newRows(2_000, 20, 'health', 100)}`,
+      `UPDATE register SET name = 'newer', seen_at = '${timeOf(200)}' WHERE id <= 10`,
+    );
+    await untilAlike(platform, [civil, health]);
+    await untilStill(platform, ['health', 'civil-affairs'], ['there', 'back']);
+    await putBack();
+    await until(platform, 'history is known to be lost', async () =>
+      /LOG_GAP|TRIGGER_GAP/.test((await platform.qiao('alert', 'list')).stdout),
+    );
+    await untilAlike(platform, [civil, health]);
+    await untilStill(platform, ['health', 'civil-affairs'], ['there', 'back']);
+    await untilAlike(platform, [civil, health]);
+    expect((await health.rows('id >= 2000')).length).toBe(20);
+    expect((await health.rows('id <= 10')).map(([, name]) => name)).toEqual(Array(10).fill('newer'));
+  },
+);

@@ -16,6 +16,7 @@ import {
   takeRenewal,
 } from '@qiao/security';
 import { applyPart, forkReason } from './apply/apply.ts';
+import { createLandings, MarkLooks } from './apply/landings.ts';
 import { createLaneConditions } from './apply/laneConditions.ts';
 import { keepDefinitions } from './apply/versions.ts';
 import { booksPart } from './books/publish.ts';
@@ -116,6 +117,7 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
     log: child('snapshot'),
   });
 
+  const looks = new MarkLooks();
   const capture = createCaptureParts({
     database,
     desired,
@@ -128,6 +130,15 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
     log: child('capture'),
     newId,
     limits: config.limits,
+    landings: createLandings({
+      database,
+      desired,
+      open: sources.open,
+      onBehind(name) {
+        looks.want(name);
+        wakeups.apply.get(name)?.wake();
+      },
+    }),
     onPacked: () => {
       send.wake();
       wakeups.books.wake();
@@ -361,6 +372,7 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
         ask,
         askRows,
         conditions,
+        looks,
         wakeup: wakeups.apply.get(name) ?? createWakeup(),
         retentionMs: config.limits.retentionMs,
         wantSnapshot: wakeups.hello,

@@ -14,6 +14,7 @@ import { type Asker, settledBefore } from '../receive/ask.ts';
 import type { RowAsker } from '../receive/askRows.ts';
 import { type ApplyDeliveryPorts, applyDelivery, type Landing } from './applyDelivery.ts';
 import { Arrivals, waysOn } from './arrivals.ts';
+import type { MarkLooks } from './landings.ts';
 import { type LaneConditions, reasonOf } from './laneConditions.ts';
 import { nextStep } from './nextDelivery.ts';
 import { OpenAhead } from './openAhead.ts';
@@ -38,6 +39,7 @@ export interface ApplyPorts extends ApplyDeliveryPorts {
   /** How long a lane that is over keeps its mark in the target, milliseconds. */
   readonly retentionMs: number;
   readonly wantSnapshot: Wakeup;
+  readonly looks: MarkLooks;
 }
 
 const POLL_MS = 1_000;
@@ -149,6 +151,7 @@ class Worker {
 
   /** The next lane in turn that has something to do. */
   async #claim(): Promise<Claim | undefined> {
+    if (this.#ports.looks.take(this.#dataSource)) this.#recovered.clear();
     const lanes = lanesInto(this.#dataSource, this.#ports);
     for (let step = 0; step < lanes.length; step += 1) {
       const entry = lanes[(this.#turn + step) % lanes.length];

@@ -182,6 +182,9 @@ function afterApplied(
 ): void {
   const place = placeOf(opened.header);
   landing.arrivals?.landed(opened.sections, answer);
+  // An epoch begins with a load. A void may have taken its end away.
+  if (work.opensEpoch || work.load.begins) database.lanesIn.setLoading(place.lane, true);
+  if (work.load.ends || work.load.isBroken) database.lanesIn.setLoading(place.lane, false);
   if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
   const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
   const landed = split.superseding.filter(({ section, index }) => !open.has(`${section}/${index}`));

@@ -35,10 +35,15 @@ export function nextStep(state: LaneIn, inbox: InboxView, onlyNewEpoch: boolean)
   return complete === undefined ? { kind: 'wait' } : { kind: 'apply', delivery: complete };
 }
 
+/** The target had more before it was restored, and has it not again. */
+export function isLost({ epoch, appliedSequence, owed }: Pick<LaneIn, 'epoch' | 'appliedSequence' | 'owed'>): boolean {
+  return owed.epoch > epoch || (owed.epoch === epoch && owed.sequence > appliedSequence);
+}
+
 /** What the target had before it was restored, if it is not there again. */
-function owed({ epoch, appliedSequence, owed }: LaneIn): NextStep {
-  const isThere = owed.epoch < epoch || (owed.epoch === epoch && owed.sequence <= appliedSequence);
-  if (isThere) return { kind: 'wait' };
+function owed(state: LaneIn): NextStep {
+  if (!isLost(state)) return { kind: 'wait' };
+  const { epoch, appliedSequence, owed } = state;
   const first = owed.epoch === epoch ? appliedSequence + 1n : 0n;
   return { kind: 'missing', epoch: owed.epoch, nonce: owed.nonce, first, last: 0n };
 }

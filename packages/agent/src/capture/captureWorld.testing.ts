@@ -290,6 +290,7 @@ export class CaptureWorld implements Disposable {
       log: silentLog(),
       newId: () => randomBytes(16),
       limits: { ...DEFAULT_CAPTURE_LIMITS, parcelBytes: this.parcelBytes },
+      landings: { behind: async () => undefined },
       onPacked: () => {
         this.packed += 1;
         this.onFlush();

@@ -4,6 +4,7 @@ import type { ServiceState } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
 import type { Hasher } from '@qiao/exchange';
 import type { Clock, Log, Part } from '@qiao/runtime';
+import type { Landings } from '../apply/landings.ts';
 import type { DesiredState } from '../control/desired.ts';
 import type { Fence } from '../control/fence.ts';
 import type { Permissions } from '../control/permissions.ts';
@@ -55,6 +56,8 @@ export interface CapturePorts {
   /** 16 random bytes. */
   newId(): Uint8Array;
   readonly limits: CaptureLimits;
+  /** What other nodes sent into the tables that are captured. */
+  readonly landings: Landings;
   /** Called after a parcel is on disk: sending, books and telemetry may look. */
   onPacked(): void;
 }

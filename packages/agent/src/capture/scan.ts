@@ -114,6 +114,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
     dataSource,
     scanned,
   );
+  if (!isLoading) await requireLanded(ports, work, scanned, triggers);
   let rows = 0;
   let seen: string | undefined;
   if (!triggers.isIdle) {
@@ -167,6 +168,32 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
   for (const { held: table } of scanned) database.digests.clearUnseen(table.id);
   await triggers.forgetKeys(guarded.tables);
   return { rows, guarded: guarded.error };
+}
+
+/**
+ * A row that another node sent is not gone because the database was put back to before it landed. Throws LANDING_BEHIND (transient) until whatever
+ * landed in these tables is there again. A load names what there is, and waits for nobody who may wait for it.
+ */
+async function requireLanded(
+  { landings }: CapturePorts,
+  { desired, bridge: { definition } }: ScanWork,
+  scanned: readonly ScannedTable[],
+  triggers: TriggerScan,
+): Promise<void> {
+  const { dataSource } = definition.source;
+  const places = scanned
+    .filter((one) => isHeardWhole(one, triggers))
+    .map(({ table: { name, read } }) => ({ node: desired.nodeId, dataSource, schema: read.ref.schema, table: name }));
+  const behind = places.length === 0 ? undefined : await landings.behind(places);
+  if (behind === undefined) return;
+  throw new QiaoError(
+    'LANDING_BEHIND',
+    `rows that came by bridge ${behind.bridge} are not all here: the database was put back, or they are being loaded`,
+    {
+      fate: 'transient',
+      hint: `it goes on by itself once they are; if they never come: qiao bridge unbind ${behind.bridge} NODE`,
+    },
+  );
 }
 
 /** The table is read whole, and other nodes are heard of it. */

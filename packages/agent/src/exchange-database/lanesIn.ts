@@ -22,6 +22,8 @@ export interface LaneIn {
   readonly settledThrough: bigint;
   /** The highest place that the target held before it was restored from a backup; epoch 0 for none. */
   readonly owed: { readonly epoch: bigint; readonly nonce: Uint8Array; readonly sequence: bigint };
+  /** Its load has begun in this epoch, and not ended. */
+  readonly isLoading: boolean;
   /** When a gap was last asked for; 0 for never. */
   readonly resendAskedMs: number;
   readonly ended: boolean;
@@ -46,6 +48,7 @@ interface Row extends StuckColumns {
   owed_epoch: number;
   owed_nonce: Buffer;
   owed_sequence: number;
+  loading: number;
   resend_asked_ms: number;
   ended: number;
   stuck_version: number;
@@ -63,6 +66,7 @@ const SEE_TOKEN = 'UPDATE lane_in SET fencing_token = max(fencing_token, ?) WHER
 const SEE_SETTLED = 'UPDATE lane_in SET settled_through = ? WHERE lane = ?';
 const OWE = `UPDATE lane_in SET owed_epoch = @epoch, owed_nonce = @nonce, owed_sequence = @sequence WHERE lane = @lane
  AND (owed_epoch, owed_sequence) < (@epoch, @sequence)`;
+const LOADING = 'UPDATE lane_in SET loading = ? WHERE lane = ?';
 const RESEND_ASKED = 'UPDATE lane_in SET resend_asked_ms = ? WHERE lane = ?';
 const END = 'UPDATE lane_in SET ended = 1 WHERE lane = ?';
 const STICK = `UPDATE lane_in SET stuck_code = @code, stuck_message = @message, stuck_hint = @hint, stuck_version = @version
@@ -80,6 +84,7 @@ export class LaneInStore {
   readonly #seeToken: Statement;
   readonly #seeSettled: Statement;
   readonly #owe: Statement;
+  readonly #loading: Statement;
   readonly #resendAsked: Statement;
   readonly #end: Statement;
   readonly #stick: Statement;
@@ -96,6 +101,7 @@ export class LaneInStore {
     this.#seeToken = sqlite.prepare(SEE_TOKEN);
     this.#seeSettled = sqlite.prepare(SEE_SETTLED);
     this.#owe = sqlite.prepare(OWE);
+    this.#loading = sqlite.prepare(LOADING);
     this.#resendAsked = sqlite.prepare(RESEND_ASKED);
     this.#end = sqlite.prepare(END);
     this.#stick = sqlite.prepare(STICK);
@@ -145,6 +151,10 @@ export class LaneInStore {
     this.#owe.run({ lane, ...place });
   }
 
+  setLoading(lane: Uint8Array, isLoading: boolean): void {
+    this.#loading.run(isLoading ? 1 : 0, lane);
+  }
+
   setResendAsked(lane: Uint8Array, atMs: number): void {
     this.#resendAsked.run(atMs, lane);
   }
@@ -184,6 +194,7 @@ function laneIn(row: Row): LaneIn {
     fencingToken: BigInt(row.fencing_token),
     settledThrough: BigInt(row.settled_through),
     owed: { epoch: BigInt(row.owed_epoch), nonce: row.owed_nonce, sequence: BigInt(row.owed_sequence) },
+    isLoading: row.loading === 1,
     resendAskedMs: row.resend_asked_ms,
     ended: row.ended === 1,
     stuck: stuckReason(row),

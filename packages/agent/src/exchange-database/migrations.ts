@@ -678,4 +678,11 @@ CREATE INDEX quarantine_edit_unsealed ON quarantine_edit (sealed) WHERE sealed =
 ALTER TABLE arrival ADD COLUMN earlier TEXT NOT NULL DEFAULT '';
 `,
   },
+  {
+    id: '0024-landing-loads',
+    sql: `
+-- 1: the load of the lane has begun and not ended.
+ALTER TABLE lane_in ADD COLUMN loading INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];

@@ -28,6 +28,7 @@ import {
 import { type Clock, createWakeup, silentLog } from '@qiao/runtime';
 import Database from 'better-sqlite3';
 import { applyPart, forkReason } from '../apply/apply.ts';
+import { MarkLooks } from '../apply/landings.ts';
 import { createLaneConditions } from '../apply/laneConditions.ts';
 import { createDesiredState, type Desired } from '../control/desired.ts';
 import type { Permissions } from '../control/permissions.ts';
@@ -436,6 +437,7 @@ export class ReceiverWorld implements Disposable {
         },
       },
       retentionMs: 86_400_000,
+      looks: new MarkLooks(),
       wantSnapshot: this.wantSnapshot,
     });
     try {

@@ -5,6 +5,7 @@ import type { DataSource } from '@qiao/adapters';
 import type { ReceiptsWanted } from '@qiao/contract/control';
 import { parseId } from '@qiao/exchange';
 import { applyPart, forkReason } from '../apply/apply.ts';
+import { MarkLooks } from '../apply/landings.ts';
 import { createLaneConditions, type LaneConditions } from '../apply/laneConditions.ts';
 import { createAnswers } from '../receive/answer.ts';
 import { createAsker } from '../receive/ask.ts';
@@ -106,6 +107,7 @@ export class SimulatedReceiver extends SimulatedNode {
       askRows: { ask: async () => {} },
       conditions: this.#conditions,
       retentionMs: Number.MAX_SAFE_INTEGER,
+      looks: new MarkLooks(),
       wantSnapshot: idle,
     };
     return new ResidentPart((wakeup, signal) => applyPart('target', { ...ports, wakeup }).run(signal));
