@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { NodeStatus } from '@qiao/contract/hub';
+import { JobState } from '@qiao/contract/job';
 import { NodeRole, RowAction } from '@qiao/contract/node';
 import { silentLog } from '@qiao/runtime';
 import { readIdentity, toPem } from '@qiao/security';
@@ -100,6 +101,11 @@ async function bothEndsAreCompared(world: CrashWorld, points: PointsOf): Promise
     }
   });
   await until(platform, 'the row is there again', async () => (await isThere()) || (await mend(), false));
+  // The others find nothing any more; one that still waits would send again what the next act keeps from landing.
+  await until(platform, 'no job is under way', async () => {
+    const { jobs } = await world.centre((hub) => hub.getBridgeJobs({ name: 'odd', jobIds: [] }));
+    return jobs.every(({ state }) => state === JobState.DONE || state === JobState.FAILED);
+  });
   await untilSame(platform, source, PERSON_ROWS.replace('person', 'odd'), target, TARGET_ROWS('ex_odd'));
   const line = await untilAtRest(platform, 'odd', 2);
   expect([line.verdict, byOutcome(line)]).toEqual(['VERDICT_BALANCED', { inserted: line.sent.total }]);

@@ -375,14 +375,12 @@ export async function directoryAtMonitor(message: Uint8Array, subject: string): 
   let refused: string | undefined;
   const [listen] = createIngestParts({
     bus: { consume: () => one(subject, message) } as never,
-    platformCode: 'demo',
-    monitorCode: 'watch',
     begin: async () => undefined,
     entries: monitor.ports,
     takeHeartbeat: async () => undefined,
     positionOf: () => Promise.reject(new Error('no books here')),
     takeDirectory: (data) => monitor.nodes.takeDirectory(data),
-    signer: watch.signer,
+    tell: () => Promise.reject(new Error('nobody is told here')),
     clock: world.clock,
     log: listeningLog((code) => {
       refused = code;

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
+import { Signed } from '@qiao/contract/signed';
 import { databaseTarget, joinReplicas, lockDirectory, type Replicas, whileLeading } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
@@ -100,11 +101,11 @@ export async function startMonitor({
     };
     // One monitor listens and judges for all: entries of a node come in sequence, and an alert is one person's news. The others
     // answer from what it writes, and take its place within a second or two of its end.
+    const up = subjects.up(identity.platformCode, identity.nodeCode, 'control');
+    const signer = new Signer(identity.keyPem, identity.certificate);
     const leading = [
       ...createIngestParts({
         bus,
-        platformCode: identity.platformCode,
-        monitorCode: identity.nodeCode,
         // The platform's zone is fixed when it is founded: a day of the books never moves.
         entries: {
           database,
@@ -121,7 +122,7 @@ export async function startMonitor({
         positionOf: (nodeId, databaseId) => readPosition(database, nodeId, databaseId),
         takeDirectory,
         begin: async () => void (await nodes.follow()),
-        signer: new Signer(identity.keyPem, identity.certificate),
+        tell: (message) => bus.publish(up, Signed.encode(signer.sign('qiao.control.v1', message)).finish()),
         clock,
         log,
         changed,

@@ -1,21 +1,16 @@
-// The monitor's ear: consumes the telemetry stream, hands each kind of message to its room, acknowledges what is on disk, and
-// tells nodes how far their books are held. A message that no node of this platform can have written is dropped with a warning.
+// The monitor's ear: consumes the telemetry stream, hands each kind of message to its room, and acknowledges what is on disk.
+// A message that no node of this platform can have written is dropped with a warning.
 
 import type { Bus, BusMessage } from '@qiao/bus';
-import { consumers, nodeOfSubject, streams, subjects } from '@qiao/bus';
-import { ControlMessage } from '@qiao/contract/control';
-import { Signed } from '@qiao/contract/signed';
-import { parseId, QiaoError } from '@qiao/exchange';
-import { type Clock, crashPoint, describeError, type Log, type Part, type Wakeup } from '@qiao/runtime';
-import type { Signer } from '@qiao/security';
+import { consumers, nodeOfSubject, streams } from '@qiao/bus';
+import { QiaoError } from '@qiao/exchange';
+import { crashPoint, describeError, type Part, type Wakeup } from '@qiao/runtime';
 import type { EntriesPorts } from './bookEntry.ts';
 import { type BooksPosition, takeEntries } from './entries.ts';
+import { type PositionsPorts, positionsPart } from './positions.ts';
 
-export interface IngestPorts {
+export interface IngestPorts extends PositionsPorts {
   readonly bus: Bus;
-  readonly platformCode: string;
-  /** The monitor's own code, for its subjects. */
-  readonly monitorCode: string;
   readonly entries: EntriesPorts;
   /** Takes a heartbeat and answers how far that node says its books go. */
   takeHeartbeat(
@@ -27,30 +22,18 @@ export interface IngestPorts {
   takeDirectory(bytes: Uint8Array): Promise<void>;
   /** Before the first message: another monitor may have listened until now. */
   begin?(): Promise<void>;
-  readonly signer: Signer;
-  readonly clock: Clock;
-  readonly log: Log;
   /** Woken after every change of the books. */
   readonly changed: Wakeup;
 }
 
 const HUB_CODE = 'hub';
-/** A node is told of its position at most this often. */
-const TELL_EVERY_MS = 500;
-
 /** Pause before a store that is away is asked again. */
 const STORE_AGAIN_MS = 500;
-
-/** A hole is asked for at most this often per node: what was asked for may be under way. */
-const ASK_AGAIN_AFTER_MS = 5_000;
 
 /** The parts that listen and answer. */
 export function createIngestParts(ports: IngestPorts): Part[] {
   const positions = new Map<string, BooksPosition>();
-  return [
-    { name: 'ingest', run: (signal) => listen(ports, positions, signal) },
-    { name: 'books-through', run: (signal) => tell(ports, positions, signal) },
-  ];
+  return [{ name: 'ingest', run: (signal) => listen(ports, positions, signal) }, positionsPart(ports, positions)];
 }
 
 async function listen(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
@@ -134,47 +117,4 @@ async function compareBooks(
     return;
   }
   positions.set(books.nodeId, { ...known, hasHole: true });
-}
-
-async function tell(ports: IngestPorts, positions: Map<string, BooksPosition>, signal: AbortSignal): Promise<void> {
-  const told = new Map<string, string>();
-  const askedAtMs = new Map<string, number>();
-  while (!signal.aborted) {
-    await ports.clock.sleep(TELL_EVERY_MS, signal);
-    for (const position of positions.values()) {
-      const { nodeId, databaseId, through, hasHole, repeats } = position;
-      const nowMs = ports.clock.nowMs();
-      const asks = (hasHole || repeats) && nowMs - (askedAtMs.get(nodeId) ?? 0) >= ASK_AGAIN_AFTER_MS;
-      const place = `${databaseId} ${through}`;
-      if (told.get(nodeId) === place && !asks) continue;
-      await publishPosition(ports, position, asks && hasHole);
-      told.set(nodeId, place);
-      if (asks) askedAtMs.set(nodeId, nowMs);
-    }
-  }
-}
-
-async function publishPosition(ports: IngestPorts, position: BooksPosition, sendAgain: boolean): Promise<void> {
-  const { nodeId, databaseId, through, mark } = position;
-  const message = ControlMessage.encode(
-    ControlMessage.fromPartial({
-      toNodeId: parseId(nodeId),
-      body: {
-        $case: 'booksThrough',
-        value: {
-          number: BigInt(through),
-          sendAgain,
-          mark: Buffer.from(mark, 'hex'),
-          exchangeDatabaseId: parseId(databaseId),
-        },
-      },
-    }),
-  ).finish();
-  const signed = Signed.encode(ports.signer.sign('qiao.control.v1', message)).finish();
-  try {
-    await ports.bus.publish(subjects.up(ports.platformCode, ports.monitorCode, 'control'), signed);
-  } catch (error) {
-    if (!(error instanceof QiaoError) || error.fate === 'permanent') throw error;
-    ports.log.debug({ code: error.code }, 'position not told, it will be');
-  }
 }
