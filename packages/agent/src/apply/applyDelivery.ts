@@ -182,13 +182,24 @@ function afterApplied(
 ): void {
   const place = placeOf(opened.header);
   landing.arrivals?.landed(opened.sections, answer);
-  // An epoch begins with a load. A void may have taken its end away.
-  if (work.opensEpoch || work.load.begins) database.lanesIn.setLoading(place.lane, true);
-  if (work.load.ends || work.load.isBroken) database.lanesIn.setLoading(place.lane, false);
+  followLoad(place, work, database);
   if (work.opensEpoch) cancelEarlierEpochs(place.lane, place.epoch, work.appliedAtMs, database);
   const open = new Set(answer.open.map(({ section, index }) => `${section}/${index}`));
   const landed = split.superseding.filter(({ section, index }) => !open.has(`${section}/${index}`));
   supersede(place, landed, work.appliedAtMs, database);
+}
+
+/** An epoch begins with a load; a void may have taken its end away. What comes again behind where the lane stands says nothing of it. */
+function followLoad(
+  { lane, epoch, sequence }: LanePlace,
+  work: ApplyWork,
+  { lanesIn }: Pick<ExchangeDatabase, 'lanesIn'>,
+): void {
+  const state = lanesIn.get(lane);
+  if (state !== undefined && (epoch < state.epoch || (epoch === state.epoch && sequence < state.appliedSequence)))
+    return;
+  if (work.opensEpoch || work.load.begins) lanesIn.setLoading(lane, true);
+  if (work.load.ends || work.load.isBroken) lanesIn.setLoading(lane, false);
 }
 
 /** The target committed this before: the stored receipt goes out again, or one is made from what the mark kept. */
