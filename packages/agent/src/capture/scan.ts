@@ -322,7 +322,7 @@ function guardedTables(
     tables: new Set(over.map((table) => table.name)),
     error: new QiaoError(
       'DELETE_GUARD',
-      `${sentence} are gone at the source; the guard allows ${guard.rows} rows or ${guard.share * 100} %`,
+      `${sentence} are gone at the source, or have other keys now; the guard allows ${guard.rows} rows or ${guard.share * 100} %`,
       {
         hint: `look at the source; once the rows are back, ${again}; if they shall go: ${run} --allow-deletes ${rows}`,
       },
