@@ -42,4 +42,12 @@ export { schemaProblems } from './schemaProblems.ts';
 export { leavingKey, leavingNames } from './transform/columns.ts';
 export * from './transform/compile.ts';
 export type * from './transform/transform.ts';
+export {
+  BOOK_ENTRIES_LIMITS,
+  CONTROL_LIMITS,
+  HEADER_LIMITS,
+  MAX_RECEIPTS_WANTED,
+  RECEIPT_LIMITS,
+  STATEMENT_LIMITS,
+} from './wireLimits.ts';
 export { readYaml } from './yamlText.ts';

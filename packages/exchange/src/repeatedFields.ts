@@ -1,10 +1,34 @@
 /**
- * How often a field stands in an encoded message, before it is decoded. The generated decoders build every object of a repeated
+ * How often fields stand in an encoded message, looked at before it is decoded. The generated decoders build every object of a repeated
  * field first, so two bytes from outside could become two hundred in memory, four million times over.
  */
 
-/** The values of the length-delimited field `number` of an encoded message, as views, up to the first byte that is no field. */
-export function* repeatedField(bytes: Uint8Array, number: number): Generator<Uint8Array> {
+/** What the fields of an encoded message may hold, by number; whatever is not named may stand as often as it likes. */
+export type FieldLimits = Readonly<Record<number, FieldLimit>>;
+
+export interface FieldLimit {
+  /** How often it may stand; left out: any number of times. */
+  readonly most?: number;
+  /** For each of its values, which is a message itself. */
+  readonly inside?: FieldLimits;
+}
+
+/** Whether an encoded message keeps the limits. Reads no further than the first that it does not, or the first byte that is no field. */
+export function isWithin(bytes: Uint8Array, limits: FieldLimits): boolean {
+  const found = new Map<number, number>();
+  for (const [number, value] of messageFields(bytes)) {
+    const limit = limits[number];
+    if (limit === undefined) continue;
+    const times = (found.get(number) ?? 0) + 1;
+    if (limit.most !== undefined && times > limit.most) return false;
+    if (limit.inside !== undefined && !isWithin(value, limit.inside)) return false;
+    found.set(number, times);
+  }
+  return true;
+}
+
+/** Number and value, as a view, of every length-delimited field, up to the first byte that is no field. */
+export function* messageFields(bytes: Uint8Array): Generator<[number, Uint8Array]> {
   let at = 0;
   const varint = (): number | undefined => {
     let value = 0;
@@ -29,17 +53,7 @@ export function* repeatedField(bytes: Uint8Array, number: number): Generator<Uin
     if (value === undefined || wire > 5) return;
     if (wire === 0) continue;
     if (value > bytes.length - at) return;
-    if (Math.floor(tag / 8) === number) yield bytes.subarray(at, at + value);
+    yield [Math.floor(tag / 8), bytes.subarray(at, at + value)];
     at += value;
   }
-}
-
-/** Whether the field stands at most `most` times; counts no further than that. */
-export function hasAtMost(bytes: Uint8Array, number: number, most: number): boolean {
-  let found = 0;
-  for (const _ of repeatedField(bytes, number)) {
-    found += 1;
-    if (found > most) return false;
-  }
-  return true;
 }

@@ -1,7 +1,7 @@
 // Logs of databases, as servers sent them once (test/fuzz/recorded), event by event: each value has the form of its type, or the log
 // is refused. Checksums are left out, so that what lies behind them is reached.
 
-import { type ColumnType, checkValue, repeatedField, splitRow } from '@qiao/exchange';
+import { type ColumnType, checkValue, messageFields, splitRow } from '@qiao/exchange';
 import type { LogChange } from '../../../packages/adapters/src/adapter.ts';
 import { BinlogDecoder } from '../../../packages/adapters/src/mysql/binlog.ts';
 import type { LoggedTable as MysqlTable } from '../../../packages/adapters/src/mysql/binlogRows.ts';
@@ -53,12 +53,17 @@ function pgoutput({ tables, messages }: RecordedPgOutput): Decoder {
     maxBytes: 4_096,
     take(input) {
       const decoder = new PgOutputDecoder(tables, new Lineage('0/0'));
-      for (const event of repeatedField(input, EVENT_FIELD)) decoder.message(Buffer.from(event), 0);
+      for (const event of eventsOf(input)) decoder.message(Buffer.from(event), 0);
       const changes = decoder.take().flatMap((piece) => piece.changes);
       for (const change of changes) fieldsOf(change, widths[change.table] as Width);
       return kindsOf(changes);
     },
   };
+}
+
+/** Events of a recorded log; whatever else a mutation put beside them is passed over. */
+function eventsOf(input: Uint8Array): Uint8Array[] {
+  return [...messageFields(input)].flatMap(([field, event]) => (field === EVENT_FIELD ? [event] : []));
 }
 
 function binlog({ database, position, columns, events }: RecordedBinlog): Decoder {
@@ -84,7 +89,7 @@ function binlog({ database, position, columns, events }: RecordedBinlog): Decode
     maxBytes: 4_096,
     take(input) {
       const decoder = new BinlogDecoder({ tables: [table], tellsCase: true, hasChecksum: false }, from);
-      for (const event of repeatedField(input, EVENT_FIELD)) decoder.event(Buffer.from(event), 0, event.length);
+      for (const event of eventsOf(input)) decoder.event(Buffer.from(event), 0, event.length);
       const changes = decoder.take().flatMap((piece) => piece.changes);
       for (const change of changes) {
         for (const [index, text] of fieldsOf(change, width).entries()) {

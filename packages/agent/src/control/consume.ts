@@ -176,9 +176,6 @@ function requireRights(peer: DesiredPeer): void {
   }
 }
 
-/** Receipts one message may ask for, as the contract says. */
-const WANTED_MAX = 500;
-
 /** Only the lane's sender may ask, for a lane that ends here. */
 function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: ControlPorts): void {
   const laneId = idOrEmpty(wanted.laneId);
@@ -192,12 +189,6 @@ function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: Con
   requireNotRevoked(peer);
   ports.trust.checkPeer(peer.certificate, lane.senderId);
   ports.trust.checkSigned('qiao.control.v1', signed, peer.certificate);
-  if (wanted.known.length > WANTED_MAX) {
-    throw new QiaoError(
-      'CONTROL_INVALID',
-      `found ${wanted.known.length} receipts wanted at once, at most ${WANTED_MAX}`,
-    );
-  }
   requireSmall(wanted.epoch?.ordinal, ...wanted.known.map(({ sequence }) => sequence));
   ports.onReceiptsWanted(wanted, lane.senderId);
 }

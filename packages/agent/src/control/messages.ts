@@ -3,7 +3,7 @@
 
 import { ControlMessage } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError } from '@qiao/exchange';
+import { CONTROL_LIMITS, isWithin, QiaoError } from '@qiao/exchange';
 
 export interface ControlSigner {
   sign(context: 'qiao.control.v1', payload: Uint8Array): Signed;
@@ -26,6 +26,7 @@ export function decodeControl(bytes: Uint8Array): DecodedControl {
   let message: ControlMessage;
   try {
     signed = Signed.decode(bytes);
+    if (!isWithin(signed.payload, CONTROL_LIMITS)) throw new Error('it holds more than such a message may');
     message = ControlMessage.decode(signed.payload);
   } catch (error) {
     throw new QiaoError('CONTROL_INVALID', 'the control message cannot be decoded', { cause: error });

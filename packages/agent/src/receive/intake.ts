@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { checkHeader, QiaoError, sameBytes } from '@qiao/exchange';
+import { checkHeader, HEADER_LIMITS, isWithin, QiaoError, sameBytes } from '@qiao/exchange';
 import { type Desired, type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
@@ -53,6 +53,9 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
   try {
     message = DeliveryMessage.decode(bytes);
     if (message.header === undefined) throw new QiaoError('HEADER_MISSING', 'the message has no header');
+    if (!isWithin(message.header.payload, HEADER_LIMITS)) {
+      throw new QiaoError('HEADER_INVALID', 'the header holds more than a header may');
+    }
     header = DeliveryHeader.decode(message.header.payload);
     checkHeader(header);
   } catch (error) {

@@ -19,6 +19,16 @@ test('bytes that are no delivery are dropped', async () => {
   expect(world.database.inbox.total().deliveries).toBe(0);
 });
 
+test('a header that claims more than a header holds is dropped before it is decoded', async () => {
+  using world = new ReceiverWorld();
+  const message = DeliveryMessage.decode(new TestSender().opening());
+  if (message.header === undefined) throw new Error('a delivery has a header');
+  const parts = Buffer.alloc(3 * 65, Buffer.from([0x92, 0x01, 0x00]));
+  message.header.payload = Buffer.concat([message.header.payload, parts]);
+  await world.receive(DeliveryMessage.encode(message).finish());
+  expect([world.acknowledged.length, world.database.inbox.total().deliveries, world.said()]).toEqual([1, 0, []]);
+});
+
 test('a body that is not the one its header signs is refused and asked for again', async () => {
   using world = new ReceiverWorld();
   const sender = new TestSender();

@@ -3,7 +3,7 @@
 
 import { Command, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { parseId, QiaoError } from '@qiao/exchange';
+import { type FieldLimits, isWithin, parseId, QiaoError } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import type { Verifier } from '@qiao/security';
 import type { NodeRow } from '../hubDatabase.ts';
@@ -109,9 +109,21 @@ async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8
   }
 }
 
+/** `problems`, `tables`, `jobs`, `open_rows`; and the lists of rows that moved, were looked at, or refused. */
+const MOST = { most: 10_000 };
+const RESULT_LIMITS: FieldLimits = {
+  3: MOST,
+  4: MOST,
+  20: MOST,
+  24: MOST,
+  27: { inside: { 5: MOST } },
+  29: { inside: { 1: MOST, 2: MOST } },
+};
+
 function decode(bytes: Uint8Array, code: string): { signed: Signed; result: CommandResult } {
   try {
     const signed = Signed.decode(bytes);
+    if (!isWithin(signed.payload, RESULT_LIMITS)) throw new Error('it holds more than an answer may');
     return { signed, result: CommandResult.decode(signed.payload) };
   } catch (cause) {
     throw invalid(code, 'cannot be read', cause);

@@ -1,4 +1,4 @@
-import { HelloReply, HelloRequest } from '@qiao/contract/control';
+import { HelloReply, HelloRequest, NodeKnowledge } from '@qiao/contract/control';
 import { NodeSnapshot } from '@qiao/contract/node';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
@@ -60,6 +60,15 @@ test('an epoch that no database holds is not learnt, and costs nobody the hello'
   const sending = epochs.map((ordinal) => ({ laneId, epoch: { ordinal, nonce: bytes(16) }, lastSequence: 0n }));
   expect((await it.say({ sending })).problem).toBeUndefined();
   expect(it.learnt).toEqual([7n]);
+});
+
+test('a hello that tells of more lanes than a node has is not read', async () => {
+  await using it = await hubWithNode();
+  const lanes = Array.from({ length: 10_001 }, () => ({}));
+  const { sending } = HelloRequest.fromPartial({ sending: lanes });
+  expect((await it.say({ sending })).problem?.code).toBe('HELLO_INVALID');
+  const knows = NodeKnowledge.fromPartial({ receiving: lanes });
+  expect((await it.say({ knows })).problem?.code).toBe('HELLO_INVALID');
 });
 
 test('a hub restored from a backup gives a token past the one that receivers have seen, within reason', async () => {

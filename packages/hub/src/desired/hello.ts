@@ -4,7 +4,7 @@
 import { HelloReply, HelloRequest, type Renewal } from '@qiao/contract/control';
 import type { NodeSnapshot } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { hasAtMost, idText, QiaoError } from '@qiao/exchange';
+import { type FieldLimits, idText, isWithin, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
@@ -62,9 +62,9 @@ export class Starts {
   }
 }
 
-/** Number of `sending` in HelloRequest. */
-const SENDING_FIELD = 5;
 const MOST_LANES = 10_000;
+/** `sending`; and `receiving` of what it knows. */
+const HELLO_LIMITS: FieldLimits = { 5: { most: MOST_LANES }, 8: { inside: { 11: { most: MOST_LANES } } } };
 
 const STARTS_WINDOW_MS = 60_000;
 const STARTS_PER_WINDOW = 60;
@@ -227,7 +227,7 @@ async function requireNode(store: HubDatabase, code: string, request: HelloReque
 function decode(bytes: Uint8Array): HelloRequest {
   try {
     // A greeting is not signed: before its lanes become objects they are counted.
-    if (!hasAtMost(bytes, SENDING_FIELD, MOST_LANES)) throw new Error('more lanes than a node has');
+    if (!isWithin(bytes, HELLO_LIMITS)) throw new Error('more lanes than a node has');
     const request = HelloRequest.decode(bytes);
     if (request.exchangeDatabaseId.length === 16) return request;
   } catch {

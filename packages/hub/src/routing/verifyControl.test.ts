@@ -1,4 +1,5 @@
 import { BooksThrough, type ControlMessage } from '@qiao/contract/control';
+import { ActualState } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { Verifier } from '@qiao/security';
 import { expect, test } from 'vitest';
@@ -82,6 +83,17 @@ test('receipts and resend requests go from a lane’s receiver to its sender', a
   await using it = await road();
   expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.receipt())))).toBe('to health');
   expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.resend)))).toBe('to health');
+});
+
+test('a message of more than it may hold is not read, though its node signed it', async () => {
+  await using it = await road();
+  const refused = Array.from({ length: 10_001 }, () => ({}));
+  const state: Body = { $case: 'actualState', value: ActualState.fromPartial({ nodeId: it.civil.id, refused }) };
+  expect(wordOf(it.judge(it.civil, control(it.civil, new Uint8Array(), state)))).toBe('MESSAGE_UNREADABLE');
+  const { outcomes } = Receipt.fromPartial({ outcomes: Array.from({ length: 48_001 }, () => ({})) });
+  expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.receipt({ outcomes }))))).toBe(
+    'MESSAGE_UNREADABLE',
+  );
 });
 
 test('an ended lane still closes its books', async () => {

@@ -5,7 +5,7 @@ import { ControlMessage } from '@qiao/contract/control';
 import type { ActualState } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError, sameBytes } from '@qiao/exchange';
+import { CONTROL_LIMITS, isWithin, QiaoError, sameBytes } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
 import type { RoutingNode, RoutingTable } from './routingTable.ts';
 
@@ -126,6 +126,7 @@ function readControl(bytes: Uint8Array): { message: ControlMessage; signed: Sign
   if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
   try {
     const signed = Signed.decode(bytes);
+    if (!isWithin(signed.payload, CONTROL_LIMITS)) return undefined;
     return { signed, message: ControlMessage.decode(signed.payload) };
   } catch {
     // The decoder's own words quote offsets and say nothing that an operator could use.

@@ -57,6 +57,16 @@ test('a delivery of the source to a bound destination is genuine, and the body i
   expect(verified).toMatchObject({ kind: 'genuine', isNewEpoch: true, part: 0, receiver: { code: 'civil' } });
 });
 
+test('a header that claims more than a header holds is never decoded, whoever signed it', async () => {
+  await using it = await road();
+  // Parts (field 18) that say nothing, three bytes each: 1.7 million objects would be 420 MB.
+  const payload = Buffer.alloc(5 * 1024 * 1024 - 2, Buffer.from([0x92, 0x01, 0x00]));
+  const senderId = Buffer.concat([Buffer.from([0x32, 16]), it.health.id]);
+  const header = { payload: Buffer.concat([senderId, payload]), suite: '', keyId: bytes(32), signature: bytes(64) };
+  const message = DeliveryMessage.encode(DeliveryMessage.fromPartial({ header })).finish();
+  expect(codeOf(it.judge(message))).toBe('MESSAGE_UNREADABLE');
+});
+
 test('bytes that are no delivery are refused without a lane, to be sent again', async () => {
   await using it = await road();
   for (const message of [new Uint8Array(), bytes(64), Buffer.from('hello')]) {

@@ -4,7 +4,15 @@
 import { hash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
 import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
-import { checkHeader, type MayFlow, PART_MAX_BYTES, QiaoError, sameBytes } from '@qiao/exchange';
+import {
+  checkHeader,
+  HEADER_LIMITS,
+  isWithin,
+  type MayFlow,
+  PART_MAX_BYTES,
+  QiaoError,
+  sameBytes,
+} from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
 import { MOST_TOKENS_AHEAD } from '../registry/nodes.ts';
 import { type LanePlace, MOST_EPOCHS_AHEAD } from './laneBooks.ts';
@@ -188,7 +196,7 @@ function readMessage(bytes: Uint8Array) {
   if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
   try {
     const message = DeliveryMessage.decode(bytes);
-    if (message.header === undefined) return undefined;
+    if (message.header === undefined || !isWithin(message.header.payload, HEADER_LIMITS)) return undefined;
     return { message, signed: message.header, header: DeliveryHeader.decode(message.header.payload) };
   } catch {
     // The decoder's own words quote offsets and say nothing that an operator could use.

@@ -5,7 +5,15 @@ import { createHash } from 'node:crypto';
 import { type BookEntry, UnpackedCounts } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
+import {
+  type FieldLimits,
+  idText,
+  QiaoError,
+  RECEIPT_LIMITS,
+  STATEMENT_LIMITS,
+  safeCount,
+  sameBytes,
+} from '@qiao/exchange';
 import type { CertificateFacts, Context, Verifier } from '@qiao/security';
 import type { Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
@@ -93,7 +101,7 @@ export async function bookEntry(taking: Taking, { entry }: BookEntry, number: nu
 }
 
 async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
-  const statement = opened(taking, 'qiao.statement.v1', signed, Statement);
+  const statement = opened(taking, 'qiao.statement.v1', signed, Statement, STATEMENT_LIMITS);
   requireAuthor(taking, statement, statement.senderId, 'sender');
   requireEnds(taking, statement);
   const day = taking.booksDay(momentOf(statement.sealedAtMs));
@@ -126,7 +134,7 @@ function unpackedName(nodeId: string, counts: UnpackedCounts): string {
 }
 
 async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
-  const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt);
+  const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt, RECEIPT_LIMITS);
   requireAuthor(taking, receipt, receipt.receiverId, 'receiver');
   requireEnds(taking, receipt);
   const key = lineKey(receipt);
@@ -184,9 +192,15 @@ async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {
 }
 
 /** Verifies and decodes what a node signed. Throws SIGNATURE_INVALID, KEY_MISMATCH, MESSAGE_UNREADABLE. */
-function opened<T>(taking: Taking, context: Context, signed: Signed, codec: { decode(bytes: Uint8Array): T }): T {
+function opened<T>(
+  taking: Taking,
+  context: Context,
+  signed: Signed,
+  codec: { decode(bytes: Uint8Array): T },
+  limits?: FieldLimits,
+): T {
   taking.verifier.verify(context, signed, taking.certificate);
-  return readMessage(codec, signed.payload, context);
+  return readMessage(codec, signed.payload, context, limits);
 }
 
 /** A node speaks only for itself, and on its own platform. */

@@ -4,12 +4,21 @@
 import { BookEntries, type BookEntry } from '@qiao/contract/control';
 import { Receipt, Statement } from '@qiao/contract/receipt';
 import { isStoreFault } from '@qiao/database';
-import { hasAtMost, idText, MAX_TABLES, QiaoError, repeatedField, safeCount } from '@qiao/exchange';
+import {
+  BOOK_ENTRIES_LIMITS,
+  idText,
+  isWithin,
+  QiaoError,
+  RECEIPT_LIMITS,
+  STATEMENT_LIMITS,
+  safeCount,
+} from '@qiao/exchange';
 import { verifyIssued } from '@qiao/security';
 import { sql } from 'kysely';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { momentOf } from '../reconciliation/line.ts';
 import { bookEntry, type EntriesPorts, hexOf, type Taking } from './bookEntry.ts';
+import { readMessage } from './readMessage.ts';
 
 /** How far a node's books are here, and whether a hole shows. */
 export interface BooksPosition {
@@ -37,15 +46,6 @@ export async function readPosition(
     .executeTakeFirst();
   return { nodeId, databaseId, through: row?.through ?? 0, mark: row?.mark ?? '', hasHole: false, repeats: false };
 }
-
-/** Entries that one bus message may carry (control.proto). */
-const ENTRIES_MAX = 1_000;
-/** Counts of one entry: three kinds of change for each table of a bridge. */
-const COUNTS_MAX = 3 * MAX_TABLES;
-/** Numbers of the fields in BookEntries, BookEntry and UnpackedCounts. */
-const ENTRIES_FIELD = 1;
-const UNPACKED_FIELD = 7;
-const CAPTURE_FIELD = 2;
 
 /**
  * Takes one bus message of entries. Entries at or below the position are duplicates and are passed over; at a hole it stops.
@@ -132,9 +132,9 @@ function madeAtMs(first: BookEntry | undefined, nowMs: number): number {
   try {
     switch (entry?.$case) {
       case 'statement':
-        return momentOf(Statement.decode(entry.value.payload).sealedAtMs);
+        return momentOf(readMessage(Statement, entry.value.payload, 'statement', STATEMENT_LIMITS).sealedAtMs);
       case 'receipt':
-        return momentOf(Receipt.decode(entry.value.payload).receivedAtMs);
+        return momentOf(readMessage(Receipt, entry.value.payload, 'receipt', RECEIPT_LIMITS).receivedAtMs);
       default:
         return nowMs;
     }
@@ -145,7 +145,13 @@ function madeAtMs(first: BookEntry | undefined, nowMs: number): number {
 }
 
 function decode(bytes: Uint8Array): BookEntries {
-  requireFewParts(bytes);
+  // Before anything becomes an object: whose message this is, is known only after it was decoded.
+  if (!isWithin(bytes, BOOK_ENTRIES_LIMITS)) {
+    throw new QiaoError(
+      'ENTRIES_INVALID',
+      'found more entries, or more counts in one, than a message of the books holds',
+    );
+  }
   let message: BookEntries;
   try {
     message = BookEntries.decode(bytes);
@@ -153,19 +159,6 @@ function decode(bytes: Uint8Array): BookEntries {
     throw new QiaoError('ENTRIES_INVALID', 'a message on a books subject is not BookEntries', { cause });
   }
   return message;
-}
-
-/** Before anything becomes an object: whose message this is, is known only after it was decoded. */
-function requireFewParts(bytes: Uint8Array): void {
-  if (!hasAtMost(bytes, ENTRIES_FIELD, ENTRIES_MAX)) {
-    throw new QiaoError('ENTRIES_INVALID', `found more than ${ENTRIES_MAX} entries`);
-  }
-  for (const entry of repeatedField(bytes, ENTRIES_FIELD)) {
-    for (const unpacked of repeatedField(entry, UNPACKED_FIELD)) {
-      if (hasAtMost(unpacked, CAPTURE_FIELD, COUNTS_MAX)) continue;
-      throw new QiaoError('ENTRIES_INVALID', `found an entry of more than ${COUNTS_MAX} counts`);
-    }
-  }
 }
 
 async function takeEntry(taking: Taking, entry: BookEntry, number: number): Promise<void> {

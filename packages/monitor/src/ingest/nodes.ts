@@ -11,6 +11,7 @@ import { Signed } from '@qiao/contract/signed';
 import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, readCertificate, type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
+import { readHeartbeat } from './heartbeat.ts';
 import { readMessage } from './readMessage.ts';
 
 export interface NodesPorts {
@@ -159,7 +160,7 @@ export class Nodes {
     const signed = readMessage(Signed, bytes, 'signed heartbeat');
     const facts = verifyIssued(node.certificate, this.#ports.authority, this.#ports.nowMs());
     this.#ports.verifier.verify('qiao.heartbeat.v1', signed, node.certificate);
-    const heartbeat = readMessage(Heartbeat, signed.payload, 'heartbeat');
+    const heartbeat = readHeartbeat(signed.payload);
     if (!sameBytes(heartbeat.nodeId, facts.nodeId)) {
       throw new QiaoError('HEARTBEAT_INVALID', `a heartbeat signed by ${facts.code} speaks for another node`);
     }

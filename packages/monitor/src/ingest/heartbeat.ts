@@ -1,0 +1,27 @@
+// A node's heartbeat as it may be kept: what it says of itself stands beside what others say, and is added up, so one that claims
+// too much, or a time past all time, is not taken.
+
+import { Heartbeat } from '@qiao/contract/node';
+import { QiaoError } from '@qiao/exchange';
+import { readMessage } from './readMessage.ts';
+
+/** `data_sources` and `services`. */
+const HEARTBEAT_LIMITS = { 8: { most: 1_000 }, 9: { most: 10_000 } };
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Throws MESSAGE_UNREADABLE, HEARTBEAT_INVALID. */
+export function readHeartbeat(bytes: Uint8Array): Heartbeat {
+  const heartbeat = readMessage(Heartbeat, bytes, 'heartbeat', HEARTBEAT_LIMITS);
+  if (!isSafe(heartbeat)) {
+    throw new QiaoError('HEARTBEAT_INVALID', 'found a moment or number outside 0 to 2^53, expected one within');
+  }
+  return heartbeat;
+}
+
+/** Whether every number in it is one that programs and people can reckon with. */
+function isSafe(value: unknown): boolean {
+  if (typeof value === 'bigint') return value >= 0n && value <= MAX_SAFE;
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return true;
+  return Object.values(value).every(isSafe);
+}
