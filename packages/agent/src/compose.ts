@@ -276,6 +276,9 @@ export function composeAgent({ config, identity, database, start, sources, bus, 
       lastToken: () => database.meta.fencingToken(),
       keepToken: (token) => database.meta.setFencingToken(token),
       heardToken: () => heardToken,
+      forgetHeardToken: () => {
+        heardToken = 0n;
+      },
       sending: () => send.sending(),
       version: VERSION,
       clock,

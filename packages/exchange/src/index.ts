@@ -15,6 +15,7 @@ export * from './duration.ts';
 export * from './errors.ts';
 export * from './evaluateFilter.ts';
 export * from './examples.ts';
+export { MOST_TOKENS_AHEAD } from './fencing.ts';
 export * from './filter.ts';
 export * from './filterSql.ts';
 export * from './fit.ts';

@@ -95,7 +95,7 @@ async function handle({ message, signed }: DecodedControl, ports: ControlPorts):
       return;
     case 'refusal':
       requireAuthor(signed, body.value.laneId, ports);
-      requireSmall(body.value.sequence, body.value.epoch?.ordinal, body.value.highestEpoch);
+      requireSmall(body.value.sequence, body.value.epoch?.ordinal, body.value.highestEpoch, body.value.fencingToken);
       ports.onRefusal(body.value);
       crashPoint('refusal.recorded');
       return;
@@ -198,7 +198,7 @@ const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** Places in a lane as the exchange database keeps them. One past that would fail at every attempt and stop this stream for all lanes. */
 function requireSmall(...places: readonly (bigint | undefined)[]): void {
   if (places.every((place) => place === undefined || place < MAX_SAFE)) return;
-  throw new QiaoError('CONTROL_INVALID', 'found an epoch or sequence past 2^53');
+  throw new QiaoError('CONTROL_INVALID', 'found an epoch, sequence or token past 2^53');
 }
 
 /** Ids are kept on disk: one of any length would be a place to fill. */

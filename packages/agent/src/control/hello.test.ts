@@ -39,6 +39,7 @@ function partOf(ask: HelloPorts['ask'], more: Partial<HelloPorts> = {}) {
     takeRenewal: () => {},
     lastToken: () => 0n,
     heardToken: () => 0n,
+    forgetHeardToken: () => {},
     keepToken: () => {},
     sending: () => [],
     version: '0.1.0',
@@ -100,6 +101,41 @@ test('a start past a newer token whose answer came too late is asked again as a 
   await part.run(stop.signal);
   expect(asked).toEqual([true, false, true, true, false]);
   expect([fence.isLost, fence.token()]).toEqual([false, 11n]);
+});
+
+test('a token that the hub never gave shuts the node out of nothing, and one receiver makes it start seldom', async () => {
+  const stop = new AbortController();
+  const fence = createFence();
+  let [hubToken, starts, heard, nowMs, questions] = [4n, 0, 0n, 0, 0];
+  const part = partOf(
+    async (bytes) => {
+      const { isStart, fencingToken } = HelloRequest.decode(bytes);
+      questions += 1;
+      if (isStart) {
+        starts += 1;
+        // As the hub does: what lies too far ahead is no token.
+        if (fencingToken > hubToken && fencingToken <= hubToken + 100n) hubToken = fencingToken;
+        hubToken += 1n;
+      }
+      heard = questions % 2 === 0 ? 1n << 40n : hubToken + 50n;
+      if (questions === 400) stop.abort();
+      return HelloReply.encode(HelloReply.fromPartial({ fencingToken: hubToken })).finish();
+    },
+    {
+      fence,
+      lastToken: () => fence.token() ?? 0n,
+      heardToken: () => heard,
+      forgetHeardToken: () => {
+        heard = 0n;
+      },
+      clock: { nowMs: () => nowMs, elapsedMs: () => nowMs, sleep: async (ms) => void (nowMs += ms) },
+      wakeup: { ...createWakeup(), wait: async () => void (nowMs += 1_000) },
+    },
+  );
+  await part.run(stop.signal);
+  expect([fence.token(), fence.isLost]).toEqual([hubToken, false]);
+  // Of 800 seconds: after 2, 4, 8, … each.
+  expect(starts).toBeLessThan(15);
 });
 
 test('a copy of the node that hears of a newer token does not outbid it', async () => {

@@ -3,7 +3,7 @@
 
 import { HelloRequest, type LaneEpoch, type NodeKnowledge, type Renewal } from '@qiao/contract/control';
 import { parseId, QiaoError, readHelloReply } from '@qiao/exchange';
-import { type Clock, crashPoint, type Log, type Part, type Wakeup } from '@qiao/runtime';
+import { type Clock, crashPoint, createBackoff, type Log, type Part, type Wakeup } from '@qiao/runtime';
 import type { FenceHolder } from './fence.ts';
 import type { SnapshotDoor } from './takeSnapshot.ts';
 
@@ -24,6 +24,8 @@ export interface HelloPorts {
   keepToken(token: bigint): void;
   /** The newest token of this node that a receiver said it has seen; 0n for none. */
   heardToken(): bigint;
+  /** What was heard led nowhere: the hub, which alone gives tokens, has given another. */
+  forgetHeardToken(): void;
   /** Lanes this node sends on, so that a restored hub learns their epochs again. */
   sending(): LaneEpoch[];
   readonly version: string;
@@ -45,6 +47,8 @@ export const READS_FORMAT = 1;
  */
 const FIRST_TIMEOUT_MS = 1_000;
 const MOST_TIMEOUT_MS = 16_000;
+/** Between starts for the sake of a token that a receiver has seen. A hub that was restored gives one above them all at the first. */
+const OUTBID_PAUSES = { firstMs: 2_000, mostMs: 10 * 60_000 };
 /** While the bus is away: whoever sees it come back wakes this part. */
 const BUS_AWAY_MS = 5_000;
 const LEAST_PAUSE_MS = 1_000;
@@ -55,6 +59,8 @@ export function helloPart(ports: HelloPorts): Part {
   // Outlives a question without an answer: the hub may have given the token of a start and its word be lost. Asked then as no
   // start, it would name a token that this process never had, as if another one lived.
   let isOutbid = false;
+  let outbidAfterMs = 0;
+  const pauses = createBackoff(OUTBID_PAUSES);
   const ask = async (request: Uint8Array): Promise<Uint8Array> => {
     try {
       const answer = await ports.ask(request, timeoutMs);
@@ -72,7 +78,13 @@ export function helloPart(ports: HelloPorts): Part {
     async run(signal) {
       while (!signal.aborted) {
         try {
+          const wasOutbid = isOutbid;
           isOutbid = await hello({ ...ports, ask }, isOutbid);
+          // Whoever receives may say it of every delivery; each start costs all the others their places on the bus.
+          if (isOutbid && !wasOutbid) {
+            isOutbid = ports.clock.elapsedMs() >= outbidAfterMs;
+            if (isOutbid) outbidAfterMs = ports.clock.elapsedMs() + pauses.next();
+          }
         } catch (error) {
           if (!hasCode(error, 'BUS_UNREACHABLE')) throw error;
           await ports.wakeup.wait(BUS_AWAY_MS, signal);
@@ -137,7 +149,9 @@ async function hello(ports: Asking, isOutbid: boolean, everything = false): Prom
       fate: 'transient',
     });
   }
-  if (reply.fencingToken <= max(heard, ports.lastToken())) {
+  // It was named, and the hub has not gone past it: no token that it ever gave.
+  if (reply.fencingToken <= heard) ports.forgetHeardToken();
+  if (reply.fencingToken <= ports.lastToken()) {
     // Receivers have seen the higher one and would refuse every delivery: each ask gives the next, until one is higher.
     ports.log.warn('the hub gave an older fencing token than before, asking again: was it restored from a backup?');
     ports.wakeup.wake();

@@ -109,6 +109,17 @@ test('a token that the receiver has seen a newer one of is told to whoever asks 
     expect(world.outbid).toBe(12n);
   }));
 
+test('a token that nobody can have been given is told to nobody, nor is one of a delivery that was not refused', () =>
+  inWorld(async (world) => {
+    world.start();
+    await world.pack(['1\ta']);
+    await world.sent(2);
+    refuse(world, 1, RefusalFate.RESEND, { code: 'FENCED', fencingToken: 1n << 52n });
+    refuse(world, 1, RefusalFate.RESEND, { code: 'FENCED', fencingToken: 12n, sequence: 77n });
+    refuse(world, 1, RefusalFate.RESEND, { code: 'FENCED', fencingToken: 12n, contentHash: new Uint8Array(32) });
+    expect(world.outbid).toBe(0n);
+  }));
+
 test('a refusal that comes before the acknowledgement is not taken for answered by it', () =>
   inWorld(async (world) => {
     world.start();

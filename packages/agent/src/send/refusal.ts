@@ -3,11 +3,11 @@
  * attempt or of something that is over changes nothing.
  */
 import { type Refusal, RefusalFate } from '@qiao/contract/control';
-import { sameBytes } from '@qiao/exchange';
+import { MOST_TOKENS_AHEAD, sameBytes } from '@qiao/exchange';
 import type { DeliveryOut, LaneOut } from '../exchange-database/index.ts';
 import { type LanePorts, laneOfSnapshot, mayOpenEpochs, openEpoch } from './lanes.ts';
 import { owe } from './owed.ts';
-import type { RefusalAnswer } from './ports.ts';
+import type { RefusalAnswer, SendPorts } from './ports.ts';
 import { advanceSettled, bookSettlement, contentHashOf, moveAnswer } from './settle.ts';
 
 /** Pause after the first "later", doubled with each further one in a row. */
@@ -19,8 +19,10 @@ export function isPaused({ pausedUntilMs }: Pick<LaneOut, 'pausedUntilMs'>, nowM
   return pausedUntilMs > nowMs && pausedUntilMs - nowMs <= LATER_MOST_MS;
 }
 
+type RefusalPorts = LanePorts & Pick<SendPorts, 'onOutbid'>;
+
 /** Answers a verified refusal in one transaction and writes it into the books, for the operator's eyes. */
-export function handleRefusal(ports: LanePorts, refusal: Refusal): RefusalAnswer {
+export function handleRefusal(ports: RefusalPorts, refusal: Refusal): RefusalAnswer {
   const { database, clock } = ports;
   return database.transaction((): RefusalAnswer => {
     const lane = refusal.laneId.length === 16 ? database.lanesOut.get(refusal.laneId) : undefined;
@@ -30,6 +32,7 @@ export function handleRefusal(ports: LanePorts, refusal: Refusal): RefusalAnswer
     if (lane === undefined || lane.phase === 'ended') return 'ignored';
     const delivery = refusedDelivery(ports, lane, refusal);
     if (delivery === undefined) return 'ignored';
+    hearToken(ports, refusal);
     return act(ports, lane, delivery, refusal);
   });
 }
@@ -46,6 +49,13 @@ function refusedDelivery(ports: LanePorts, lane: LaneOut, refusal: Refusal): Del
   const expected = contentHashOf(ports.database, delivery);
   if (refusal.contentHash.length > 0 && !sameBytes(refusal.contentHash, expected)) return undefined;
   return delivery;
+}
+
+/** Any receiver may say that it has seen a newer token. It is believed of a delivery that waits, and no further than a token can be. */
+function hearToken({ fence, onOutbid }: RefusalPorts, { code, fencingToken }: Refusal): void {
+  const own = fence.token();
+  if (code !== 'FENCED' || own === undefined) return;
+  if (fencingToken > own && fencingToken <= own + MOST_TOKENS_AHEAD) onOutbid(fencingToken);
 }
 
 function act(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {

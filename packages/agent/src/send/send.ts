@@ -78,10 +78,6 @@ export function createSendParts(ports: SendPorts): SendService {
       return answer;
     },
     handleRefusal(refusal) {
-      const own = ports.fence.token();
-      if (refusal.code === 'FENCED' && own !== undefined && refusal.fencingToken > own) {
-        ports.onOutbid(refusal.fencingToken);
-      }
       const answer = handleRefusal(ports, refusal);
       wakeLane(refusal.laneId);
       if (answer === 'reopened' || answer === 'closed') ports.onRoom();

@@ -109,9 +109,6 @@ export class SimulatedSender extends SimulatedNode {
   protected onReceiptsWanted(): void {}
 
   protected onRefusal(refusal: Refusal): void {
-    if (refusal.code === 'FENCED' && refusal.fencingToken > (this.fence.token() ?? 0n)) {
-      this.ports.onOutbid(refusal.fencingToken);
-    }
     handleRefusal(this.ports, refusal);
   }
 

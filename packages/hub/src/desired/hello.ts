@@ -4,7 +4,7 @@
 import { HelloReply, HelloRequest, type Renewal } from '@qiao/contract/control';
 import type { NodeSnapshot } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { type FieldLimits, idText, isWithin, QiaoError } from '@qiao/exchange';
+import { type FieldLimits, idText, isWithin, MOST_TOKENS_AHEAD, QiaoError } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
@@ -124,9 +124,6 @@ async function hello(ports: HelloPorts, code: string, bytes: Uint8Array): Promis
     tellEverything: false,
   };
 }
-
-/** How far past the one the hub gave a bearer's token may be. */
-const MOST_TOKENS_AHEAD = 1n << 20n;
 
 /**
  * A hub that was restored asks each node for all that it knows, once, and answers nothing else until a person has confirmed. One

@@ -2,7 +2,7 @@
 // join or is thrown out belongs to identity; what it should run belongs to desired.
 
 import type { BridgeProblem } from '@qiao/contract/node';
-import { QiaoError } from '@qiao/exchange';
+import { MOST_TOKENS_AHEAD, QiaoError } from '@qiao/exchange';
 import { sql } from 'kysely';
 import type { HubDatabase, NodeRoleName, NodeRow } from '../hubDatabase.ts';
 
@@ -84,10 +84,8 @@ export async function getNode(store: HubDatabase, code: string): Promise<NodeWit
   throw new QiaoError('NODE_UNKNOWN', `no node has the code "${code}"`, { hint: 'qiao node list' });
 }
 
-/** How far past the hub's own a token may be: a restored hub is behind its nodes, one word must not use the numbers up. */
-export const MOST_TOKENS_AHEAD = 1 << 20;
 /** What a receiver says is believed less far, so that the token after it is believed of its bearer by a hub restored once more. */
-const MOST_TOKENS_SEEN_AHEAD = MOST_TOKENS_AHEAD / 2;
+const MOST_TOKENS_SEEN_AHEAD = Number(MOST_TOKENS_AHEAD) / 2;
 
 /** Gives the node its next fencing token: larger than every one before, durable before it is answered. */
 export async function giveFencingToken(store: HubDatabase, nodeId: string, past = 0): Promise<number> {
@@ -97,7 +95,7 @@ export async function giveFencingToken(store: HubDatabase, nodeId: string, past 
     .select('fencing_token')
     .where('id', '=', nodeId)
     .executeTakeFirstOrThrow();
-  if (past > known.fencing_token && past <= known.fencing_token + MOST_TOKENS_AHEAD) {
+  if (past > known.fencing_token && past <= known.fencing_token + Number(MOST_TOKENS_AHEAD)) {
     await learnFencingToken(store, nodeId, past);
   }
   const row = await store

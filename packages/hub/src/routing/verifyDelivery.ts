@@ -9,12 +9,12 @@ import {
   HEADER_LIMITS,
   isWithin,
   type MayFlow,
+  MOST_TOKENS_AHEAD,
   PART_MAX_BYTES,
   QiaoError,
   sameBytes,
 } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
-import { MOST_TOKENS_AHEAD } from '../registry/nodes.ts';
 import { type LanePlace, MOST_EPOCHS_AHEAD } from './laneBooks.ts';
 import type { RefusalFacts } from './refusals.ts';
 import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routingTable.ts';
@@ -102,7 +102,7 @@ export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint
       ...(nowMs - fencing.sinceMs < FENCING_GRACE_MS ? { fate: RefusalFate.RESEND } : {}),
     });
   }
-  if (header.fencingToken > fencing.given + BigInt(MOST_TOKENS_AHEAD)) {
+  if (header.fencingToken > fencing.given + MOST_TOKENS_AHEAD) {
     const message = `found fencing token ${header.fencingToken}, the hub gave "${fromCode}" ${fencing.given}`;
     return refused({ code: 'HEADER_INVALID', message, header });
   }
