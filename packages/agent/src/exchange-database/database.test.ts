@@ -21,6 +21,7 @@ import { FORGET_COMMANDS } from './commandsSeen.ts';
 import { type ExchangeDatabase, openExchangeDatabase } from './database.ts';
 import {
   FIRST_UNSETTLED,
+  NEXT_ASKED_DUE,
   NEXT_DUE,
   NEXT_RECORDED,
   OF_PARCEL,
@@ -303,6 +304,7 @@ test('hot queries find their rows by an index, never by looking through a table'
   const queries = {
     BOOKS_AFTER,
     FIRST_UNSETTLED,
+    NEXT_ASKED_DUE,
     NEXT_DUE,
     NEXT_RECORDED,
     OLDEST_AWAITED,

@@ -40,6 +40,8 @@ export interface DeliveryOut extends Omit<NewDelivery, 'role'> {
   readonly attempts: number;
   /** How often it was asked for again, or changed its role: what was read before an ask is not the last word. */
   readonly asks: number;
+  /** Answered, and asked for again since: counted as one that is awaited until it is answered once more. */
+  readonly asked: boolean;
   /** On the bus: when to publish again without a receipt. */
   readonly dueAtMs: number;
   /** SHA-256 of the sealing key it was last sealed for; empty before, and for deliveries without a body. */
@@ -69,6 +71,7 @@ interface Row {
   sent_bytes: number;
   attempts: number;
   asks: number;
+  asked: number;
   due_at_ms: number;
   sealed_for: Buffer;
 }
@@ -82,6 +85,7 @@ export const NEXT_RECORDED = `SELECT * FROM delivery_out WHERE lane = ? AND epoc
  ORDER BY sequence LIMIT ?`;
 export const NEXT_DUE = `SELECT * FROM delivery_out WHERE lane = ? AND bus = 'onBus' AND answer = 'awaited'
  ORDER BY due_at_ms LIMIT 1`;
+export const NEXT_ASKED_DUE = `SELECT * FROM delivery_out WHERE lane = ? AND bus = 'onBus' AND asked = 1 ORDER BY due_at_ms LIMIT 1`;
 export const FIRST_UNSETTLED = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
  ORDER BY sequence LIMIT 1`;
 export const UNSETTLED_BETWEEN = `SELECT sequence FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
@@ -102,9 +106,13 @@ export const OPEN_OUT = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ?
  AND answer = 'open' AND sequence > ? ORDER BY sequence LIMIT ?`;
 export const SEALED_OTHERWISE = `SELECT * FROM delivery_out WHERE lane = ? AND epoch = ? AND answer IN ('awaited', 'open')
  AND answer = 'awaited' AND bus = 'onBus' AND length(sealed_for) > 0 AND sealed_for <> ? ORDER BY sequence`;
-const RECORDED =
-  "UPDATE delivery_out SET bus = 'recorded', asks = asks + 1 WHERE lane = ? AND epoch = ? AND sequence = ?";
-const SENT_BEFORE = "UPDATE delivery_out SET bus = 'onBus' WHERE lane = ? AND epoch = ? AND sequence = ?";
+const RECORDED = `UPDATE delivery_out SET bus = 'recorded', asks = asks + 1, asked = answer <> 'awaited'
+ WHERE lane = ? AND epoch = ? AND sequence = ?`;
+const SENT_BEFORE = "UPDATE delivery_out SET bus = 'onBus', asked = 0 WHERE lane = ? AND epoch = ? AND sequence = ?";
+const ANSWERED_AGAIN = 'UPDATE delivery_out SET asked = 0 WHERE lane = ? AND epoch = ? AND sequence = ?';
+const ASKED_ON_BUS = `SELECT coalesce(sum(sent_bytes), 0) AS bytes, count(*) AS count FROM delivery_out
+ WHERE lane = ? AND bus = 'onBus' AND asked = 1`;
+const FORGET_ASKED = 'UPDATE delivery_out SET asked = 0 WHERE lane = ? AND asked = 1';
 const ANSWER =
   'UPDATE delivery_out SET answer = @answer WHERE lane = @lane AND epoch = @epoch AND sequence = @sequence';
 const VOID = `UPDATE delivery_out SET role = 'void', asks = asks + 1, void_code = @code, void_reason = @reason
@@ -112,7 +120,7 @@ const VOID = `UPDATE delivery_out SET role = 'void', asks = asks + 1, void_code 
 const COUNT = `UPDATE lane_out SET on_bus_bytes = on_bus_bytes + @onBusBytes, on_bus_count = on_bus_count + @onBusCount,
  waiting_bytes = waiting_bytes + @waitingBytes, waiting_count = waiting_count + @waitingCount WHERE lane = @lane`;
 export const OF_PARCEL = 'SELECT lane, epoch, sequence FROM delivery_out WHERE parcel = ?';
-const REMOVE = 'DELETE FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ?';
+const REMOVE = 'DELETE FROM delivery_out WHERE lane = ? AND epoch = ? AND sequence = ? RETURNING *';
 const HAS_PARCELS = 'SELECT 1 FROM delivery_out WHERE lane = ? AND parcel IS NOT NULL LIMIT 1';
 const PARCELS_OF = `SELECT parcel FROM delivery_out WHERE lane = ? AND epoch = ? AND answer = 'closed' AND parcel IS NOT NULL`;
 /** What has no parcel any more: openings, for the rest goes with its parcel. */
@@ -151,7 +159,11 @@ export class DeliveryOutStore {
   readonly #void: Statement;
   readonly #count: Statement;
   readonly #ofParcel: Statement<[number], { lane: Buffer; epoch: number; sequence: number }>;
-  readonly #remove: Statement;
+  readonly #remove: Statement<[Uint8Array, bigint, bigint], Row>;
+  readonly #nextAskedDue: Statement<[Uint8Array], Row>;
+  readonly #answeredAgain: Statement;
+  readonly #askedOnBus: Statement<[Uint8Array], { bytes: number; count: number }>;
+  readonly #forgetAsked: Statement;
   readonly #removeOpenings: Statement;
 
   constructor(sqlite: Sqlite) {
@@ -181,6 +193,10 @@ export class DeliveryOutStore {
     this.#count = sqlite.prepare(COUNT);
     this.#ofParcel = sqlite.prepare(OF_PARCEL);
     this.#remove = sqlite.prepare(REMOVE);
+    this.#nextAskedDue = sqlite.prepare(NEXT_ASKED_DUE);
+    this.#answeredAgain = sqlite.prepare(ANSWERED_AGAIN);
+    this.#askedOnBus = sqlite.prepare(ASKED_ON_BUS);
+    this.#forgetAsked = sqlite.prepare(FORGET_ASKED);
     this.#removeOpenings = sqlite.prepare(REMOVE_OPENINGS);
   }
 
@@ -209,7 +225,10 @@ export class DeliveryOutStore {
 
   /** The delivery on the bus whose receipt is due first; compare its `dueAtMs` with the clock. */
   nextDue(lane: Uint8Array): DeliveryOut | undefined {
-    const row = this.#nextDue.get(lane);
+    const awaited = this.#nextDue.get(lane);
+    const asked = this.#nextAskedDue.get(lane);
+    const isAskedFirst = asked !== undefined && asked.due_at_ms < (awaited?.due_at_ms ?? Infinity);
+    const row = isAskedFirst ? asked : awaited;
     return row && delivery(row);
   }
 
@@ -258,22 +277,32 @@ export class DeliveryOutStore {
     this.#inTransaction();
     const { lane, epoch, sequence } = place;
     this.#onBus.run({ lane, epoch, sequence, bytes: sentBytes, dueAtMs, sealedFor });
-    if (place.answer !== 'awaited') return;
-    const wasOnBus = place.bus === 'onBus';
-    this.#countLane({
-      lane: place.lane,
-      onBusBytes: sentBytes - (wasOnBus ? place.sentBytes : 0),
-      onBusCount: wasOnBus ? 0 : 1,
-    });
+    if (!isWaitedFor(place)) return;
+    const was = inWindow(place);
+    this.#countLane({ lane, onBusBytes: sentBytes - was.bytes, onBusCount: 1 - was.count });
   }
 
   /** To be published again: leaves the window. */
   markRecorded(place: DeliveryOut): void {
     this.#inTransaction();
     this.#recorded.run(place.lane, place.epoch, place.sequence);
-    if (place.bus === 'onBus' && place.answer === 'awaited') {
-      this.#countLane({ lane: place.lane, onBusBytes: -place.sentBytes, onBusCount: -1 });
-    }
+    this.#leaveWindow(place);
+  }
+
+  /** What was asked for again on the bus needs no further wait: it was answered once more, refused, or is asked for anew if it is lacking. */
+  answeredAgain(place: DeliveryOut): void {
+    this.#inTransaction();
+    if (!place.asked || place.bus !== 'onBus') return;
+    this.#answeredAgain.run(place.lane, place.epoch, place.sequence);
+    this.#leaveWindow(place);
+  }
+
+  /** The epoch is over: nobody waits for what was asked for again in it. */
+  forgetAsked(lane: Uint8Array): void {
+    this.#inTransaction();
+    const { bytes, count } = this.#askedOnBus.get(lane) ?? { bytes: 0, count: 0 };
+    this.#forgetAsked.run(lane);
+    this.#countLane({ lane, onBusBytes: -bytes, onBusCount: -count });
   }
 
   /** An answer came before it was published again: there is nothing to publish any more. */
@@ -287,15 +316,15 @@ export class DeliveryOutStore {
     this.#inTransaction();
     if (place.answer === answer) return;
     this.#answer.run({ lane: place.lane, epoch: place.epoch, sequence: place.sequence, answer });
-    if (place.answer === 'awaited') {
-      this.#countLane({
-        lane: place.lane,
-        waitingBytes: -place.storedBytes,
-        waitingCount: -1,
-        onBusBytes: place.bus === 'onBus' ? -place.sentBytes : 0,
-        onBusCount: place.bus === 'onBus' ? -1 : 0,
-      });
-    }
+    if (place.answer !== 'awaited') return;
+    const { bytes, count } = inWindow(place);
+    this.#countLane({
+      lane: place.lane,
+      waitingBytes: -place.storedBytes,
+      waitingCount: -1,
+      onBusBytes: -bytes,
+      onBusCount: -count,
+    });
   }
 
   /** Turns a delivery of rows into a void at the same place. False when it is none (any more). */
@@ -324,7 +353,8 @@ export class DeliveryOutStore {
   }
 
   remove(place: LanePlace): void {
-    this.#remove.run(place.lane, place.epoch, place.sequence);
+    const removed = this.#remove.get(place.lane, place.epoch, place.sequence);
+    if (removed?.asked === 1) this.#leaveWindow(delivery(removed));
   }
 
   /** Forgets the openings of epochs before `epoch`. */
@@ -337,6 +367,11 @@ export class DeliveryOutStore {
     this.#removeOfLane.run(lane);
   }
 
+  #leaveWindow(place: DeliveryOut): void {
+    const { bytes, count } = inWindow(place);
+    if (count > 0) this.#countLane({ lane: place.lane, onBusBytes: -bytes, onBusCount: -count });
+  }
+
   #countLane(change: CounterChange): void {
     this.#count.run({ onBusBytes: 0, onBusCount: 0, waitingBytes: 0, waitingCount: 0, ...change });
   }
@@ -345,6 +380,15 @@ export class DeliveryOutStore {
   #inTransaction(): void {
     if (!this.#sqlite.inTransaction) throw new Error('a delivery moves only inside a transaction');
   }
+}
+
+function isWaitedFor({ answer, asked }: DeliveryOut): boolean {
+  return answer === 'awaited' || asked;
+}
+
+/** What the delivery counts for in its lane's window. */
+function inWindow(place: DeliveryOut): { bytes: number; count: number } {
+  return place.bus === 'onBus' && isWaitedFor(place) ? { bytes: place.sentBytes, count: 1 } : { bytes: 0, count: 0 };
 }
 
 function delivery(row: Row): DeliveryOut {
@@ -371,6 +415,7 @@ function delivery(row: Row): DeliveryOut {
     sentBytes: row.sent_bytes,
     attempts: row.attempts,
     asks: row.asks,
+    asked: row.asked === 1,
     dueAtMs: row.due_at_ms,
     sealedFor: row.sealed_for,
   };

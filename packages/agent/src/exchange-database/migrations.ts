@@ -685,4 +685,12 @@ ALTER TABLE arrival ADD COLUMN earlier TEXT NOT NULL DEFAULT '';
 ALTER TABLE lane_in ADD COLUMN loading INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  {
+    id: '0025-asked-again',
+    sql: `
+-- 1: answered, and asked for again since: in the window until it is answered once more.
+ALTER TABLE delivery_out ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX delivery_out_asked ON delivery_out (lane, due_at_ms) WHERE bus = 'onBus' AND asked = 1;
+`,
+  },
 ];

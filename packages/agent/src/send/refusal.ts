@@ -45,7 +45,7 @@ function refusedDelivery(ports: LanePorts, lane: LaneOut, refusal: Refusal): Del
     epoch: lane.epoch,
     sequence: refusal.sequence,
   });
-  if (delivery === undefined || delivery.answer !== 'awaited') return undefined;
+  if (delivery === undefined || (delivery.answer !== 'awaited' && !delivery.asked)) return undefined;
   const expected = contentHashOf(ports.database, delivery);
   if (refusal.contentHash.length > 0 && !sameBytes(refusal.contentHash, expected)) return undefined;
   return delivery;
@@ -59,9 +59,13 @@ function hearToken({ fence, onOutbid }: RefusalPorts, { code, fencingToken }: Re
 }
 
 function act(ports: LanePorts, lane: LaneOut, delivery: DeliveryOut, refusal: Refusal): RefusalAnswer {
+  if (refusal.fate === RefusalFate.RESEND) return sendLater(ports, lane, delivery);
+  if (delivery.asked) {
+    // It was answered once: nothing that is over is closed, stopped or begun anew for its sake.
+    ports.database.deliveriesOut.answeredAgain(delivery);
+    return 'ignored';
+  }
   switch (refusal.fate) {
-    case RefusalFate.RESEND:
-      return sendLater(ports, lane, delivery);
     case RefusalFate.VOID:
       return closeByVoid(ports, lane, delivery, refusal);
     case RefusalFate.NEW_EPOCH:

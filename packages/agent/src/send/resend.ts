@@ -45,7 +45,9 @@ function resend(ports: LanePorts, lane: LaneOut, request: ResendRequest): Resend
       if (delivery.sequence !== next) break;
       next += 1n;
       if (delivery.answer === 'closed') continue;
-      deliveriesOut.markRecorded(delivery);
+      // Asked for before, and waiting for the window, or for its receipt: one that is lost meanwhile is soon not under way any more.
+      const isUnderWay = delivery.asked && (delivery.bus === 'recorded' || delivery.dueAtMs > ports.clock.nowMs());
+      if (!isUnderWay) deliveriesOut.markRecorded(delivery);
       deliveries += 1;
     }
     if (page.at(-1)?.sequence !== next - 1n) return reopen(ports, lane);

@@ -62,6 +62,8 @@ export function createSendParts(ports: SendPorts): SendService {
     wake,
     recordReceipt(receipt, signed) {
       const record = recordReceipt(ports, receipt, signed);
+      // What was asked for again may have left the window.
+      if (record === 'known') wakeLane(receipt.laneId);
       if (record === 'recorded') {
         answered.atMs.set(idText(receipt.laneId), ports.clock.elapsedMs());
         const lane = running.get(idText(receipt.laneId));

@@ -80,7 +80,10 @@ function sealAgain({ database, log }: SendPorts, { lane, peer }: Ready): void {
   log.info({ lane: idText(lane.lane), deliveries: old.length }, 'sealed again for the receiver’s new key');
 }
 
-/** Deliveries whose receipt is overdue go back to "recorded", so that they are published in sequence with the others. */
+/**
+ * Deliveries whose receipt is overdue go back to "recorded", so that they are published in sequence with the others. One that was asked
+ * for again leaves the window: a receiver that still lacks it asks anew.
+ */
 function resendOverdue({ database, clock, limits }: SendPorts, lane: LaneOut): void {
   const nowMs = clock.nowMs();
   const first = database.deliveriesOut.nextDue(lane.lane);
@@ -89,7 +92,8 @@ function resendOverdue({ database, clock, limits }: SendPorts, lane: LaneOut): v
   if (first === undefined || !isDue(first)) return;
   database.transaction(() => {
     for (let due: DeliveryOut | undefined = first; due !== undefined && isDue(due); ) {
-      database.deliveriesOut.markRecorded(due);
+      if (due.asked) database.deliveriesOut.answeredAgain(due);
+      else database.deliveriesOut.markRecorded(due);
       due = database.deliveriesOut.nextDue(lane.lane);
     }
   });
@@ -169,7 +173,8 @@ async function record(
       if (now === undefined || now.answer === 'closed') continue;
       // It was refused or asked for again while it was on its way: that ask still waits for a publish of its own.
       if (now.asks !== delivery.asks) continue;
-      const pause = Math.min(limits.resendAfterMs * 2 ** Math.min(now.attempts, 20), limits.resendMostMs);
+      const doublings = now.asked ? 0 : Math.min(now.attempts, 20);
+      const pause = Math.min(limits.resendAfterMs * 2 ** doublings, limits.resendMostMs);
       database.deliveriesOut.markOnBus(now, sealed.bytes, nowMs + pause, sealed.sealedFor);
     }
   });

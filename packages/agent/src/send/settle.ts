@@ -57,6 +57,7 @@ export function recordReceipt(ports: SettlePorts, receipt: Receipt, signed: Sign
       receipt: Signed.encode(signed).finish(),
       receivedAtMs: atMs,
     });
+    database.deliveriesOut.answeredAgain(delivery);
     if (!isNew) return 'known';
     database.deliveriesOut.cancelResend(delivery);
     // A delivery that we closed ourselves stays closed; its receipt is kept all the same, for it names what really happened.
@@ -123,6 +124,7 @@ export function closeEpoch(ports: SettlePorts, lane: LaneOut, code: string, reas
     if (page.length < PAGE) break;
   }
   if (run !== undefined) bookSettlement(ports, lane, run.first, run.last, code, reason);
+  database.deliveriesOut.forgetAsked(lane.lane);
   return closed;
 }
 

@@ -132,7 +132,7 @@ function questionsTo(database: ExchangeDatabase): Questions {
   if (known === undefined) {
     known = {
       counters: database.sqlite.prepare(`SELECT coalesce(sum(answer = 'awaited'), 0) AS waiting,
- coalesce(sum(answer = 'awaited' AND bus = 'onBus'), 0) AS onBus,
+ coalesce(sum((answer = 'awaited' OR asked = 1) AND bus = 'onBus'), 0) AS onBus,
  coalesce(sum(iif(answer = 'awaited', stored_bytes, 0)), 0) AS waitingBytes FROM delivery_out WHERE lane = ?`),
       receipts: database.sqlite.prepare('SELECT receipt FROM receipt_in'),
     };
