@@ -88,7 +88,7 @@ async function haveSameText(
   compared: readonly string[],
   behind: () => void,
 ): Promise<boolean> {
-  const { ports, conversation, dataSource, table, options, signal } = comparing;
+  const { ports, conversation, turn, dataSource, table, options, signal } = comparing;
   const wanted = table.layout.columns.map((name) => compared.includes(name));
   const isWhole = wanted.every(Boolean);
   comparing.step(`${counts.table}: compares both ends at a glance`);
@@ -97,11 +97,13 @@ async function haveSameText(
   const [{ refused }, there] = await together(
     signal,
     (stop) =>
-      readSource(ports, dataSource, table, { rowsPerSecond: options.rowsPerSecond, signal: stop }, (row) => {
-        if (row.kind !== 'row') return;
-        const line = row.line.subarray(0, row.line.length - 1);
-        here.add(isWhole ? line : pickFields(line, wanted));
-      }),
+      turn.reading(() =>
+        readSource(ports, dataSource, table, { rowsPerSecond: options.rowsPerSecond, signal: stop }, (row) => {
+          if (row.kind !== 'row') return;
+          const line = row.line.subarray(0, row.line.length - 1);
+          here.add(isWhole ? line : pickFields(line, wanted));
+        }),
+      ),
     (stop) => conversation.ask(asked, stop, behind).catch(unlessUnknown),
   );
   counts.sourceRows = here.rows;
@@ -132,10 +134,12 @@ async function sumBoth(
   const [{ refused }, reading] = await together(
     signal,
     (stop) =>
-      readCompared({ ...comparing, signal: stop }, compared, (row) => {
-        if (row.compared === undefined || !row.passes) return;
-        here.add(key.bucket(row.keyBytes, bits), key.digest(row.compared));
-      }),
+      comparing.turn.reading(() =>
+        readCompared({ ...comparing, signal: stop }, compared, (row) => {
+          if (row.compared === undefined || !row.passes) return;
+          here.add(key.bucket(row.keyBytes, bits), key.digest(row.compared));
+        }),
+      ),
     (stop) => conversation.ask(asked, stop, behind),
   );
   const there = BucketSums.decode(reading.sums, bits);

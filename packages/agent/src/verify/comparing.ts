@@ -9,10 +9,12 @@ import { endOfFields, pickFields } from './fields.ts';
 import type { VerifyPorts } from './ports.ts';
 import type { References } from './references.ts';
 import { lineFilter, readSource, type SourceRow } from './sourceRows.ts';
+import type { Turn } from './turns.ts';
 
 export interface Comparing {
   readonly ports: VerifyPorts;
   readonly conversation: Conversation;
+  readonly turn: Turn;
   readonly kind: JobKind;
   readonly dataSource: DataSource;
   readonly table: PlannedTable;

@@ -11,6 +11,7 @@ import type { DesiredPeer } from '../control/desired.ts';
 import { readReading } from './messages.ts';
 import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PARTS_MAX } from './sealed.ts';
+import type { Turn } from './turns.ts';
 
 /** First pause before a question is asked again; it doubles. Large tables take their time, so the same number is no second question. */
 const ASK_AGAIN_MS = 5_000;
@@ -36,6 +37,7 @@ export class Conversation {
   readonly #peer: DesiredPeer;
   readonly #expiresAtMs: number;
   readonly #sealedKey: { readonly body: Uint8Array; readonly wrappedKey: Uint8Array };
+  readonly #turn: Turn;
   readonly #answered: Wakeup = createWakeup();
   #number = 0;
   #awaited: Awaited | undefined;
@@ -47,6 +49,7 @@ export class Conversation {
     expiresAtMs: number,
     key: ComparisonKey,
     sealedKey: { readonly body: Uint8Array; readonly wrappedKey: Uint8Array },
+    turn: Turn,
   ) {
     this.#ports = ports;
     this.#place = place;
@@ -54,26 +57,37 @@ export class Conversation {
     this.#expiresAtMs = expiresAtMs;
     this.key = key;
     this.#sealedKey = sealedKey;
+    this.#turn = turn;
   }
 
   /** Makes a fresh comparison key and seals it for the receiver. Throws SEALING_KEY_INVALID. */
-  static async begin(ports: VerifyPorts, place: Place, peer: DesiredPeer, expiresAtMs: number): Promise<Conversation> {
+  static async begin(
+    ports: VerifyPorts,
+    place: Place,
+    peer: DesiredPeer,
+    expiresAtMs: number,
+    turn: Turn,
+  ): Promise<Conversation> {
     const secret = ports.newSecret();
     const sealed = await ports.sealing.seal(secret, peer.sealingKey, comparisonContext(place, 0));
-    return new Conversation(ports, place, peer, expiresAtMs, new ComparisonKey(secret), sealed);
+    return new Conversation(ports, place, peer, expiresAtMs, new ComparisonKey(secret), sealed, turn);
   }
 
   /**
-   * Asks and waits. A lane that is behind is asked anew until it has caught up. Throws the receiver's problem, or JOB_EXPIRED;
+   * Asks and waits: without the job's turn, when the answer is not there soon, and with it again when it is. A lane that is behind is
+   * asked anew until it has caught up. Throws the receiver's problem, or JOB_EXPIRED;
    * JOB_STOPPED (transient) when the signal aborts.
    */
   async ask(question: VerifyQuestion, signal: AbortSignal, onBehind: () => void): Promise<VerifyReading> {
     for (;;) {
       try {
-        return await this.#askOnce(question, signal);
+        const reading = await this.#askOnce(question, signal);
+        await this.#turn.resume(signal);
+        return reading;
       } catch (error) {
         if (!(error instanceof QiaoError) || error.code !== 'LANE_BEHIND') throw error;
         onBehind();
+        this.#turn.rest();
         await this.#ports.clock.sleep(BEHIND_MS, signal);
       }
     }
@@ -113,6 +127,7 @@ export class Conversation {
         if (reading !== undefined) return reading;
         await this.#answered.wait(Math.max(1, untilMs - clock.elapsedMs()), signal);
       }
+      this.#turn.rest();
     }
   }
 

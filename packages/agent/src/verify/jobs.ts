@@ -10,6 +10,7 @@ import { createAnswering } from './answerQuestions.ts';
 import { type Conversation, DestinationProblem } from './conversation.ts';
 import type { VerifyPorts, VerifyService, WantedJob } from './ports.ts';
 import { JOB_EXPIRES_MS, requireKept, runJob } from './runJob.ts';
+import { Turns } from './turns.ts';
 
 /** Jobs that work side by side: each reads a whole table at the source. Those that wait, for another node or to try again, take no turn from others. */
 const MOST_AT_WORK = 2;
@@ -34,7 +35,7 @@ const NO_OPTIONS: JobOptions = {
 
 interface RunningJob {
   readonly lane: string;
-  isAtWork: boolean;
+  readonly turn: ReturnType<Turns['take']>;
   conversation: Conversation | undefined;
   readonly done: Promise<void>;
 }
@@ -108,24 +109,25 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
     async run(signal) {
       // What ran when this process, or an attempt of this part, ended.
       database.jobs.waitAgain();
+      const turns = new Turns(MOST_AT_WORK, clock, () => wakeup.wake());
       try {
         while (!signal.aborted) {
           await forget(ports);
-          while (hasTurn(running)) {
+          while (turns.areLeft) {
             const next = database.jobs.nextWaiting();
             if (next === undefined) break;
             database.jobs.set(next.job, clock.nowMs(), { state: 'running' });
             const id = idText(next.job);
             const one: RunningJob = {
               lane: idText(next.lane),
-              isAtWork: true,
+              turn: turns.take(),
               conversation: undefined,
               done: Promise.resolve(),
             };
             running.set(id, one);
-            const turns = { has: () => hasTurn(running), given: () => wakeup.wake() };
-            const done = carryOut(ports, one, next, turns, signal).finally(() => {
+            const done = carryOut(ports, one, next, signal).finally(() => {
               running.delete(id);
+              one.turn.end();
               wakeup.wake();
             });
             Object.assign(one, { done });
@@ -140,29 +142,17 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
 }
 
 /** Runs one job to its end, or until the agent stops; never rejects for what is the job's own. */
-async function carryOut(
-  ports: VerifyPorts,
-  one: RunningJob,
-  job: Job,
-  turns: { has(): boolean; given(): void },
-  signal: AbortSignal,
-): Promise<void> {
+async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, signal: AbortSignal): Promise<void> {
   const { database, clock, log } = ports;
   const talk = (conversation: Conversation | undefined) => {
     one.conversation = conversation;
   };
-  const rest = () => {
-    one.isAtWork = false;
-    turns.given();
-  };
+  const { turn } = one;
   while (!signal.aborted) {
-    if (!one.isAtWork && !turns.has()) {
-      await clock.sleep(TRY_AGAIN_MS, signal);
-      continue;
-    }
-    one.isAtWork = true;
+    await turn.resume(signal);
+    if (signal.aborted) return;
     try {
-      await runJob({ ports, signal, talk, rest }, database.jobs.get(job.job) as Job);
+      await runJob({ ports, signal, talk, turn }, database.jobs.get(job.job) as Job);
       log.info({ job: idText(job.job), kind: job.kind, lane: one.lane }, 'job finished');
       return;
     } catch (error) {
@@ -180,14 +170,10 @@ async function carryOut(
         return;
       }
       database.jobs.set(job.job, clock.nowMs(), { step: `waits: ${message}`.slice(0, 200) });
-      rest();
+      turn.rest();
       await clock.sleep(TRY_AGAIN_MS, signal);
     }
   }
-}
-
-function hasTurn(running: ReadonlyMap<string, RunningJob>): boolean {
-  return [...running.values()].filter(({ isAtWork }) => isAtWork).length < MOST_AT_WORK;
 }
 
 async function forget({ database, clock }: VerifyPorts): Promise<void> {

@@ -18,6 +18,7 @@ import { gatherRows, retentionPassed } from './gather.ts';
 import type { VerifyPorts } from './ports.ts';
 import type { References } from './references.ts';
 import { type Sending, sendRows } from './sendRows.ts';
+import type { Turn } from './turns.ts';
 
 /** A job that is not over by then gives up: the destination has not answered for so long. */
 export const JOB_EXPIRES_MS = 24 * 60 * 60 * 1000;
@@ -29,8 +30,7 @@ export interface Running {
   readonly signal: AbortSignal;
   /** The conversation that answers of this job go to, while there is one. */
   talk(conversation: Conversation | undefined): void;
-  /** From here on the job only waits: others may run. */
-  rest(): void;
+  readonly turn: Turn;
 }
 
 interface Facts {
@@ -77,7 +77,7 @@ export async function runJob(running: Running, job: Job): Promise<void> {
     });
     now = database.jobs.get(job.job) as Job;
   }
-  running.rest();
+  running.turn.rest();
   await untilAnswered(ports, now, facts.place.epoch, signal);
   database.jobs.set(job.job, clock.nowMs(), { state: 'done', step: '' });
 }
@@ -159,7 +159,13 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
     for (const { held } of facts.tables) database.triggers.owe(held.id);
   }
   const laneAndJob = { laneId: job.lane, jobId: job.job };
-  const conversation = await Conversation.begin(ports, laneAndJob, peer, job.createdAtMs + JOB_EXPIRES_MS);
+  const conversation = await Conversation.begin(
+    ports,
+    laneAndJob,
+    peer,
+    job.createdAtMs + JOB_EXPIRES_MS,
+    running.turn,
+  );
   running.talk(conversation);
   try {
     for (const [index, { table, held }] of facts.tables.entries()) {
@@ -168,6 +174,7 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
       const comparing: Comparing = {
         ports,
         conversation,
+        turn: running.turn,
         kind: job.kind,
         dataSource: facts.sending.dataSource,
         table,
