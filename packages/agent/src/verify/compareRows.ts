@@ -50,14 +50,15 @@ export async function compareRows(
   compared: readonly string[],
   wanted: Wanted,
   foundBefore: number,
-  behind: () => void,
+  onWait: (until: string) => void,
 ): Promise<RowsResult> {
+  await comparing.turn.take(comparing.signal);
   // Everything sent before this place is in the digests that the rows are held against; what comes later is looked for by key.
   const anchor = laneNow(comparing).lastSequence;
   const { here, nameless, unaskable } = await readHere(comparing, compared, wanted);
   const { bits, buckets } = wanted;
   const rows = question(comparing, compared, { $case: 'rows', value: { bits, buckets: [...buckets] } });
-  const reading = await comparing.conversation.ask(rows, comparing.signal, behind);
+  const reading = await comparing.conversation.ask(rows, comparing.signal, onWait);
   const there = new Map(reading.rows.map((row) => [hex(row.keyHash), row]));
   const extra = [...there].filter(([keyHash, { outside }]) => !here.has(keyHash) && !outside).map(([, { key }]) => key);
   const asked = nameless > 0 && unaskable === 0 ? await askOf(comparing, extra) : undefined;

@@ -26,26 +26,31 @@ const MOST_STANDING = 500;
 /** Of smaller tables the sums are there as soon. */
 const GLANCED_AT_ROWS = 10_000;
 
+type OnWait = (until: string) => void;
+
 /** Compares; the counts are complete when it returns. Throws what reading, the destination or the lane threw. */
 export async function compareTable(comparing: Comparing, counts: TableCounts): Promise<void> {
   const { conversation, signal } = comparing;
-  const behind = () => comparing.step(`${counts.table}: waits until the lane has caught up`);
-  const shape = await conversation.ask(question(comparing, [], { $case: 'shape', value: true }), signal, behind);
+  const onWait: OnWait = (until) => {
+    comparing.step(`${counts.table}: waits ${until}`);
+    comparing.turn.rest();
+  };
+  const shape = await conversation.ask(question(comparing, [], { $case: 'shape', value: true }), signal, onWait);
   const compared = comparing.table.layout.columns.filter((name) => shape.comparable.includes(name));
   counts.notCompared = shape.notComparable;
-  if (mayBeSame(comparing) && (await haveSameText(comparing, counts, compared, behind))) return;
+  if (mayBeSame(comparing) && (await haveSameText(comparing, counts, compared, onWait))) return;
   let bits = bucketBits(comparing.tableRows);
-  let { here, there } = await sumBoth(comparing, counts, compared, bits, behind);
+  let { here, there } = await sumBoth(comparing, counts, compared, bits, onWait);
   const better = bucketBits(Math.max(here.rows, there.rows));
   if (better > bits + 2) {
     // Many more rows than the last scan knew of, or than the source has: coarse buckets would name far too many.
     bits = better;
-    ({ here, there } = await sumBoth(comparing, counts, compared, bits, behind));
+    ({ here, there } = await sumBoth(comparing, counts, compared, bits, onWait));
   }
   let left = here.differing(there);
   // Under traffic most buckets may differ at any moment: those that were once equal are done with.
   for (let again = 0; again < 2 && rowsOf(left, here, there) > BATCH_ROWS; again++) {
-    ({ here, there } = await sumBoth(comparing, counts, compared, bits, behind));
+    ({ here, there } = await sumBoth(comparing, counts, compared, bits, onWait));
     const now = new Set(here.differing(there));
     left = left.filter((bucket) => now.has(bucket));
   }
@@ -56,7 +61,7 @@ export async function compareTable(comparing: Comparing, counts: TableCounts): P
     let inMotion = 0;
     for (const batch of batches(left, here, there)) {
       comparing.step(`${counts.table}: looks at the rows of ${left.length} part(s) that differ, round ${round}`);
-      const result = await compareRows(comparing, counts, compared, { bits, buckets: batch, settled }, found, behind);
+      const result = await compareRows(comparing, counts, compared, { bits, buckets: batch, settled }, found, onWait);
       found += result.found;
       inMotion += result.inMotion;
       for (const bucket of result.moving) moving.add(bucket);
@@ -86,25 +91,24 @@ async function haveSameText(
   comparing: Comparing,
   counts: TableCounts,
   compared: readonly string[],
-  behind: () => void,
+  onWait: OnWait,
 ): Promise<boolean> {
-  const { ports, conversation, turn, dataSource, table, options, signal } = comparing;
+  const { ports, conversation, dataSource, table, options, signal } = comparing;
   const wanted = table.layout.columns.map((name) => compared.includes(name));
   const isWhole = wanted.every(Boolean);
+  await comparing.turn.take(signal);
   comparing.step(`${counts.table}: compares both ends at a glance`);
   const here = new TextDigest(conversation.key);
   const asked = question(comparing, compared, { $case: 'text', value: true });
   const [{ refused }, there] = await together(
     signal,
     (stop) =>
-      turn.reading(() =>
-        readSource(ports, dataSource, table, { rowsPerSecond: options.rowsPerSecond, signal: stop }, (row) => {
-          if (row.kind !== 'row') return;
-          const line = row.line.subarray(0, row.line.length - 1);
-          here.add(isWhole ? line : pickFields(line, wanted));
-        }),
-      ),
-    (stop) => conversation.ask(asked, stop, behind).catch(unlessUnknown),
+      readSource(ports, dataSource, table, { rowsPerSecond: options.rowsPerSecond, signal: stop }, (row) => {
+        if (row.kind !== 'row') return;
+        const line = row.line.subarray(0, row.line.length - 1);
+        here.add(isWhole ? line : pickFields(line, wanted));
+      }),
+    (stop, isAlone) => conversation.ask(asked, stop, (until) => isAlone() && onWait(until)).catch(unlessUnknown),
   );
   counts.sourceRows = here.rows;
   counts.targetRows = Number(there?.rowsRead ?? 0);
@@ -123,10 +127,11 @@ async function sumBoth(
   counts: TableCounts,
   compared: readonly string[],
   bits: number,
-  behind: () => void,
+  onWait: OnWait,
 ): Promise<{ here: BucketSums; there: BucketSums }> {
   const { conversation, signal } = comparing;
   const { key } = conversation;
+  await comparing.turn.take(signal);
   comparing.step(`${counts.table}: sums the rows at both ends`);
   const here = new BucketSums(bits);
   const asked = question(comparing, compared, { $case: 'sums', value: { bits, buckets: [] } });
@@ -134,13 +139,11 @@ async function sumBoth(
   const [{ refused }, reading] = await together(
     signal,
     (stop) =>
-      comparing.turn.reading(() =>
-        readCompared({ ...comparing, signal: stop }, compared, (row) => {
-          if (row.compared === undefined || !row.passes) return;
-          here.add(key.bucket(row.keyBytes, bits), key.digest(row.compared));
-        }),
-      ),
-    (stop) => conversation.ask(asked, stop, behind),
+      readCompared({ ...comparing, signal: stop }, compared, (row) => {
+        if (row.compared === undefined || !row.passes) return;
+        here.add(key.bucket(row.keyBytes, bits), key.digest(row.compared));
+      }),
+    (stop, isAlone) => conversation.ask(asked, stop, (until) => isAlone() && onWait(until)),
   );
   const there = BucketSums.decode(reading.sums, bits);
   counts.sourceRows = here.rows;

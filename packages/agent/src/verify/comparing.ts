@@ -14,7 +14,6 @@ import type { Turn } from './turns.ts';
 export interface Comparing {
   readonly ports: VerifyPorts;
   readonly conversation: Conversation;
-  readonly turn: Turn;
   readonly kind: JobKind;
   readonly dataSource: DataSource;
   readonly table: PlannedTable;
@@ -25,6 +24,8 @@ export interface Comparing {
   readonly epoch: LaneOut['epoch'];
   readonly references: References;
   readonly options: JobOptions;
+  /** Taken before the source's table is read, and given back while the destination is waited for. */
+  readonly turn: Turn;
   readonly signal: AbortSignal;
   /** Keeps rows that were found; called in steps. */
   keep(rows: readonly JobRow[]): void;

@@ -11,7 +11,6 @@ import type { DesiredPeer } from '../control/desired.ts';
 import { readReading } from './messages.ts';
 import type { VerifyPorts } from './ports.ts';
 import { comparisonContext, PARTS_MAX } from './sealed.ts';
-import type { Turn } from './turns.ts';
 
 /** First pause before a question is asked again; it doubles. Large tables take their time, so the same number is no second question. */
 const ASK_AGAIN_MS = 5_000;
@@ -37,7 +36,6 @@ export class Conversation {
   readonly #peer: DesiredPeer;
   readonly #expiresAtMs: number;
   readonly #sealedKey: { readonly body: Uint8Array; readonly wrappedKey: Uint8Array };
-  readonly #turn: Turn;
   readonly #answered: Wakeup = createWakeup();
   #number = 0;
   #awaited: Awaited | undefined;
@@ -49,7 +47,6 @@ export class Conversation {
     expiresAtMs: number,
     key: ComparisonKey,
     sealedKey: { readonly body: Uint8Array; readonly wrappedKey: Uint8Array },
-    turn: Turn,
   ) {
     this.#ports = ports;
     this.#place = place;
@@ -57,37 +54,26 @@ export class Conversation {
     this.#expiresAtMs = expiresAtMs;
     this.key = key;
     this.#sealedKey = sealedKey;
-    this.#turn = turn;
   }
 
   /** Makes a fresh comparison key and seals it for the receiver. Throws SEALING_KEY_INVALID. */
-  static async begin(
-    ports: VerifyPorts,
-    place: Place,
-    peer: DesiredPeer,
-    expiresAtMs: number,
-    turn: Turn,
-  ): Promise<Conversation> {
+  static async begin(ports: VerifyPorts, place: Place, peer: DesiredPeer, expiresAtMs: number): Promise<Conversation> {
     const secret = ports.newSecret();
     const sealed = await ports.sealing.seal(secret, peer.sealingKey, comparisonContext(place, 0));
-    return new Conversation(ports, place, peer, expiresAtMs, new ComparisonKey(secret), sealed, turn);
+    return new Conversation(ports, place, peer, expiresAtMs, new ComparisonKey(secret), sealed);
   }
 
   /**
-   * Asks and waits: without the job's turn, when the answer is not there soon, and with it again when it is. A lane that is behind is
-   * asked anew until it has caught up. Throws the receiver's problem, or JOB_EXPIRED;
-   * JOB_STOPPED (transient) when the signal aborts.
+   * Asks and waits. A lane that is behind is asked anew until it has caught up. `onWait` is told at each pause without an answer what is
+   * waited for. Throws the receiver's problem, or JOB_EXPIRED; JOB_STOPPED (transient) when the signal aborts.
    */
-  async ask(question: VerifyQuestion, signal: AbortSignal, onBehind: () => void): Promise<VerifyReading> {
+  async ask(question: VerifyQuestion, signal: AbortSignal, onWait: (until: string) => void): Promise<VerifyReading> {
     for (;;) {
       try {
-        const reading = await this.#askOnce(question, signal);
-        await this.#turn.resume(signal);
-        return reading;
+        return await this.#askOnce(question, signal, onWait);
       } catch (error) {
         if (!(error instanceof QiaoError) || error.code !== 'LANE_BEHIND') throw error;
-        onBehind();
-        this.#turn.rest();
+        onWait('until the lane has caught up');
         await this.#ports.clock.sleep(BEHIND_MS, signal);
       }
     }
@@ -110,7 +96,11 @@ export class Conversation {
     this.#answered.wake();
   }
 
-  async #askOnce(question: VerifyQuestion, signal: AbortSignal): Promise<VerifyReading> {
+  async #askOnce(
+    question: VerifyQuestion,
+    signal: AbortSignal,
+    onWait: (until: string) => void,
+  ): Promise<VerifyReading> {
     const { clock } = this.#ports;
     this.#number += 1;
     const awaited: Awaited = { number: this.#number, parts: [], problem: undefined };
@@ -127,7 +117,7 @@ export class Conversation {
         if (reading !== undefined) return reading;
         await this.#answered.wait(Math.max(1, untilMs - clock.elapsedMs()), signal);
       }
-      this.#turn.rest();
+      onWait('until the destination answers');
     }
   }
 

@@ -10,9 +10,9 @@ import { createAnswering } from './answerQuestions.ts';
 import { type Conversation, DestinationProblem } from './conversation.ts';
 import type { VerifyPorts, VerifyService, WantedJob } from './ports.ts';
 import { JOB_EXPIRES_MS, requireKept, runJob } from './runJob.ts';
-import { Turns } from './turns.ts';
+import { createTurns, type Turn } from './turns.ts';
 
-/** Jobs that work side by side: each reads a whole table at the source. Those that wait, for another node or to try again, take no turn from others. */
+/** Jobs that work side by side: each reads a whole table at the source. */
 const MOST_AT_WORK = 2;
 const LOOK_AGAIN_MS = 30_000;
 const TRY_AGAIN_MS = 3_000;
@@ -35,7 +35,6 @@ const NO_OPTIONS: JobOptions = {
 
 interface RunningJob {
   readonly lane: string;
-  readonly turn: ReturnType<Turns['take']>;
   conversation: Conversation | undefined;
   readonly done: Promise<void>;
 }
@@ -109,26 +108,22 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
     async run(signal) {
       // What ran when this process, or an attempt of this part, ended.
       database.jobs.waitAgain();
-      const turns = new Turns(MOST_AT_WORK, clock, () => wakeup.wake());
+      // A job that begins waits among those that go on: neither kind keeps the other from its turn.
+      const newTurn = createTurns(MOST_AT_WORK);
       try {
         while (!signal.aborted) {
           await forget(ports);
-          while (turns.areLeft) {
-            const next = database.jobs.nextWaiting();
-            if (next === undefined) break;
+          for (let next = database.jobs.nextWaiting(); next !== undefined; next = database.jobs.nextWaiting()) {
+            const turn = newTurn();
+            await turn.take(signal);
+            if (signal.aborted) break;
             database.jobs.set(next.job, clock.nowMs(), { state: 'running' });
             const id = idText(next.job);
-            const one: RunningJob = {
-              lane: idText(next.lane),
-              turn: turns.take(),
-              conversation: undefined,
-              done: Promise.resolve(),
-            };
+            const one: RunningJob = { lane: idText(next.lane), conversation: undefined, done: Promise.resolve() };
             running.set(id, one);
-            const done = carryOut(ports, one, next, signal).finally(() => {
+            const done = carryOut(ports, one, next, turn, signal).finally(() => {
+              turn.rest();
               running.delete(id);
-              one.turn.end();
-              wakeup.wake();
             });
             Object.assign(one, { done });
           }
@@ -142,14 +137,13 @@ function jobsPart(ports: VerifyPorts, running: Map<string, RunningJob>, wakeup: 
 }
 
 /** Runs one job to its end, or until the agent stops; never rejects for what is the job's own. */
-async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, signal: AbortSignal): Promise<void> {
+async function carryOut(ports: VerifyPorts, one: RunningJob, job: Job, turn: Turn, signal: AbortSignal): Promise<void> {
   const { database, clock, log } = ports;
   const talk = (conversation: Conversation | undefined) => {
     one.conversation = conversation;
   };
-  const { turn } = one;
   while (!signal.aborted) {
-    await turn.resume(signal);
+    await turn.take(signal);
     if (signal.aborted) return;
     try {
       await runJob({ ports, signal, talk, turn }, database.jobs.get(job.job) as Job);

@@ -30,6 +30,7 @@ export interface Running {
   readonly signal: AbortSignal;
   /** The conversation that answers of this job go to, while there is one. */
   talk(conversation: Conversation | undefined): void;
+  /** The job begins with it. */
   readonly turn: Turn;
 }
 
@@ -63,6 +64,7 @@ export async function runJob(running: Running, job: Job): Promise<void> {
   }
   if (now.phase === 'sending') {
     requireGuard(now, facts);
+    await running.turn.take(signal);
     for (const counts of now.findings) {
       const one = facts.tables.find(({ table }) => table.name === counts.table);
       if (one === undefined || counts.skipped !== '') continue;
@@ -159,13 +161,7 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
     for (const { held } of facts.tables) database.triggers.owe(held.id);
   }
   const laneAndJob = { laneId: job.lane, jobId: job.job };
-  const conversation = await Conversation.begin(
-    ports,
-    laneAndJob,
-    peer,
-    job.createdAtMs + JOB_EXPIRES_MS,
-    running.turn,
-  );
+  const conversation = await Conversation.begin(ports, laneAndJob, peer, job.createdAtMs + JOB_EXPIRES_MS);
   running.talk(conversation);
   try {
     for (const [index, { table, held }] of facts.tables.entries()) {
@@ -174,7 +170,6 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
       const comparing: Comparing = {
         ports,
         conversation,
-        turn: running.turn,
         kind: job.kind,
         dataSource: facts.sending.dataSource,
         table,
@@ -184,6 +179,7 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
         epoch: facts.place.epoch,
         references: facts.references,
         options: { ...job.options, rowsPerSecond: rateOf(job, facts.bridge) },
+        turn: running.turn,
         signal,
         keep: (rows) => database.transaction(() => database.jobs.addRows(job.job, rows)),
         step: (step) => database.jobs.set(job.job, clock.nowMs(), { step: step.slice(0, 200), findings }),

@@ -1,51 +1,55 @@
-import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { Turns } from './turns.ts';
+import { createTurns } from './turns.ts';
 
 const { signal } = new AbortController();
 
-function turnsOf(most: number) {
-  const freed: string[] = [];
-  const turns = new Turns(most, { sleep: async () => await setImmediate() }, () => freed.push('free'));
-  return { turns, freed };
-}
-
-test('a job that rests gives its turn away, and gets it back when one is free', async () => {
-  const { turns, freed } = turnsOf(1);
-  const first = turns.take();
-  expect(turns.areLeft).toBe(false);
+test('turns are given in the order in which they were asked for, whoever rested before', async () => {
+  const newTurn = createTurns(1);
+  const [first, second, third] = [newTurn(), newTurn(), newTurn()];
+  await first.take(signal);
+  const order: string[] = [];
+  const taken = [
+    second.take(signal).then(() => order.push('second')),
+    third.take(signal).then(() => order.push('third')),
+  ];
   first.rest();
-  expect([turns.areLeft, freed]).toEqual([true, ['free']]);
-  const second = turns.take();
-  let isBack = false;
-  const back = first.resume(signal).then(() => {
-    isBack = true;
-  });
-  await setImmediate();
-  expect(isBack).toBe(false);
-  second.end();
-  await back;
-  expect([isBack, turns.areLeft]).toEqual([true, false]);
+  taken.push(first.take(signal).then(() => order.push('first')));
+  await taken[0];
+  second.rest();
+  await taken[1];
+  third.rest();
+  await taken[2];
+  expect(order).toEqual(['second', 'third', 'first']);
 });
 
-test('whoever waits while it reads keeps its turn until it has read', async () => {
-  const { turns } = turnsOf(1);
-  const turn = turns.take();
-  const read = Promise.withResolvers<void>();
-  const reading = turn.reading(() => read.promise);
-  turn.rest();
-  expect(turns.areLeft).toBe(false);
-  read.resolve();
-  await reading;
-  expect(turns.areLeft).toBe(true);
-  await turn.resume(signal);
-  expect(turns.areLeft).toBe(false);
+test('a turn that is there is not taken twice, nor given back twice', async () => {
+  const newTurn = createTurns(2);
+  const [one, two] = [newTurn(), newTurn()];
+  await one.take(signal);
+  await one.take(signal);
+  await two.take(signal);
+  one.rest();
+  one.rest();
+  await newTurn().take(signal);
+  let isMore = false;
+  void newTurn()
+    .take(signal)
+    .then(() => {
+      isMore = true;
+    });
+  await new Promise(setImmediate);
+  expect(isMore).toBe(false);
 });
 
-test('an agent that stops waits for no turn', async () => {
-  const { turns } = turnsOf(1);
-  const first = turns.take();
-  first.rest();
-  turns.take();
-  await first.resume(AbortSignal.abort());
+test('whoever is told to stop while waiting for a turn takes none, and leaves it to the next', async () => {
+  const newTurn = createTurns(1);
+  const [one, stopped, next] = [newTurn(), newTurn(), newTurn()];
+  await one.take(signal);
+  const stop = new AbortController();
+  const waiting = stopped.take(stop.signal);
+  const given = next.take(signal);
+  stop.abort();
+  await waiting;
+  one.rest();
+  await given;
 });
