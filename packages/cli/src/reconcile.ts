@@ -68,6 +68,11 @@ function printVerdict({ verdict, atMs, timeZone, heard, incomplete }: ReconcileR
     const since = colour('red', `${code}: since ${at(waitingSinceMs)}`);
     say(`waits     ${since}, longer than lateAfter: a delivery for its receipt, or its books for the monitor`);
   }
+  for (const { code, booksMissing } of present.filter((one) => one.booksMissing > 0n)) {
+    say(
+      `missing   ${colour('red', `${code}: ${booksMissing} entries of its books`)}: the monitor lost them, and they are sent again`,
+    );
+  }
   for (const { code: node, standing } of present) {
     for (const { bridge, leg, code } of standing) {
       say(`stands    ${colour('red', `${bridge} at ${node}: ${legWord(leg)}, ${code}`)}: qiao alert list`);

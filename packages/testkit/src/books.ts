@@ -32,9 +32,16 @@ export interface SideCounts {
 }
 
 /** The books, of one bridge or of all. */
-export async function readBooks(platform: Platform, bridge = ''): Promise<{ verdict: string; lines: BooksLine[] }> {
+export interface Books {
+  readonly verdict: string;
+  readonly lines: BooksLine[];
+  /** Somebody was not heard, or the monitor has not got all that it was told once. */
+  readonly incomplete: boolean;
+}
+
+export async function readBooks(platform: Platform, bridge = ''): Promise<Books> {
   const request = { bridge, fromDay: '', toDay: '', fromDepartment: '', toDepartment: '', byDay: false };
-  return plain(await platform.books.reconcile(request)) as { verdict: string; lines: BooksLine[] };
+  return plain(await platform.books.reconcile(request)) as Books;
 }
 
 export interface BoardState {

@@ -31,6 +31,7 @@ async function beat(beats: number, publish: (bytes: Uint8Array) => Promise<void>
     services: () => [],
     host: () => host,
     booksNumber: () => 42n,
+    booksThrough: () => 41n,
     booksWaitingSinceMs: () => 900,
     sign: (payload) => ({ payload, suite: 'test', keyId: new Uint8Array(32), signature: new Uint8Array(1) }),
     publish,
@@ -50,7 +51,14 @@ async function beat(beats: number, publish: (bytes: Uint8Array) => Promise<void>
 test('a node says every five seconds that it lives, when it started, and its place among the heartbeats of its life', async () => {
   const heard: Heartbeat[] = [];
   await beat(2, async (bytes) => void heard.push(Heartbeat.decode(Signed.decode(bytes).payload)));
-  const said = { startedAtMs: 1_000n, booksNumber: 42n, booksWaitingSinceMs: 900n, fencingToken: 8n, start: 3n };
+  const said = {
+    startedAtMs: 1_000n,
+    booksNumber: 42n,
+    booksThrough: 41n,
+    booksWaitingSinceMs: 900n,
+    fencingToken: 8n,
+    start: 3n,
+  };
   expect(heard).toMatchObject([
     { ...said, atMs: 1_000n, beat: 1n },
     { ...said, atMs: 6_000n, beat: 2n },

@@ -19,6 +19,8 @@ export interface HeartbeatPorts {
   host(): HostState;
   /** Highest number given out in this node's books. */
   booksNumber(): bigint;
+  /** Up to which number the monitor held them, by its last word. */
+  booksThrough(): bigint;
   /** When the oldest entry that the monitor is not known to hold was made; undefined for none. */
   booksWaitingSinceMs(): number | undefined;
   sign(payload: Uint8Array): Signed;
@@ -61,6 +63,7 @@ async function beat(ports: HeartbeatPorts, startedAtMs: number, number: bigint):
     services: ports.services(),
     host: ports.host(),
     booksNumber: ports.booksNumber(),
+    booksThrough: ports.booksThrough(),
     booksWaitingSinceMs: BigInt(ports.booksWaitingSinceMs() ?? 0),
     exchangeDatabaseId: ports.exchangeDatabaseId(),
     startedAtMs: BigInt(startedAtMs),

@@ -21,6 +21,11 @@ test.each([
   expect(() => readHeartbeat(encoded(heartbeat))).toThrow(invalid);
 });
 
+test('a disk that calls itself endless silences nobody', () => {
+  const host = { cpuPercent: 5, diskTotalBytes: 2n ** 64n - 1n, diskFreeBytes: 2n ** 64n - 1n };
+  expect(readHeartbeat(encoded({ host })).host).toMatchObject(host);
+});
+
 test('half a million services that say nothing are counted, and never become objects', () => {
   const services = Buffer.alloc(1_000_000, Buffer.from([(9 << 3) | 2, 0]));
   expect(() => readHeartbeat(services)).toThrow(expect.objectContaining({ code: 'MESSAGE_UNREADABLE' }));

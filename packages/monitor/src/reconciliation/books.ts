@@ -21,7 +21,7 @@ import {
 import type { Nodes } from '../ingest/nodes.ts';
 import type { DeliveryState, MonitorDatabase } from '../monitorDatabase.ts';
 import { isDay } from './day.ts';
-import { type BridgeLane, type HeardPorts, isIncomplete, whoWasHeard } from './heard.ts';
+import { type BridgeLane, type HeardPorts, type HeldWords, heldByWord, isIncomplete, whoWasHeard } from './heard.ts';
 
 export interface BooksPorts extends HeardPorts {
   readonly database: MonitorDatabase;
@@ -64,13 +64,14 @@ export async function readBooks(ports: BooksPorts, request: ReconcileRequest): P
     }
   }
   const lanes = wantedLanes(ports.nodes, request);
+  const missing = await missingBooks(ports, heldByWord(ports));
   const tallies = await selectTallies(ports, request);
   const lines: BooksLine[] = [];
   for (const { bridge, lane } of lanes) {
     const days = request.byDay ? daysOf(tallies, lane) : [''];
     for (const day of days) lines.push(await readLine(ports, request, tallies, bridge, lane, day));
   }
-  const heard = whoWasHeard(ports, lanes);
+  const heard = whoWasHeard(ports, lanes, missing);
   return {
     lines,
     verdict: contractVerdict(worst(lines.map(({ verdict }) => verdictOf(verdict)))),
@@ -79,6 +80,18 @@ export async function readBooks(ports: BooksPorts, request: ReconcileRequest): P
     heard,
     incomplete: isIncomplete(heard),
   };
+}
+
+/** By node: how many entries are not here that a monitor held once. */
+async function missingBooks({ database }: BooksPorts, words: HeldWords): Promise<Map<string, number>> {
+  const positions = await database.selectFrom('book_position').select(['node_id', 'database_id', 'through']).execute();
+  const through = new Map(positions.map((one) => [`${one.node_id} ${one.database_id}`, one.through]));
+  return new Map(
+    [...words].map(([node, { databaseId, number }]) => [
+      node,
+      Math.max(0, number - (through.get(`${node} ${databaseId}`) ?? 0)),
+    ]),
+  );
 }
 
 function wantedLanes(nodes: Nodes, request: ReconcileRequest): BridgeLane[] {

@@ -7,7 +7,7 @@ import {
   ServiceLeg,
 } from '@qiao/contract/node';
 import { expect, test } from 'vitest';
-import { type HeardPorts, isIncomplete, whoWasHeard } from './heard.ts';
+import { type HeardPorts, heldByWord, isIncomplete, whoWasHeard } from './heard.ts';
 
 const id = (fill: number) => new Uint8Array(16).fill(fill);
 const NOW_MS = 1_000_000_000;
@@ -54,6 +54,27 @@ const heard = (ports: HeardPorts) => {
 };
 const present = { hub: 1_000, health: { agoMs: 2_000 }, city: { agoMs: 3_000 } };
 
+test('a monitor that lost books which a node knows to be held has not heard it', () => {
+  const said = { exchangeDatabaseId: id(4), booksThrough: 7n };
+  const ports = portsOf({
+    ...present,
+    health: { agoMs: 1, said },
+    city: { agoMs: 1, said: { ...said, booksThrough: 0n } },
+  });
+  expect([...heldByWord(ports)]).toEqual([
+    [Buffer.from(id(1)).toString('hex'), { databaseId: Buffer.from(id(4)).toString('hex'), number: 7 }],
+  ]);
+  const [bridge] = ports.nodes.directory?.bridges ?? [];
+  const lanes = bridge?.lanes.map((one) => ({ bridge, lane: one })) ?? [];
+  const found = whoWasHeard(ports, lanes, new Map([[Buffer.from(id(1)).toString('hex'), 3]]));
+  expect(found.map(({ code, booksMissing }) => [code, booksMissing])).toEqual([
+    ['hub', 0n],
+    ['health', 3n],
+    ['city', 0n],
+  ]);
+  expect(isIncomplete(found)).toBe(true);
+});
+
 test('the hub and the nodes at both ends are named with the moment they were last heard, and nobody else', () => {
   expect(heard(portsOf(present))).toEqual([
     {
@@ -63,6 +84,7 @@ test('the hub and the nodes at both ends are named with the moment they were las
       waitingSinceMs: 0n,
       late: false,
       standing: [],
+      booksMissing: 0n,
     },
     {
       code: 'health',
@@ -71,6 +93,7 @@ test('the hub and the nodes at both ends are named with the moment they were las
       waitingSinceMs: 0n,
       late: false,
       standing: [],
+      booksMissing: 0n,
     },
     {
       code: 'city',
@@ -79,6 +102,7 @@ test('the hub and the nodes at both ends are named with the moment they were las
       waitingSinceMs: 0n,
       late: false,
       standing: [],
+      booksMissing: 0n,
     },
   ]);
 });

@@ -29,22 +29,43 @@ export interface BridgeLane {
 /** Three of the hub's words: it repeats its directory every 30 s. */
 const HUB_SILENT_AFTER_MS = 90_000;
 
-/** The hub, then the nodes of these lanes in the directory's order. */
-export function whoWasHeard(ports: HeardPorts, lanes: readonly BridgeLane[]): Heard[] {
+/** By node: its exchange database, and up to which number of its books a monitor held them, by the node's own word. */
+export type HeldWords = ReadonlyMap<string, { readonly databaseId: string; readonly number: number }>;
+
+/** What the nodes say now. To be asked before the positions are read: a word is never newer than what it speaks of. */
+export function heldByWord({ nodes }: Pick<HeardPorts, 'nodes'>): HeldWords {
+  return new Map(
+    nodes.agents().flatMap(({ nodeId }) => {
+      const heartbeat = nodes.state(idText(nodeId))?.heartbeat;
+      if (heartbeat === undefined || heartbeat.booksThrough === 0n) return [];
+      const { exchangeDatabaseId, booksThrough } = heartbeat;
+      return [[idText(nodeId), { databaseId: idText(exchangeDatabaseId), number: Number(booksThrough) }] as const];
+    }),
+  );
+}
+
+/** The hub, then the nodes of these lanes in the directory's order. `missing`: entries of the books by node. */
+export function whoWasHeard(
+  ports: HeardPorts,
+  lanes: readonly BridgeLane[],
+  missing: ReadonlyMap<string, number> = new Map(),
+): Heard[] {
   const exchanging = lanes.filter(isExchanging);
   const hub = lastHeard(ports, ports.nodes.hubHeardAtMs, HUB_SILENT_AFTER_MS);
   return [
-    { code: 'hub', ...hub, waitingSinceMs: 0n, late: false, standing: [] },
+    { code: 'hub', ...hub, waitingSinceMs: 0n, late: false, standing: [], booksMissing: 0n },
     ...ports.nodes.agents().flatMap((node) => {
       const own = exchanging.filter(({ lane }) => isEnd(node, lane));
-      return own.length === 0 ? [] : [heardOf(ports, node, own)];
+      return own.length === 0 ? [] : [heardOf(ports, node, own, missing.get(idText(node.nodeId)) ?? 0)];
     }),
   ];
 }
 
 /** Whether the books lack what somebody did, or may have done. */
 export function isIncomplete(heard: readonly Heard[]): boolean {
-  return heard.some(({ silent, late, standing }) => silent || late || standing.length > 0);
+  return heard.some(
+    ({ silent, late, standing, booksMissing }) => silent || late || standing.length > 0 || booksMissing > 0n,
+  );
 }
 
 const WITHOUT_EXCHANGE: readonly BridgeState[] = [BridgeState.CREATED, BridgeState.RETIRED];
@@ -57,7 +78,7 @@ function isEnd({ nodeId }: DirectoryNode, { senderId, receiverId }: LaneAssignme
   return sameBytes(nodeId, senderId) || sameBytes(nodeId, receiverId);
 }
 
-function heardOf(ports: HeardPorts, node: DirectoryNode, lanes: readonly BridgeLane[]): Heard {
+function heardOf(ports: HeardPorts, node: DirectoryNode, lanes: readonly BridgeLane[], missing: number): Heard {
   const state = ports.nodes.state(idText(node.nodeId));
   const agoMs = state === undefined ? 0 : ports.nowMs() - state.receivedAtMs;
   const waits = state === undefined ? [] : waitsOf(state.heartbeat, lanes, agoMs);
@@ -68,6 +89,7 @@ function heardOf(ports: HeardPorts, node: DirectoryNode, lanes: readonly BridgeL
     waitingSinceMs: longestMs === 0 ? 0n : BigInt(ports.nowMs() - longestMs),
     late: waits.some(({ waitedMs, lateAfterMs }) => waitedMs > lateAfterMs),
     standing: state === undefined ? [] : standingOf(state.heartbeat, lanes, agoMs),
+    booksMissing: BigInt(missing),
   };
 }
 

@@ -300,6 +300,11 @@ export interface Heard {
   late: boolean;
   /** Services that stand still here, by the node's own word: what they would bring is in no line. */
   standing: Standstill[];
+  /**
+   * Entries of its books that a monitor held once, by the node's own word, and that are not here: this monitor lost them, or was put
+   * back, and they are on their way.
+   */
+  booksMissing: bigint;
 }
 
 /** A service that is stuck until its cause is mended, or a capture that tries again and has finished no run for longer than the bridge's lateAfter. */
@@ -833,7 +838,15 @@ export const ReconcileResponse: MessageFns<ReconcileResponse> = {
 };
 
 function createBaseHeard(): Heard {
-  return { code: "", lastHeardAtMs: 0n, silent: false, waitingSinceMs: 0n, late: false, standing: [] };
+  return {
+    code: "",
+    lastHeardAtMs: 0n,
+    silent: false,
+    waitingSinceMs: 0n,
+    late: false,
+    standing: [],
+    booksMissing: 0n,
+  };
 }
 
 export const Heard: MessageFns<Heard> = {
@@ -861,6 +874,12 @@ export const Heard: MessageFns<Heard> = {
     }
     for (const v of message.standing) {
       Standstill.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.booksMissing !== 0n) {
+      if (BigInt.asUintN(64, message.booksMissing) !== message.booksMissing) {
+        throw new globalThis.Error("value provided for field message.booksMissing of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.booksMissing);
     }
     return writer;
   },
@@ -926,6 +945,14 @@ export const Heard: MessageFns<Heard> = {
             message.standing.push(Standstill.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.booksMissing = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -956,6 +983,11 @@ export const Heard: MessageFns<Heard> = {
       standing: globalThis.Array.isArray(object?.standing)
         ? object.standing.map((e: any) => Standstill.fromJSON(e))
         : [],
+      booksMissing: isSet(object.booksMissing)
+        ? BigInt(object.booksMissing)
+        : isSet(object.books_missing)
+        ? BigInt(object.books_missing)
+        : 0n,
     };
   },
 
@@ -979,6 +1011,9 @@ export const Heard: MessageFns<Heard> = {
     if (message.standing?.length) {
       obj.standing = message.standing.map((e) => Standstill.toJSON(e));
     }
+    if (message.booksMissing !== 0n) {
+      obj.booksMissing = message.booksMissing.toString();
+    }
     return obj;
   },
 
@@ -997,6 +1032,9 @@ export const Heard: MessageFns<Heard> = {
       : 0n;
     message.late = object.late ?? false;
     message.standing = object.standing?.map((e) => Standstill.fromPartial(e)) || [];
+    message.booksMissing = (object.booksMissing !== undefined && object.booksMissing !== null)
+      ? BigInt(object.booksMissing)
+      : 0n;
     return message;
   },
 };

@@ -671,6 +671,8 @@ export interface Heartbeat {
   beat: bigint;
   /** When the oldest entry of the node's books that the monitor is not known to hold was made, by the node's clock; 0 for none. */
   booksWaitingSinceMs: bigint;
+  /** Up to which number a monitor held those books, by its last word here; 0 for none. A monitor that has fewer lost them, or was put back. */
+  booksThrough: bigint;
 }
 
 /** A data source as its agent sees it. */
@@ -2662,6 +2664,7 @@ function createBaseHeartbeat(): Heartbeat {
     start: 0n,
     beat: 0n,
     booksWaitingSinceMs: 0n,
+    booksThrough: 0n,
   };
 }
 
@@ -2738,6 +2741,12 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         throw new globalThis.Error("value provided for field message.booksWaitingSinceMs of type int64 too large");
       }
       writer.uint32(136).int64(message.booksWaitingSinceMs);
+    }
+    if (message.booksThrough !== 0n) {
+      if (BigInt.asUintN(64, message.booksThrough) !== message.booksThrough) {
+        throw new globalThis.Error("value provided for field message.booksThrough of type uint64 too large");
+      }
+      writer.uint32(144).uint64(message.booksThrough);
     }
     return writer;
   },
@@ -2891,6 +2900,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.booksWaitingSinceMs = reader.int64() as bigint;
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.booksThrough = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2968,6 +2985,11 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         : isSet(object.books_waiting_since_ms)
         ? BigInt(object.books_waiting_since_ms)
         : 0n,
+      booksThrough: isSet(object.booksThrough)
+        ? BigInt(object.booksThrough)
+        : isSet(object.books_through)
+        ? BigInt(object.books_through)
+        : 0n,
     };
   },
 
@@ -3024,6 +3046,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     if (message.booksWaitingSinceMs !== 0n) {
       obj.booksWaitingSinceMs = message.booksWaitingSinceMs.toString();
     }
+    if (message.booksThrough !== 0n) {
+      obj.booksThrough = message.booksThrough.toString();
+    }
     return obj;
   },
 
@@ -3056,6 +3081,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.beat = (object.beat !== undefined && object.beat !== null) ? BigInt(object.beat) : 0n;
     message.booksWaitingSinceMs = (object.booksWaitingSinceMs !== undefined && object.booksWaitingSinceMs !== null)
       ? BigInt(object.booksWaitingSinceMs)
+      : 0n;
+    message.booksThrough = (object.booksThrough !== undefined && object.booksThrough !== null)
+      ? BigInt(object.booksThrough)
       : 0n;
     return message;
   },
