@@ -211,16 +211,21 @@ test.each(['log', 'trigger'] as const)(
       `INSERT INTO register VALUES ${newRows(2_000, 20, 'health', 100)}`,
       `UPDATE register SET name = 'newer', seen_at = '${timeOf(200)}' WHERE id <= 10`,
     );
+    await civil.run(`INSERT INTO register VALUES ${newRows(3_000, 5, 'civil', 100)}`);
     await untilAlike(platform, [civil, health]);
     await untilStill(platform, ['health', 'civil-affairs'], ['there', 'back']);
     await putBack();
-    await until(platform, 'history is known to be lost', async () =>
-      /LOG_GAP|TRIGGER_GAP/.test((await platform.qiao('alert', 'list')).stdout),
+    // What it lost of its own is still at the other end, and a person decides what becomes of it.
+    await until(platform, 'deletes wait for a person', async () =>
+      /DELETE_GUARD/.test((await platform.qiao('alert', 'list')).stdout),
     );
+    expect((await health.rows('id >= 3000')).length).toBe(5);
+    await platform.qiao('bridge', 'resync', 'back', '--wait');
     await untilAlike(platform, [civil, health]);
+    await platform.qiao('bridge', 'run', 'there', '--wait');
     await untilStill(platform, ['health', 'civil-affairs'], ['there', 'back']);
     await untilAlike(platform, [civil, health]);
-    expect((await health.rows('id >= 2000')).length).toBe(20);
+    expect((await health.rows('id >= 2000')).length).toBe(25);
     expect((await health.rows('id <= 10')).map(([, name]) => name)).toEqual(Array(10).fill('newer'));
   },
 );

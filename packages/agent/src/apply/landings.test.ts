@@ -1,7 +1,7 @@
 import { copyFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { createDataSources } from '../data-sources/registry.ts';
-import { personRows, RECEIVER, ReceiverWorld, SENDER, TestSender } from '../receive/sender.testing.ts';
+import { personRows, RECEIVER, ReceiverWorld, TestSender } from '../receive/sender.testing.ts';
 import { createLandings } from './landings.ts';
 
 /** What a scan of a table at the receiver hears before it concludes from a row's absence. */
@@ -16,14 +16,15 @@ async function behind(world: ReceiverWorld, table = 'person') {
   });
   try {
     const found = await landings.behind([{ node: RECEIVER, dataSource: 'target', schema: undefined, table }]);
-    return { bridge: found?.bridge, senderId: found?.senderId, looked };
+    return { bridge: found?.bridge, isLoading: found?.isLoading, looked };
   } finally {
     await sources.close();
   }
 }
 
-const landed = { bridge: undefined, senderId: undefined, looked: [] };
-const waits = { bridge: 'people', senderId: SENDER, looked: [] };
+const landed = { bridge: undefined, isLoading: undefined, looked: [] };
+const loads = { bridge: 'people', isLoading: true, looked: [] };
+const waits = { bridge: 'people', isLoading: false, looked: [] };
 
 test('a table is whole when its load has landed, also when the load’s own deliveries come again', async () => {
   using world = new ReceiverWorld();
@@ -33,7 +34,7 @@ test('a table is whole when its load has landed, also when the load’s own deli
   const first = sender.rows([personRows('insert', ['1\tAnna'])], { begins: true });
   await world.receive(opening, first);
   await world.apply();
-  expect(await behind(world)).toEqual(waits);
+  expect(await behind(world)).toEqual(loads);
   expect(await behind(world, 'other')).toEqual(landed);
   await world.receive(sender.rows([personRows('insert', ['2\tBo'])], { ends: true }));
   await world.apply();

@@ -9,7 +9,7 @@ import { isLost } from './nextDelivery.ts';
 
 export interface Landings {
   /** The first lane of which rows of one of these tables are missing, as far as this node knows; asks the target. Throws what that throws. */
-  behind(tables: readonly TablePlace[]): Promise<{ readonly bridge: string; readonly senderId: string } | undefined>;
+  behind(tables: readonly TablePlace[]): Promise<{ readonly bridge: string; readonly isLoading: boolean } | undefined>;
 }
 
 export interface LandingPorts {
@@ -26,7 +26,7 @@ export function createLandings({ database, desired, open, onBehind }: LandingPor
       const now = desired.current();
       const lanes = [...(now?.bridges.values() ?? [])].flatMap((bridge) =>
         bridge.lanes.flatMap((lane) => {
-          const { destination, receiverId, senderId } = lane;
+          const { destination, receiverId } = lane;
           if (receiverId !== now?.nodeId || destination === undefined || isOver(bridge, lane)) return [];
           const places = Object.values(destination.tables).map(
             ({ to, schema }): TablePlace => ({
@@ -40,7 +40,7 @@ export function createLandings({ database, desired, open, onBehind }: LandingPor
           const state = isMeant ? database.lanesIn.get(parseId(lane.laneId)) : undefined;
           // What has not begun has brought nothing that could be missing.
           if (state === undefined || state.epoch === 0n) return [];
-          return [{ bridge: bridge.name, senderId, dataSource: destination.dataSource, state }];
+          return [{ bridge: bridge.name, isLoading: state.isLoading, dataSource: destination.dataSource, state }];
         }),
       );
       const waiting = lanes.find(({ state }) => state.isLoading || isLost(state));

@@ -114,6 +114,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
     dataSource,
     scanned,
   );
+  if (work.log !== undefined && database.logs.get(bridgeId)?.owes?.code === 'LOG_GAP') setPutBack(ports, scanned);
   if (!isLoading) await requireLanded(ports, work, scanned, triggers);
   let rows = 0;
   let seen: string | undefined;
@@ -158,6 +159,10 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
       cursors.finish();
       if (seen !== undefined) work.log?.finish(seen);
       triggers.finish(guarded.tables);
+      for (const one of scanned) {
+        if (!triggers.isByKeys(one.table) && !guarded.tables.has(one.table.name))
+          database.captures.setPutBack(one.held.id, false);
+      }
       database.captures.finishScan(bridgeId, scan, work.runNumber, ports.clock.nowMs());
       if (guarded.error !== undefined) {
         const { code, message, hint } = guarded.error;
@@ -175,7 +180,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
  * landed in these tables is there again. A load names what there is, and waits for nobody who may wait for it.
  */
 async function requireLanded(
-  { landings }: CapturePorts,
+  ports: CapturePorts,
   { desired, bridge: { definition } }: ScanWork,
   scanned: readonly ScannedTable[],
   triggers: TriggerScan,
@@ -184,8 +189,9 @@ async function requireLanded(
   const places = scanned
     .filter((one) => isHeardWhole(one, triggers))
     .map(({ table: { name, read } }) => ({ node: desired.nodeId, dataSource, schema: read.ref.schema, table: name }));
-  const behind = places.length === 0 ? undefined : await landings.behind(places);
+  const behind = places.length === 0 ? undefined : await ports.landings.behind(places);
   if (behind === undefined) return;
+  if (!behind.isLoading) setPutBack(ports, scanned);
   throw new QiaoError(
     'LANDING_BEHIND',
     `rows that came by bridge ${behind.bridge} are not all here: the database was put back, or they are being loaded`,
@@ -194,6 +200,10 @@ async function requireLanded(
       hint: `it goes on by itself once they are; if they never come: qiao bridge unbind ${behind.bridge} NODE`,
     },
   );
+}
+
+function setPutBack({ database }: CapturePorts, scanned: readonly ScannedTable[]): void {
+  for (const { held } of scanned) database.captures.setPutBack(held.id, true);
 }
 
 /** The table is read whole, and other nodes are heard of it. */
@@ -303,28 +313,37 @@ function guardedTables(
   output: ScanOutput,
 ): { tables: ReadonlySet<string>; error: QiaoError | undefined } {
   const guard = work.bridge.definition.deleteGuard;
-  const { arrivals, digests } = ports.database;
+  const { arrivals, captures, digests } = ports.database;
   const over: { name: string; rows: number; of: number }[] = [];
-  for (const { table, held, nameless } of scanned) {
+  let isPutBack = false;
+  for (const { table, held, heard, nameless } of scanned) {
     // By a cursor nothing is concluded from a row that was not met.
     if (nameless > 0 || !output.isStreaming || table.cursor !== undefined) continue;
     // What another node deleted its own guard let through; what it sent, and is gone before it was found, was deleted here.
     const rows = digests.countUnseenOwn(held.id) + arrivals.countSeenUnknown(held.id);
     const of = held.digestCount;
-    if (rows > guard.rows && rows > guard.share * of) over.push({ name: table.name, rows, of });
+    // Other ends still have what such a database lost of its own. A hub that says nothing of circles knows of none.
+    const isInCircle = heard !== undefined && work.bridge.circles !== undefined;
+    const mayBeLost = isInCircle && captures.isPutBack(held.id) && rows > 0;
+    if (!mayBeLost && (rows <= guard.rows || rows <= guard.share * of)) continue;
+    over.push({ name: table.name, rows, of });
+    isPutBack ||= mayBeLost;
   }
   const rows = over.reduce((sum, table) => sum + table.rows, 0);
   if (over.length === 0 || BigInt(rows) <= work.allowedDeletes) return { tables: new Set(), error: undefined };
   const run = `qiao bridge run ${work.bridge.name}`;
   const again = work.log === undefined ? 'the next scan finds them' : run;
+  const back = isPutBack
+    ? 'its other ends still have what a database that was put back has lost: qiao bridge resync of the bridge that comes from there'
+    : 'look at the source';
   const sentence = over.map((table) => `${table.rows} of ${table.of} rows of ${table.name}`).join(', ');
   return {
     tables: new Set(over.map((table) => table.name)),
     error: new QiaoError(
       'DELETE_GUARD',
-      `${sentence} are gone at the source, or have other keys now; the guard allows ${guard.rows} rows or ${guard.share * 100} %`,
+      `${sentence} are gone at the source, or have other keys now; the guard allows ${isPutBack ? 'none after history was lost' : `${guard.rows} rows or ${guard.share * 100} %`}`,
       {
-        hint: `look at the source; once the rows are back, ${again}; if they shall go: ${run} --allow-deletes ${rows}`,
+        hint: `${back}; once the rows are back, ${again}; if they shall go: ${run} --allow-deletes ${rows}`,
       },
     ),
   };

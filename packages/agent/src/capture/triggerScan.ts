@@ -326,6 +326,7 @@ export class TriggerScan {
     const { database, log } = this.#ports;
     const known = database.triggers.get(tableId);
     database.triggers.gap(changes, { tableId, reason, run: this.#work.runNumber });
+    if (known !== undefined && known.read > 0) database.captures.setPutBack(tableId, true);
     if (known !== undefined && known.read > 0 && known.owed === known.read) {
       log.warn(
         { bridge: this.#work.bridge.name, table: table.name, reason },

@@ -71,6 +71,8 @@ const COUNT_DIGESTS = 'UPDATE capture_table SET digest_count = digest_count + ? 
 const SET_FOUND = 'UPDATE capture_table SET refused = ?, valueless = ?, nameless = ?, held_deletes = ? WHERE id = ?';
 const SET_FOUND_IN_PART = `UPDATE capture_table SET refused = refused + max(0, @refused - refused_of_part),
  refused_of_part = @refused, valueless = @valueless WHERE id = @tableId`;
+const SET_PUT_BACK = 'UPDATE capture_table SET put_back = ? WHERE id = ?';
+const IS_PUT_BACK = 'SELECT put_back FROM capture_table WHERE id = ?';
 const HOLDING = `SELECT name, refused, nameless, held_deletes AS heldDeletes FROM capture_table
  WHERE bridge = ? AND held_deletes > 0 ORDER BY name`;
 const TABLES = 'SELECT id, name FROM capture_table WHERE bridge = ?';
@@ -91,6 +93,8 @@ export class CaptureStore {
   readonly #countDigests: Statement<[number, number]>;
   readonly #setFound: Statement<[number, number, number, number, number]>;
   readonly #setFoundInPart: Statement<[{ tableId: number; refused: number; valueless: number }]>;
+  readonly #setPutBack: Statement<[number, number]>;
+  readonly #isPutBack: Statement<[number], number>;
   readonly #holding: Statement<[Uint8Array], TableFindings & { name: string }>;
   readonly #tables: Statement<[Uint8Array], { id: number; name: string }>;
   readonly #removeTable: Statement<[number]>;
@@ -110,6 +114,8 @@ export class CaptureStore {
     this.#countDigests = sqlite.prepare(COUNT_DIGESTS);
     this.#setFound = sqlite.prepare(SET_FOUND);
     this.#setFoundInPart = sqlite.prepare(SET_FOUND_IN_PART);
+    this.#setPutBack = sqlite.prepare(SET_PUT_BACK);
+    this.#isPutBack = sqlite.prepare<[number], number>(IS_PUT_BACK).pluck();
     this.#holding = sqlite.prepare(HOLDING);
     this.#tables = sqlite.prepare(TABLES);
     this.#removeTable = sqlite.prepare(REMOVE_TABLE);
@@ -180,6 +186,15 @@ export class CaptureStore {
   /** What a part shows stands for the whole only where it shows more than the part before. */
   setFoundInPart(tableId: number, { refused, valueless }: { refused: number; valueless: number }): void {
     this.#setFoundInPart.run({ tableId, refused, valueless });
+  }
+
+  /** Its history was lost, or rows that had landed in it: what it lacks may have been lost with them, until a person has said otherwise. */
+  setPutBack(tableId: number, isPutBack: boolean): void {
+    this.#setPutBack.run(isPutBack ? 1 : 0, tableId);
+  }
+
+  isPutBack(tableId: number): boolean {
+    return this.#isPutBack.get(tableId) === 1;
   }
 
   /** Tables whose deletes the last scan held. */

@@ -693,4 +693,11 @@ ALTER TABLE delivery_out ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX delivery_out_asked ON delivery_out (lane, due_at_ms) WHERE bus = 'onBus' AND asked = 1;
 `,
   },
+  {
+    id: '0026-put-back',
+    sql: `
+-- 1: its history was lost, or rows that had landed: what it lacks is no delete until a person allows it.
+ALTER TABLE capture_table ADD COLUMN put_back INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];
