@@ -66,10 +66,17 @@ export function lookEvery(budget: number): number {
   return Math.max(1, Math.floor(budget / 10));
 }
 
+const CHANGES_PREFIX = `${OWN_PREFIX}changes_`;
+
+/** A trigger of capture: it notes keys, and alters nothing. */
+export function isOfCapture(trigger: string): boolean {
+  return trigger.startsWith(CHANGES_PREFIX);
+}
+
 /** The same in every database, so that a name never grows beyond what it allows. */
 export function changesName({ ref, owner }: TrackedTable, schema: string, key: readonly string[]): string {
   const identity = JSON.stringify([owner, schema, ref.name, key]);
-  return `${OWN_PREFIX}changes_${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`;
+  return `${CHANGES_PREFIX}${createHash('sha256').update(identity).digest('hex').slice(0, 12)}`;
 }
 
 export function entriesOf(changes: TableRef, keyTypes: readonly ColumnType[]): SnapshotTable {

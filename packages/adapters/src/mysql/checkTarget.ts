@@ -10,6 +10,7 @@ import { MARK_TABLE } from '../mark.ts';
 import { missingTableHint } from '../missingTable.ts';
 import { pairProblems } from '../pairs.ts';
 import { constraintProblems, ownColumns, type Report, reporter, retypes, targetProblems } from '../preflight.ts';
+import { isOfCapture } from '../triggers.ts';
 import { columnRights, quoted, remedies } from './check.ts';
 import { createTableSql } from './createTable.ts';
 import {
@@ -152,6 +153,7 @@ async function targetTriggers(session: Session, report: Report, table: MysqlTabl
     });
   }
   for (const name of await readTriggers(session, table)) {
+    if (isOfCapture(name)) continue;
     report('', 'TARGET_TRIGGER', `trigger ${name} runs for every row that lands and may change it`, {
       hint: 'rows that a trigger alters differ from the source when both ends are verified',
       warning: true,

@@ -17,6 +17,7 @@ import {
   retypes,
   targetProblems,
 } from '../preflight.ts';
+import { isOfCapture } from '../triggers.ts';
 import { quoted, remedies, rowSecurity, where } from './check.ts';
 import { createTableSql } from './createTable.ts';
 import { type PostgresForeignKey, type PostgresTable, readTable } from './describe.ts';
@@ -166,6 +167,7 @@ async function targetRights(
   }
   if (row?.[1] === 't') rowSecurity(report, table, user);
   for (const name of JSON.parse(row?.[5] ?? '[]') as string[]) {
+    if (isOfCapture(name)) continue;
     report('', 'TARGET_TRIGGER', `trigger ${name} runs for every row that lands and may change it`, {
       hint: 'rows that a trigger alters differ from the source when both ends are verified; one that swallows rows stops the lane',
       warning: true,
