@@ -20,10 +20,12 @@ import {
 import { Verifier } from '@qiao/security';
 import { openBody } from '../packages/agent/src/apply/openBody.ts';
 import { decodeControl } from '../packages/agent/src/control/messages.ts';
+import { takeIn } from '../packages/agent/src/receive/intake.ts';
 import { answerHello, Starts } from '../packages/hub/src/desired/hello.ts';
 import { RoutingTable } from '../packages/hub/src/routing/routingTable.ts';
 import { verifyDelivery } from '../packages/hub/src/routing/verifyDelivery.ts';
 import { takeEntries } from '../packages/monitor/src/ingest/entries.ts';
+import { readHeartbeat } from '../packages/monitor/src/ingest/heartbeat.ts';
 
 export interface Told {
   readonly what: string;
@@ -70,6 +72,16 @@ function tiny(tag: number, bytes: number): Uint8Array {
   return filled;
 }
 
+/** A field with its value. */
+function within(tag: number, value: Uint8Array): Uint8Array {
+  return Buffer.concat([lying(tag, value.length), value]);
+}
+
+/** A delivery whose header is these bytes, signed by nobody. */
+function delivered(payload: Uint8Array): Uint8Array {
+  return DeliveryMessage.encode(DeliveryMessage.fromPartial({ header: { payload } })).finish();
+}
+
 function asProblem(problem: string | undefined): void {
   if (problem !== undefined) throw new QiaoError('FILTER_INVALID', problem);
 }
@@ -100,6 +112,11 @@ function atHub(bytes: Uint8Array): void {
     0,
   );
   throw new QiaoError(judged.kind === 'refused' ? judged.facts.code : 'TAKEN', '');
+}
+
+function atReceiver(bytes: Uint8Array): void {
+  const intake = takeIn(bytes, {} as never);
+  throw new QiaoError('code' in intake ? intake.code : 'TAKEN', '');
 }
 
 async function hello(bytes: Uint8Array): Promise<void> {
@@ -148,20 +165,22 @@ const CASES: readonly [what: string, act: () => unknown][] = [
   ['a control message of groups within groups', () => decodeControl(Buffer.alloc(MIB, 0x0b))],
   ['a delivery of groups within groups', () => atHub(Buffer.alloc(MIB, 0x0b))],
   ['a delivery larger than any', () => atHub(Buffer.alloc(64 * MIB))],
+  ['a header of half a million tables', () => atHub(delivered(tiny(0x6a, MIB)))],
+  ['a header of two million tables behind a length that lies', () => atHub(delivered(liar()))],
+  ['the same at a receiver', () => atReceiver(delivered(liar()))],
   [
-    'a header of half a million tables',
-    () =>
-      atHub(
-        DeliveryMessage.encode({
-          header: { payload: tiny(0x5a, MIB), suite: '', keyId: new Uint8Array(), signature: new Uint8Array() },
-          part: 0,
-          body: new Uint8Array(),
-        }).finish(),
-      ),
+    'a control message of four million refused bridges',
+    () => decodeControl(within(0x0a, within(0x3a, tiny(0x22, 8 * MIB)))),
   ],
+  ['a heartbeat of half a million services', () => readHeartbeat(tiny(0x4a, MIB))],
   ['a greeting of four million lanes', () => hello(tiny(0x2a, 8 * MIB))],
+  ['a greeting that knows of four million lanes', () => hello(within(0x42, tiny(0x5a, 8 * MIB)))],
   ['four million book entries', () => takeEntries({} as never, tiny(0x0a, 8 * MIB), 'health')],
-  ['a book entry of two million counts', () => takeEntries({} as never, manyCounts(), 'health')],
+  ['a book entry of two million counts', () => takeEntries({} as never, counted(4 * MIB), 'health')],
+  [
+    'three million counts in a thousand book entries',
+    () => takeEntries({} as never, Buffer.concat(Array.from({ length: 1_000 }, () => counted(6_000))), 'health'),
+  ],
   ['a bridge of aliases of aliases', () => yaml(laughs)],
   ['a bridge of lists within lists', () => yaml('['.repeat(500_000))],
   ['a bridge of lists within lists, by indicators', () => yaml('- '.repeat(250_000))],
@@ -189,13 +208,19 @@ function giantRow(): Uint8Array {
   return Buffer.concat([lying(10, head.length + length.length + row.length), head, length, row]);
 }
 
-function manyCounts(): Uint8Array {
-  const counts = tiny(0x12, 4 * MIB);
-  const unpacked = Buffer.concat([lying(0x3a, counts.length), counts]);
-  return Buffer.concat([lying(0x0a, unpacked.length), unpacked]);
+/** An entry of the books whose counts are these many bytes. */
+function counted(bytes: number): Uint8Array {
+  return within(0x0a, within(0x3a, tiny(0x12, bytes)));
+}
+
+/** The length of `compression` is 2^32 in five bytes: who believes it looks no further, a decoder keeps 0 of it and goes on. */
+function liar(): Uint8Array {
+  return Buffer.concat([lying(0x7a, 2 ** 32), tiny(0x6a, 4 * MIB)]);
 }
 
 for (const [what, act] of CASES) {
+  // What the one before left behind is none of this one's.
+  globalThis.gc?.();
   const beganMs = performance.now();
   let code = 'TAKEN';
   try {

@@ -67,7 +67,7 @@ function noise(length: number, random: Random): Buffer {
 
 // --------------------------------------------------------------------------------------------------------------- protobuf
 
-interface Field {
+export interface Field {
   readonly number: number;
   readonly wire: number;
   /** The value's bytes without tag and length. */
@@ -99,7 +99,7 @@ function mutateMessage(input: Uint8Array, random: Random, depth: number): Uint8A
   const written = fields.map(writeField);
   const replace = (...pieces: Uint8Array[]) =>
     Buffer.concat([...written.slice(0, at), ...pieces, ...written.slice(at + 1)]);
-  switch (below(13, random)) {
+  switch (below(14, random)) {
     case 0:
       return replace();
     case 1:
@@ -123,6 +123,12 @@ function mutateMessage(input: Uint8Array, random: Random, depth: number): Uint8A
       const times = 1 + below(below(400, random) === 0 ? 2_000 : 10, random);
       return replace(...Array.from({ length: times }, () => writeField(field)));
     }
+    case 10: {
+      // The least that a message inside can be: two bytes for whatever a decoder makes of it.
+      const times = 1 + below(below(400, random) === 0 ? 20_000 : 10, random);
+      const empty = writeField({ ...field, wire: 2, value: new Uint8Array() });
+      return replace(...Array.from({ length: times }, () => empty));
+    }
     default:
       break;
   }
@@ -136,7 +142,7 @@ function mutateMessage(input: Uint8Array, random: Random, depth: number): Uint8A
 }
 
 /** Undefined when the bytes are no run of fields. */
-function fieldsOf(input: Uint8Array): Field[] | undefined {
+export function fieldsOf(input: Uint8Array): Field[] | undefined {
   const fields: Field[] = [];
   let at = 0;
   while (at < input.length) {

@@ -9,7 +9,7 @@ import {
   type RefusedRow,
   RowAction,
 } from '@qiao/contract/node';
-import { splitRow } from '@qiao/exchange';
+import { readMessage, splitRow } from '@qiao/exchange';
 import { rowContext, sealing } from '@qiao/security';
 import type { Command } from 'commander';
 import { type HubClient, type OperatorContext, readContext, withHub } from './context.ts';
@@ -62,7 +62,8 @@ async function preview(
 ): Promise<PreviewContents> {
   const session = await sessionOf(hub, context, name, table);
   const answer = await hub.previewRows({ preview: { bridge: name, table, rows, ...session.signed } });
-  return PreviewContents.decode(await session.open(answer, ({ previewedRows }) => previewedRows));
+  const opened = await session.open(answer, ({ previewedRows }) => previewedRows);
+  return readMessage(PreviewContents, opened, 'preview');
 }
 
 async function refusedRows(hub: HubClient, context: OperatorContext, name: string, options: RefusedOptions) {
@@ -78,7 +79,8 @@ async function refusedRows(hub: HubClient, context: OperatorContext, name: strin
   }
   const session = await sessionOf(hub, context, name, table);
   const answer = await hub.listRefusedRows({ list: { ...list, ...session.signed } });
-  const contents = RefusedContents.decode(await session.open(answer, ({ refusedRows: found }) => found));
+  const opened = await session.open(answer, ({ refusedRows: found }) => found);
+  const contents = readMessage(RefusedContents, opened, 'list of rows');
   return { counts: session.verified(answer).refusedRows?.counts ?? [], rows: contents.rows };
 }
 

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { NodeAnswer } from '@qiao/contract/hub';
 import { RowAction, RowContents, type ShownRow } from '@qiao/contract/node';
-import { splitRow } from '@qiao/exchange';
+import { readMessage, splitRow } from '@qiao/exchange';
 import { rowContext, sealing } from '@qiao/security';
 import type { HubClient, OperatorContext } from './context.ts';
 import { answerInvalid, nodeOf, signAccess, verifiedResult } from './rowAccess.ts';
@@ -27,7 +27,8 @@ export async function openRow(hub: HubClient, context: OperatorContext, ref: str
   const answer = await hub.showOpenRow({ show: { ref, access, certificate } });
   const shown = shownRow(answer, context, ref);
   const sealed = { body: shown.sealed, wrappedKey: shown.wrappedKey };
-  const contents = RowContents.decode(await sealing.open(sealed, session.privateKey, rowContext('show', ref)));
+  const opened = await sealing.open(sealed, session.privateKey, rowContext('show', ref));
+  const contents = readMessage(RowContents, opened, 'row');
   return {
     shown,
     columns: contents.columns,

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeAnswer } from '@qiao/contract/hub';
 import { CommandResult, RowAccess, type RowAction } from '@qiao/contract/node';
-import { QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 import { systemClock } from '@qiao/runtime';
 import { fromPem, Signer, Verifier, verifyIssued } from '@qiao/security';
 import type { OperatorContext } from './context.ts';
@@ -37,7 +37,7 @@ export function verifiedResult(
     throw answerInvalid(`an answer of ${facts.role} ${facts.code}`);
   }
   new Verifier().verify('qiao.command.v1', result, certificate);
-  return CommandResult.decode(result.payload);
+  return readMessage(CommandResult, result.payload, 'answer');
 }
 
 export function nodeOf(ref: string): string {

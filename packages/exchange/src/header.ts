@@ -2,11 +2,13 @@
  * The limits that the contract states for a delivery's header, checked once where one enters a process. Who signed it
  * and whether the flow is allowed are questions for `security`, the hub and the receiver.
  */
-import { type DeliveryHeader, Origin } from '@qiao/contract/delivery';
+import { DeliveryHeader, DeliveryMessage, Origin } from '@qiao/contract/delivery';
+import type { Signed } from '@qiao/contract/signed';
 import { CHAIN_BYTES } from './chain.ts';
 import { CONTENT_MAX_BYTES, TABLE_NAME_MAX } from './content.ts';
 import { QiaoError } from './errors.ts';
 import { ID_BYTES } from './ids.ts';
+import { readMessage } from './readMessage.ts';
 
 /** The format that this version writes and reads. */
 export const DELIVERY_FORMAT = 1;
@@ -25,6 +27,25 @@ const HASH_BYTES = 32;
 const ORIGINS: ReadonlySet<Origin> = new Set([Origin.CHANGE, Origin.LOAD, Origin.RESYNC, Origin.RESEND]);
 // Receivers and hub keep ordinals and counts as exact numbers.
 const COUNT_MAX = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** With the header itself, its epoch and receipts, its role and the epoch before in it. */
+const MOST_IN_HEADER = MAX_TABLES + MAX_PARTS + MAX_SETTLED_RUNS + 5;
+
+/** A delivery as the bus brings it. Nothing in it is believed yet: neither its signature nor its limits are proven. */
+export interface ReadDelivery {
+  readonly header: DeliveryHeader;
+  readonly signed: Signed;
+  readonly part: number;
+  readonly body: Uint8Array;
+}
+
+/** Throws MESSAGE_UNREADABLE, also for a header of more than a header may hold. */
+export function readDelivery(bytes: Uint8Array): ReadDelivery {
+  // Itself and what is signed.
+  const { header: signed, part, body } = readMessage(DeliveryMessage, bytes, 'delivery', 2);
+  if (signed === undefined) throw new QiaoError('MESSAGE_UNREADABLE', 'found a delivery without a header');
+  return { header: readMessage(DeliveryHeader, signed.payload, 'header', MOST_IN_HEADER), signed, part, body };
+}
 
 /** Proves every limit of a header. Throws HEADER_INVALID with the first that fails. */
 export function checkHeader(header: DeliveryHeader): void {

@@ -2,15 +2,18 @@
 import { HelloReply } from '@qiao/contract/control';
 import { NodeSnapshot } from '@qiao/contract/node';
 import { QiaoError } from './errors.ts';
+import { readMessage } from './readMessage.ts';
 
 /** Throws HELLO_INVALID (transient). */
 export function readHelloReply(bytes: Uint8Array): HelloReply {
-  return decoded(() => HelloReply.decode(bytes));
+  return decoded(() => readMessage(HelloReply, bytes, 'answer'));
 }
 
 /** When the hub wrote the snapshot that stands in the answer, whose signature is not looked at; 0 without one. Throws HELLO_INVALID. */
 export function snapshotWrittenAtMs({ snapshot }: HelloReply): number {
-  return snapshot === undefined ? 0 : Number(decoded(() => NodeSnapshot.decode(snapshot.payload)).writtenAtMs);
+  return snapshot === undefined
+    ? 0
+    : Number(decoded(() => readMessage(NodeSnapshot, snapshot.payload, 'snapshot')).writtenAtMs);
 }
 
 function decoded<T>(decode: () => T): T {

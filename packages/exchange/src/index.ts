@@ -35,20 +35,12 @@ export * from './pairText.ts';
 export * from './parcel.ts';
 export { bridgeJson, DEFAULT_JOURNAL_COLUMNS, parseBridge, parseBridgeJson } from './parseBridge.ts';
 export * from './place.ts';
+export { type Codec, readMessage } from './readMessage.ts';
 export * from './reconcile.ts';
-export * from './repeatedFields.ts';
 export * from './rowText.ts';
 export * from './schedule.ts';
 export { schemaProblems } from './schemaProblems.ts';
 export { leavingKey, leavingNames } from './transform/columns.ts';
 export * from './transform/compile.ts';
 export type * from './transform/transform.ts';
-export {
-  BOOK_ENTRIES_LIMITS,
-  CONTROL_LIMITS,
-  HEADER_LIMITS,
-  MAX_RECEIPTS_WANTED,
-  RECEIPT_LIMITS,
-  STATEMENT_LIMITS,
-} from './wireLimits.ts';
 export { readYaml } from './yamlText.ts';

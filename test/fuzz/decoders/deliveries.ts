@@ -122,7 +122,7 @@ export async function deliveryDecoders(): Promise<Decoder[]> {
         const judged = verifyDelivery({ ...ports, place: (lane) => books.place(lane) }, 'health', input, START_MS);
         if (judged.kind === 'refused') {
           holds(judged.facts.message.length < 2_000, 'a refusal of thousands of characters');
-          return `${judged.facts.code} ${judged.facts.header === undefined}`;
+          return `${judged.facts.code} ${judged.facts.place === undefined}`;
         }
         proveHeader(judged.header);
         return `genuine ${judged.header.role?.$case} ${judged.isNewEpoch}`;

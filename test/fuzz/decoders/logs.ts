@@ -1,7 +1,7 @@
 // Logs of databases, as servers sent them once (test/fuzz/recorded), event by event: each value has the form of its type, or the log
 // is refused. Checksums are left out, so that what lies behind them is reached.
 
-import { type ColumnType, checkValue, messageFields, splitRow } from '@qiao/exchange';
+import { type ColumnType, checkValue, splitRow } from '@qiao/exchange';
 import type { LogChange } from '../../../packages/adapters/src/adapter.ts';
 import { BinlogDecoder } from '../../../packages/adapters/src/mysql/binlog.ts';
 import type { LoggedTable as MysqlTable } from '../../../packages/adapters/src/mysql/binlogRows.ts';
@@ -12,6 +12,7 @@ import type { CatalogType } from '../../../packages/adapters/src/mysql/types.ts'
 import { Lineage } from '../../../packages/adapters/src/postgres/lineage.ts';
 import { type LoggedTable, PgOutputDecoder } from '../../../packages/adapters/src/postgres/pgoutput.ts';
 import { type Decoder, holds } from '../decoder.ts';
+import { fieldsOf as messageFields } from '../mutate.ts';
 import { sample } from '../samples.ts';
 
 interface RecordedBinlog {
@@ -63,7 +64,8 @@ function pgoutput({ tables, messages }: RecordedPgOutput): Decoder {
 
 /** Events of a recorded log; whatever else a mutation put beside them is passed over. */
 function eventsOf(input: Uint8Array): Uint8Array[] {
-  return [...messageFields(input)].flatMap(([field, event]) => (field === EVENT_FIELD ? [event] : []));
+  const fields = messageFields(input) ?? [];
+  return fields.flatMap(({ number, wire, value }) => (number === EVENT_FIELD && wire === 2 ? [value] : []));
 }
 
 function binlog({ database, position, columns, events }: RecordedBinlog): Decoder {

@@ -34,8 +34,8 @@ export interface Books extends Part {
 }
 
 const BATCH_ENTRIES = 1_000;
-/** Well under the bus's largest message (8 MiB); a single entry is at most 1 MiB. */
-const BATCH_BYTES = 3 * 1024 * 1024;
+/** Well under the bus's largest message (8 MiB), and never more counts than a message may hold; a single entry is at most 1 MiB. */
+const BATCH_BYTES = 512 * 1024;
 const POLL_MS = 2_000;
 /** Published and not confirmed for this long: published again, because the telemetry stream may have lost its disk. */
 const CONFIRM_WITHIN_MS = 60_000;

@@ -3,7 +3,7 @@
 
 import { Command, CommandOutcome, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
@@ -66,9 +66,9 @@ export function commandsPart(ports: CommandPorts): Part {
 /** Throws COMMAND_INVALID, COMMAND_FOREIGN, COMMAND_EXPIRED (or good for too long) or the signature's own errors. */
 function openCommand(bytes: Uint8Array, ports: CommandPorts): Command {
   let command: Command;
-  const signed = decode(bytes, (encoded) => Signed.decode(encoded));
+  const signed = decode(bytes, (encoded) => readMessage(Signed, encoded, 'signed command'));
   ports.trust.checkSigned('qiao.command.v1', signed, ports.hubCertificate);
-  command = decode(signed.payload, (encoded) => Command.decode(encoded));
+  command = decode(signed.payload, (encoded) => readMessage(Command, encoded, 'command'));
   if (idOrEmpty(command.nodeId) !== ports.nodeId || idOrEmpty(command.id) === '') {
     throw new QiaoError(
       'COMMAND_FOREIGN',

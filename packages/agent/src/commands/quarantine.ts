@@ -23,6 +23,7 @@ import {
   MAX_ROW_BYTES,
   parseId,
   QiaoError,
+  readMessage,
   sameBytes,
 } from '@qiao/exchange';
 import { rowContext } from '@qiao/security';
@@ -220,7 +221,7 @@ async function editRow({ rows, edit }: SettleRows, ports: QuarantinePorts): Prom
 async function openedEdit(edit: RowEdit, ref: string, ports: QuarantinePorts): Promise<RowContents> {
   try {
     const opened = await ports.unseal({ body: edit.sealed, wrappedKey: edit.wrappedKey }, rowContext('edit', ref));
-    return RowContents.decode(opened);
+    return readMessage(RowContents, opened, 'edit');
   } catch (error) {
     throw new QiaoError('EDIT_UNREADABLE', 'the edit was not sealed for this node and row', {
       hint: 'run the command again; if it stays, compare the node’s fingerprint: qiao node show CODE',

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { RowAccess, RowAction } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { QiaoError, sameBytes } from '@qiao/exchange';
+import { QiaoError, readMessage, sameBytes } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import type { OperatorTrust } from '../control/trust.ts';
 
@@ -67,7 +67,7 @@ export function checkAccess(
 
 function decoded(signed: Signed): RowAccess {
   try {
-    return RowAccess.decode(signed.payload);
+    return readMessage(RowAccess, signed.payload, 'access');
   } catch {
     throw invalid('an access that cannot be read');
   }

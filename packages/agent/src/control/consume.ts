@@ -6,7 +6,7 @@ import type { BooksThrough, ReceiptsWanted, Refusal, ResendRequest, RowsWanted }
 import { Receipt } from '@qiao/contract/receipt';
 import type { Signed } from '@qiao/contract/signed';
 import type { VerifyAnswer, VerifyRequest } from '@qiao/contract/verify';
-import { QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 
 import { crashPoint, describeError, type Log, type Part } from '@qiao/runtime';
 import { type DesiredPeer, type DesiredState, findLane } from './desired.ts';
@@ -176,6 +176,9 @@ function requireRights(peer: DesiredPeer): void {
   }
 }
 
+/** Receipts one message may ask for, as the contract says. */
+const WANTED_MAX = 500;
+
 /** Only the lane's sender may ask, for a lane that ends here. */
 function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: ControlPorts): void {
   const laneId = idOrEmpty(wanted.laneId);
@@ -189,6 +192,12 @@ function handleReceiptsWanted(signed: Signed, wanted: ReceiptsWanted, ports: Con
   requireNotRevoked(peer);
   ports.trust.checkPeer(peer.certificate, lane.senderId);
   ports.trust.checkSigned('qiao.control.v1', signed, peer.certificate);
+  if (wanted.known.length > WANTED_MAX) {
+    throw new QiaoError(
+      'CONTROL_INVALID',
+      `found ${wanted.known.length} receipts wanted at once, at most ${WANTED_MAX}`,
+    );
+  }
   requireSmall(wanted.epoch?.ordinal, ...wanted.known.map(({ sequence }) => sequence));
   ports.onReceiptsWanted(wanted, lane.senderId);
 }
@@ -271,7 +280,7 @@ function otherEnd(laneId: string, ports: ControlPorts) {
 
 function decodeReceipt(signed: Signed): Receipt {
   try {
-    return Receipt.decode(signed.payload);
+    return readMessage(Receipt, signed.payload, 'receipt');
   } catch (error) {
     throw new QiaoError('CONTROL_INVALID', 'the receipt cannot be decoded', { cause: error });
   }

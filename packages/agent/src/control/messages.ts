@@ -3,7 +3,7 @@
 
 import { ControlMessage } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
-import { CONTROL_LIMITS, isWithin, QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 
 export interface ControlSigner {
   sign(context: 'qiao.control.v1', payload: Uint8Array): Signed;
@@ -25,9 +25,8 @@ export function decodeControl(bytes: Uint8Array): DecodedControl {
   let signed: Signed;
   let message: ControlMessage;
   try {
-    signed = Signed.decode(bytes);
-    if (!isWithin(signed.payload, CONTROL_LIMITS)) throw new Error('it holds more than such a message may');
-    message = ControlMessage.decode(signed.payload);
+    signed = readMessage(Signed, bytes, 'signed message');
+    message = readMessage(ControlMessage, signed.payload, 'control message');
   } catch (error) {
     throw new QiaoError('CONTROL_INVALID', 'the control message cannot be decoded', { cause: error });
   }

@@ -9,7 +9,15 @@ import {
   type Peer,
 } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { type BridgeDefinition, idText, type Problem, ProblemsError, parseBridgeJson, QiaoError } from '@qiao/exchange';
+import {
+  type BridgeDefinition,
+  idText,
+  type Problem,
+  ProblemsError,
+  parseBridgeJson,
+  QiaoError,
+  readMessage,
+} from '@qiao/exchange';
 import { fingerprintOf } from '@qiao/security';
 import type { Desired, DesiredBridge, DesiredLane, DesiredPeer } from './desired.ts';
 import { acceptProblems, exposeProblems, type Permissions } from './permissions.ts';
@@ -38,7 +46,7 @@ export function openSnapshot(signed: Signed, reader: SnapshotReader): NodeSnapsh
   reader.trust.checkSigned('qiao.snapshot.v1', signed, reader.hubCertificate);
   let snapshot: NodeSnapshot;
   try {
-    snapshot = NodeSnapshot.decode(signed.payload);
+    snapshot = readMessage(NodeSnapshot, signed.payload, 'snapshot');
   } catch (error) {
     throw new QiaoError('SNAPSHOT_INVALID', 'the snapshot is signed by the hub but cannot be decoded', {
       hint: 'compare the versions of hub and agent: qiao hub status',

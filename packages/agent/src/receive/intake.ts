@@ -4,9 +4,9 @@
 
 import { createHash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
-import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
 import { Signed } from '@qiao/contract/signed';
-import { checkHeader, HEADER_LIMITS, isWithin, QiaoError, sameBytes } from '@qiao/exchange';
+import { checkHeader, QiaoError, type ReadDelivery, readDelivery, sameBytes } from '@qiao/exchange';
 import { type Desired, type DesiredBridge, type DesiredLane, findLane } from '../control/desired.ts';
 import { idOrEmpty, type Trust } from '../control/trust.ts';
 
@@ -48,19 +48,14 @@ export interface IntakePorts {
 }
 
 export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
-  let message: DeliveryMessage;
-  let header: DeliveryHeader;
+  let read: ReadDelivery;
   try {
-    message = DeliveryMessage.decode(bytes);
-    if (message.header === undefined) throw new QiaoError('HEADER_MISSING', 'the message has no header');
-    if (!isWithin(message.header.payload, HEADER_LIMITS)) {
-      throw new QiaoError('HEADER_INVALID', 'the header holds more than a header may');
-    }
-    header = DeliveryHeader.decode(message.header.payload);
-    checkHeader(header);
+    read = readDelivery(bytes);
+    checkHeader(read.header);
   } catch (error) {
     return { kind: 'dropped', code: codeOf(error, 'DELIVERY_INVALID'), message: textOf(error) };
   }
+  const { header, signed, body } = read;
   const laneId = idOrEmpty(header.laneId);
   if (idOrEmpty(header.receiverId) !== ports.nodeId || idOrEmpty(header.platformId) !== ports.platformId) {
     return { kind: 'dropped', code: 'DELIVERY_FOREIGN', message: `it is for node ${idOrEmpty(header.receiverId)}` };
@@ -86,7 +81,7 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
   try {
     // Asked at each delivery: the certificate that held when the snapshot came may have ended since.
     ports.trust.checkPeer(peer.certificate, lane.senderId);
-    ports.trust.checkSigned('qiao.delivery.v1', message.header, peer.certificate);
+    ports.trust.checkSigned('qiao.delivery.v1', signed, peer.certificate);
   } catch (error) {
     const code = codeOf(error, 'SIGNATURE_INVALID');
     // Another key of the same node: it may have joined again, and the snapshot that says so is on its way.
@@ -104,23 +99,23 @@ export function takeIn(bytes: Uint8Array, ports: IntakePorts): Intake {
   if (isSealedForAnother(header, ports.sealedFor)) {
     return refused('KEY_UNKNOWN', KEY_UNKNOWN_WHY, RefusalFate.RESEND);
   }
-  const part = header.parts[message.part];
+  const part = header.parts[read.part];
   if (header.parts.length > 0) {
-    const hash = createHash('sha256').update(message.body).digest();
-    if (part === undefined || part.bytes !== message.body.length || !hash.equals(part.sha256)) {
-      return refused('BODY_TAMPERED', `part ${message.part} is not the one that the header signs`, RefusalFate.RESEND);
+    const hash = createHash('sha256').update(body).digest();
+    if (part === undefined || part.bytes !== body.length || !hash.equals(part.sha256)) {
+      return refused('BODY_TAMPERED', `part ${read.part} is not the one that the header signs`, RefusalFate.RESEND);
     }
-  } else if (message.part !== 0 || message.body.length > 0) {
+  } else if (read.part !== 0 || body.length > 0) {
     return refused('BODY_TAMPERED', 'the message has a body, its header signs none', RefusalFate.RESEND);
   }
   return {
     kind: 'delivery',
     delivery: {
       header,
-      signedHeader: Signed.encode(message.header).finish(),
-      headerHash: createHash('sha256').update(message.header.payload).digest(),
-      part: message.part,
-      body: message.body,
+      signedHeader: Signed.encode(signed).finish(),
+      headerHash: createHash('sha256').update(signed.payload).digest(),
+      part: read.part,
+      body,
       bridge,
       lane,
     },

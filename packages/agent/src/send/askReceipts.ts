@@ -6,10 +6,13 @@
  * of, which then is an old copy (place.ts).
  */
 import type { KnownReceipt } from '@qiao/contract/control';
-import { idText, MAX_RECEIPTS_WANTED } from '@qiao/exchange';
+import { idText } from '@qiao/exchange';
 import type { LaneOut } from '../exchange-database/index.ts';
 import { askAbout } from './place.ts';
 import type { SendPorts } from './ports.ts';
+
+/** Receipts asked for in one message. */
+const MOST_ASKED = 500;
 
 /** When a lane's open receipts were asked for, how often, and how far the last question went. */
 interface Asked {
@@ -34,7 +37,7 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
       const before = asked.get(id);
       const page = openAfter(lane, before?.through ?? -1n);
       // More than one message holds are asked for in turn, at the pace of the first.
-      const isWhole = page.length < MAX_RECEIPTS_WANTED;
+      const isWhole = page.length < MOST_ASKED;
       const isNew = !askedBeyond.has(id);
       if (page.length === 0 && !isNew) {
         asked.delete(id);
@@ -63,7 +66,7 @@ export function createReceiptAsker(ports: Pick<SendPorts, 'database' | 'clock' |
   };
 
   function openAfter(lane: LaneOut, sequence: bigint): KnownReceipt[] {
-    const page = (after: bigint) => database.deliveriesOut.openAfter(lane.lane, lane.epoch, after, MAX_RECEIPTS_WANTED);
+    const page = (after: bigint) => database.deliveriesOut.openAfter(lane.lane, lane.epoch, after, MOST_ASKED);
     const found = page(sequence);
     // Behind the last one it begins at the front again.
     return (found.length > 0 || sequence < 0n ? found : page(-1n)).map((delivery) => ({

@@ -3,24 +3,24 @@
  * What is refused is refused with a code, and nothing of it is quoted.
  */
 import { VerifyQuestion, VerifyReading, type VerifyRow } from '@qiao/contract/verify';
-import { BUCKET_BITS_MAX, checkRows, isWithin, QiaoError, SECTION_MAX_COLUMNS } from '@qiao/exchange';
+import { BUCKET_BITS_MAX, checkRows, QiaoError, readMessage, SECTION_MAX_COLUMNS } from '@qiao/exchange';
 
 /** Rows that one reading names. */
 export const MOST_ROWS = 250_000;
 
 const HASH_BYTES = 16;
 const TEXT_BYTES = 32;
-/** Of `columns` and `compared`; of `comparable`, `not_comparable` and `rows`. */
-const QUESTION_LIMITS = { 2: { most: SECTION_MAX_COLUMNS }, 4: { most: SECTION_MAX_COLUMNS } };
-const READING_LIMITS = { 1: { most: SECTION_MAX_COLUMNS }, 2: { most: SECTION_MAX_COLUMNS }, 9: { most: MOST_ROWS } };
+/** With the question itself, its epoch and its buckets. */
+const MOST_IN_QUESTION = SECTION_MAX_COLUMNS + 3;
+/** With the reading itself and its epoch. */
+const MOST_IN_READING = MOST_ROWS + 2;
 const LF = Buffer.from('\n');
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Throws QUESTION_INVALID. */
 export function readQuestion(bytes: Uint8Array): VerifyQuestion {
   const refuse = invalid('QUESTION_INVALID', 'question');
-  if (!isWithin(bytes, QUESTION_LIMITS)) throw refuse('too many columns');
-  const question = decoded(() => VerifyQuestion.decode(bytes), refuse);
+  const question = decoded(() => readMessage(VerifyQuestion, bytes, 'question', MOST_IN_QUESTION), refuse);
   const { columns, keyColumns, compared, epoch, afterSequence, what } = question;
   if (columns.length === 0 || keyColumns > columns.length) throw refuse('a key of more columns than there are');
   const names = new Set(columns.map(({ name }) => name));
@@ -38,8 +38,7 @@ export function readQuestion(bytes: Uint8Array): VerifyQuestion {
 /** The answer to `question`. Throws READING_INVALID. */
 export function readReading(bytes: Uint8Array, question: VerifyQuestion): VerifyReading {
   const refuse = invalid('READING_INVALID', 'reading');
-  if (!isWithin(bytes, READING_LIMITS)) throw refuse('too many columns or rows');
-  const reading = decoded(() => VerifyReading.decode(bytes), refuse);
+  const reading = decoded(() => readMessage(VerifyReading, bytes, 'reading', MOST_IN_READING), refuse);
   if (reading.openKeys.length % HASH_BYTES !== 0) throw refuse('hashes of keys of another length');
   if (reading.text.length !== 0 && reading.text.length !== TEXT_BYTES) throw refuse('a digest of another length');
   if (reading.rowsRead > MAX_SAFE || reading.unreadable > MAX_SAFE) throw refuse('a count past 2^53');

@@ -3,7 +3,7 @@
 
 import { Command, CommandResult } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { type FieldLimits, isWithin, parseId, QiaoError } from '@qiao/exchange';
+import { type Codec, parseId, QiaoError, readMessage } from '@qiao/exchange';
 import type { Clock } from '@qiao/runtime';
 import type { Verifier } from '@qiao/security';
 import type { NodeRow } from '../hubDatabase.ts';
@@ -78,8 +78,9 @@ export async function askNode(
     command,
   }).finish();
   const answer = await untilAnswered(ports, node.code, Signed.encode(ports.sign(payload)).finish());
-  const { signed, result } = decode(answer, node.code);
+  const signed = read(Signed, answer, node.code);
   ports.verifier.verify('qiao.command.v1', signed, node.certificate);
+  const result = read(CommandResult, signed.payload, node.code);
   if (Buffer.compare(result.id, id) !== 0) throw invalid(node.code, 'answers another command');
   return { result, signed };
 }
@@ -109,22 +110,9 @@ async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8
   }
 }
 
-/** `problems`, `tables`, `jobs`, `open_rows`; and the lists of rows that moved, were looked at, or refused. */
-const MOST = { most: 10_000 };
-const RESULT_LIMITS: FieldLimits = {
-  3: MOST,
-  4: MOST,
-  20: MOST,
-  24: MOST,
-  27: { inside: { 5: MOST } },
-  29: { inside: { 1: MOST, 2: MOST } },
-};
-
-function decode(bytes: Uint8Array, code: string): { signed: Signed; result: CommandResult } {
+function read<T>(codec: Codec<T>, bytes: Uint8Array, code: string): T {
   try {
-    const signed = Signed.decode(bytes);
-    if (!isWithin(signed.payload, RESULT_LIMITS)) throw new Error('it holds more than an answer may');
-    return { signed, result: CommandResult.decode(signed.payload) };
+    return readMessage(codec, bytes, 'answer');
   } catch (cause) {
     throw invalid(code, 'cannot be read', cause);
   }

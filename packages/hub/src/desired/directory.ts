@@ -3,7 +3,7 @@
 
 import { DirectoryReply, DirectoryRequest } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 import type { HubDatabase } from '../hubDatabase.ts';
 import { findNode } from '../registry/nodes.ts';
 
@@ -38,7 +38,7 @@ function isNewer(newest: { generation: number; number: number }, held: Directory
 
 function decode(bytes: Uint8Array): DirectoryRequest {
   try {
-    return DirectoryRequest.decode(bytes);
+    return readMessage(DirectoryRequest, bytes, 'question');
   } catch (cause) {
     const hint = 'compare the versions of hub and monitor';
     throw new QiaoError('DIRECTORY_REQUEST_INVALID', `found ${bytes.length} bytes that are no question`, {

@@ -4,7 +4,7 @@
 import { HelloReply, HelloRequest, type Renewal } from '@qiao/contract/control';
 import type { NodeSnapshot } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { type FieldLimits, idText, isWithin, MOST_TOKENS_AHEAD, QiaoError } from '@qiao/exchange';
+import { idText, MOST_TOKENS_AHEAD, QiaoError, readMessage } from '@qiao/exchange';
 import { type Clock, crashPoint, describeError, type Log } from '@qiao/runtime';
 import { appendAudit } from '../audit/audit.ts';
 import type { HubDatabase, NodeRow } from '../hubDatabase.ts';
@@ -63,8 +63,10 @@ export class Starts {
 }
 
 const MOST_LANES = 10_000;
-/** `sending`; and `receiving` of what it knows. */
-const HELLO_LIMITS: FieldLimits = { 5: { most: MOST_LANES }, 8: { inside: { 11: { most: MOST_LANES } } } };
+/** All its lanes and the largest snapshot. */
+const HELLO_MAX_BYTES = 4 * 1024 * 1024;
+/** Lanes that it sends and that it receives, each with its epoch; itself, what it knows and the snapshot in that. */
+const MOST_IN_HELLO = 4 * MOST_LANES + 3;
 
 const STARTS_WINDOW_MS = 60_000;
 const STARTS_PER_WINDOW = 60;
@@ -223,12 +225,13 @@ async function requireNode(store: HubDatabase, code: string, request: HelloReque
 
 function decode(bytes: Uint8Array): HelloRequest {
   try {
-    // A greeting is not signed: before its lanes become objects they are counted.
-    if (!isWithin(bytes, HELLO_LIMITS)) throw new Error('more lanes than a node has');
-    const request = HelloRequest.decode(bytes);
-    if (request.exchangeDatabaseId.length === 16) return request;
+    if (bytes.length > HELLO_MAX_BYTES) throw new RangeError('a hello of too many bytes');
+    const request = readMessage(HelloRequest, bytes, 'hello', MOST_IN_HELLO);
+    const { exchangeDatabaseId, sending, knows } = request;
+    const lanes = Math.max(sending.length, knows?.receiving.length ?? 0);
+    if (exchangeDatabaseId.length === 16 && lanes <= MOST_LANES) return request;
   } catch {
-    // Told below like a wrong length: the bytes are not a hello.
+    // Told below like a wrong length or too many lanes: the bytes are not a hello.
   }
   throw new QiaoError('HELLO_INVALID', 'the hello cannot be read', { hint: 'compare the versions of hub and agent' });
 }

@@ -5,7 +5,7 @@
 import type { HelloRequest, NodeKnowledge } from '@qiao/contract/control';
 import { NodeSnapshot } from '@qiao/contract/node';
 import type { Signed } from '@qiao/contract/signed';
-import { idText, QiaoError, sameBytes } from '@qiao/exchange';
+import { idText, QiaoError, readMessage, sameBytes } from '@qiao/exchange';
 import { crashPoint } from '@qiao/runtime';
 import { type Verifier, verifyIssued } from '@qiao/security';
 import type { HubDatabase } from '../hubDatabase.ts';
@@ -39,7 +39,7 @@ const MOST = 2n ** 50n;
 /** The snapshot that a node shows, once this hub's own signature on it is proven. Throws SNAPSHOT_*, SIGNATURE_INVALID, KEY_MISMATCH. */
 export function provenSnapshot(ports: CollectPorts, signed: Signed, nodeId: Uint8Array): NodeSnapshot {
   ports.verifier.verify('qiao.snapshot.v1', signed, ports.hubCertificate);
-  const snapshot = NodeSnapshot.decode(signed.payload);
+  const snapshot = readMessage(NodeSnapshot, signed.payload, 'snapshot');
   if (!sameBytes(snapshot.platformId, ports.platformId) || !sameBytes(snapshot.nodeId, nodeId)) {
     throw new QiaoError('SNAPSHOT_FOREIGN', 'the snapshot shown is of another node or platform');
   }

@@ -47,11 +47,26 @@ const REFUSALS = {
 
 type RefusalCode = keyof typeof REFUSALS;
 
+/** What a refusal keeps of a header: where the delivery lies in its lane, and which attempt at it this was. */
+export type DeliveryPlace = Pick<DeliveryHeader, 'laneId' | 'epoch' | 'sequence' | 'contentHash'>;
+
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Undefined for a header too odd to be written down and echoed. */
+export function placeOf({ laneId, epoch, sequence, contentHash }: DeliveryHeader): DeliveryPlace | undefined {
+  const isPlaced =
+    laneId.length === 16 &&
+    sequence <= MAX_SAFE &&
+    (epoch === undefined || (epoch.ordinal <= MAX_SAFE && epoch.nonce.length === 16)) &&
+    contentHash.length <= 32;
+  return isPlaced ? { laneId, epoch, sequence, contentHash } : undefined;
+}
+
 export interface RefusalFacts {
   readonly code: RefusalCode;
   readonly message: string;
-  /** The header refused; undefined when it was unreadable or not the sender's, and so was never part of a lane. */
-  readonly header?: DeliveryHeader | undefined;
+  /** Of the delivery refused; undefined when its header was unreadable or not the sender's, and so was never part of a lane. */
+  readonly place?: DeliveryPlace | undefined;
   /** With NEW_EPOCH. */
   readonly highestEpoch?: bigint;
   /** Another fate than the table's, with its reason where it is decided. */
@@ -59,17 +74,17 @@ export interface RefusalFacts {
 }
 
 /** The refusal as the sender gets it. */
-export function contractRefusal({ code, message, header, highestEpoch = 0n, fate }: RefusalFacts): Refusal {
+export function contractRefusal({ code, message, place, highestEpoch = 0n, fate }: RefusalFacts): Refusal {
   return {
-    laneId: header?.laneId ?? new Uint8Array(),
-    epoch: header?.epoch,
-    sequence: header?.sequence ?? 0n,
+    laneId: place?.laneId ?? new Uint8Array(),
+    epoch: place?.epoch,
+    sequence: place?.sequence ?? 0n,
     code,
     message: message.slice(0, 1_000),
     hint: REFUSALS[code].hint,
     fate: fate ?? REFUSALS[code].fate,
     highestEpoch,
-    contentHash: header?.contentHash ?? new Uint8Array(),
+    contentHash: place?.contentHash ?? new Uint8Array(),
     fencingToken: 0n,
   };
 }

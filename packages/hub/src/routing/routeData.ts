@@ -12,7 +12,7 @@ import { InFlight } from './inFlight.ts';
 import type { LaneBooks } from './laneBooks.ts';
 import type { LookAgain } from './lookAgain.ts';
 import type { RefusalBook, RefusalNote } from './refusalBook.ts';
-import { contractRefusal, type RefusalFacts } from './refusals.ts';
+import { contractRefusal, placeOf, type RefusalFacts } from './refusals.ts';
 import type { RoutingBridge } from './routingTable.ts';
 import { type Verified, type VerifyPorts, verifyDelivery } from './verifyDelivery.ts';
 
@@ -140,7 +140,7 @@ class DataRouter {
       const facts: RefusalFacts = {
         code: 'EPOCH_TOO_LOW',
         message: `another epoch ${epoch.ordinal} of the lane was opened first`,
-        header,
+        place: placeOf(header),
         highestEpoch: place.highestEpoch,
       };
       return { done: this.#refuse(message, fromCode, { ...genuine, kind: 'refused', facts }) };
@@ -174,7 +174,7 @@ class DataRouter {
     const facts: RefusalFacts = {
       code: 'DESTINATION_BUSY',
       message: `the share of "${receiver.code}" on the bus has no room`,
-      header,
+      place: placeOf(header),
     };
     await this.#refuse(message, fromCode, { kind: 'refused', facts, bridge, lane });
   }
@@ -201,16 +201,16 @@ class DataRouter {
 
   #record(
     fromCode: string,
-    { code, message, header }: Pick<RefusalNote, 'code' | 'message'> & Pick<RefusalFacts, 'header'>,
+    { code, message, place }: Pick<RefusalNote, 'code' | 'message'> & Pick<RefusalFacts, 'place'>,
     bridge: RoutingBridge | undefined,
   ): Promise<void> {
     return this.#ports.refusals.record({
       atMs: this.#ports.clock.nowMs(),
       fromNode: fromCode,
       bridge: bridge?.name ?? '',
-      laneId: Buffer.from(header?.laneId ?? []).toString('hex'),
-      epoch: header?.epoch?.ordinal ?? 0n,
-      sequence: header?.sequence ?? 0n,
+      laneId: Buffer.from(place?.laneId ?? []).toString('hex'),
+      epoch: place?.epoch?.ordinal ?? 0n,
+      sequence: place?.sequence ?? 0n,
       code,
       message,
     });
@@ -227,7 +227,8 @@ class DataRouter {
     const isLast = isFinal(error);
     log.warn({ from: message.subject, err: describeError(error), isLast }, sentence);
     if (!isLast) return message.retryLater(RETRY_MS);
-    await this.#record(nodeOfSubject(message.subject), { ...of, code: error.code, message: error.message }, of?.bridge);
+    const note = { code: error.code, message: error.message, place: of && placeOf(of.header) };
+    await this.#record(nodeOfSubject(message.subject), note, of?.bridge);
     crashPoint('route.refusalRecorded');
     message.ack();
   }

@@ -87,10 +87,11 @@ test('receipts and resend requests go from a lane’s receiver to its sender', a
 
 test('a message of more than it may hold is not read, though its node signed it', async () => {
   await using it = await road();
-  const refused = Array.from({ length: 10_001 }, () => ({}));
-  const state: Body = { $case: 'actualState', value: ActualState.fromPartial({ nodeId: it.civil.id, refused }) };
+  const tooMany = Array.from({ length: 65_536 }, () => ({}));
+  const actual = ActualState.fromPartial({ nodeId: it.civil.id, refused: tooMany });
+  const state: Body = { $case: 'actualState', value: actual };
   expect(wordOf(it.judge(it.civil, control(it.civil, new Uint8Array(), state)))).toBe('MESSAGE_UNREADABLE');
-  const { outcomes } = Receipt.fromPartial({ outcomes: Array.from({ length: 48_001 }, () => ({})) });
+  const { outcomes } = Receipt.fromPartial({ outcomes: tooMany });
   expect(wordOf(it.judge(it.civil, control(it.civil, it.health.id, it.receipt({ outcomes }))))).toBe(
     'MESSAGE_UNREADABLE',
   );

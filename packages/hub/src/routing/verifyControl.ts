@@ -5,7 +5,7 @@ import { ControlMessage } from '@qiao/contract/control';
 import type { ActualState } from '@qiao/contract/node';
 import { Receipt } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import { CONTROL_LIMITS, isWithin, QiaoError, sameBytes } from '@qiao/exchange';
+import { QiaoError, readMessage, sameBytes } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
 import type { RoutingNode, RoutingTable } from './routingTable.ts';
 
@@ -32,15 +32,15 @@ export function verifyControl(
 ): VerifiedControl {
   const sender = ports.table.nodeByCode(fromCode);
   if (sender === undefined || !sender.isJoined) return refused('NODE_REVOKED', `"${fromCode}" has not joined`);
-  const read = readControl(bytes);
-  if (read === undefined)
-    return refused('MESSAGE_UNREADABLE', `found ${bytes.length} bytes that are no control message`);
-  const { message, signed } = read;
+  if (bytes.length > MESSAGE_MAX_BYTES)
+    return refused('MESSAGE_UNREADABLE', `found ${bytes.length} bytes, expected at most ${MESSAGE_MAX_BYTES}`);
+  let message: ControlMessage;
   try {
+    const signed = readMessage(Signed, bytes, 'signed message');
     ports.verifier.verify('qiao.control.v1', signed, sender.certificate);
+    message = readMessage(ControlMessage, signed.payload, 'control message');
   } catch (error) {
-    if (!(error instanceof QiaoError)) throw error;
-    return refused('SIGNATURE_INVALID', error.message);
+    return notOpened(error);
   }
   if (nowMs > sender.certificateEndsAtMs) {
     const ended = new Date(sender.certificateEndsAtMs).toISOString();
@@ -83,9 +83,9 @@ function judgeReceipt(
   let receipt: Receipt;
   try {
     ports.verifier.verify('qiao.receipt.v1', signed, sender.certificate);
-    receipt = Receipt.decode(signed.payload);
+    receipt = readMessage(Receipt, signed.payload, 'receipt');
   } catch (error) {
-    return refused('SIGNATURE_INVALID', error instanceof QiaoError ? error.message : 'the receipt cannot be read');
+    return notOpened(error);
   }
   if (!sameBytes(receipt.platformId, ports.platformId)) {
     return refused('PLATFORM_UNKNOWN', 'the receipt is signed for another platform', receipt.laneId);
@@ -122,16 +122,10 @@ function judgeBooks({ table }: VerifyControlPorts, sender: RoutingNode, toNodeId
   return { kind: 'forward', sender, receiver };
 }
 
-function readControl(bytes: Uint8Array): { message: ControlMessage; signed: Signed } | undefined {
-  if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
-  try {
-    const signed = Signed.decode(bytes);
-    if (!isWithin(signed.payload, CONTROL_LIMITS)) return undefined;
-    return { signed, message: ControlMessage.decode(signed.payload) };
-  } catch {
-    // The decoder's own words quote offsets and say nothing that an operator could use.
-    return undefined;
-  }
+/** What its signature, or what it signs, is refused for. */
+function notOpened(error: unknown): VerifiedControl {
+  if (!(error instanceof QiaoError)) throw error;
+  return refused(error.code === 'MESSAGE_UNREADABLE' ? error.code : 'SIGNATURE_INVALID', error.message);
 }
 
 function refused(code: string, message: string, laneId: Uint8Array = new Uint8Array()): VerifiedControl {

@@ -3,20 +3,20 @@
 
 import { hash } from 'node:crypto';
 import { RefusalFate } from '@qiao/contract/control';
-import { DeliveryHeader, DeliveryMessage } from '@qiao/contract/delivery';
+import type { DeliveryHeader } from '@qiao/contract/delivery';
 import {
   checkHeader,
-  HEADER_LIMITS,
-  isWithin,
   type MayFlow,
   MOST_TOKENS_AHEAD,
   PART_MAX_BYTES,
   QiaoError,
+  type ReadDelivery,
+  readDelivery,
   sameBytes,
 } from '@qiao/exchange';
 import { SIGNED_MAX_BYTES, type Verifier } from '@qiao/security';
 import { type LanePlace, MOST_EPOCHS_AHEAD } from './laneBooks.ts';
-import type { RefusalFacts } from './refusals.ts';
+import { type DeliveryPlace, placeOf, type RefusalFacts } from './refusals.ts';
 import type { RoutingBridge, RoutingLane, RoutingNode, RoutingTable } from './routingTable.ts';
 
 export interface VerifyPorts {
@@ -53,14 +53,14 @@ export type Verified =
 const FENCING_GRACE_MS = 60_000;
 /** Signed header, one part, and a little framing. */
 const MESSAGE_MAX_BYTES = SIGNED_MAX_BYTES + PART_MAX_BYTES + 4 * 1024;
-const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Judges the bytes of one bus message that came on the up subject of node `fromCode`. */
 export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint8Array, nowMs: number): Verified {
-  const read = readMessage(bytes);
+  const read = readBytes(bytes);
   if (read === undefined)
     return refused({ code: 'MESSAGE_UNREADABLE', message: `found ${bytes.length} bytes that are no delivery` });
-  const { message, header, signed } = read;
+  const { header, signed } = read;
+  const place = placeOf(header);
 
   // Whose it is. Before this is settled nothing in the header is believed, so no lane is named in the refusal.
   const sender = ports.table.nodeByCode(fromCode);
@@ -78,49 +78,50 @@ export function verifyDelivery(ports: VerifyPorts, fromCode: string, bytes: Uint
   } catch (error) {
     if (!(error instanceof QiaoError)) throw error;
     // The header's place is named, so that the sender's lane sends again; the content hash tells it of which attempt.
-    return refused({ code: 'SIGNATURE_INVALID', message: error.message, header: placed(header) });
+    return refused({ code: 'SIGNATURE_INVALID', message: error.message, place });
   }
   if (nowMs > sender.certificateEndsAtMs) {
     const ended = new Date(sender.certificateEndsAtMs).toISOString();
     return refused({
       code: 'CERTIFICATE_EXPIRED',
       message: `the certificate of "${fromCode}" ended at ${ended}`,
-      header: placed(header),
+      place,
     });
   }
   const flaw = flawOf(header);
-  if (flaw !== undefined) return refused({ code: 'HEADER_INVALID', message: flaw, header: placed(header) });
+  if (flaw !== undefined) return refused({ code: 'HEADER_INVALID', message: flaw, place });
   if (!sameBytes(header.platformId, ports.platformId)) {
-    return refused({ code: 'PLATFORM_UNKNOWN', message: 'the delivery is signed for another platform', header });
+    return refused({ code: 'PLATFORM_UNKNOWN', message: 'the delivery is signed for another platform', place });
   }
   const fencing = ports.table.fencing(sender.id);
   if (header.fencingToken < fencing.token) {
     return refused({
       code: 'FENCED',
       message: `the delivery carries fencing token ${header.fencingToken}, the newest start of "${fromCode}" has ${fencing.token}`,
-      header,
+      place,
       ...(nowMs - fencing.sinceMs < FENCING_GRACE_MS ? { fate: RefusalFate.RESEND } : {}),
     });
   }
   if (header.fencingToken > fencing.given + MOST_TOKENS_AHEAD) {
     const message = `found fencing token ${header.fencingToken}, the hub gave "${fromCode}" ${fencing.given}`;
-    return refused({ code: 'HEADER_INVALID', message, header });
+    return refused({ code: 'HEADER_INVALID', message, place });
   }
-  return verifyLane(ports, message, header, sender, nowMs);
+  return verifyLane(ports, read, place, sender, nowMs);
 }
 
 /** Whether this sender may put this into this lane now, and whether the bytes are the signed ones. */
 function verifyLane(
   ports: VerifyPorts,
-  message: DeliveryMessage,
-  header: DeliveryHeader,
+  read: ReadDelivery,
+  place: DeliveryPlace | undefined,
   sender: RoutingNode,
   nowMs: number,
 ): Verified {
+  const { header, part } = read;
   const isVoid = header.role?.$case === 'void';
   const bridge = ports.table.bridge(hex(header.bridgeId));
   if (bridge === undefined) {
-    return refused({ code: 'BRIDGE_UNKNOWN', message: `no bridge has the identity ${hex(header.bridgeId)}`, header });
+    return refused({ code: 'BRIDGE_UNKNOWN', message: `no bridge has the identity ${hex(header.bridgeId)}`, place });
   }
   // A void closes what may not go on, so what closed the road for rows does not close it for voids.
   if (!bridge.versions.has(header.bridgeVersion) && !isVoid) {
@@ -129,11 +130,11 @@ function verifyLane(
     // closed on the word of a hub that forgot.
     const isAhead = [...bridge.versions].every((version) => version < header.bridgeVersion);
     const fate = isAhead ? { fate: RefusalFate.RESEND } : {};
-    return { ...refused({ code: 'VERSION_UNKNOWN', message, header, ...fate }), bridge };
+    return { ...refused({ code: 'VERSION_UNKNOWN', message, place, ...fate }), bridge };
   }
   if (bridge.sourceNodeId !== sender.id) {
     const message = `"${sender.code}" is not the source of "${bridge.name}"`;
-    return { ...refused({ code: 'NOT_THE_SOURCE', message, header }), bridge };
+    return { ...refused({ code: 'NOT_THE_SOURCE', message, place }), bridge };
   }
   const lane = ports.table.lane(hex(header.laneId));
   const receiver = ports.table.nodeById(hex(header.receiverId));
@@ -142,11 +143,11 @@ function verifyLane(
   if (lane === undefined || receiver === undefined || !isBound) {
     const message = `the lane is not one of "${bridge.name}" to that receiver`;
     const fate = lane === undefined ? { fate: RefusalFate.RESEND } : {};
-    return { ...refused({ code: 'DESTINATION_NOT_BOUND', message, header, ...fate }), bridge };
+    return { ...refused({ code: 'DESTINATION_NOT_BOUND', message, place, ...fate }), bridge };
   }
-  const refuse = (facts: Omit<RefusalFacts, 'header'>): Verified => ({
+  const refuse = (facts: Omit<RefusalFacts, 'place'>): Verified => ({
     kind: 'refused',
-    facts: { ...facts, header },
+    facts: { ...facts, place },
     bridge,
     lane,
   });
@@ -157,18 +158,18 @@ function verifyLane(
     return refuse({ code: 'DESTINATION_REVOKED', message: `the rights of "${receiver.code}" were ended` });
   }
   const epoch = header.epoch ?? { ordinal: 0n, nonce: new Uint8Array() };
-  const place = ports.place(lane.id);
+  const known = ports.place(lane.id);
   const epochTooLow = (what: string) =>
     refuse({
       code: 'EPOCH_TOO_LOW',
-      message: `the delivery is of epoch ${epoch.ordinal}; the hub knows ${what}: ${place.highestEpoch}`,
-      highestEpoch: place.highestEpoch,
+      message: `the delivery is of epoch ${epoch.ordinal}; the hub knows ${what}: ${known.highestEpoch}`,
+      highestEpoch: known.highestEpoch,
     });
-  if (epoch.ordinal < place.highestEpoch) return epochTooLow('a higher epoch');
-  if (epoch.ordinal > place.highestEpoch + MOST_EPOCHS_AHEAD) {
+  if (epoch.ordinal < known.highestEpoch) return epochTooLow('a higher epoch');
+  if (epoch.ordinal > known.highestEpoch + MOST_EPOCHS_AHEAD) {
     return refuse({
       code: 'HEADER_INVALID',
-      message: `found epoch ${epoch.ordinal}, the hub knows ${place.highestEpoch}`,
+      message: `found epoch ${epoch.ordinal}, the hub knows ${known.highestEpoch}`,
     });
   }
   if (!isVoid) {
@@ -182,24 +183,22 @@ function verifyLane(
     });
     if (!answer.allowed) return refuse({ code: 'NOT_ALLOWED', message: `${answer.code}: ${answer.reason}` });
   }
-  const tampered = tamperingOf(message, header);
+  const tampered = tamperingOf(read);
   if (tampered !== undefined) return refuse({ code: 'BODY_TAMPERED', message: tampered });
   // Whole and genuine, but of an epoch that somebody else opened under the same number: a copy of the sender.
-  const isOther = epoch.ordinal === place.highestEpoch && !sameBytes(epoch.nonce, place.nonce ?? epoch.nonce);
+  const isOther = epoch.ordinal === known.highestEpoch && !sameBytes(epoch.nonce, known.nonce ?? epoch.nonce);
   if (isOther) return epochTooLow('another epoch of the same number');
-  const isNewEpoch = epoch.ordinal > place.highestEpoch;
-  return { kind: 'genuine', header, part: message.part, sender, receiver, bridge, lane, isNewEpoch };
+  const isNewEpoch = epoch.ordinal > known.highestEpoch;
+  return { kind: 'genuine', header, part, sender, receiver, bridge, lane, isNewEpoch };
 }
 
-function readMessage(bytes: Uint8Array) {
+function readBytes(bytes: Uint8Array): ReadDelivery | undefined {
   // Not even decoded: on the way down it would not fit into a message of the bus.
   if (bytes.length > MESSAGE_MAX_BYTES) return undefined;
   try {
-    const message = DeliveryMessage.decode(bytes);
-    if (message.header === undefined || !isWithin(message.header.payload, HEADER_LIMITS)) return undefined;
-    return { message, signed: message.header, header: DeliveryHeader.decode(message.header.payload) };
+    return readDelivery(bytes);
   } catch {
-    // The decoder's own words quote offsets and say nothing that an operator could use.
+    // Where in the bytes it failed says nothing that an operator could use.
     return undefined;
   }
 }
@@ -214,7 +213,7 @@ function flawOf(header: DeliveryHeader): string | undefined {
   return undefined;
 }
 
-function tamperingOf({ part, body }: DeliveryMessage, { parts }: DeliveryHeader): string | undefined {
+function tamperingOf({ part, body, header: { parts } }: ReadDelivery): string | undefined {
   if (parts.length === 0) {
     return part === 0 && body.length === 0 ? undefined : 'found a body where the header signs none';
   }
@@ -223,16 +222,6 @@ function tamperingOf({ part, body }: DeliveryMessage, { parts }: DeliveryHeader)
   if (signed.bytes !== body.length) return `part ${part} has ${body.length} bytes, the header signs ${signed.bytes}`;
   const isSame = sameBytes(hash('sha256', body, 'buffer'), signed.sha256);
   return isSame ? undefined : `the bytes of part ${part} are not those that the header signs`;
-}
-
-/** A header whose place can be written down and echoed; one too odd for that is left out. */
-function placed(header: DeliveryHeader): DeliveryHeader | undefined {
-  const isPlaced =
-    header.laneId.length === 16 &&
-    header.sequence <= MAX_SAFE &&
-    (header.epoch === undefined || (header.epoch.ordinal <= MAX_SAFE && header.epoch.nonce.length === 16)) &&
-    header.contentHash.length <= 32;
-  return isPlaced ? header : undefined;
 }
 
 function refused(facts: RefusalFacts): Extract<Verified, { kind: 'refused' }> {

@@ -3,9 +3,8 @@
 
 import { DirectoryReply, DirectoryRequest } from '@qiao/contract/control';
 import { Signed } from '@qiao/contract/signed';
-import { QiaoError } from '@qiao/exchange';
+import { QiaoError, readMessage } from '@qiao/exchange';
 import { type Clock, describeError, type Log, type Part } from '@qiao/runtime';
-import { readMessage } from './readMessage.ts';
 
 export interface AskDirectoryPorts {
   /** Request and reply over the bus. */

@@ -5,15 +5,7 @@ import { createHash } from 'node:crypto';
 import { type BookEntry, UnpackedCounts } from '@qiao/contract/control';
 import { Receipt, Settlement, Statement } from '@qiao/contract/receipt';
 import { Signed } from '@qiao/contract/signed';
-import {
-  type FieldLimits,
-  idText,
-  QiaoError,
-  RECEIPT_LIMITS,
-  STATEMENT_LIMITS,
-  safeCount,
-  sameBytes,
-} from '@qiao/exchange';
+import { type Codec, idText, MAX_TABLES, QiaoError, readMessage, safeCount, sameBytes } from '@qiao/exchange';
 import type { CertificateFacts, Context, Verifier } from '@qiao/security';
 import type { Transaction } from 'kysely';
 import type { DeliveryRow, MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
@@ -27,7 +19,6 @@ import {
 } from '../reconciliation/epochs.ts';
 import { emptyLine, lineKey, momentOf, withReceipt, withSettlement, withStatement } from '../reconciliation/line.ts';
 import { addAmendment, addCapture, moveTallies } from '../reconciliation/tallies.ts';
-import { readMessage } from './readMessage.ts';
 
 export interface EntriesPorts {
   readonly database: MonitorDatabase;
@@ -48,6 +39,9 @@ export interface LaneEnds {
   readonly senderId: Uint8Array;
   readonly receiverId: Uint8Array;
 }
+
+/** Three kinds of change for each table of a bridge. */
+const MAX_CAPTURE_COUNTS = 3 * MAX_TABLES;
 
 /** The transaction that an entry is taken in, and who signed it. */
 export interface Taking extends EntriesPorts {
@@ -88,6 +82,7 @@ export async function bookEntry(taking: Taking, { entry }: BookEntry, number: nu
     case 'unpacked': {
       const { bridgeId, atMs, capture } = entry.value;
       requireSource(taking, bridgeId);
+      requireFew(capture.length, 'capture counts', MAX_CAPTURE_COUNTS);
       if (!(await isFirst(taking, `unpacked ${unpackedName(taking.nodeId, entry.value)}`))) return;
       return await addCapture(taking.transaction, idText(bridgeId), taking.booksDay(momentOf(atMs)), capture);
     }
@@ -101,9 +96,11 @@ export async function bookEntry(taking: Taking, { entry }: BookEntry, number: nu
 }
 
 async function takeStatement(taking: Taking, signed: Signed): Promise<void> {
-  const statement = opened(taking, 'qiao.statement.v1', signed, Statement, STATEMENT_LIMITS);
+  const statement = opened(taking, 'qiao.statement.v1', signed, Statement);
   requireAuthor(taking, statement, statement.senderId, 'sender');
   requireEnds(taking, statement);
+  requireFew(statement.counts.length, 'tables', MAX_TABLES);
+  requireFew(statement.capture.length, 'capture counts', MAX_CAPTURE_COUNTS);
   const day = taking.booksDay(momentOf(statement.sealedAtMs));
   const key = lineKey(statement);
   const before = await findLine(taking.transaction, key);
@@ -134,7 +131,7 @@ function unpackedName(nodeId: string, counts: UnpackedCounts): string {
 }
 
 async function takeReceipt(taking: Taking, signed: Signed): Promise<void> {
-  const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt, RECEIPT_LIMITS);
+  const receipt = opened(taking, 'qiao.receipt.v1', signed, Receipt);
   requireAuthor(taking, receipt, receipt.receiverId, 'receiver');
   requireEnds(taking, receipt);
   const key = lineKey(receipt);
@@ -192,15 +189,13 @@ async function takeSettlement(taking: Taking, signed: Signed): Promise<void> {
 }
 
 /** Verifies and decodes what a node signed. Throws SIGNATURE_INVALID, KEY_MISMATCH, MESSAGE_UNREADABLE. */
-function opened<T>(
-  taking: Taking,
-  context: Context,
-  signed: Signed,
-  codec: { decode(bytes: Uint8Array): T },
-  limits?: FieldLimits,
-): T {
+function opened<T>(taking: Taking, context: Context, signed: Signed, codec: Codec<T>): T {
   taking.verifier.verify(context, signed, taking.certificate);
-  return readMessage(codec, signed.payload, context, limits);
+  return readMessage(codec, signed.payload, context);
+}
+
+function requireFew(found: number, what: string, most: number): void {
+  if (found > most) throw new QiaoError('ENTRY_INVALID', `found ${found} ${what}, expected at most ${most}`);
 }
 
 /** A node speaks only for itself, and on its own platform. */

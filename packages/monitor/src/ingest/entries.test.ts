@@ -275,6 +275,17 @@ test('nonsense that a node signs is kept as broken, leaves nothing of itself, an
   expect(await ports.database.selectFrom('broken_entry').select('number').execute()).toHaveLength(6);
 });
 
+test('books that begin past all time begin now: whoever asks for the lane’s books gets them', async () => {
+  await using ports = await newPorts();
+  const forgotten: BookEntry['entry'] = { $case: 'forgotten', value: { booksBeginAtMs: 2n ** 53n - 1n } };
+  await takeEntries(ports, batch(sender, 1, [forgotten]), 'health');
+  const { begins_at_ms } = await ports.database
+    .selectFrom('book_position')
+    .select('begins_at_ms')
+    .executeTakeFirstOrThrow();
+  expect(begins_at_ms).toBeLessThanOrEqual(ports.nowMs());
+});
+
 test('a node that speaks of a lane between others is kept as broken', async () => {
   await using ports = await newPorts();
   const stranger = receiver;

@@ -4,21 +4,12 @@
 import { BookEntries, type BookEntry } from '@qiao/contract/control';
 import { Receipt, Statement } from '@qiao/contract/receipt';
 import { isStoreFault } from '@qiao/database';
-import {
-  BOOK_ENTRIES_LIMITS,
-  idText,
-  isWithin,
-  QiaoError,
-  RECEIPT_LIMITS,
-  STATEMENT_LIMITS,
-  safeCount,
-} from '@qiao/exchange';
+import { idText, QiaoError, readMessage, safeCount } from '@qiao/exchange';
 import { verifyIssued } from '@qiao/security';
 import { sql } from 'kysely';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { momentOf } from '../reconciliation/line.ts';
 import { bookEntry, type EntriesPorts, hexOf, type Taking } from './bookEntry.ts';
-import { readMessage } from './readMessage.ts';
 
 /** How far a node's books are here, and whether a hole shows. */
 export interface BooksPosition {
@@ -46,6 +37,9 @@ export async function readPosition(
     .executeTakeFirst();
   return { nodeId, databaseId, through: row?.through ?? 0, mark: row?.mark ?? '', hasHole: false, repeats: false };
 }
+
+/** Entries that one bus message may carry (control.proto). */
+const ENTRIES_MAX = 1_000;
 
 /**
  * Takes one bus message of entries. Entries at or below the position are duplicates and are passed over; at a hole it stops.
@@ -103,7 +97,8 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       }
       if (entry.entry?.$case === 'forgotten' && idText(entry.exchangeDatabaseId) === databaseId) {
         // The node keeps them no longer: a monitor before this one held them. The books begin there, and say so.
-        beginsAtMs = Math.max(beginsAtMs, safeCount(entry.entry.value.booksBeginAtMs));
+        const saidMs = safeCount(entry.entry.value.booksBeginAtMs);
+        beginsAtMs = Math.max(beginsAtMs, Math.min(saidMs, ports.nowMs()));
         through = number;
         mark = '';
         continue;
@@ -132,9 +127,9 @@ function madeAtMs(first: BookEntry | undefined, nowMs: number): number {
   try {
     switch (entry?.$case) {
       case 'statement':
-        return momentOf(readMessage(Statement, entry.value.payload, 'statement', STATEMENT_LIMITS).sealedAtMs);
+        return momentOf(readMessage(Statement, entry.value.payload, 'statement').sealedAtMs);
       case 'receipt':
-        return momentOf(readMessage(Receipt, entry.value.payload, 'receipt', RECEIPT_LIMITS).receivedAtMs);
+        return momentOf(readMessage(Receipt, entry.value.payload, 'receipt').receivedAtMs);
       default:
         return nowMs;
     }
@@ -145,18 +140,14 @@ function madeAtMs(first: BookEntry | undefined, nowMs: number): number {
 }
 
 function decode(bytes: Uint8Array): BookEntries {
-  // Before anything becomes an object: whose message this is, is known only after it was decoded.
-  if (!isWithin(bytes, BOOK_ENTRIES_LIMITS)) {
-    throw new QiaoError(
-      'ENTRIES_INVALID',
-      'found more entries, or more counts in one, than a message of the books holds',
-    );
-  }
   let message: BookEntries;
   try {
-    message = BookEntries.decode(bytes);
+    message = readMessage(BookEntries, bytes, 'entries of the books');
   } catch (cause) {
     throw new QiaoError('ENTRIES_INVALID', 'a message on a books subject is not BookEntries', { cause });
+  }
+  if (message.entries.length > ENTRIES_MAX) {
+    throw new QiaoError('ENTRIES_INVALID', `found ${message.entries.length} entries, expected at most ${ENTRIES_MAX}`);
   }
   return message;
 }

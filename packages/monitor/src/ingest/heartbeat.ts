@@ -2,16 +2,15 @@
 // too much, or a time past all time, is not taken.
 
 import { Heartbeat } from '@qiao/contract/node';
-import { QiaoError } from '@qiao/exchange';
-import { readMessage } from './readMessage.ts';
+import { QiaoError, readMessage } from '@qiao/exchange';
 
-/** `data_sources` and `services`. */
-const HEARTBEAT_LIMITS = { 8: { most: 1_000 }, 9: { most: 10_000 } };
+/** Services of 10,000 lanes, each with what it owes, and a thousand data sources. */
+const MOST_IN_HEARTBEAT = 21_000;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Throws MESSAGE_UNREADABLE, HEARTBEAT_INVALID. */
 export function readHeartbeat(bytes: Uint8Array): Heartbeat {
-  const heartbeat = readMessage(Heartbeat, bytes, 'heartbeat', HEARTBEAT_LIMITS);
+  const heartbeat = readMessage(Heartbeat, bytes, 'heartbeat', MOST_IN_HEARTBEAT);
   // Sizes are shown as they are: some file systems call themselves larger than a number is exact.
   const { host, ...said } = heartbeat;
   if (!isSafe(said) || !isSafe(host?.cpuPercent)) {

@@ -8,11 +8,10 @@ import {
   type LaneAssignment,
 } from '@qiao/contract/node';
 import { Signed } from '@qiao/contract/signed';
-import { idText, QiaoError, safeCount, sameBytes } from '@qiao/exchange';
+import { idText, QiaoError, readMessage, safeCount, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, readCertificate, type Verifier, verifyIssued } from '@qiao/security';
 import type { MonitorDatabase } from '../monitorDatabase.ts';
 import { readHeartbeat } from './heartbeat.ts';
-import { readMessage } from './readMessage.ts';
 
 export interface NodesPorts {
   readonly database: MonitorDatabase;
