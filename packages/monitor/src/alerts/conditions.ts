@@ -10,7 +10,7 @@ import {
   ServiceLeg,
   type ServiceState,
 } from '@qiao/contract/node';
-import { idText, intended, isFinal, kindOf, outcomeOf } from '@qiao/exchange';
+import { idText, intended, isFinal, kindOf, outcomeOf, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, readCertificate } from '@qiao/security';
 import type { Nodes } from '../ingest/nodes.ts';
 
@@ -284,7 +284,5 @@ function refusedCondition({ nodes }: ConditionFacts, nodeCode: string, service: 
 }
 
 function bridgeOf(nodes: ConditionFacts['nodes'], service: ServiceState): DirectoryBridge | undefined {
-  return nodes.directory?.bridges.find(
-    ({ bridgeId }) => idText(bridgeId) === Buffer.from(service.bridgeId).toString('hex'),
-  );
+  return nodes.directory?.bridges.find(({ bridgeId }) => sameBytes(bridgeId, service.bridgeId));
 }
