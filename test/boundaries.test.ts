@@ -46,6 +46,7 @@ const WAIVED: Readonly<Record<string, string>> = {
     [
       'agent/capture/scan.ts#scanBridge exchange.db → target',
       'agent/capture/scan.ts#scanBridge target → exchange.db',
+      'agent/capture/scan.ts#requireLanded target → exchange.db',
       'agent/capture/bridgeCapture.ts#scan exchange.db → target',
       'agent/capture/bridgeCapture.ts#run exchange.db → target',
     ].map((boundary) => [
