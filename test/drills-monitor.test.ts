@@ -76,6 +76,13 @@ test('a monitor from zero asks every node for its books, and they come out as th
   await change(1_000);
   await untilAtRest(platform, 'births', sent);
   const before = await booksLine(platform, 'births');
+  for (const code of ['health', 'civil-affairs']) {
+    await using exchange = sqliteDatabase(join(platform.agentDirectory(code), 'exchange.db'));
+    await until(platform, `${code} knows that its books are held`, async () => {
+      const [[waiting] = []] = await exchange.rows('SELECT last - through FROM book_cursor');
+      return waiting === '0';
+    });
+  }
   await platform.monitor.kill();
   for (const suffix of ['', '-wal', '-shm'])
     rmSync(join(platform.monitorDirectory, `monitor.db${suffix}`), { force: true });
