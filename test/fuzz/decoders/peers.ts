@@ -153,7 +153,11 @@ function comparison(): Decoder[] {
 
 function rowsWanted(): Decoder {
   const database = openExchangeDatabase(':memory:');
-  database.captures.addTable(ID, 'person', '[]', JSON.stringify(['id', 'code', 'it']));
+  database.captures.addTable(ID, 'person', {
+    layout: '[]',
+    keyLayout: JSON.stringify(['id', 'code', 'it']),
+    layoutVersion: 1,
+  });
   const section: Section = {
     table: 'person',
     kind: 'delete',

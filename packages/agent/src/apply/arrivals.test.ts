@@ -105,12 +105,11 @@ class Landing implements Disposable {
   readonly #folder = mkdtempSync(join(tmpdir(), 'qiao-arrivals-'));
   readonly database = openExchangeDatabase(join(this.#folder, 'exchange.db'));
   readonly #keys = new KeyEncoder([{ type: 'integer', bits: 64 }]);
-  readonly id = this.database.captures.addTable(
-    parseId(BACK_ID),
-    'register',
-    JSON.stringify(COLUMNS),
-    JSON.stringify(['id', this.#keys.encoding]),
-  ).id;
+  readonly id = this.database.captures.addTable(parseId(BACK_ID), 'register', {
+    layout: JSON.stringify(COLUMNS),
+    keyLayout: JSON.stringify(['id', this.#keys.encoding]),
+    layoutVersion: 1,
+  }).id;
   readonly way: WayOn;
   readonly arrivals: Arrivals;
 

@@ -41,12 +41,11 @@ test('the last word of the other end is noted also where its row is held behind 
     ]),
   });
   const keys = new KeyEncoder([{ type: 'integer', bits: 64 }]);
-  const { id } = world.database.captures.addTable(
-    parseId(BACK),
-    'person',
-    JSON.stringify(['id', 'name']),
-    JSON.stringify(['id', keys.encoding]),
-  );
+  const { id } = world.database.captures.addTable(parseId(BACK), 'person', {
+    layout: JSON.stringify(['id', 'name']),
+    keyLayout: JSON.stringify(['id', keys.encoding]),
+    layoutVersion: 1,
+  });
   const key = keys.encode(Buffer.from('2\n'), 0, 1);
   const word = () => world.database.arrivals.getMany(id, [key]).get(key)?.digest;
   const sender = new TestSender();

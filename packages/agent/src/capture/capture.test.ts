@@ -49,6 +49,41 @@ test('a table that the node does not expose is never read, and capture says so',
   expect(world.packed).toBe(0);
 });
 
+test('a column that the source drops stops the capture, until it is back or a new version says what travels', async () => {
+  using world = new CaptureWorld();
+  const columns = [
+    { name: 'id', type: text },
+    { name: 'phone', type: text },
+  ];
+  world.addTable('person', { columns, key: ['id'], lines: ['a\t1', 'b\t2'] });
+  world.addLane();
+  const table = world.tables.get('person') as MemoryTable;
+  await world.scan();
+  const sent = () => world.database.lanesOut.all()[0]?.lastSequence;
+  expect(sent()).toBe(1n);
+
+  Object.assign(table, { columns: columns.slice(0, 1), lines: ['a', 'b'] });
+  await expect(world.scan()).rejects.toMatchObject({ code: 'COLUMN_DROPPED', fate: 'permanent' });
+  world.captureRun = 2n;
+  const isStuck = (): boolean => world.database.captures.get(Buffer.alloc(16, 0xbb))?.stuck !== undefined;
+  const [state] = await captureUntil(world, isStuck, [{ dataSource: 'his', table: 'person' }]);
+  expect(state).toMatchObject({ condition: ServiceCondition.STUCK, code: 'COLUMN_DROPPED' });
+  expect(state?.message).toContain('person has lost phone');
+  expect(sent()).toBe(1n);
+
+  Object.assign(table, { columns, lines: ['a\t1', 'b\t2'] });
+  await world.scan();
+  expect(sent()).toBe(1n);
+
+  Object.assign(table, { columns: columns.slice(0, 1), lines: ['a', 'b'] });
+  world.version += 1;
+  await world.scan();
+  expect(sent()).toBe(2n);
+  Object.assign(table, { columns, lines: ['a\t1', 'b\t2'] });
+  await world.scan();
+  expect(sent()).toBe(3n);
+});
+
 test('deletes that are held show, with what to do', async () => {
   using world = peopleWorld();
   const table = world.tables.get('person') as MemoryTable;

@@ -277,12 +277,11 @@ test('a column that is added, filled and retyped with a backlog from before arri
   await w.sql("ALTER TABLE person ADD COLUMN born date DEFAULT '2000-01-01'");
   await w.sql("UPDATE person SET born = '2024-02-29', name = 'bb' WHERE id = 2");
   await w.sql('ALTER TABLE person ALTER COLUMN name TYPE varchar(40)');
-  await w.sql('ALTER TABLE person DROP COLUMN city');
-  await w.sql("INSERT INTO person VALUES (3, 'c', '2024-03-01')");
+  await w.sql("INSERT INTO person VALUES (3, 'c', 'x', '2024-03-01')");
   w.start();
-  await w.arrived('person', 'SELECT id, name, born FROM person');
+  await w.arrived('person', 'SELECT id, name, city, born FROM person');
   await w.sql("UPDATE person SET name = 'after'");
-  await w.arrived('person', 'SELECT id, name, born FROM person');
+  await w.arrived('person', 'SELECT id, name, city, born FROM person');
 });
 
 test('only the bridge’s tables are published, and slot and publication go with the last bridge', async () => {

@@ -13,7 +13,7 @@ import {
   type TableLayout,
 } from '@qiao/exchange';
 import type { DesiredBridge } from '../control/desired.ts';
-import type { CaptureTable, ExchangeDatabase } from '../exchange-database/index.ts';
+import type { CaptureTable, ExchangeDatabase, TableLayouts } from '../exchange-database/index.ts';
 import { type TableTransform, tableTransform } from '../transform/index.ts';
 import { type PlannedCursor, planCursor } from './cursor.ts';
 import { KeyEncoder } from './keys.ts';
@@ -126,11 +126,12 @@ function parentsFirst(
 
 /**
  * The digests' table for each planned table. Another column layout makes every row differ; another key layout drops the
- * digests and lets every lane of the bridge load anew, because old keys could not be named to the destinations.
+ * digests and lets every lane of the bridge load anew, because old keys could not be named to the destinations. Throws
+ * COLUMN_DROPPED (permanent) where the source, and no new version, took a column away.
  */
 export async function alignDigests(
   database: ExchangeDatabase,
-  bridge: Pick<DesiredBridge, 'bridgeId'>,
+  bridge: Pick<DesiredBridge, 'bridgeId' | 'version'>,
   tables: readonly PlannedTable[],
 ): Promise<Map<string, CaptureTable>> {
   const bridgeId = parseId(bridge.bridgeId);
@@ -138,26 +139,46 @@ export async function alignDigests(
   for (const { id, name } of database.captures.tables(bridgeId)) {
     if (!names.has(name)) await dropTable(database, id);
   }
+  const layoutVersion = bridge.version;
   const aligned = new Map<string, CaptureTable>();
-  for (const { name, layout, keys } of tables) {
-    const columns = JSON.stringify(layout.columns);
-    const keyLayout = JSON.stringify([...layout.columns.slice(0, layout.keyColumns), keys.encoding]);
+  for (const { name, layout: columns, keys } of tables) {
+    const layout = JSON.stringify(columns.columns);
+    const keyLayout = JSON.stringify([...columns.columns.slice(0, columns.keyColumns), keys.encoding]);
+    const layouts = { layout, keyLayout, layoutVersion };
     let held = database.captures.table(bridgeId, name);
+    if (held !== undefined) requireColumns(name, held, layouts);
     if (held !== undefined && held.keyLayout !== keyLayout) {
       database.transaction(() => reload(database, bridgeId));
       await dropTable(database, held.id);
       held = undefined;
     }
     if (held === undefined) {
-      held = database.captures.addTable(bridgeId, name, columns, keyLayout);
-    } else if (held.layout !== columns) {
+      held = database.captures.addTable(bridgeId, name, layouts);
+    } else if (held.layout !== layout) {
       // The layout last: a crash on the way begins again.
       while (database.digests.forgetSome(held.id, DROP_STEP) > 0) await new Promise(setImmediate);
-      database.captures.setLayout(held.id, columns, keyLayout);
+      database.captures.setLayout(held.id, layouts);
+    } else if (held.layoutVersion !== layoutVersion) {
+      database.captures.setLayout(held.id, layouts);
     }
     aligned.set(name, held);
   }
   return aligned;
+}
+
+/** What has travelled and travels no more would stay at every destination as it was: only a new version may mean that. */
+function requireColumns(table: string, before: TableLayouts, now: TableLayouts): void {
+  if (before.layoutVersion !== now.layoutVersion) return;
+  const columns = new Set(JSON.parse(now.layout) as string[]);
+  const gone = (JSON.parse(before.layout) as string[]).filter((column) => !columns.has(column));
+  if (gone.length === 0) return;
+  throw new QiaoError(
+    'COLUMN_DROPPED',
+    `table ${table} has lost ${gone.join(', ')}, which the bridge carries: every destination would keep the old values`,
+    {
+      hint: 'put it back under its name, or say under columns: what travels from now on; then: qiao bridge deploy NAME -f FILE',
+    },
+  );
 }
 
 /** Forgets everything about a bridge that is captured here no more, in bounded transactions. */

@@ -11,7 +11,11 @@ let tableId: number;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'qiao-arrivals-'));
   database = openExchangeDatabase(join(folder, 'exchange.db'));
-  tableId = database.captures.addTable(parseId('b'.repeat(32)), 'register', '["id"]', '["id",""]').id;
+  tableId = database.captures.addTable(parseId('b'.repeat(32)), 'register', {
+    layout: '["id"]',
+    keyLayout: '["id",""]',
+    layoutVersion: 1,
+  }).id;
 });
 afterEach(() => {
   database.close();

@@ -18,11 +18,17 @@ export interface CaptureState {
   readonly stuck: StuckReason | undefined;
 }
 
-/** One table of a captured bridge. */
-export interface CaptureTable {
-  readonly id: number;
+/** The columns that were last packed, and those of the key with their encodings. */
+export interface TableLayouts {
   readonly layout: string;
   readonly keyLayout: string;
+  /** The bridge's version that they belong to; 0 for none that is known. */
+  readonly layoutVersion: number;
+}
+
+/** One table of a captured bridge. */
+export interface CaptureTable extends TableLayouts {
+  readonly id: number;
   readonly digestCount: number;
   /** Rows the adapter could not carry in the last reading of the whole table, and those that its parts added since. */
   readonly refused: number;
@@ -62,11 +68,12 @@ const STICK = `INSERT INTO capture (bridge, version, run_number, stuck_code, stu
  ON CONFLICT (bridge) DO UPDATE SET version = excluded.version, run_number = max(run_number, excluded.run_number),
  stuck_code = excluded.stuck_code, stuck_message = excluded.stuck_message, stuck_hint = excluded.stuck_hint`;
 const FREE = 'UPDATE capture SET stuck_code = NULL, stuck_message = NULL, stuck_hint = NULL WHERE bridge = ?';
-const TABLE = `SELECT id, layout, key_layout AS keyLayout, digest_count AS digestCount, refused,
+const TABLE = `SELECT id, layout, key_layout AS keyLayout, layout_version AS layoutVersion, digest_count AS digestCount, refused,
  refused_of_part AS refusedOfPart, valueless, held_deletes AS heldDeletes
  FROM capture_table WHERE bridge = ? AND name = ?`;
-const ADD_TABLE = 'INSERT INTO capture_table (bridge, name, layout, key_layout) VALUES (?, ?, ?, ?) RETURNING id';
-const SET_LAYOUT = 'UPDATE capture_table SET layout = ?, key_layout = ? WHERE id = ?';
+const ADD_TABLE = `INSERT INTO capture_table (bridge, name, layout, key_layout, layout_version) VALUES (?, ?, ?, ?, ?)
+ RETURNING id`;
+const SET_LAYOUT = 'UPDATE capture_table SET layout = ?, key_layout = ?, layout_version = ? WHERE id = ?';
 const COUNT_DIGESTS = 'UPDATE capture_table SET digest_count = digest_count + ? WHERE id = ?';
 const SET_FOUND = 'UPDATE capture_table SET refused = ?, valueless = ?, nameless = ?, held_deletes = ? WHERE id = ?';
 const SET_FOUND_IN_PART = `UPDATE capture_table SET refused = refused + max(0, @refused - refused_of_part),
@@ -88,8 +95,8 @@ export class CaptureStore {
   readonly #stick: Statement<[{ bridge: Uint8Array; version: number; run: bigint } & StuckReason]>;
   readonly #free: Statement<[Uint8Array]>;
   readonly #table: Statement<[Uint8Array, string], CaptureTable>;
-  readonly #addTable: Statement<[Uint8Array, string, string, string], number>;
-  readonly #setLayout: Statement<[string, string, number]>;
+  readonly #addTable: Statement<[Uint8Array, string, string, string, number], number>;
+  readonly #setLayout: Statement<[string, string, number, number]>;
   readonly #countDigests: Statement<[number, number]>;
   readonly #setFound: Statement<[number, number, number, number, number]>;
   readonly #setFoundInPart: Statement<[{ tableId: number; refused: number; valueless: number }]>;
@@ -109,7 +116,7 @@ export class CaptureStore {
     this.#stick = sqlite.prepare(STICK);
     this.#free = sqlite.prepare(FREE);
     this.#table = sqlite.prepare(TABLE);
-    this.#addTable = sqlite.prepare<[Uint8Array, string, string, string], number>(ADD_TABLE).pluck();
+    this.#addTable = sqlite.prepare<[Uint8Array, string, string, string, number], number>(ADD_TABLE).pluck();
     this.#setLayout = sqlite.prepare(SET_LAYOUT);
     this.#countDigests = sqlite.prepare(COUNT_DIGESTS);
     this.#setFound = sqlite.prepare(SET_FOUND);
@@ -162,13 +169,14 @@ export class CaptureStore {
     return this.#table.get(bridge, name);
   }
 
-  addTable(bridge: Uint8Array, name: string, layout: string, keyLayout: string): CaptureTable {
-    const id = this.#addTable.get(bridge, name, layout, keyLayout) as number;
-    return { id, layout, keyLayout, digestCount: 0, refused: 0, refusedOfPart: 0, valueless: 0, heldDeletes: 0 };
+  addTable(bridge: Uint8Array, name: string, layouts: TableLayouts): CaptureTable {
+    const { layout, keyLayout, layoutVersion } = layouts;
+    const id = this.#addTable.get(bridge, name, layout, keyLayout, layoutVersion) as number;
+    return { id, ...layouts, digestCount: 0, refused: 0, refusedOfPart: 0, valueless: 0, heldDeletes: 0 };
   }
 
-  setLayout(tableId: number, layout: string, keyLayout: string): void {
-    this.#setLayout.run(layout, keyLayout, tableId);
+  setLayout(tableId: number, { layout, keyLayout, layoutVersion }: TableLayouts): void {
+    this.#setLayout.run(layout, keyLayout, layoutVersion, tableId);
   }
 
   /** Keeps the number of digests of a table in step; called in the transaction that adds or removes them. */

@@ -254,7 +254,7 @@ test('what a part of a table refuses is added once to what is known of the whole
   using directory = new Directory();
   const database = openExchangeDatabase(directory.file);
   const { captures, refusals } = database;
-  const { id } = captures.addTable(new Uint8Array(16), 'person', '[]', '[]');
+  const { id } = captures.addTable(new Uint8Array(16), 'person', { layout: '[]', keyLayout: '[]', layoutVersion: 1 });
   const refused = (key: string) => ({ code: 'REQUIRED_MISSING', column: 'name', key });
   refusals.replace(id, [{ code: 'REQUIRED_MISSING', column: 'name', count: 2 }], [refused('a'), refused('b')]);
   refusals.extend(id, [refused('b'), refused('c')]);
@@ -275,7 +275,11 @@ test('a change that one scan sees already is noted for another one to be read la
   const database = openExchangeDatabase(directory.file);
   const { captures, triggers } = database;
   const [mine, theirs] = [1, 2].map((bridge) => {
-    const { id } = captures.addTable(new Uint8Array(16).fill(bridge), 'person', '[]', '[]');
+    const { id } = captures.addTable(new Uint8Array(16).fill(bridge), 'person', {
+      layout: '[]',
+      keyLayout: '[]',
+      layoutVersion: 1,
+    });
     triggers.register(id, 'his/changes', true);
     return id;
   }) as [number, number];

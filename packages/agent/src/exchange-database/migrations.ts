@@ -700,4 +700,11 @@ CREATE INDEX delivery_out_asked ON delivery_out (lane, due_at_ms) WHERE bus = 'o
 ALTER TABLE capture_table ADD COLUMN put_back INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  {
+    id: '0027-layout-version',
+    sql: `
+-- The bridge's version that the layout belongs to; 0 for one of before this was kept.
+ALTER TABLE capture_table ADD COLUMN layout_version INTEGER NOT NULL DEFAULT 0;
+`,
+  },
 ];
