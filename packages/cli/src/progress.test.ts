@@ -15,8 +15,9 @@ function board(facts: {
   capture?: { condition: ServiceCondition; code: string; message: string; hint?: string };
   apply?: { condition: ServiceCondition; code: string; message: string };
   silent?: string;
+  waiting?: number;
 }): Board {
-  const { lastRunAtMs = 6_000, settled = 10, inFlight = 0, capture, apply, silent } = facts;
+  const { lastRunAtMs = 6_000, settled = 10, inFlight = 0, capture, apply, silent, waiting = 0 } = facts;
   const node = (code: string, services: object[]) => ({
     code,
     silent: silent === code,
@@ -40,6 +41,7 @@ function board(facts: {
         },
         capture: capture?.condition ?? ServiceCondition.RUNNING,
         apply: apply?.condition ?? ServiceCondition.RUNNING,
+        waitingDeliveries: BigInt(waiting),
       },
     ],
     nodes: [
@@ -78,6 +80,15 @@ test('what is waited for is said: whose run, whose receipts, what fails there, w
   expect(receipts).toMatch(
     /^the run is finished at the source; waits for 2 receipts of city \(TARGET_UNAVAILABLE: the connection was cut\); city is silent since .*; 4 of 10 rows/,
   );
+});
+
+test('outcomes that only the books lack are told from those that are still to come', () => {
+  expect(standOf(board({ settled: 4, inFlight: 2 }), 'births', SINCE_MS)).toMatchObject({
+    isDone: false,
+    isLacking: true,
+  });
+  expect(standOf(board({ settled: 4, inFlight: 2, waiting: 1 }), 'births', SINCE_MS).isLacking).toBe(false);
+  expect(standOf(board({ lastRunAtMs: 4_000, settled: 4, inFlight: 2 }), 'births', SINCE_MS).isLacking).toBe(false);
 });
 
 test('a service that is stuck is told with its own fix', () => {

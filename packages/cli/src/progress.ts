@@ -18,11 +18,19 @@ const LINE_EVERY_MS = 10_000;
 /** What was stuck before the run was asked for may be mended: its node is given time to try. */
 const TRY_MS = 20_000;
 
-/** Waits until a run that began after `sinceMs` (milliseconds since 1970 UTC) is over. Throws SERVICE_STUCK when a person must act first. */
+/** What the nodes have told takes a moment to reach the books. */
+const BOOKS_MS = 20_000;
+
+/**
+ * Waits until a run that began after `sinceMs` (milliseconds since 1970 UTC) is over. Throws SERVICE_STUCK when a person must act first,
+ * BOOKS_INCOMPLETE when only the books do not show its end.
+ */
 export async function waitForExchange(command: Command, bridge: string, sinceMs: number): Promise<void> {
   const tell = teller();
   const triesUntilMs = systemClock.elapsedMs() + TRY_MS;
   let before: string | undefined;
+  let lacking = '';
+  let lackingUntilMs = 0;
   await withMonitor(command, async (monitor) => {
     for (;;) {
       const stand = standOf(await monitor.getBoard({}), bridge, sinceMs);
@@ -31,6 +39,10 @@ export async function waitForExchange(command: Command, bridge: string, sinceMs:
       if (stand.stuck !== undefined && (stand.stuck.message !== before || systemClock.elapsedMs() > triesUntilMs)) {
         throw stand.stuck;
       }
+      if (stand.isLacking !== true || stand.text !== lacking) {
+        lacking = stand.text;
+        lackingUntilMs = systemClock.elapsedMs() + BOOKS_MS;
+      } else if (systemClock.elapsedMs() > lackingUntilMs) throw incomplete(bridge, stand.text);
       tell(`${bridge}: ${stand.text}`);
       await systemClock.sleep(LOOK_EVERY_MS);
     }
@@ -57,6 +69,16 @@ export interface Stand {
   readonly text: string;
   /** A service that goes on when a person has acted. */
   readonly stuck?: QiaoError | undefined;
+  /** Nothing waits at either end any more: what is not settled is missing in the books alone. */
+  readonly isLacking?: boolean;
+}
+
+function incomplete(bridge: string, stand: string): QiaoError {
+  return new QiaoError(
+    'BOOKS_INCOMPLETE',
+    `${bridge}: nothing waits at its nodes any more, and the monitor’s books lack outcomes: ${stand}`,
+    { hint: `qiao reconcile ${bridge} --deliveries` },
+  );
 }
 
 /** Where a run of the bridge that began after the moment stands. */
@@ -78,6 +100,7 @@ export function standOf(board: Board, bridge: string, sinceMs: number): Stand {
     isDone: isRun && sent === settled && lanes.every(({ books }) => books?.inFlightDeliveries === 0n),
     text: [...(isRun ? ['the run is finished at the source'] : []), ...waits, rows].join('; '),
     stuck: stuckOf(board, bridge, lanes),
+    isLacking: isRun && lanes.every(({ waitingDeliveries }) => waitingDeliveries === 0n),
   };
 }
 

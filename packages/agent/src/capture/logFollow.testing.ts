@@ -65,7 +65,7 @@ export function followsLog(server: LoggedServer): void {
       }[how];
       await using w = await server.world(`${PERSON}; INSERT INTO person VALUES (1, 'a', 'x'), (2, 'b', 'x')`, {
         name: 'person',
-        ...(columns === undefined ? {} : { columns }),
+        ...(columns === undefined ? {} : { columns: [...columns] }),
       });
       w.start();
       await w.arrived('person', ROWS);
