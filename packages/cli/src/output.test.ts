@@ -1,6 +1,6 @@
 import { ProblemsError, QiaoError } from '@qiao/exchange';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { printError, printFacts, printJson, printProblems, printTable, remark, say } from './output.ts';
+import { moment, printError, printFacts, printJson, printProblems, printTable, remark, say } from './output.ts';
 
 let printed: { out: string; err: string };
 beforeEach(() => {
@@ -48,4 +48,15 @@ test('JSON says what came, untouched', () => {
   expect(printed.out).toContain('\u0085');
   printError(new QiaoError('X', HOSTILE), true);
   expect(JSON.parse(printed.err)).toMatchObject({ message: HOSTILE });
+});
+
+test.each([
+  ['UTC', '2026-01-02 03:04:05 UTC'],
+  ['Asia/Shanghai', '2026-01-02 11:04:05 GMT+8'],
+])('a moment of this machine names its zone: %s', (zone, expected) => {
+  vi.stubEnv('TZ', zone);
+  const ms = Date.UTC(2026, 0, 2, 3, 4, 5);
+  expect(moment(ms)).toBe(expected);
+  expect(moment(ms, 'Asia/Tokyo')).toBe('2026-01-02 12:04:05');
+  vi.unstubAllEnvs();
 });

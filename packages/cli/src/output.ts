@@ -146,7 +146,7 @@ function errorFacts(error: unknown): object {
   return { code, message, hint, ...(error instanceof ProblemsError ? { problems: error.problems } : {}) };
 }
 
-/** A moment as people read it, in the given zone; empty for 0. */
+/** A moment as people read it, in the given zone, or in this machine's, which is then named; empty for 0. */
 export function moment(ms: bigint | number, timeZone?: string): string {
   if (Number(ms) === 0) return '';
   const options: Intl.DateTimeFormatOptions = {
@@ -154,7 +154,15 @@ export function moment(ms: bigint | number, timeZone?: string): string {
     timeStyle: 'medium',
     ...(timeZone === undefined || timeZone === '' ? {} : { timeZone }),
   };
-  return new Intl.DateTimeFormat('sv-SE', options).format(Number(ms));
+  const text = new Intl.DateTimeFormat('sv-SE', options).format(Number(ms));
+  return options.timeZone === undefined ? `${text} ${zoneOfHere(Number(ms))}` : text;
+}
+
+/** As UTC or GMT+8. */
+function zoneOfHere(ms: number): string {
+  const parts = new Intl.DateTimeFormat('sv-SE', { timeZoneName: 'shortOffset' }).formatToParts(ms);
+  const name = parts.find(({ type }) => type === 'timeZoneName')?.value ?? '';
+  return name === 'GMT' || name === 'GMT+0' ? 'UTC' : name;
 }
 
 /** 1234567 → "1,234,567". */

@@ -270,7 +270,7 @@ function listen(server: Server, address: Address): Promise<void> {
     const fail = (cause: NodeJS.ErrnoException): void =>
       reject(
         new QiaoError('LISTEN_FAILED', `cannot listen on ${addressText(address)}: ${cause.code ?? cause.message}`, {
-          hint: 'another process may hold the port: choose another with listen:',
+          hint: 'another process may hold the port (ss -ltnp): choose another in this node’s file, under board.listen',
           cause,
         }),
       );

@@ -33,7 +33,10 @@ export function openHostKey(file: string, options: { create?: boolean } = {}): H
   }
   requirePrivate(file);
   const key = Buffer.from(readFileSync(file, 'utf8').trim(), 'base64');
-  if (key.length !== 32) throw new QiaoError('HOST_KEY_INVALID', `${file} does not hold a key of 32 bytes in base64`);
+  if (key.length !== 32)
+    throw new QiaoError('HOST_KEY_INVALID', `${file} does not hold a key of 32 bytes in base64`, {
+      hint: 'put it back from this node’s backup: what was sealed with it opens with no other',
+    });
   return new Uint8Array(key);
 }
 

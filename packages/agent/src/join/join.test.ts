@@ -145,6 +145,13 @@ test('preflight reports every finding at once, each with what to do', async () =
   const problems = findings.filter(({ level }) => level === 'problem').map(({ code }) => code);
   expect(problems.filter((code) => code === 'PORT').length).toBe(2);
   expect(findings.find(({ code }) => code === 'IDENTITY_RIGHTS')?.level).toBe('good');
+  const rowsKey = join(hub.config.directory, 'rows.key');
+  writeFileSync(rowsKey, 'of another file', { mode: 0o600 });
+  expect((await preflight(hub.config)).find(({ subject }) => subject === rowsKey)).toMatchObject({
+    level: 'problem',
+    code: 'HOST_KEY_INVALID',
+    hint: expect.stringContaining('backup'),
+  });
   expect(findings.find(({ subject }) => subject === 'data source exchange')).toMatchObject({
     level: 'good',
     message: 'made at the first start',

@@ -10,11 +10,17 @@ import { HelloRequest } from '@qiao/contract/control';
 import { QiaoError, readHelloReply, snapshotWrittenAtMs } from '@qiao/exchange';
 import { addressText, parseAddresses } from '@qiao/rpc';
 import { fileRefused, silentLog, VERSION } from '@qiao/runtime';
-import { hasIdentity, type NodeIdentity, readCertificate, readIdentity, toPem } from '@qiao/security';
+import { hasIdentity, type NodeIdentity, openHostKey, readCertificate, readIdentity, toPem } from '@qiao/security';
 import type { AgentConfig } from '../config.ts';
 import { READS_FORMAT } from '../control/hello.ts';
 import { createDataSources } from '../data-sources/registry.ts';
-import { dataSourceConfigs, EXCHANGE, exchangeTablesFile, settingsProblems } from '../data-sources/settings.ts';
+import {
+  dataSourceConfigs,
+  EXCHANGE,
+  exchangeTablesFile,
+  rowKeyFile,
+  settingsProblems,
+} from '../data-sources/settings.ts';
 import { identityDirectory } from './join.ts';
 
 export interface Finding {
@@ -111,6 +117,15 @@ function directory(config: AgentConfig): Finding[] {
         ? good('IDENTITY_RIGHTS', identity, 'only its owner may read it')
         : found('problem', 'IDENTITY_RIGHTS', identity, `its mode is ${mode.toString(8)}`, `chmod 700 ${identity}`),
     );
+  }
+  const key = rowKeyFile(config);
+  if (existsSync(key)) {
+    try {
+      openHostKey(key);
+      findings.push(good('ROWS_KEY', key, 'opens rows at rest'));
+    } catch (error) {
+      findings.push(errorFinding(error, key));
+    }
   }
   const disk = statfsSync(present, { bigint: true });
   const free = disk.bavail * disk.bsize;
