@@ -42,6 +42,7 @@ const WAIVED: Readonly<Record<string, string>> = {
   'monitor/ingest/askDirectory.ts#askOnce bus → monitor.db':
     'a question leaves nothing on the bus, and is asked again all the time',
   'agent/join/preflight.ts#preflight bus → files': 'looks, and leaves nothing',
+  'agent/join/preflight.ts#preflight files → bus': 'looks, and leaves nothing',
   ...Object.fromEntries(
     [
       'agent/capture/scan.ts#scanBridge exchange.db → target',
