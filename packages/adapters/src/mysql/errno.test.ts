@@ -1,6 +1,6 @@
 /** What leaves a message of the server: numbers and names, never a value. */
 import { expect, test } from 'vitest';
-import { RowError } from './errno.ts';
+import { classify, RowError } from './errno.ts';
 
 test.each<[number, string, string]>([
   [1366, "Incorrect integer value: 'x' for column `d`.`t`.`age` at row 1", 'error 1366, column age'],
@@ -23,4 +23,19 @@ test.each<[number, string, string]>([
   [1048, "Column 'age' cannot be null", 'error 1048, column age'],
 ])('the reason of error %i names only what the server wrote: %s', (errno, message, reason) => {
   expect(new RowError(errno, message).message).toBe(reason);
+});
+
+test('an account without any right on a database is told the first GRANT', () => {
+  const denied = Object.assign(new Error(), {
+    errno: 1044,
+    sqlMessage: "Access denied for user 'qiao'@'%' to database '户籍`库'",
+  });
+  expect(classify(denied, 'SOURCE')).toMatchObject({
+    code: 'SOURCE_RIGHTS',
+    hint: expect.stringContaining("GRANT SELECT ON `户籍``库`.* TO 'qiao'@'%'"),
+  });
+  expect(classify(denied, 'TARGET')).toMatchObject({
+    code: 'TARGET_RIGHTS',
+    hint: expect.stringContaining('GRANT SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES ON'),
+  });
 });

@@ -5,6 +5,7 @@
 
 import { QiaoError } from '@qiao/exchange';
 import { RowRefusal } from '../sectionPort.ts';
+import { identifier } from './sql.ts';
 
 /** A failure that belongs to single rows: a value or a constraint. `line` is the 1-based row of the statement, when known. */
 export class RowError extends RowRefusal {
@@ -165,7 +166,7 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
   }
   if (RIGHTS.has(errno)) {
     return new QiaoError(`${side}_RIGHTS`, `the user of the data source lacks a right: ${sqlMessage}`, {
-      hint: 'qiao bridge check -f FILE lists every missing right with its GRANT',
+      hint: firstGrant(sqlMessage, side) ?? 'qiao bridge check -f FILE lists every missing right with its GRANT',
       cause,
     });
   }
@@ -187,6 +188,14 @@ export function classify(error: unknown, side: Side): QiaoError | RowError {
       cause,
     },
   );
+}
+
+/** An account without any right on a database may not even look which tables it has. */
+function firstGrant(sqlMessage: string, side: Side): string | undefined {
+  const [, user, database] = /for user ('[^']*'@'[^']*') to database '([^']+)'/.exec(sqlMessage) ?? [];
+  if (user === undefined || database === undefined) return undefined;
+  const rights = side === 'SOURCE' ? 'SELECT' : 'SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES';
+  return `as its DBA, or for the bridge’s tables alone: GRANT ${rights} ON ${identifier(database)}.* TO ${user}; the rest is listed by qiao bridge check -f FILE`;
 }
 
 function unreachable(code: string, side: Side): QiaoError {
