@@ -255,7 +255,9 @@ test.each(['civil', 'archive'] as const)(
     );
     // The receiver dies when the second delivery's rows are in the target and its own books do not know it yet.
     const agent = platform.agent(node);
+    if (node === 'civil') await deployBoth();
     await agent.stop();
+    if (node === 'civil') await expectNobodySaysThatNoRowWaits();
     await agent.start({ QIAO_CRASH_AT: 'amend.committed:2' });
     await platform.tryQiao('quarantine', 'replay', '--bridge', name, '--yes');
     await until(platform, 'the receiver died', () => !agent.isRunning);
@@ -272,3 +274,25 @@ test.each(['civil', 'archive'] as const)(
     await platform.qiao('bridge', 'retire', name);
   },
 );
+
+/** One bridge to both destinations. */
+async function deployBoth(): Promise<void> {
+  const second = bridge('both', 'archive').split('destinations:\n')[1];
+  const whole = `${bridge('both', 'civil')}${second}`;
+  await applyBridges(platform, whole.replaceAll('ownership: whole', 'ownership: none'));
+}
+
+/** The node that holds the rows is silent: whoever asks for all of them is told so. */
+async function expectNobodySaysThatNoRowWaits(): Promise<void> {
+  const some = ['--bridge', 'both', '--code', 'FOREIGN_KEY'];
+  const answers = await Promise.all([
+    platform.tryQiao('quarantine', 'list', ...some),
+    platform.tryQiao('quarantine', 'replay', ...some, '--yes'),
+    platform.tryQiao('quarantine', 'abandon', ...some, '--reason', 'wrong'),
+  ]);
+  for (const { code, stdout, stderr } of answers) {
+    expect([code, stdout]).toEqual([4, expect.stringContaining('at the nodes that answered')]);
+    expect(stderr).toMatch(/NODE_SILENT.*civil.*\n.*qiao node show civil/s);
+  }
+  await platform.qiao('bridge', 'retire', 'both');
+}

@@ -10,7 +10,7 @@ export const EXIT = {
   usage: 2,
   /** What was given is wrong: a bridge file, a configuration, a token, a name that does not exist. */
   refused: 3,
-  /** The hub, the monitor or a data source does not answer. */
+  /** The hub, the monitor, a node or a data source does not answer. */
   unreachable: 4,
   /** The certificate shown may not do this. */
   notAllowed: 5,
@@ -27,6 +27,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   BUS_UNREACHABLE: EXIT.unreachable,
   SOURCE_UNREACHABLE: EXIT.unreachable,
   DATA_SOURCE_UNREACHABLE: EXIT.unreachable,
+  NODE_SILENT: EXIT.unreachable,
   UNAUTHENTICATED: EXIT.notAllowed,
   PERMISSION_DENIED: EXIT.notAllowed,
   CERTIFICATE_REQUIRED: EXIT.notAllowed,

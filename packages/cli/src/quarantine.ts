@@ -40,7 +40,8 @@ export function registerQuarantine(program: Command): void {
       const list = { rows: selector([], options), includeSettled: options.settled ?? false, limit };
       const answer = await withHub(command, (hub) => hub.listOpenRows({ list, node: options.node ?? '' }));
       if (wantsJson(command)) printJson(answer);
-      else printRows(answer.rows, answer.total);
+      else
+        printRows(answer.rows, answer.total, answer.problems.length === 0 ? undefined : 'at the nodes that answered');
       reportProblems(answer.problems, command);
     });
 
@@ -151,9 +152,9 @@ async function settle(
   return await withHub(command, async (hub) => {
     let mostRows = refs.length;
     if (isBulk) {
-      const { total } = await hub.listOpenRows({ list: { rows, includeSettled: false, limit: 1 }, node });
+      const { total, problems } = await hub.listOpenRows({ list: { rows, includeSettled: false, limit: 1 }, node });
       mostRows = Number(total);
-      if (mostRows === 0) return { settled: undefined, problems: [] };
+      if (mostRows === 0) return { settled: undefined, problems };
       if (options.yes !== true)
         await confirm(`${action === RowAction.REPLAY ? 'Replay' : 'Abandon'} ${mostRows} rows?`);
     }
@@ -181,7 +182,8 @@ function report(word: string, { settled, problems }: SettleRowsResponse, command
   const { decided = 0, settled: done = 0, refused = 0, pending = 0, refusedRows = [] } = settled ?? {};
   if (wantsJson(command)) printJson({ decided, settled: done, refused, pending, refusedRows, problems });
   else {
-    say(decided === 0 ? 'No row is selected.' : `${done} of ${decided} rows are ${word}.`);
+    if (decided > 0) say(`${done} of ${decided} rows are ${word}.`);
+    else say(problems.length === 0 ? 'No row is selected.' : 'No row is selected at the nodes that answered.');
     if (refused > 0) {
       say(`${refused} were refused again and wait on:`);
       printRows(refusedRows, BigInt(refused));
@@ -196,10 +198,10 @@ function report(word: string, { settled, problems }: SettleRowsResponse, command
 function reportProblems(problems: readonly CheckProblem[], command: Command): void {
   if (problems.length === 0) return;
   if (!wantsJson(command)) printProblems(problems, remark);
-  process.exitCode = EXIT.problems;
+  process.exitCode ||= problems.every(({ code }) => code === 'NODE_SILENT') ? EXIT.unreachable : EXIT.problems;
 }
 
-function printRows(rows: readonly OpenRow[], total: bigint): void {
+function printRows(rows: readonly OpenRow[], total: bigint, where?: string): void {
   printTable(
     ['row', 'bridge', 'table', 'sent as', 'state', 'code', 'since', 'sequence', 'edited', 'reason'],
     rows.map((row) => [
@@ -214,7 +216,7 @@ function printRows(rows: readonly OpenRow[], total: bigint): void {
       row.editedBy === '' ? '' : `by ${row.editedBy}`,
       row.reason,
     ]),
-    'no row waits',
+    where === undefined ? 'no row waits' : `no row waits ${where}`,
   );
   if (total > BigInt(rows.length)) say(`… ${total} rows in all; --limit shows more`);
 }

@@ -79,7 +79,7 @@ async function platform() {
       const check = command.value as CheckBridge;
       asked.push(`${node.code} ${check.source ? 'source' : check.destinations.join()} ${check.sourceTables.length}`);
       await duringCheck();
-      if (silent.has(node.code)) throw new QiaoError('NO_RESPONDER', 'nobody answers', { fate: 'transient' });
+      if (silent.has(node.code)) throw new QiaoError('NODE_SILENT', 'nobody answers', { fate: 'ambiguous' });
       const columns = [{ name: 'id', typeJson: types[0] ?? '', nullable: false, adapter: '', nativeType: '' }];
       return {
         id: new Uint8Array(16),

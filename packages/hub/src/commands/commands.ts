@@ -20,6 +20,7 @@ export interface CommandPorts {
 
 /** A check opens connections and reads catalogs, never rows. Source and destinations one after the other fit a caller's 30 s. */
 const COMMAND_TIMEOUT_MS = 12_000;
+const UNANSWERED: ReadonlySet<string> = new Set(['NO_RESPONDER', 'REQUEST_TIMED_OUT']);
 /** A node that says hello over and over is not asked over and over. */
 const MOST_ASKS = 5;
 
@@ -57,7 +58,7 @@ export async function sendCommand(
   return (await askNode(ports, node, operator, command)).result;
 }
 
-/** Sends one command; the answer also as the node signed it, for whoever verifies it himself. Throws what the bus throws (NO_RESPONDER, REQUEST_TIMED_OUT …), COMMAND_ANSWER_INVALID, SIGNATURE_INVALID. */
+/** Sends one command; the answer also as the node signed it, for whoever verifies it himself. Throws NODE_SILENT (ambiguous: it may have heard), what the bus throws, COMMAND_ANSWER_INVALID, SIGNATURE_INVALID. */
 export async function askNode(
   ports: CommandPorts,
   node: NodeRow,
@@ -77,7 +78,11 @@ export async function askNode(
     operator,
     command,
   }).finish();
-  const answer = await untilAnswered(ports, node.code, Signed.encode(ports.sign(payload)).finish());
+  const answer = await untilAnswered(ports, node.code, Signed.encode(ports.sign(payload)).finish()).catch(
+    (error: unknown) => {
+      throw error instanceof QiaoError && UNANSWERED.has(error.code) ? silent(node.code, error) : error;
+    },
+  );
   const signed = read(Signed, answer, node.code);
   ports.verifier.verify('qiao.command.v1', signed, node.certificate);
   const result = read(CommandResult, signed.payload, node.code);
@@ -108,6 +113,14 @@ async function untilAnswered(ports: CommandPorts, nodeCode: string, bytes: Uint8
   } finally {
     forget();
   }
+}
+
+function silent(code: string, cause: unknown): QiaoError {
+  return new QiaoError('NODE_SILENT', `"${code}" did not answer in time`, {
+    hint: `does its agent run? qiao node show ${code}`,
+    fate: 'ambiguous',
+    cause,
+  });
 }
 
 function read<T>(codec: Codec<T>, bytes: Uint8Array, code: string): T {

@@ -215,7 +215,7 @@ export function throwProblem({ problems }: CommandResult): void {
 function fromProblem({ code, message, hint }: CheckProblem): QiaoError {
   return new QiaoError(code, message, {
     hint,
-    fate: /^(NO_RESPONDER|REQUEST_TIMED_OUT|BUS_)/.test(code) ? 'transient' : 'permanent',
+    fate: /^(NODE_SILENT|BUS_)/.test(code) ? 'transient' : 'permanent',
   });
 }
 
