@@ -20,6 +20,8 @@ const WAIVED: Readonly<Record<string, string>> = {
   'agent/apply/apply.ts#run exchange.db → target': 'what a claim notes of one lane stands for itself',
   'agent/join/join.ts#moveForeignExchangeDatabase exchange.db → files':
     'opened only to be read; moving it aside later is the same',
+  'agent/join/join.ts#joinAgent files → exchange.db':
+    'the first start makes what joining did not, and its books say that they begin there, where nothing was before',
   'security/joining.ts#joinPlatform exchange.db → files':
     'the same database, moved aside before the identity is written',
   'hub/api/hubService.ts#listRefusedRows bus → hub.db': 'the audit of an attempt that failed and showed nothing',

@@ -44,15 +44,7 @@ beforeAll(async () => {
     ],
     monitorConfig: { alerts: { nodeSilentAfterMs: 12_000 } },
   });
-  await applyBridges(
-    platform,
-    bridgeYaml({
-      name: 'births',
-      from: 'health',
-      source: 'his',
-      to: [{ node: 'civil-affairs', dataSource: 'own', table: 'ex_person' }],
-    }),
-  );
+  await applyBridges(platform, births());
   await untilAtRest(platform, 'births', 50);
 }, 240_000);
 
@@ -63,12 +55,34 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const births = (more = '') =>
+  bridgeYaml({
+    name: 'births',
+    from: 'health',
+    source: 'his',
+    to: [{ node: 'civil-affairs', dataSource: 'own', table: 'ex_person' }],
+    more,
+  });
+
 let sent = 50;
 async function change(first: number): Promise<void> {
   await source.run(`INSERT INTO person VALUES ${people(first, 10, '3702')}`);
   sent += 10;
 }
 const untilEqual = async () => await untilSame(platform, source, PERSON_ROWS, target, TARGET_ROWS('ex_person'));
+
+async function loseBooks(): Promise<void> {
+  await platform.monitor.kill();
+  for (const suffix of ['', '-wal', '-shm'])
+    rmSync(join(platform.monitorDirectory, `monitor.db${suffix}`), { force: true });
+  await platform.monitor.start();
+}
+
+async function restoreAgent(code: string, backup: string): Promise<void> {
+  await platform.agent(code).kill();
+  renameSync(platform.agentDirectory(code), `${platform.agentDirectory(code)}.burnt`);
+  await platform.qiao('agent', 'restore', backup, '--config', platform.agentConfig(code));
+}
 
 test('a monitor from zero asks every node for its books, and they come out as they were', {
   timeout: 180_000,
@@ -83,10 +97,7 @@ test('a monitor from zero asks every node for its books, and they come out as th
       return waiting === '0';
     });
   }
-  await platform.monitor.kill();
-  for (const suffix of ['', '-wal', '-shm'])
-    rmSync(join(platform.monitorDirectory, `monitor.db${suffix}`), { force: true });
-  await platform.monitor.start();
+  await loseBooks();
   // Nobody is told that the books are whole while they are empty: the morning's check does not pass meanwhile.
   const whole = await until(platform, 'the books are whole', async () => {
     const books = await readBooks(platform, 'births');
@@ -119,13 +130,58 @@ test('an agent restored from a backup begins a new epoch, and its books go on un
   await change(3_000);
   await untilEqual();
   await untilAtRest(platform, 'births', sent);
-  await platform.agent('health').kill();
-  renameSync(platform.agentDirectory('health'), `${platform.agentDirectory('health')}.burnt`);
-  await platform.qiao('agent', 'restore', backup, '--config', platform.agentConfig('health'));
+  await restoreAgent('health', backup);
   await change(4_000);
   const deaths = dieAtEach(platform.agent('health'), ['agent.becameAnother']);
   await deaths.over;
   await untilEqual();
+  await untilPeaceful(platform);
+});
+
+test('a monitor from zero after nodes were restored says from when on their books are whole, and calls nothing late that was answered before', {
+  timeout: 180_000,
+}, async () => {
+  await applyBridges(platform, births('lateAfter: 2s\n'));
+  const backup = join(folder, 'civil-affairs.qiaobackup');
+  await platform.qiao('agent', 'backup', '--config', platform.agentConfig('civil-affairs'), '--to', backup);
+  await change(7_000);
+  await untilEqual();
+  await untilPeaceful(platform);
+  await restoreAgent('civil-affairs', backup);
+  await platform.agent('civil-affairs').start();
+  await change(7_100);
+  await untilEqual();
+  await untilPeaceful(platform);
+
+  await loseBooks();
+  const line = await until(platform, 'the books are whole as far as the nodes have them', async () => {
+    const { incomplete, lines } = await readBooks(platform, 'births');
+    const [births] = lines;
+    return !incomplete && births?.forgottenDeliveries !== 0 && births;
+  });
+  expect(line).toMatchObject({ verdict: 'VERDICT_EXPLAINED', inFlightDeliveries: 0 });
+  expect(line?.remarks.join()).toContain('the books of civil-affairs begin at');
+  expect((await platform.tryQiao('reconcile', '--check')).code).toBe(0);
+  await change(7_200);
+  await untilEqual();
+  await platform.qiao('bridge', 'run', 'births', '--wait');
+  await untilPeaceful(platform);
+});
+
+test('a receiver whose exchange database is lost says so in its books', { timeout: 180_000 }, async () => {
+  await platform.agent('civil-affairs').kill();
+  for (const suffix of ['', '-wal', '-shm'])
+    rmSync(join(platform.agentDirectory('civil-affairs'), `exchange.db${suffix}`), { force: true });
+  await platform.agent('civil-affairs').start();
+  await change(7_300);
+  await untilEqual();
+  await untilPeaceful(platform);
+  await loseBooks();
+  const line = await until(platform, 'the books are whole as far as the nodes have them', async () => {
+    const { incomplete, lines, verdict } = await readBooks(platform, 'births');
+    return !incomplete && verdict === 'VERDICT_EXPLAINED' && lines[0];
+  });
+  expect(line).toMatchObject({ inFlightDeliveries: 0 });
   await untilPeaceful(platform);
 });
 

@@ -13,7 +13,7 @@ import type { AgentConfig } from './config.ts';
 import { makeExchangeTables } from './data-sources/exchangeTables.ts';
 import { createDataSources } from './data-sources/registry.ts';
 import { dataSourceConfigs, exchangeDatabaseFile, rowKeyFile, settingsProblems } from './data-sources/settings.ts';
-import { openExchangeDatabase } from './exchange-database/index.ts';
+import { type ExchangeDatabase, openExchangeDatabase } from './exchange-database/index.ts';
 import { identityDirectory } from './join/join.ts';
 
 export interface StartAgentOptions {
@@ -55,6 +55,7 @@ async function runAgent({
     rowBox: createRowBox(openHostKey(rowKeyFile(config), { create: true })),
   });
   const start = database.meta.countStart();
+  noticeLoss(database, clock, log);
   noticeRestore(config, database, clock, log);
   const sources = createDataSources(dataSourceConfigs(config));
   let bus: Bus | undefined;
@@ -69,6 +70,15 @@ async function runAgent({
     await sources.close();
     database.close();
   }
+}
+
+/** Joining makes the exchange database: one without a word in its books that joining did not make stands in the place of one that is lost. */
+function noticeLoss(database: ExchangeDatabase, clock: Clock, log: Log): void {
+  const { meta, books } = database;
+  if (meta.isMadeByJoining() || books.cursor().last > 0n) return;
+  log.warn('the exchange database was missing: this agent begins with an empty one, and its books say so');
+  const nowMs = clock.nowMs();
+  database.transaction(() => books.append({ $case: 'restored', value: { atMs: BigInt(nowMs) } }, nowMs));
 }
 
 /** A restore leaves a marker beside the exchange database: what starts on it is an older copy. */

@@ -77,7 +77,7 @@ function incomplete(bridge: string, stand: string): QiaoError {
   return new QiaoError(
     'BOOKS_INCOMPLETE',
     `${bridge}: nothing waits at its nodes any more, and the monitor’s books lack outcomes: ${stand}`,
-    { hint: `qiao reconcile ${bridge} --deliveries` },
+    { hint: `qiao reconcile ${bridge} --deliveries --verdict deviation` },
   );
 }
 
@@ -88,6 +88,7 @@ export function standOf(board: Board, bridge: string, sinceMs: number): Stand {
   if (first === undefined) return { isDone: false, text: 'waits until the monitor has heard of the bridge' };
   const sent = sum(lanes, ({ books }) => books?.sent?.total ?? 0n);
   const settled = sum(lanes, ({ books }) => (books?.outcomes ?? []).reduce((rows, cell) => rows + cell.rows, 0n));
+  const forgotten = sum(lanes, ({ books }) => books?.forgottenRows ?? 0n);
   const capture = servicesOf(board, first).find(({ leg }) => leg === ServiceLeg.CAPTURE);
   const isRun = Number(capture?.lastRunAtMs ?? 0n) >= sinceMs;
   const waits = [
@@ -97,7 +98,7 @@ export function standOf(board: Board, bridge: string, sinceMs: number): Stand {
   ];
   const rows = `${grouped(settled)} of ${grouped(sent)} rows sent have their outcome`;
   return {
-    isDone: isRun && sent === settled && lanes.every(({ books }) => books?.inFlightDeliveries === 0n),
+    isDone: isRun && sent === settled + forgotten && lanes.every(({ books }) => books?.inFlightDeliveries === 0n),
     text: [...(isRun ? ['the run is finished at the source'] : []), ...waits, rows].join('; '),
     stuck: stuckOf(board, bridge, lanes),
     isLacking: isRun && lanes.every(({ waitingDeliveries }) => waitingDeliveries === 0n),

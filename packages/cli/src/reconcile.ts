@@ -2,13 +2,22 @@
 
 import { ChangeKind, type OutcomeCount } from '@qiao/contract/counts';
 import { Origin } from '@qiao/contract/delivery';
-import { type BooksLine, type Heard, type OriginRows, type ReconcileResponse, Verdict } from '@qiao/contract/monitor';
-import { ServiceLeg } from '@qiao/contract/node';
-import type { Command } from 'commander';
+import {
+  type BooksLine,
+  type DeliveryLine,
+  type Heard,
+  type OriginRows,
+  type ReconcileResponse,
+  Verdict,
+} from '@qiao/contract/monitor';
+import { BridgeState, ServiceLeg } from '@qiao/contract/node';
+import { QiaoError } from '@qiao/exchange';
+import { type Command, Option } from 'commander';
 import { withMonitor } from './context.ts';
 import { EXIT } from './exitCodes.ts';
 import { wantsJson } from './json.ts';
-import { colour, grouped, moment, printJson, printTable, say } from './output.ts';
+import { wholeNumber } from './numbers.ts';
+import { type Cell, colour, grouped, moment, printJson, printTable, remark, say } from './output.ts';
 
 export function registerReconcile(program: Command): void {
   program
@@ -18,12 +27,15 @@ export function registerReconcile(program: Command): void {
     .option('--to <day>', 'last day of the books, YYYY-MM-DD')
     .option('--by-day', 'one line a day')
     .option('--deliveries', 'one line a delivery, newest first')
+    .addOption(new Option('--verdict <verdict>', 'with --deliveries: only those').choices([...VERDICTS.keys()]))
+    .option('--limit <n>', 'with --deliveries: at most this many', '1000')
     .option(
       '--check',
       `exit with ${EXIT.notBalanced} unless everything was heard, nothing stands still, and all is balanced or explained`,
     )
     .action(async (bridge: string | undefined, options: ReconcileOptions, command: Command) => {
       if (options.deliveries === true) return printDeliveries(bridge, options, command);
+      requireDeliveries(command);
       const books = await withMonitor(command, (monitor) =>
         monitor.reconcile({
           bridge: bridge ?? '',
@@ -48,6 +60,8 @@ interface ReconcileOptions {
   readonly to?: string;
   readonly byDay?: boolean;
   readonly deliveries?: boolean;
+  readonly verdict?: string;
+  readonly limit: string;
   readonly check?: boolean;
 }
 
@@ -101,8 +115,9 @@ function legWord(leg: ServiceLeg): string {
 
 function printLine(line: BooksLine): void {
   const day = line.day === '' ? '' : `  ${line.day}`;
+  const retired = line.bridgeState === BridgeState.RETIRED ? ' (retired 已停用)' : '';
   say(
-    `\n${colour('bold', line.bridge)} ${line.title}  ${line.sourceNode} → ${line.destinationNode}${day}  ${verdictWord(line.verdict)}`,
+    `\n${colour('bold', line.bridge)}${retired} ${line.title}  ${line.sourceNode} → ${line.destinationNode}${day}  ${verdictWord(line.verdict)}`,
   );
   printTable(
     ['', 'total', 'insert', 'update', 'delete'],
@@ -121,6 +136,8 @@ function printLine(line: BooksLine): void {
   }
   if (line.inFlightDeliveries > 0n)
     say(`in flight ${grouped(line.inFlightRows)} rows in ${grouped(line.inFlightDeliveries)} deliveries`);
+  if (line.forgottenDeliveries > 0n)
+    say(`forgotten ${grouped(line.forgottenRows)} rows in ${grouped(line.forgottenDeliveries)} deliveries`);
   if (line.openRows > 0n) say(`open      ${grouped(line.openRows)} rows`);
   if (line.amendments > 0n)
     say(`amended   ${grouped(line.amendedRows)} rows in ${grouped(line.amendments)} later revisions of receipts`);
@@ -169,37 +186,61 @@ export function verdictWord(verdict: Verdict): string {
   }
 }
 
+/** As an operator writes it. */
+const VERDICTS: ReadonlyMap<string, Verdict> = new Map([
+  ['balanced', Verdict.BALANCED],
+  ['explained', Verdict.EXPLAINED],
+  ['in-flight', Verdict.IN_FLIGHT],
+  ['open', Verdict.OPEN],
+  ['deviation', Verdict.DEVIATION],
+]);
+
+function requireDeliveries(command: Command): void {
+  const odd = ['verdict', 'limit'].find((name) => command.getOptionValueSource(name) === 'cli');
+  if (odd === undefined) return;
+  throw new QiaoError('OPTION_INVALID', `--${odd} selects deliveries`, { hint: `write --deliveries --${odd} …` });
+}
+
 async function printDeliveries(bridge: string | undefined, options: ReconcileOptions, command: Command): Promise<void> {
-  await withMonitor(command, async (monitor) => {
-    const rows: (string | number | bigint)[][] = [];
-    const lines: object[] = [];
+  const limit = wholeNumber('--limit', options.limit);
+  const lines = await withMonitor(command, async (monitor) => {
+    const found: DeliveryLine[] = [];
     const request = {
       bridge: bridge ?? '',
       fromDay: options.from ?? '',
       toDay: options.to ?? '',
-      verdict: Verdict.UNSPECIFIED,
-      limit: 1000,
+      verdict: VERDICTS.get(options.verdict ?? '') ?? Verdict.UNSPECIFIED,
+      // One more than is shown tells whether there are more.
+      limit: limit + 1,
     };
-    for await (const line of monitor.listDeliveries(request)) {
-      lines.push(line);
-      rows.push([
-        line.bridge,
-        line.destinationNode,
-        line.epoch,
-        line.sequence,
-        moment(line.sealedAtMs),
-        moment(line.appliedAtMs),
-        line.counts.reduce((sum, counts) => sum + counts.inserts + counts.updates + counts.deletes, 0n),
-        verdictWord(line.verdict),
-        line.revision,
-        line.reason,
-      ]);
-    }
-    if (wantsJson(command)) return printJson(lines);
+    for await (const line of monitor.listDeliveries(request)) found.push(line);
+    return found;
+  });
+  const shown = lines.slice(0, limit);
+  if (wantsJson(command)) printJson(shown);
+  else
     printTable(
       ['bridge', 'to', 'epoch', 'sequence', 'sealed', 'applied', 'rows', 'verdict', 'revision', 'reason'],
-      rows,
-      'no delivery yet',
+      shown.map(deliveryCells),
+      'no delivery of that kind',
     );
-  });
+  if (lines.length > limit) {
+    const narrower = options.verdict === undefined ? ', --verdict deviation those that are wrong' : '';
+    remark(`… the newest ${grouped(limit)}; --limit shows more${narrower}`);
+  }
+}
+
+function deliveryCells(line: DeliveryLine): Cell[] {
+  return [
+    line.bridge,
+    line.destinationNode,
+    line.epoch,
+    line.sequence,
+    moment(line.sealedAtMs),
+    moment(line.appliedAtMs),
+    line.counts.reduce((sum, counts) => sum + counts.inserts + counts.updates + counts.deletes, 0n),
+    verdictWord(line.verdict),
+    line.revision,
+    line.reason,
+  ];
 }

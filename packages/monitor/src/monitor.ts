@@ -1,13 +1,22 @@
 // The composition root of the monitor: builds the real ports, runs the parts, takes everything down again. Nothing else makes
 // connections or reads the clock.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { connectBus, inboxPrefix, subjects } from '@qiao/bus';
 import { Signed } from '@qiao/contract/signed';
 import { databaseTarget, joinReplicas, lockDirectory, type Replicas, whileLeading } from '@qiao/database';
 import { type Asset, type Caller, type GrpcServer, type HttpServer, startGrpcServer, startHttp } from '@qiao/rpc';
 import { type Clock, createWakeup, type Log, type Part, supervise, systemClock } from '@qiao/runtime';
-import { type NodeIdentity, readIdentity, Signer, toPem, Verifier, verifyIssued } from '@qiao/security';
+import {
+  type NodeIdentity,
+  RESTORED_MARKER,
+  readIdentity,
+  Signer,
+  toPem,
+  Verifier,
+  verifyIssued,
+} from '@qiao/security';
 import { keepAlerts, openConditions } from './alerts/alerts.ts';
 import { findConditions } from './alerts/conditions.ts';
 import { type BoardPorts, readBoard } from './api/board.ts';
@@ -17,7 +26,7 @@ import { askDirectoryPart } from './ingest/askDirectory.ts';
 import { readPosition } from './ingest/entries.ts';
 import { createIngestParts } from './ingest/ingest.ts';
 import { Nodes } from './ingest/nodes.ts';
-import { openMonitorDatabase } from './monitorDatabase.ts';
+import { type MonitorDatabase, openMonitorDatabase } from './monitorDatabase.ts';
 import { createBooksDay } from './reconciliation/day.ts';
 import { renewalPart } from './renewal.ts';
 
@@ -63,6 +72,7 @@ export async function startMonitor({
     teardown.push(() => replicas.close());
     const database = await openMonitorDatabase(target);
     teardown.push(() => database.destroy());
+    await noteRestoration(config, database);
     const nowMs = () => clock.nowMs();
     const verifier = new Verifier();
     const trust = { verifier, authority: identity.authority, nowMs };
@@ -182,6 +192,18 @@ function followPart(
       }
     },
   };
+}
+
+/** A restore leaves a marker in the directory: into the books themselves, for they were not kept between that backup and the restore. */
+async function noteRestoration(config: MonitorConfig, database: MonitorDatabase): Promise<void> {
+  const marker = join(config.directory, RESTORED_MARKER);
+  if (!existsSync(marker)) return;
+  const { madeAtMs, restoredAtMs } = JSON.parse(readFileSync(marker, 'utf8')) as Record<string, number>;
+  await database
+    .insertInto('restoration')
+    .values({ made_at_ms: madeAtMs ?? 0, restored_at_ms: restoredAtMs ?? 0 })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
 }
 
 function requireBusCredentials(identity: NodeIdentity): { jwt: string; seed: string } {

@@ -84,6 +84,8 @@ export interface MonitorSchema {
   audit_head: { replica: string; number: number; hash: string; at_ms: number };
   /** Deviations of a lane that a person looked into: the newest statement or receipt it covers. */
   resolved_deviation: { condition_key: string; message: string; at_ms: number };
+  /** When this store was put back from a backup, and when that was made. What was heard between is heard again only as far as nodes keep it. */
+  restoration: { made_at_ms: number; restored_at_ms: number };
   alert: AlertTable;
 }
 
@@ -226,6 +228,13 @@ CREATE INDEX delivery_in_flight ON delivery (lane_id, epoch) WHERE state = 'inFl
   {
     id: '0006-hub-heard',
     sql: 'ALTER TABLE directory ADD COLUMN heard_at_ms INTEGER NOT NULL DEFAULT 0;',
+  },
+  {
+    id: '0007-restorations',
+    sql: `
+CREATE TABLE restoration (made_at_ms INTEGER NOT NULL, restored_at_ms INTEGER NOT NULL, PRIMARY KEY (restored_at_ms, made_at_ms)) STRICT;
+CREATE INDEX delivery_applied ON delivery (lane_id, applied_at_ms);
+`,
   },
 ];
 

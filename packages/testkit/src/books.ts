@@ -20,6 +20,7 @@ export interface BooksLine {
   readonly deliveries: number;
   readonly receipted: number;
   readonly inFlightDeliveries: number;
+  readonly forgottenDeliveries: number;
   readonly openRows: number;
   readonly remarks: readonly string[];
 }

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BookEntries } from '@qiao/contract/control';
+import { BookEntries, BookEntry } from '@qiao/contract/control';
 import { silentLog } from '@qiao/runtime';
 import { expect, test } from 'vitest';
 import { createFence } from '../control/fence.ts';
@@ -147,7 +147,10 @@ test('a file that was put back is known by a number it never gave: its books beg
   const before = world.database.id;
   world.hear(9n, false);
   expect(world.database.id).not.toEqual(before);
-  expect(await world.run()).toEqual([1n, 2n, 3n]);
+  // The fourth says that they begin here: a monitor that did not hear the former file lacks what was in that alone.
+  expect(await world.run()).toEqual([1n, 2n, 3n, 4n]);
+  const [last] = world.database.books.after(3n, 1);
+  expect(BookEntry.decode(last?.entry ?? new Uint8Array()).entry?.$case).toBe('restored');
 });
 
 test('a file that was put back and went on is known by the mark under the same number', async () => {
@@ -159,7 +162,7 @@ test('a file that was put back and went on is known by the mark under the same n
   expect(world.database.id).toEqual(before);
   world.hear(4n, false, new Uint8Array(8).fill(1));
   expect(world.database.id).not.toEqual(before);
-  expect(world.database.books.cursor()).toEqual({ last: 5n, published: 0n, through: 0n });
+  expect(world.database.books.cursor()).toEqual({ last: 6n, published: 0n, through: 0n });
 });
 
 test('entries that are kept no longer are named, so that a monitor from zero knows from when its books are whole', async () => {

@@ -74,6 +74,7 @@ export function booksPart(ports: BooksPorts): Books {
       case 'refusal':
       case 'unpacked':
       case 'forgotten':
+      case 'restored':
       case undefined:
         return { ...numbered, entry };
       default:

@@ -232,6 +232,7 @@ class OpenExchangeDatabase implements ExchangeDatabase {
     this.transaction(() => {
       this.meta.setDatabaseId(id);
       this.books.beginAnew(id);
+      this.books.append({ $case: 'restored', value: { atMs: BigInt(nowMs) } }, nowMs);
       for (const { lane, phase } of this.lanesOut.all()) {
         if (phase === 'ended') continue;
         // Under version 0: whatever version of the bridge there is, it is a newer one, and a new epoch frees the lane.

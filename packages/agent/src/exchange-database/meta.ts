@@ -35,6 +35,15 @@ export class MetaStore {
     return made;
   }
 
+  /** Whether joining made this file. One that a start finds missing and makes is in the place of one that was lost. */
+  isMadeByJoining(): boolean {
+    return this.#get.get('madeByJoining') !== undefined;
+  }
+
+  setMadeByJoining(): void {
+    this.#put.run('madeByJoining', 1);
+  }
+
   setDatabaseId(id: Uint8Array): void {
     this.#put.run('databaseId', id);
   }

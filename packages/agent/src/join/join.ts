@@ -59,6 +59,7 @@ export async function joinAgent(options: JoinAgentOptions): Promise<Joined> {
     nowMs,
     beforeWrite: ({ nodeId }) => moveForeignExchangeDatabase(config.directory, nodeId),
   }).finally(() => lock?.release());
+  makeExchangeDatabase(config.directory);
   return { identityDirectory: directory, identity, fingerprint: fingerprintOf(identity.certificate) };
 }
 
@@ -77,4 +78,12 @@ function moveForeignExchangeDatabase(directory: string, nodeId: Uint8Array): voi
   for (const suffix of ['', '-wal', '-shm']) {
     if (existsSync(`${file}${suffix}`)) renameSync(`${file}${suffix}`, `${aside}${suffix}`);
   }
+}
+
+function makeExchangeDatabase(directory: string): void {
+  const file = joinPath(directory, 'exchange.db');
+  if (existsSync(file)) return;
+  const database = openExchangeDatabase(file);
+  database.meta.setMadeByJoining();
+  database.close();
 }

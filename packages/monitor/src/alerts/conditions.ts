@@ -73,7 +73,7 @@ function booksConditions({ nodes }: ConditionFacts, { books }: BoardLane): Condi
       code: 'DELIVERY_LATE',
       subject,
       message: late,
-      hint: `qiao reconcile ${books.bridge} --deliveries`,
+      hint: `qiao reconcile ${books.bridge} --deliveries --verdict deviation`,
     });
   }
   if (deviating !== undefined) {
@@ -83,7 +83,7 @@ function booksConditions({ nodes }: ConditionFacts, { books }: BoardLane): Condi
       code: 'DEVIATION',
       subject,
       message: deviating,
-      hint: `qiao reconcile ${books.bridge} --deliveries`,
+      hint: `qiao reconcile ${books.bridge} --deliveries --verdict deviation`,
     });
   }
   if (books.openRows > 0n) {

@@ -87,6 +87,7 @@ export async function bookEntry(taking: Taking, { entry }: BookEntry, number: nu
       return await addCapture(taking.transaction, idText(bridgeId), taking.booksDay(momentOf(atMs)), capture);
     }
     case 'forgotten':
+    case 'restored':
       throw new QiaoError('ENTRY_INVALID', 'it stands for entries that were not missing');
     case undefined:
       throw new QiaoError('ENTRY_UNKNOWN', 'a kind of entry that this monitor does not know; upgrade the monitor');

@@ -286,6 +286,39 @@ test('books that begin past all time begin now: whoever asks for the lane’s bo
   expect(begins_at_ms).toBeLessThanOrEqual(ports.nowMs());
 });
 
+test('an exchange database that was put back begins the books for a monitor that did not hear the former one, and for no other', async () => {
+  const restored: BookEntry['entry'] = { $case: 'restored', value: { atMs: BigInt(sealedAtMs) } };
+  const former = (): Uint8Array => {
+    const message = BookEntries.decode(batch(receiver, 1, [receipt(1, 5)]));
+    for (const entry of message.entries) entry.exchangeDatabaseId = new Uint8Array(16).fill(99);
+    return BookEntries.encode(message).finish();
+  };
+  const begins = async (ports: EntriesPorts) => {
+    await takeEntries(ports, batch(receiver, 1, [receipt(1, 5), restored, receipt(2, 5)]), 'civil-affairs');
+    const position = ports.database.selectFrom('book_position').select('begins_at_ms').where('through', '=', 3);
+    return (await position.executeTakeFirstOrThrow()).begins_at_ms;
+  };
+  {
+    await using younger = await newPorts();
+    expect(await begins(younger)).toBe(sealedAtMs);
+  }
+  {
+    await using present = await newPorts();
+    await takeEntries(present, former(), 'civil-affairs');
+    expect(await begins(present)).toBe(0);
+  }
+  for (const [madeAtMs, expected] of [
+    [sealedAtMs - 1, sealedAtMs],
+    [sealedAtMs + 1, 0],
+  ] as const) {
+    await using putBack = await newPorts();
+    await takeEntries(putBack, former(), 'civil-affairs');
+    const restoration = { made_at_ms: madeAtMs, restored_at_ms: sealedAtMs + 1_000 };
+    await putBack.database.insertInto('restoration').values(restoration).execute();
+    expect(await begins(putBack)).toBe(expected);
+  }
+});
+
 test('a node that speaks of a lane between others is kept as broken', async () => {
   await using ports = await newPorts();
   const stranger = receiver;

@@ -6,8 +6,8 @@ import { Receipt, Statement } from '@qiao/contract/receipt';
 import { isStoreFault } from '@qiao/database';
 import { idText, QiaoError, readMessage, safeCount } from '@qiao/exchange';
 import { verifyIssued } from '@qiao/security';
-import { sql } from 'kysely';
-import type { MonitorDatabase } from '../monitorDatabase.ts';
+import { sql, type Transaction } from 'kysely';
+import type { MonitorDatabase, MonitorSchema } from '../monitorDatabase.ts';
 import { momentOf } from '../reconciliation/line.ts';
 import { bookEntry, type EntriesPorts, hexOf, type Taking } from './bookEntry.ts';
 
@@ -97,8 +97,7 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       }
       if (entry.entry?.$case === 'forgotten' && idText(entry.exchangeDatabaseId) === databaseId) {
         // The node keeps them no longer: a monitor before this one held them. The books begin there, and say so.
-        const saidMs = safeCount(entry.entry.value.booksBeginAtMs);
-        beginsAtMs = Math.max(beginsAtMs, Math.min(saidMs, ports.nowMs()));
+        beginsAtMs = Math.max(beginsAtMs, pastMs(entry.entry.value.booksBeginAtMs, ports.nowMs()));
         through = number;
         mark = '';
         continue;
@@ -107,7 +106,10 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
         hasHole = true;
         break;
       }
-      await takeEntry({ ...ports, transaction, signer, certificate, nodeId, databaseId }, entry, number);
+      if (entry.entry?.$case === 'restored') {
+        const atMs = pastMs(entry.entry.value.atMs, ports.nowMs());
+        if (!(await heardBefore(transaction, nodeId, databaseId, atMs))) beginsAtMs = Math.max(beginsAtMs, atMs);
+      } else await takeEntry({ ...ports, transaction, signer, certificate, nodeId, databaseId }, entry, number);
       through = number;
       mark = hexOf(entry.mark);
     }
@@ -119,6 +121,38 @@ export async function takeEntries(ports: EntriesPorts, bytes: Uint8Array, nodeCo
       .execute();
     return { nodeId, databaseId, through, mark, hasHole, repeats };
   });
+}
+
+/** A moment that a node names; one past all time is now. */
+function pastMs(saidMs: bigint, nowMs: number): number {
+  return Math.min(Number(saidMs), nowMs);
+}
+
+/**
+ * Whether these books were kept while the node still wrote into the exchange database that went before this one. A monitor that is younger,
+ * or was put back from a backup that is older, holds a hole there that nobody fills.
+ */
+async function heardBefore(
+  transaction: Transaction<MonitorSchema>,
+  nodeId: string,
+  databaseId: string,
+  atMs: number,
+): Promise<boolean> {
+  const former = await transaction
+    .selectFrom('book_position')
+    .select('through')
+    .where('node_id', '=', nodeId)
+    .where('database_id', '<>', databaseId)
+    .where('through', '>', 0)
+    .executeTakeFirst();
+  if (former === undefined) return false;
+  const missed = await transaction
+    .selectFrom('restoration')
+    .select('made_at_ms')
+    .where('made_at_ms', '<', atMs)
+    .where('restored_at_ms', '>', atMs)
+    .executeTakeFirst();
+  return missed === undefined;
 }
 
 /** When an entry was made, as far as it says; nothing is verified here. */

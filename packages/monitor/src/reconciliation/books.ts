@@ -22,6 +22,7 @@ import type { Nodes } from '../ingest/nodes.ts';
 import type { DeliveryState, MonitorDatabase } from '../monitorDatabase.ts';
 import { isDay } from './day.ts';
 import { type BridgeLane, type HeardPorts, type HeldWords, heldByWord, isIncomplete, whoWasHeard } from './heard.ts';
+import { type BoundsOf, countWaiting, type WaitingBounds, type WaitingCounts, waitingBounds } from './unanswered.ts';
 
 export interface BooksPorts extends HeardPorts {
   readonly database: MonitorDatabase;
@@ -48,28 +49,17 @@ interface TallyRow {
   readonly amount: number;
 }
 
-interface Late {
-  readonly deliveries: number;
-  readonly rows: number;
-  readonly since: number;
-}
-
 /** The books for a request. Throws DAY_INVALID, BRIDGE_UNKNOWN. */
 export async function readBooks(ports: BooksPorts, request: ReconcileRequest): Promise<ReconcileResponse> {
-  for (const day of [request.fromDay, request.toDay]) {
-    if (day !== '' && !isDay(day)) {
-      throw new QiaoError('DAY_INVALID', `found day ${JSON.stringify(day)}, expected YYYY-MM-DD`, {
-        hint: 'write a day of the calendar, such as 2026-01-31',
-      });
-    }
-  }
+  requireDays(request);
   const lanes = wantedLanes(ports.nodes, request);
   const missing = await missingBooks(ports, heldByWord(ports));
   const tallies = await selectTallies(ports, request);
+  const boundsOf = await waitingBounds(ports.database, ports.nowMs());
   const lines: BooksLine[] = [];
   for (const { bridge, lane } of lanes) {
     const days = request.byDay ? daysOf(tallies, lane) : [''];
-    for (const day of days) lines.push(await readLine(ports, request, tallies, bridge, lane, day));
+    for (const day of days) lines.push(await readLine(ports, request, tallies, boundsOf, bridge, lane, day));
   }
   const heard = whoWasHeard(ports, lanes, missing);
   return {
@@ -80,6 +70,17 @@ export async function readBooks(ports: BooksPorts, request: ReconcileRequest): P
     heard,
     incomplete: isIncomplete(heard),
   };
+}
+
+/** Throws DAY_INVALID. */
+export function requireDays(request: Pick<ReconcileRequest, 'fromDay' | 'toDay'>): void {
+  for (const day of [request.fromDay, request.toDay]) {
+    if (day !== '' && !isDay(day)) {
+      throw new QiaoError('DAY_INVALID', `found day ${JSON.stringify(day)}, expected YYYY-MM-DD`, {
+        hint: 'write a day of the calendar, such as 2026-01-31',
+      });
+    }
+  }
 }
 
 /** By node: how many entries are not here that a monitor held once. */
@@ -94,13 +95,17 @@ async function missingBooks({ database }: BooksPorts, words: HeldWords): Promise
   );
 }
 
-function wantedLanes(nodes: Nodes, request: ReconcileRequest): BridgeLane[] {
-  const bridges = (nodes.directory?.bridges ?? []).filter(
-    ({ name }) => request.bridge === '' || name === request.bridge,
-  );
-  if (request.bridge !== '' && bridges.length === 0) {
-    throw new QiaoError('BRIDGE_UNKNOWN', `no bridge ${request.bridge} in the books`, { hint: 'qiao bridge list' });
+/** The bridges that have or had this name; every one for an empty name. Throws BRIDGE_UNKNOWN. */
+export function wantedBridges(nodes: Nodes, wanted: string): DirectoryBridge[] {
+  const bridges = (nodes.directory?.bridges ?? []).filter(({ name }) => wanted === '' || name === wanted);
+  if (wanted !== '' && bridges.length === 0) {
+    throw new QiaoError('BRIDGE_UNKNOWN', `no bridge ${wanted} in the books`, { hint: 'qiao bridge list' });
   }
+  return bridges;
+}
+
+function wantedLanes(nodes: Nodes, request: ReconcileRequest): BridgeLane[] {
+  const bridges = wantedBridges(nodes, request.bridge);
   const isOf = (department: string, nodeId: Uint8Array) =>
     department === '' || department === nodes.node(idText(nodeId))?.departmentCode;
   return bridges.flatMap((bridge) =>
@@ -131,6 +136,7 @@ async function readLine(
   ports: BooksPorts,
   request: ReconcileRequest,
   tallies: ReadonlyMap<string, TallyRow[]>,
+  boundsOf: BoundsOf,
   bridge: DirectoryBridge,
   lane: LaneAssignment,
   day: string,
@@ -143,11 +149,13 @@ async function readLine(
   const destination = ports.nodes.node(idText(lane.receiverId));
   const deliveries = byState(rows, 'deliveries');
   const rowsByState = byState(rows, 'rows');
-  const begins = await readBegins(ports, lane);
-  const late = await readLate(ports, bridge, laneId, day, request, begins);
+  const bounds = boundsOf(bridge, lane);
+  const days = day === '' ? { from: request.fromDay, to: request.toDay } : { from: day, to: day };
+  const { late, forgotten } = await countWaiting(ports.database, lane, bounds, days);
   const openRows = sum(rows, (row) => row.measure === 'outcome' && OPEN.has(row.detail));
   const total = [...deliveries.values()].reduce((all, count) => all + count, 0);
-  const inFlight = deliveries.get('inFlight') ?? 0;
+  const unreceipted = deliveries.get('inFlight') ?? 0;
+  const inFlight = unreceipted - forgotten.deliveries;
   const broken = deliveries.get('deviation') ?? 0;
   const line: BooksLine = {
     bridgeId: bridge.bridgeId,
@@ -169,9 +177,12 @@ async function readLine(
     extras: extraRows(rows),
     origins: originRows(rows),
     deliveries: BigInt(total),
-    receipted: BigInt(total - inFlight),
+    receipted: BigInt(total - unreceipted),
     inFlightDeliveries: BigInt(inFlight),
-    inFlightRows: BigInt(rowsByState.get('inFlight') ?? 0),
+    inFlightRows: BigInt((rowsByState.get('inFlight') ?? 0) - forgotten.rows),
+    forgottenDeliveries: BigInt(forgotten.deliveries),
+    forgottenRows: BigInt(forgotten.rows),
+    bridgeState: bridge.state,
     openRows: BigInt(openRows),
     verdict: contractVerdict(
       worst([
@@ -180,6 +191,7 @@ async function readLine(
         ),
         ...(inFlight > late.deliveries ? (['inFlight'] as const) : []),
         ...(late.deliveries > 0 ? (['deviation'] as const) : []),
+        ...(forgotten.deliveries > 0 ? (['explained'] as const) : []),
         'balanced',
       ]),
     ),
@@ -187,76 +199,24 @@ async function readLine(
     amendments: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'revisions')),
     amendedRows: BigInt(sum(rows, (row) => row.measure === 'amended' && row.detail === 'rows')),
   };
-  return { ...line, remarks: [...remarks(line, late, broken), ...beginRemarks(line, begins)] };
+  return { ...line, remarks: [...remarks(line, late, broken), ...beginRemarks(line, bounds)] };
 }
 
-/** From when on the books of a lane's ends are whole, milliseconds since 1970 UTC; 0 when nothing was lost with a former monitor. */
-interface Begins {
-  readonly senderMs: number;
-  readonly receiverMs: number;
-}
-
-async function readBegins(ports: BooksPorts, lane: LaneAssignment): Promise<Begins> {
-  const rows = await ports.database
-    .selectFrom('book_position')
-    .select(['node_id', 'begins_at_ms'])
-    .where('begins_at_ms', '>', 0)
-    .where('node_id', 'in', [idText(lane.senderId), idText(lane.receiverId)])
-    .execute();
-  const of = (id: Uint8Array) =>
-    Math.max(0, ...rows.filter(({ node_id }) => node_id === idText(id)).map(({ begins_at_ms }) => begins_at_ms));
-  return { senderMs: of(lane.senderId), receiverMs: of(lane.receiverId) };
-}
-
-function beginRemarks(line: BooksLine, { senderMs, receiverMs }: Begins): string[] {
+function beginRemarks(line: BooksLine, { senderBeginsAtMs, receiverBeginsAtMs }: WaitingBounds): string[] {
   const remark = (node: string, atMs: number) =>
     `the books of ${node} begin at ${new Date(atMs).toISOString()}: what was before is in a former monitor's backup alone`;
   return [
-    ...(senderMs > 0 ? [remark(line.sourceNode, senderMs)] : []),
-    ...(receiverMs > 0 ? [remark(line.destinationNode, receiverMs)] : []),
+    ...(senderBeginsAtMs > 0 ? [remark(line.sourceNode, senderBeginsAtMs)] : []),
+    ...(receiverBeginsAtMs > 0 ? [remark(line.destinationNode, receiverBeginsAtMs)] : []),
+    ...(line.forgottenDeliveries > 0n
+      ? [
+          `${line.forgottenDeliveries} deliveries (${line.forgottenRows} rows) of before have no receipt here; what the target holds now: qiao bridge verify ${line.bridge} --wait`,
+        ]
+      : []),
   ];
 }
 
-/** Deliveries whose receipt is missing past the bridge's lateAfter, and receipts whose statement is. */
-async function readLate(
-  ports: BooksPorts,
-  bridge: DirectoryBridge,
-  laneId: string,
-  day: string,
-  request: ReconcileRequest,
-  begins: Begins,
-): Promise<Late> {
-  const before = ports.nowMs() - Number(bridge.lateAfterMs);
-  let query = ports.database
-    .selectFrom('delivery')
-    .select(({ fn }) => [
-      fn.countAll<number>().as('deliveries'),
-      fn.sum<number | null>('rows').as('rows'),
-      fn.min<number | null>('sealed_at_ms').as('since'),
-    ])
-    .where('lane_id', '=', laneId)
-    .where((where) =>
-      where.or([
-        where.and([
-          where('state', '=', 'inFlight'),
-          where('sealed_at_ms', '<', before),
-          where('sealed_at_ms', '>=', begins.receiverMs),
-        ]),
-        where.and([
-          where('state', '=', 'unstated'),
-          where('received_at_ms', '<', before),
-          where('applied_at_ms', '>=', begins.senderMs),
-        ]),
-      ]),
-    );
-  if (day !== '') query = query.where('day', '=', day);
-  if (request.fromDay !== '') query = query.where('day', '>=', request.fromDay);
-  if (request.toDay !== '') query = query.where('day', '<=', request.toDay);
-  const found = await query.executeTakeFirst();
-  return { deliveries: found?.deliveries ?? 0, rows: found?.rows ?? 0, since: found?.since ?? 0 };
-}
-
-function remarks(line: BooksLine, late: Late, broken: number): string[] {
+function remarks(line: BooksLine, late: WaitingCounts['late'], broken: number): string[] {
   const found: string[] = [];
   if (late.deliveries > 0) {
     found.push(
@@ -265,7 +225,9 @@ function remarks(line: BooksLine, late: Late, broken: number): string[] {
     );
   }
   if (broken > 0) {
-    found.push(`${broken} deliveries whose sums, hash or signature fail: qiao reconcile ${line.bridge} --deliveries`);
+    found.push(
+      `${broken} deliveries whose sums, hash or signature fail: qiao reconcile ${line.bridge} --deliveries --verdict deviation`,
+    );
   }
   if (line.openRows > 0n)
     found.push(

@@ -397,6 +397,9 @@ export interface BookEntry {
     | //
     /** Entries up to this number are kept no longer: a monitor held them once. */
     { $case: "forgotten"; value: ForgottenEntries }
+    | //
+    /** Another exchange database went before this one, or before what follows in it. */
+    { $case: "restored"; value: RestoredBooks }
     | undefined;
   /** Random, made with the entry: 8 bytes. Two entries with one number and different marks are of two histories. */
   mark: Uint8Array;
@@ -406,6 +409,15 @@ export interface BookEntry {
 export interface ForgottenEntries {
   /** When the first entry that is still kept was written, milliseconds since 1970 UTC: the books begin there. */
   booksBeginAtMs: bigint;
+}
+
+/**
+ * An exchange database begins here: put back from a copy, or empty in the place of one that was lost. What the node had entered since the
+ * copy was made is with the former one: a monitor that did not hear that then will not hear it any more.
+ */
+export interface RestoredBooks {
+  /** Milliseconds since 1970 UTC, by the node's clock. */
+  atMs: bigint;
 }
 
 /** Capture counts of a round that made no parcel. */
@@ -3019,6 +3031,9 @@ export const BookEntry: MessageFns<BookEntry> = {
       case "forgotten":
         ForgottenEntries.encode(message.entry.value, writer.uint32(74).fork()).join();
         break;
+      case "restored":
+        RestoredBooks.encode(message.entry.value, writer.uint32(82).fork()).join();
+        break;
     }
     if (message.mark.length !== 0) {
       writer.uint32(122).bytes(message.mark);
@@ -3103,6 +3118,14 @@ export const BookEntry: MessageFns<BookEntry> = {
             message.entry = { $case: "forgotten", value: ForgottenEntries.decode(reader, reader.uint32()) };
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.entry = { $case: "restored", value: RestoredBooks.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -3143,6 +3166,8 @@ export const BookEntry: MessageFns<BookEntry> = {
         ? { $case: "unpacked", value: UnpackedCounts.fromJSON(object.unpacked) }
         : isSet(object.forgotten)
         ? { $case: "forgotten", value: ForgottenEntries.fromJSON(object.forgotten) }
+        : isSet(object.restored)
+        ? { $case: "restored", value: RestoredBooks.fromJSON(object.restored) }
         : undefined,
       mark: isSet(object.mark) ? bytesFromBase64(object.mark) : new Uint8Array(0),
     };
@@ -3168,6 +3193,8 @@ export const BookEntry: MessageFns<BookEntry> = {
       obj.unpacked = UnpackedCounts.toJSON(message.entry.value);
     } else if (message.entry?.$case === "forgotten") {
       obj.forgotten = ForgottenEntries.toJSON(message.entry.value);
+    } else if (message.entry?.$case === "restored") {
+      obj.restored = RestoredBooks.toJSON(message.entry.value);
     }
     if (message.mark.length !== 0) {
       obj.mark = base64FromBytes(message.mark);
@@ -3216,6 +3243,12 @@ export const BookEntry: MessageFns<BookEntry> = {
       case "forgotten": {
         if (object.entry?.value !== undefined && object.entry?.value !== null) {
           message.entry = { $case: "forgotten", value: ForgottenEntries.fromPartial(object.entry.value) };
+        }
+        break;
+      }
+      case "restored": {
+        if (object.entry?.value !== undefined && object.entry?.value !== null) {
+          message.entry = { $case: "restored", value: RestoredBooks.fromPartial(object.entry.value) };
         }
         break;
       }
@@ -3299,6 +3332,76 @@ export const ForgottenEntries: MessageFns<ForgottenEntries> = {
     message.booksBeginAtMs = (object.booksBeginAtMs !== undefined && object.booksBeginAtMs !== null)
       ? BigInt(object.booksBeginAtMs)
       : 0n;
+    return message;
+  },
+};
+
+function createBaseRestoredBooks(): RestoredBooks {
+  return { atMs: 0n };
+}
+
+export const RestoredBooks: MessageFns<RestoredBooks> = {
+  encode(message: RestoredBooks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.atMs !== 0n) {
+      if (BigInt.asIntN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.atMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoredBooks {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoredBooks();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.atMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoredBooks {
+    return { atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n };
+  },
+
+  toJSON(message: RestoredBooks): unknown {
+    const obj: any = {};
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoredBooks>): RestoredBooks {
+    return RestoredBooks.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoredBooks>): RestoredBooks {
+    const message = createBaseRestoredBooks();
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
     return message;
   },
 };

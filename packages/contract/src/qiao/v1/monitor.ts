@@ -352,6 +352,14 @@ export interface BooksLine {
   amendments: bigint;
   amendedRows: bigint;
   /**
+   * Deliveries without a receipt, and their rows, that are older than the books of the receiver are here: the answer was given to a
+   * former monitor, if at all. They are neither under way nor late; one that still waits shows in `heard` by its sender's word.
+   */
+  forgottenDeliveries: bigint;
+  forgottenRows: bigint;
+  /** What the bridge is in now. A retired bridge and one created again under its name have lines of their own. */
+  bridgeState: BridgeState;
+  /**
    * Rows sent, by why they travelled; origins without rows are left out. What changed at the source is not mixed with what was
    * loaded, resynced or resent.
    */
@@ -372,7 +380,9 @@ export interface SideCounts {
 }
 
 export interface ListDeliveriesRequest {
+  /** Only of the bridges that have or had this name; empty for all. */
   bridge: string;
+  /** First and last day of the books, YYYY-MM-DD in the platform's zone; empty for everything. */
   fromDay: string;
   toDay: string;
   /** Only deliveries with this verdict; unspecified for all. */
@@ -1165,6 +1175,9 @@ function createBaseBooksLine(): BooksLine {
     remarks: [],
     amendments: 0n,
     amendedRows: 0n,
+    forgottenDeliveries: 0n,
+    forgottenRows: 0n,
+    bridgeState: BridgeState.UNSPECIFIED,
     origins: [],
   };
 }
@@ -1260,6 +1273,21 @@ export const BooksLine: MessageFns<BooksLine> = {
         throw new globalThis.Error("value provided for field message.amendedRows of type uint64 too large");
       }
       writer.uint32(248).uint64(message.amendedRows);
+    }
+    if (message.forgottenDeliveries !== 0n) {
+      if (BigInt.asUintN(64, message.forgottenDeliveries) !== message.forgottenDeliveries) {
+        throw new globalThis.Error("value provided for field message.forgottenDeliveries of type uint64 too large");
+      }
+      writer.uint32(256).uint64(message.forgottenDeliveries);
+    }
+    if (message.forgottenRows !== 0n) {
+      if (BigInt.asUintN(64, message.forgottenRows) !== message.forgottenRows) {
+        throw new globalThis.Error("value provided for field message.forgottenRows of type uint64 too large");
+      }
+      writer.uint32(264).uint64(message.forgottenRows);
+    }
+    if (message.bridgeState !== BridgeState.UNSPECIFIED) {
+      writer.uint32(272).int32(bridgeStateToNumber(message.bridgeState));
     }
     for (const v of message.origins) {
       OriginRows.encode(v!, writer.uint32(194).fork()).join();
@@ -1464,6 +1492,30 @@ export const BooksLine: MessageFns<BooksLine> = {
             message.amendedRows = reader.uint64() as bigint;
             continue;
           }
+          case 32: {
+            if (tag !== 256) {
+              break;
+            }
+
+            message.forgottenDeliveries = reader.uint64() as bigint;
+            continue;
+          }
+          case 33: {
+            if (tag !== 264) {
+              break;
+            }
+
+            message.forgottenRows = reader.uint64() as bigint;
+            continue;
+          }
+          case 34: {
+            if (tag !== 272) {
+              break;
+            }
+
+            message.bridgeState = bridgeStateFromJSON(reader.int32());
+            continue;
+          }
           case 24: {
             if (tag !== 194) {
               break;
@@ -1557,6 +1609,21 @@ export const BooksLine: MessageFns<BooksLine> = {
         : isSet(object.amended_rows)
         ? BigInt(object.amended_rows)
         : 0n,
+      forgottenDeliveries: isSet(object.forgottenDeliveries)
+        ? BigInt(object.forgottenDeliveries)
+        : isSet(object.forgotten_deliveries)
+        ? BigInt(object.forgotten_deliveries)
+        : 0n,
+      forgottenRows: isSet(object.forgottenRows)
+        ? BigInt(object.forgottenRows)
+        : isSet(object.forgotten_rows)
+        ? BigInt(object.forgotten_rows)
+        : 0n,
+      bridgeState: isSet(object.bridgeState)
+        ? bridgeStateFromJSON(object.bridgeState)
+        : isSet(object.bridge_state)
+        ? bridgeStateFromJSON(object.bridge_state)
+        : BridgeState.UNSPECIFIED,
       origins: globalThis.Array.isArray(object?.origins)
         ? object.origins.map((e: any) => OriginRows.fromJSON(e))
         : [],
@@ -1634,6 +1701,15 @@ export const BooksLine: MessageFns<BooksLine> = {
     if (message.amendedRows !== 0n) {
       obj.amendedRows = message.amendedRows.toString();
     }
+    if (message.forgottenDeliveries !== 0n) {
+      obj.forgottenDeliveries = message.forgottenDeliveries.toString();
+    }
+    if (message.forgottenRows !== 0n) {
+      obj.forgottenRows = message.forgottenRows.toString();
+    }
+    if (message.bridgeState !== BridgeState.UNSPECIFIED) {
+      obj.bridgeState = bridgeStateToJSON(message.bridgeState);
+    }
     if (message.origins?.length) {
       obj.origins = message.origins.map((e) => OriginRows.toJSON(e));
     }
@@ -1682,6 +1758,13 @@ export const BooksLine: MessageFns<BooksLine> = {
     message.amendedRows = (object.amendedRows !== undefined && object.amendedRows !== null)
       ? BigInt(object.amendedRows)
       : 0n;
+    message.forgottenDeliveries = (object.forgottenDeliveries !== undefined && object.forgottenDeliveries !== null)
+      ? BigInt(object.forgottenDeliveries)
+      : 0n;
+    message.forgottenRows = (object.forgottenRows !== undefined && object.forgottenRows !== null)
+      ? BigInt(object.forgottenRows)
+      : 0n;
+    message.bridgeState = object.bridgeState ?? BridgeState.UNSPECIFIED;
     message.origins = object.origins?.map((e) => OriginRows.fromPartial(e)) || [];
     return message;
   },
