@@ -96,8 +96,8 @@ export async function countWaiting(
   for (const { waiting: how, state, deliveries, rows } of await query.execute()) {
     // A receipt that lacks its statement is in no sum: it can be late, and nothing is missing when it is not.
     if (how === 'waits' || (how === 'forgotten' && state === 'unstated')) continue;
-    counts[how].deliveries += Number(deliveries);
-    counts[how].rows += Number(rows ?? 0);
+    counts[how].deliveries += deliveries;
+    counts[how].rows += rows ?? 0;
   }
   return counts;
 }
