@@ -146,9 +146,9 @@ function stateOf(
   const bridgeId = parseId(bridge.bridgeId);
   const state = ports.database.captures.get(bridgeId);
   const isOn = isCaptured(desired, bridge);
-  const waiting =
-    running?.failure ?? logGap(ports, bridge) ?? standingOf(ports, bridge, running, readers) ?? gaps(ports, bridge);
-  const cause = state?.stuck ?? waiting;
+  const waiting = running?.failure ?? owedGap(ports, bridge) ?? standingOf(ports, bridge, running, readers);
+  // It goes on, and a person should know what was lost.
+  const cause = state?.stuck ?? waiting ?? scannedGap(ports, bridge) ?? gaps(ports, bridge);
   return {
     bridgeId,
     laneId: new Uint8Array(0),
@@ -199,18 +199,26 @@ function deletesHeld({ database }: CapturePorts, bridgeId: Uint8Array): RunningC
   };
 }
 
-/** History was lost, not long ago. */
-function logGap({ database, clock }: CapturePorts, bridge: DesiredBridge): RunningCapture['failure'] {
-  const state = database.logs.get(parseId(bridge.bridgeId));
-  if (state === undefined) return undefined;
-  if (state.owes?.code !== 'LOG_GAP' && clock.nowMs() - state.gapAtMs >= GAP_SHOWN_MS) return undefined;
-  const isScanned = state.owes === undefined;
+/** History was lost, and the tables are not scanned yet. */
+function owedGap({ database }: CapturePorts, bridge: DesiredBridge): RunningCapture['failure'] {
+  const owes = database.logs.get(parseId(bridge.bridgeId))?.owes;
+  if (owes?.code !== 'LOG_GAP') return undefined;
   return {
     code: 'LOG_GAP',
-    message: `history was lost at the source${isScanned ? ', and the tables were scanned' : `: ${state.owes.message}`}`,
-    hint: isScanned
-      ? 'what the rows are now has been sent; what they were in between is lost'
-      : 'the tables are scanned as soon as they can be; nothing is to be done',
+    message: `history was lost at the source: ${owes.message}`,
+    hint: 'the tables are scanned as soon as they can be; nothing is to be done',
+  };
+}
+
+/** History was lost not long ago, and nobody has said yet that they know. */
+function scannedGap({ database, clock }: CapturePorts, bridge: DesiredBridge): RunningCapture['failure'] {
+  const state = database.logs.get(parseId(bridge.bridgeId));
+  if (state === undefined || clock.nowMs() - state.gapAtMs >= GAP_SHOWN_MS) return undefined;
+  return {
+    code: 'LOG_GAP',
+    message:
+      'history was lost at the source, and the tables were scanned: what the rows are now has been sent; what they were in between is lost',
+    hint: `say that you know: qiao bridge run ${bridge.name}`,
   };
 }
 

@@ -157,6 +157,7 @@ export async function scanBridge(ports: CapturePorts, work: ScanWork): Promise<S
         refusals.keep(database.refusals, table.id);
       }
       cursors.finish();
+      if (work.runNumber > (database.captures.get(bridgeId)?.runNumber ?? 0n)) database.logs.knowGap(bridgeId);
       if (seen !== undefined) work.log?.finish(seen);
       triggers.finish(guarded.tables);
       for (const one of scanned) {

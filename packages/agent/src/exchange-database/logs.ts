@@ -76,6 +76,7 @@ const OWE = `UPDATE capture_log SET owes_number = owes_number + 1,
  owes_message = CASE WHEN owes_code IS NULL THEN @message ELSE owes_message END, owes_code = coalesce(owes_code, @code) WHERE bridge = @bridge`;
 const SCANNED = `UPDATE capture_log SET seen = @seen, owes_code = CASE WHEN owes_number = @number THEN NULL ELSE owes_code END
  WHERE bridge = @bridge`;
+const KNOW_GAP = `UPDATE capture_log SET gap_at_ms = 0 WHERE bridge = ? AND owes_code IS NOT 'LOG_GAP'`;
 const REMOVE = 'DELETE FROM capture_log WHERE bridge = ?';
 const KEPT = 'SELECT source, name FROM kept_log';
 const KEEP = 'INSERT OR REPLACE INTO kept_log (source, name) VALUES (?, ?)';
@@ -89,6 +90,7 @@ export class LogStore {
   readonly #advance: Statement;
   readonly #owe: Statement<[{ bridge: Uint8Array } & LogOwes]>;
   readonly #scanned: Statement<[{ bridge: Uint8Array; seen: string; number: number }]>;
+  readonly #knowGap: Statement<[Uint8Array]>;
   readonly #remove: Statement<[Uint8Array]>;
   readonly #kept: Statement<[], { source: string; name: string }>;
   readonly #keep: Statement<[string, string]>;
@@ -102,6 +104,7 @@ export class LogStore {
     this.#advance = sqlite.prepare(ADVANCE);
     this.#owe = sqlite.prepare(OWE);
     this.#scanned = sqlite.prepare(SCANNED);
+    this.#knowGap = sqlite.prepare(KNOW_GAP);
     this.#remove = sqlite.prepare(REMOVE);
     this.#kept = sqlite.prepare(KEPT);
     this.#keep = sqlite.prepare(KEEP);
@@ -151,6 +154,11 @@ export class LogStore {
   /** What is owed already stays what it is. */
   owe(bridge: Uint8Array, { code, message }: LogOwes): void {
     this.#owe.run({ bridge, code, message });
+  }
+
+  /** A person asked for a run after the gap was scanned: they know. */
+  knowGap(bridge: Uint8Array): void {
+    this.#knowGap.run(bridge);
   }
 
   /** In the transaction that finishes a scan; `number` is what `owesNumber` was when it began. */

@@ -110,3 +110,13 @@ test('explained differences are told past the share that the bridge allows', () 
   expect(codes(140n, 10n)).toEqual([]);
   expect(codes(100n, 50n)).toEqual(['EXPLAINED_PAST_THRESHOLD']);
 });
+
+test('a capture that goes on after its source lost history is a warning, ended by whoever says that they know', () => {
+  const [running] = service(ServiceCondition.RUNNING, 3);
+  const of = (code: string) =>
+    ({ services: [{ ...running, leg: ServiceLeg.CAPTURE, laneId: id(0), code }] }) as Partial<Heartbeat>;
+  expect(findConditions(factsOf(of('LOG_GAP'), 1_000))).toMatchObject([
+    { code: 'HISTORY_LOST', level: 'warning', message: 'LOG_GAP: m' },
+  ]);
+  expect(findConditions(factsOf(of(''), 1_000))).toEqual([]);
+});

@@ -212,6 +212,7 @@ function conditionsOfNode(facts: ConditionFacts, node: DirectoryNode, retrying: 
         }),
       ),
     ...services.flatMap((service) => serviceCondition(facts, node.code, service, retrying)),
+    ...services.flatMap((service) => lostCondition(facts, node.code, service)),
     ...services.flatMap((service) => owedCondition(facts, node.code, service)),
     ...services.flatMap((service) => refusedCondition(facts, node.code, service)),
   ];
@@ -239,6 +240,23 @@ function serviceCondition(
       key,
       level: 'fault',
       code,
+      subject: `${bridge.name} at ${nodeCode}`,
+      message: `${service.code}: ${service.message}`.slice(0, WORDS_MAX),
+      hint: service.hint.slice(0, WORDS_MAX),
+    },
+  ];
+}
+
+/** A capture that goes on, and lacks what its source no longer tells: both ends agree again, and a person should know. */
+function lostCondition({ nodes }: ConditionFacts, nodeCode: string, service: ServiceState): Condition[] {
+  const bridge = bridgeOf(nodes, service);
+  if (service.leg !== ServiceLeg.CAPTURE || service.condition !== ServiceCondition.RUNNING) return [];
+  if (service.code === '' || bridge === undefined || bridge.state === BridgeState.RETIRED) return [];
+  return [
+    {
+      key: `HISTORY_LOST ${nodeCode} ${idText(bridge.bridgeId)}`,
+      level: 'warning',
+      code: 'HISTORY_LOST',
       subject: `${bridge.name} at ${nodeCode}`,
       message: `${service.code}: ${service.message}`.slice(0, WORDS_MAX),
       hint: service.hint.slice(0, WORDS_MAX),

@@ -74,7 +74,8 @@ async function laneState(
   const services = [capture, send, apply].filter((service) => service !== undefined);
   const worstOf =
     services.find(({ condition }) => condition === ServiceCondition.STUCK) ??
-    services.find(({ condition }) => condition === ServiceCondition.RETRYING);
+    services.find(({ condition }) => condition === ServiceCondition.RETRYING) ??
+    services.find(({ condition, code }) => condition === ServiceCondition.RUNNING && code !== '');
   const last = await ports.database
     .selectFrom('delivery')
     .select(({ fn }) => fn.max<number | null>('applied_at_ms').as('at'))

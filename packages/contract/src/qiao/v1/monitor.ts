@@ -504,7 +504,10 @@ export interface AuditHead {
 export interface Alert {
   id: bigint;
   level: AlertLevel;
-  /** DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD, ROWS_QUARANTINED, ROWS_REFUSED. */
+  /**
+   * DEVIATION, DELIVERY_LATE, SEND_DOWN, APPLY_DOWN, CAPTURE_DOWN, DATA_SOURCE_UNREACHABLE, NODE_SILENT, EXPLAINED_PAST_THRESHOLD, ROWS_QUARANTINED, ROWS_REFUSED,
+   * HISTORY_LOST.
+   */
   code: string;
   /** What it is about: "birth-certificates → civil-affairs" or "node health". */
   subject: string;

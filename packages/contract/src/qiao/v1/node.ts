@@ -695,7 +695,7 @@ export interface ServiceState {
   laneId: Uint8Array;
   leg: ServiceLeg;
   condition: ServiceCondition;
-  /** Error code, message and next command when not running. */
+  /** Error code, message and next command when not running; of a running capture what its source no longer tells (LOG_GAP, TRIGGER_GAP). */
   code: string;
   message: string;
   hint: string;
