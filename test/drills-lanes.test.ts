@@ -236,6 +236,13 @@ test('a receiver joins again with new keys: what waits is sealed for them, and n
   const deaths = dieAtEach(platform.agent('health'), ['send.sealedAgain']);
   await deaths.armed;
   await platform.qiao('node', 'revoke', 'civil-affairs', '--reason', 'its disk was stolen');
+  // Whoever waits for it is told that only a person brings it back.
+  const [run, verify] = await Promise.all([
+    platform.tryQiao('bridge', 'run', 'births', '--wait'),
+    platform.tryQiao('bridge', 'verify', 'births', '--wait'),
+  ]);
+  expect(run.stderr).toMatch(/SERVICE_STUCK.*DESTINATION_REVOKED[^]*qiao node invite civil-affairs/);
+  expect(verify.stdout + verify.stderr).toContain('DESTINATION_REVOKED');
   rmSync(join(platform.agentDirectory('civil-affairs'), 'identity'), { recursive: true, force: true });
   await platform.join({ ...receiver, dataSources: { own: target.config } });
   await platform.agent('civil-affairs').start();

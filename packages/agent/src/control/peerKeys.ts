@@ -165,3 +165,16 @@ export function unconfirmedCause({
     hint: `compare with \`qiao agent peers\` at ${code}, then on this machine: qiao agent confirm ${code} ${named}`,
   };
 }
+
+/** What a lane's operator is told while nothing can be sealed for the destination. */
+export function revokedCause({
+  code,
+  sealingKey,
+}: Pick<DesiredPeer, 'code' | 'sealingKey'>): { code: string; message: string; hint: string } | undefined {
+  if (sealingKey.length > 0) return undefined;
+  return {
+    code: 'DESTINATION_REVOKED',
+    message: `the rights of ${code} were ended: nothing is sealed for its old key`,
+    hint: `qiao node invite ${code}, or qiao bridge unbind NAME ${code}`,
+  };
+}

@@ -246,9 +246,11 @@ test('nothing is sealed for a destination whose rights were ended', () =>
   inWorld(async (world) => {
     world.sealingKey = new Uint8Array(0);
     const service = world.start();
+    // A person has to act, whether or not something waits yet.
+    expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.STUCK, code: 'DESTINATION_REVOKED' });
     await world.pack(['1\ta']);
     service.wake();
-    expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.RETRYING, code: 'DESTINATION_REVOKED' });
+    expect(service.states()[0]).toMatchObject({ condition: ServiceCondition.STUCK, code: 'DESTINATION_REVOKED' });
     world.sealingKey = new Uint8Array(65);
     service.wake();
     await world.bus.held(2);

@@ -6,7 +6,7 @@ import { BridgeState, ServiceCondition, ServiceLeg, type ServiceState } from '@q
 import { idText, QiaoError } from '@qiao/exchange';
 import { createWakeup, describeError, type Part, supervise, type Wakeup } from '@qiao/runtime';
 import type { DesiredPeer } from '../control/desired.ts';
-import { unconfirmedCause } from '../control/peerKeys.ts';
+import { revokedCause, unconfirmedCause } from '../control/peerKeys.ts';
 import type { LaneOut } from '../exchange-database/index.ts';
 import { createReceiptAsker, type ReceiptAsker } from './askReceipts.ts';
 import { alignLanes, laneOfSnapshot } from './lanes.ts';
@@ -222,6 +222,9 @@ function startLane(ports: SendPorts, laneId: Uint8Array, signal: AbortSignal): R
   return Object.assign(lane, { done });
 }
 
+/** Causes that no time mends. */
+const FOR_A_PERSON: ReadonlySet<string> = new Set(['DESTINATION_UNCONFIRMED', 'DESTINATION_REVOKED']);
+
 function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefined): ServiceState {
   const known = laneOfSnapshot(ports.desired.current(), lane.lane);
   const isRunning = known?.bridge.state === BridgeState.RUNNING;
@@ -231,7 +234,7 @@ function stateOf(ports: SendPorts, lane: LaneOut, running: RunningLane | undefin
       : undefined;
   const cause = lane.stuck ?? (isRunning ? (recent ?? waitingCause(ports, lane)) : undefined);
   // Shown whether or not something waits: a person has to act before anything ever can go.
-  const isStuck = cause?.code === 'DESTINATION_UNCONFIRMED' || lane.stuck !== undefined;
+  const isStuck = lane.stuck !== undefined || (cause !== undefined && FOR_A_PERSON.has(cause.code));
   return {
     bridgeId: lane.bridge,
     laneId: lane.lane,
@@ -277,8 +280,8 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
     };
   }
   const peer = peerOf(ports, lane);
-  const unconfirmed = peer === undefined ? undefined : unconfirmedCause(peer);
-  if (unconfirmed !== undefined) return unconfirmed;
+  const closed = peer === undefined ? undefined : (unconfirmedCause(peer) ?? revokedCause(peer));
+  if (closed !== undefined) return closed;
   if (lane.waitingCount === 0) return undefined;
   if (ports.fence.token() === undefined) {
     return {
@@ -292,13 +295,6 @@ function waitingCause(ports: SendPorts, lane: LaneOut): { code: string; message:
       code: lane.owes?.code ?? 'LANE_SUSPENDED',
       message: lane.owes?.reason ?? 'the destination has not answered the new epoch yet; it loads anew when it does',
       hint: 'qiao node show CODE  # of the destination',
-    };
-  }
-  if (peer?.sealingKey.length === 0) {
-    return {
-      code: 'DESTINATION_REVOKED',
-      message: 'the rights of the destination were ended: nothing is sealed for its old key',
-      hint: 'qiao node invite CODE, or qiao bridge unbind NAME CODE',
     };
   }
   if (isPaused(lane, ports.clock.nowMs())) {

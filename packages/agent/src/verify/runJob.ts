@@ -7,7 +7,7 @@ import { crashPoint } from '@qiao/runtime';
 import { type PlannedTable, planTables } from '../capture/plan.ts';
 import type { Desired, DesiredBridge, DesiredLane } from '../control/desired.ts';
 import { findLane } from '../control/desired.ts';
-import { unconfirmedCause } from '../control/peerKeys.ts';
+import { revokedCause, unconfirmedCause } from '../control/peerKeys.ts';
 import { exposeProblems } from '../control/permissions.ts';
 import type { CaptureTable, Job, LaneOut, TableCounts } from '../exchange-database/index.ts';
 import { endsAsBegun } from '../send/lanes.ts';
@@ -154,6 +154,8 @@ async function find(running: Running, job: Job, facts: Facts): Promise<TableCoun
   if (unconfirmed !== undefined) {
     throw new QiaoError(unconfirmed.code, unconfirmed.message, { fate: 'transient', hint: unconfirmed.hint });
   }
+  const revoked = revokedCause(peer);
+  if (revoked !== undefined) throw new QiaoError(revoked.code, revoked.message, { hint: revoked.hint });
   if (job.kind === 'resync' && !job.options.dryRun) {
     // What changed while its column stayed as it was, only a scan of the whole table finds.
     for (const { table, held } of facts.tables) if (table.cursor !== undefined) database.cursors.forget(held.id);
