@@ -31,6 +31,7 @@ function factsOf(heartbeat: Partial<Heartbeat>, nowMs: number, before?: Conditio
   return {
     nodes: {
       directory,
+      hubHeardAtMs: nowMs,
       agents: (): DirectoryNode[] => directory.nodes,
       state: () => ({ heartbeat: Heartbeat.fromPartial(heartbeat), receivedAtMs: nowMs }),
     },
@@ -119,4 +120,13 @@ test('a capture that goes on after its source lost history is a warning, ended b
     { code: 'HISTORY_LOST', level: 'warning', message: 'LOG_GAP: m' },
   ]);
   expect(findConditions(factsOf(of(''), 1_000))).toEqual([]);
+});
+
+test('a hub that says nothing is told of: nothing is routed while it is off, or waits to be confirmed', () => {
+  const facts = factsOf({}, 100_000);
+  const heardAt = (hubHeardAtMs: number) => findConditions({ ...facts, nodes: { ...facts.nodes, hubHeardAtMs } });
+  expect(heardAt(10_000)).toEqual([]);
+  expect(heardAt(9_999)).toMatchObject([
+    { code: 'HUB_SILENT', level: 'fault', hint: expect.stringContaining('qiao hub confirm') },
+  ]);
 });

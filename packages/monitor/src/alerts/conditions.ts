@@ -13,6 +13,7 @@ import {
 import { idText, intended, isFinal, kindOf, outcomeOf, sameBytes } from '@qiao/exchange';
 import { type CertificateFacts, readCertificate } from '@qiao/security';
 import type { Nodes } from '../ingest/nodes.ts';
+import { HUB_SILENT_AFTER_MS } from '../reconciliation/heard.ts';
 
 export interface Condition {
   /** What makes two sightings the same: the code and the identity of what it is about. */
@@ -25,7 +26,7 @@ export interface Condition {
 }
 
 export interface ConditionFacts {
-  readonly nodes: Pick<Nodes, 'directory' | 'agents' | 'state'>;
+  readonly nodes: Pick<Nodes, 'directory' | 'agents' | 'state' | 'hubHeardAtMs'>;
   readonly board: Pick<Board, 'lanes'>;
   /** Broken book entries that nobody looked into, per node. */
   readonly brokenEntries: readonly { readonly nodeId: string; readonly code: string; readonly count: number }[];
@@ -53,6 +54,7 @@ export function findConditions(facts: ConditionFacts): Condition[] {
     ...entryConditions(facts),
     ...nodeConditions(facts),
     ...certificateConditions(facts),
+    ...hubConditions(facts),
   ];
   return [...new Map(found.map((condition) => [condition.key, condition])).values()];
 }
@@ -169,6 +171,22 @@ function factsOf(certificate: Uint8Array): CertificateFacts | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Nothing is routed meanwhile, and nobody is configured: it is off, out of reach, or was restored and waits for a person. */
+function hubConditions({ nodes, nowMs }: ConditionFacts): Condition[] {
+  const silentMs = nowMs - nodes.hubHeardAtMs;
+  if (nodes.directory === undefined || silentMs <= HUB_SILENT_AFTER_MS) return [];
+  return [
+    {
+      key: 'HUB_SILENT',
+      level: 'fault',
+      code: 'HUB_SILENT',
+      subject: 'hub',
+      message: `no word of the hub since ${new Date(nodes.hubHeardAtMs).toISOString()}`,
+      hint: 'qiao hub status; a restored hub waits for: qiao hub confirm',
+    },
+  ];
 }
 
 function nodeConditions(facts: ConditionFacts): Condition[] {

@@ -27,7 +27,7 @@ export interface BridgeLane {
 }
 
 /** Three of the hub's words: it repeats its directory every 30 s. */
-const HUB_SILENT_AFTER_MS = 90_000;
+export const HUB_SILENT_AFTER_MS = 90_000;
 
 /** By node: its exchange database, and up to which number of its books a monitor held them, by the node's own word. */
 export type HeldWords = ReadonlyMap<string, { readonly databaseId: string; readonly number: number }>;
