@@ -168,6 +168,13 @@ test('a hub restored from yesterday learns nodes, bridges, versions and revocati
   };
   expect(shown).toMatchObject({ deployedVersion: 2, title: 'births second' });
   await untilPeaceful(platform);
+  // What the monitor saw of the audit and the backup lacks is named, with who confirmed; nothing else contradicts it.
+  const audit = await platform.qiao('audit', 'verify', '--json');
+  const { witnesses } = JSON.parse(audit.stdout) as {
+    witnesses: { lost: object[]; denied: object[]; restores: object[] };
+  };
+  expect(witnesses.lost.length).toBeGreaterThan(0);
+  expect(witnesses).toMatchObject({ denied: [], restores: [{ begun: { action: 'hub.hold' } }] });
 });
 
 test('a store that was put back without a word is noticed by the agents: the hub stops routing until a person confirms', {

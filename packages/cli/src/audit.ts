@@ -1,8 +1,8 @@
 // `qiao audit`: read the hub's hash chains, and prove them link by link on this machine.
 
 import type { AuditEntry } from '@qiao/contract/hub';
-import type { AuditHead } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
+import type { Witness, WitnessFinding } from '@qiao/hub';
 import type { Command } from 'commander';
 import { withHub, withMonitor } from './context.ts';
 import { wantsJson } from './json.ts';
@@ -48,7 +48,7 @@ export function registerAudit(program: Command): void {
     .command('verify')
     .description('recompute every chain from its first entry, and compare the seals between them')
     .action(async (_options: object, command: Command) => {
-      const { verifyAudit } = await import('@qiao/hub');
+      const { verifyAudit, compareWitnesses } = await import('@qiao/hub');
       const finding = await withHub(command, (hub) =>
         verifyAudit(() => hub.listAudit({ from: 0n, limit: 0n, replica: '' })),
       );
@@ -57,46 +57,80 @@ export function registerAudit(program: Command): void {
           hint: 'keep a copy of the hub’s database and call the security administrator',
         });
       }
-      const witness = await requireWitnessed(command);
+      const witnesses = await witnessesOf(command);
+      const seen =
+        witnesses.length === 0
+          ? undefined
+          : await withHub(command, (hub) =>
+              compareWitnesses(hub.listAudit({ from: 0n, limit: 0n, replica: '' }), witnesses),
+            );
       if (wantsJson(command)) {
-        return printJson({
+        printJson({
           entries: finding.entries,
-          verified: true,
+          verified: (seen?.denied ?? []).length === 0,
           chains: finding.chains,
-          witnessed: witness?.number ?? 0n,
+          witnesses: seen,
         });
+      } else {
+        for (const { replica, entries, head } of finding.chains) say(`${replica}: ${entries} entries, head ${head}`);
+        say(`${finding.entries} entries, every link and every seal holds.`);
+        printWitnesses(seen);
       }
-      for (const { replica, entries, head } of finding.chains) say(`${replica}: ${entries} entries, head ${head}`);
-      say(`${finding.entries} entries, every link and every seal holds.`);
-      if (witness === undefined) remark('The monitor was not asked: it does not answer, or was shown no head yet.');
-      else say(`The monitor was shown entry ${witness.number} of ${witness.replica}, and it is the same.`);
+      if (seen !== undefined && seen.denied.length > 0) throw deniedBy(seen);
     });
 }
 
-/** The newest head that the monitor was shown is an entry of the audit still. Throws AUDIT_BROKEN. */
-async function requireWitnessed(command: Command): Promise<AuditHead | undefined> {
-  const witness = await auditHeadOf(command);
-  if (witness === undefined) return undefined;
-  const { replica, number, hash } = witness;
-  await withHub(command, async (hub) => {
-    for await (const entry of hub.listAudit({ from: number, limit: 1n, replica })) {
-      if (entry.number === number && Buffer.compare(entry.hash, hash) === 0) return;
-    }
-    throw new QiaoError('AUDIT_BROKEN', `entry ${number} of "${replica}" is not the one that the monitor was shown`, {
-      hint: 'was the hub restored from a backup? Otherwise keep copies of both stores and call the security administrator',
-    });
-  });
-  return witness;
+function printWitnesses(seen: WitnessFinding | undefined): void {
+  if (seen === undefined) {
+    remark('The monitor was not asked: it does not answer, or was shown no head yet.');
+    return;
+  }
+  say(`The monitor was shown ${seen.same + seen.lost.length + seen.denied.length} heads; ${seen.same} are the same.`);
+  for (const { begun, confirmed } of seen.restores) {
+    say(
+      `The hub was restored: entry ${begun.number} of ${begun.replica} at ${moment(begun.atMs)}, confirmed by ${confirmed.actor} at ${moment(confirmed.atMs)}.`,
+    );
+  }
+  if (seen.lost.length > 0) {
+    say(
+      'Its backup lacks these, which the monitor was shown before. Ask who confirmed it what they were, and keep this list:',
+    );
+    printHeads(seen.lost);
+  }
+  if (seen.denied.length > 0) {
+    say('No restore explains that these are not in the audit:');
+    printHeads(seen.denied);
+  }
+}
+
+function printHeads(heads: readonly Witness[]): void {
+  printTable(
+    ['replica', 'n', 'shown at', 'hash'],
+    heads.map(({ replica, number, atMs, hash }) => [replica, number, moment(atMs), Buffer.from(hash).toString('hex')]),
+  );
+}
+
+function deniedBy({ denied }: WitnessFinding): QiaoError {
+  const [first] = denied;
+  return new QiaoError(
+    'AUDIT_BROKEN',
+    `entry ${first?.number} of "${first?.replica}" is not the one that the monitor was shown${denied.length > 1 ? `, nor are ${denied.length - 1} others` : ''}`,
+    {
+      hint: 'was the hub restored and not confirmed? Otherwise keep copies of both stores and call the security administrator',
+    },
+  );
 }
 
 /** A monitor that is away takes nothing from what the chains prove by themselves. */
-async function auditHeadOf(command: Command): Promise<AuditHead | undefined> {
+async function witnessesOf(command: Command): Promise<Witness[]> {
   try {
-    const head = await withMonitor(command, (monitor) => monitor.getAuditHead({}));
-    return head.number === 0n ? undefined : head;
+    return await withMonitor(command, async (monitor) => {
+      const heads: Witness[] = [];
+      for await (const head of monitor.listAuditHeads({})) heads.push(head);
+      return heads;
+    });
   } catch (error) {
-    if (error instanceof QiaoError && (error.fate !== 'permanent' || error.code === 'MONITOR_UNKNOWN'))
-      return undefined;
+    if (error instanceof QiaoError && (error.fate !== 'permanent' || error.code === 'MONITOR_UNKNOWN')) return [];
     throw error;
   }
 }

@@ -7,6 +7,7 @@ import { type Caller, type HttpService, httpService, type RpcService, service } 
 import type { Clock, Wakeup } from '@qiao/runtime';
 import { acknowledgeAlert, listAlerts, resolveAlert } from '../alerts/alerts.ts';
 import { readBooks } from '../reconciliation/books.ts';
+import { listAuditHeads } from './auditHeads.ts';
 import { type BoardPorts, readBoard, readNodeStates } from './board.ts';
 import { listDeliveries } from './deliveries.ts';
 
@@ -32,21 +33,7 @@ export function monitorService(ports: ServicePorts): RpcService {
       acknowledgeAlert(ports.database, safeCount(id), caller.name, ports.nowMs()),
     resolveAlert: ({ id, reason }, { caller }) =>
       resolveAlert(ports.database, safeCount(id), { by: caller.name, reason, nowMs: ports.nowMs() }),
-    getAuditHead: async () => {
-      const head = await ports.database
-        .selectFrom('audit_head')
-        .selectAll()
-        .orderBy('at_ms', 'desc')
-        .orderBy('number', 'desc')
-        .limit(1)
-        .executeTakeFirst();
-      return {
-        replica: head?.replica ?? '',
-        number: BigInt(head?.number ?? 0),
-        hash: Buffer.from(head?.hash ?? '', 'hex'),
-        atMs: BigInt(head?.at_ms ?? 0),
-      };
-    },
+    listAuditHeads: () => listAuditHeads(ports.database),
     openBoard: async (_request, { caller }) => ports.openBoard(caller),
     listNodeStates: async () => ({ nodes: readNodeStates(ports) }),
   });

@@ -487,14 +487,14 @@ export interface ResolveAlertRequest {
   reason: string;
 }
 
-export interface GetAuditHeadRequest {
+export interface ListAuditHeadsRequest {
 }
 
 export interface AuditHead {
-  /** 0 while none was given. */
   number: bigint;
   /** 32 bytes. */
   hash: Uint8Array;
+  /** When it was given, by the monitor's clock, milliseconds since 1970 UTC. */
   atMs: bigint;
   /** The replica of the hub whose chain that is. */
   replica: string;
@@ -3740,16 +3740,16 @@ export const ResolveAlertRequest: MessageFns<ResolveAlertRequest> = {
   },
 };
 
-function createBaseGetAuditHeadRequest(): GetAuditHeadRequest {
+function createBaseListAuditHeadsRequest(): ListAuditHeadsRequest {
   return {};
 }
 
-export const GetAuditHeadRequest: MessageFns<GetAuditHeadRequest> = {
-  encode(_: GetAuditHeadRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ListAuditHeadsRequest: MessageFns<ListAuditHeadsRequest> = {
+  encode(_: ListAuditHeadsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): GetAuditHeadRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): ListAuditHeadsRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -3758,7 +3758,7 @@ export const GetAuditHeadRequest: MessageFns<GetAuditHeadRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetAuditHeadRequest();
+      const message = createBaseListAuditHeadsRequest();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -3774,20 +3774,20 @@ export const GetAuditHeadRequest: MessageFns<GetAuditHeadRequest> = {
     }
   },
 
-  fromJSON(_: any): GetAuditHeadRequest {
+  fromJSON(_: any): ListAuditHeadsRequest {
     return {};
   },
 
-  toJSON(_: GetAuditHeadRequest): unknown {
+  toJSON(_: ListAuditHeadsRequest): unknown {
     const obj: any = {};
     return obj;
   },
 
-  create(base?: DeepPartial<GetAuditHeadRequest>): GetAuditHeadRequest {
-    return GetAuditHeadRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<ListAuditHeadsRequest>): ListAuditHeadsRequest {
+    return ListAuditHeadsRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<GetAuditHeadRequest>): GetAuditHeadRequest {
-    const message = createBaseGetAuditHeadRequest();
+  fromPartial(_: DeepPartial<ListAuditHeadsRequest>): ListAuditHeadsRequest {
+    const message = createBaseListAuditHeadsRequest();
     return message;
   },
 };
@@ -4322,13 +4322,13 @@ export const MonitorServiceDefinition = {
       responseStream: false,
       options: {},
     },
-    /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
-    getAuditHead: {
-      name: "GetAuditHead",
-      requestType: GetAuditHeadRequest as typeof GetAuditHeadRequest,
+    /** Heads of the hub's audit that the monitor was given, by chain and number; the first word for a number stands. */
+    listAuditHeads: {
+      name: "ListAuditHeads",
+      requestType: ListAuditHeadsRequest as typeof ListAuditHeadsRequest,
       requestStream: false,
       responseType: AuditHead as typeof AuditHead,
-      responseStream: false,
+      responseStream: true,
       options: {},
     },
     /** Makes a link with a one-time ticket that opens the health board in a browser. */
@@ -4376,8 +4376,11 @@ export interface MonitorServiceImplementation<CallContextExt = {}> {
    * again when something new of the same kind is found.
    */
   resolveAlert(request: ResolveAlertRequest, context: CallContext & CallContextExt): Promise<DeepPartial<Alert>>;
-  /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
-  getAuditHead(request: GetAuditHeadRequest, context: CallContext & CallContextExt): Promise<DeepPartial<AuditHead>>;
+  /** Heads of the hub's audit that the monitor was given, by chain and number; the first word for a number stands. */
+  listAuditHeads(
+    request: ListAuditHeadsRequest,
+    context: CallContext & CallContextExt,
+  ): ServerStreamingMethodResult<DeepPartial<AuditHead>>;
   /** Makes a link with a one-time ticket that opens the health board in a browser. */
   openBoard(request: OpenBoardRequest, context: CallContext & CallContextExt): Promise<DeepPartial<BoardLink>>;
   listNodeStates(
@@ -4408,8 +4411,11 @@ export interface MonitorServiceClient<CallOptionsExt = {}> {
    * again when something new of the same kind is found.
    */
   resolveAlert(request: DeepPartial<ResolveAlertRequest>, options?: CallOptions & CallOptionsExt): Promise<Alert>;
-  /** The newest head of the hub's audit that the monitor was given, and any that contradicted an earlier one. */
-  getAuditHead(request: DeepPartial<GetAuditHeadRequest>, options?: CallOptions & CallOptionsExt): Promise<AuditHead>;
+  /** Heads of the hub's audit that the monitor was given, by chain and number; the first word for a number stands. */
+  listAuditHeads(
+    request: DeepPartial<ListAuditHeadsRequest>,
+    options?: CallOptions & CallOptionsExt,
+  ): AsyncIterable<AuditHead>;
   /** Makes a link with a one-time ticket that opens the health board in a browser. */
   openBoard(request: DeepPartial<OpenBoardRequest>, options?: CallOptions & CallOptionsExt): Promise<BoardLink>;
   listNodeStates(
