@@ -83,7 +83,7 @@ function missingSent(
   const statement = statementOf(() => remedies.addSent(name, type));
   const way = statement === undefined ? '' : `; or add it: ${statement}`;
   report(name, 'COLUMN_MISSING', `column ${name} does not exist`, {
-    hint: `${columnMeant(name, found.columns)}${way}; or write \`columns: […]\` without it`,
+    hint: `${columnMeant(name, found.columns)}${way}${way.endsWith(';') ? '' : ';'} or write \`columns: […]\` without it`,
   });
 }
 

@@ -171,17 +171,20 @@ function printStatus({ version, node, directory, identity, snapshot, exchangeDat
     fingerprint: identity?.fingerprint,
     'certificate ends': identity === undefined ? undefined : moment(identity.certificateEndsAtMs),
     snapshot: snapshot === undefined ? 'none yet' : `${snapshot.generation}.${snapshot.number}`,
-    bridges: snapshot?.bridges.join(', '),
+    bridges: snapshot?.bridges.map(({ name }) => name).join(', '),
   });
   if (exchangeDatabase === undefined) {
     say('\nNo agent ever ran here.');
     return;
   }
   const { lanes, books, quarantinedRows, controlWaiting } = exchangeDatabase;
+  const names = new Map(snapshot?.bridges.map(({ bridgeId, name }) => [bridgeId, name]));
+  const nameOf = (bridge: string) => names.get(bridge.toLowerCase()) ?? `${bridge.slice(0, 12).toLowerCase()} (gone)`;
   say('');
   printTable(
-    ['lane', 'direction', 'epoch', 'sequence', 'waiting', 'bytes', 'open rows', 'state'],
+    ['bridge', 'lane', 'direction', 'epoch', 'sequence', 'waiting', 'bytes', 'open rows', 'state'],
     lanes.map((lane) => [
+      nameOf(lane.bridge),
       lane.lane.slice(0, 12).toLowerCase(),
       lane.direction,
       lane.epoch,
@@ -195,7 +198,7 @@ function printStatus({ version, node, directory, identity, snapshot, exchangeDat
   );
   for (const { bridge, stuck } of exchangeDatabase.captures) {
     if (stuck !== undefined)
-      say(`capture of ${bridge.slice(0, 12).toLowerCase()} is stuck, ${stuck.code}: ${stuck.message} → ${stuck.hint}`);
+      say(`capture of ${nameOf(bridge)} is stuck, ${stuck.code}: ${stuck.message} → ${stuck.hint}`);
   }
   say(
     `\nbooks ${books.last} written, ${books.through} held by the monitor; ${controlWaiting} control messages wait; ${quarantinedRows} rows in quarantine`,

@@ -33,7 +33,11 @@ export interface AgentStatus {
     readonly certificateEndsAtMs: number;
   };
   /** The snapshot that the agent runs on while the hub is away. */
-  readonly snapshot?: { readonly generation: string; readonly number: string; readonly bridges: readonly string[] };
+  readonly snapshot?: {
+    readonly generation: string;
+    readonly number: string;
+    readonly bridges: readonly { readonly bridgeId: string; readonly name: string }[];
+  };
   /** Absent when no agent ever ran here. */
   readonly exchangeDatabase?: ExchangeDatabaseStatus;
 }
@@ -72,7 +76,7 @@ function snapshotStatus(file: string): Pick<AgentStatus, 'snapshot'> {
     snapshot: {
       generation: String(snapshot.generation),
       number: String(snapshot.number),
-      bridges: snapshot.bridges.map(({ name }) => name),
+      bridges: snapshot.bridges.map(({ bridgeId, name }) => ({ bridgeId: idText(bridgeId), name })),
     },
   };
 }

@@ -37,7 +37,17 @@ export function isBlocking(problem: Problem): boolean {
 export async function getBridge(store: HubDatabase, name: string): Promise<BridgeRow> {
   const bridge = await findLiving(store, name);
   if (bridge !== undefined) return bridge;
-  throw new QiaoError('BRIDGE_UNKNOWN', `no bridge is called "${name}"`, { hint: 'qiao bridge list' });
+  const retired = await store.selectFrom('bridges').select('name').where('name', '=', name).executeTakeFirst();
+  throw new QiaoError(
+    'BRIDGE_UNKNOWN',
+    retired === undefined ? `no bridge is called "${name}"` : `the bridge "${name}" is retired for good`,
+    {
+      hint:
+        retired === undefined
+          ? 'qiao bridge list'
+          : 'qiao bridge list --all; under its name another one may be made: qiao apply -f FILE',
+    },
+  );
 }
 
 export async function findLiving(store: HubDatabase, name: string): Promise<BridgeRow | undefined> {
