@@ -31,6 +31,31 @@ test('a part that fails is started again after a growing pause until it is stopp
   expect(clock.slept[2]).toBeGreaterThan(clock.slept[0] as number);
 });
 
+test('a pause ends when a person has acted', async () => {
+  const stop = new AbortController();
+  const asked = createWakeup();
+  const never = {
+    ...quickClock(),
+    sleep: (_ms: number, signal?: AbortSignal) =>
+      new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve())),
+  };
+  let runs = 0;
+  await supervise(
+    [
+      {
+        name: 'waiting',
+        run: async () => {
+          runs += 1;
+          if (runs === 3) stop.abort();
+          throw new Error('no');
+        },
+      },
+    ],
+    { signal: stop.signal, clock: never, log: silentLog(), asked, onFailure: () => asked.wake() },
+  );
+  expect(runs).toBe(3);
+});
+
 test('a part that ends though nobody stopped it is started again', async () => {
   const stop = new AbortController();
   let runs = 0;

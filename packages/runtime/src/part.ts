@@ -5,6 +5,7 @@ import { createBackoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
 import { diskFull } from './diskFull.ts';
 import type { Log } from './log.ts';
+import type { Wakeup } from './wakeup.ts';
 
 export interface Part {
   /** Fixed name for logs, for example "send". */
@@ -21,6 +22,8 @@ export interface SuperviseOptions {
   readonly log: Log;
   /** Told of every failed attempt, before the pause. */
   readonly onFailure?: (part: Part, error: unknown, attempt: number) => void;
+  /** Woken when a person has acted: a pause ends at once. */
+  readonly asked?: Wakeup;
 }
 
 /** An attempt that lived this long counts as progress and starts the pauses anew. */
@@ -34,7 +37,7 @@ export async function supervise(parts: readonly Part[], options: SuperviseOption
   await Promise.all(parts.map((part) => superviseOne(part, options)));
 }
 
-async function superviseOne(part: Part, { signal, clock, log, onFailure }: SuperviseOptions): Promise<void> {
+async function superviseOne(part: Part, { signal, clock, log, onFailure, asked }: SuperviseOptions): Promise<void> {
   const pauses = createBackoff(part.mostPauseMs === undefined ? {} : { mostMs: part.mostPauseMs });
   for (let attempt = 1; !signal.aborted; attempt += 1) {
     const startedAtMs = clock.elapsedMs();
@@ -51,9 +54,17 @@ async function superviseOne(part: Part, { signal, clock, log, onFailure }: Super
       const pauseMs = pauses.next();
       log.warn({ part: part.name, attempt, pauseMs, err: describeError(error) }, 'part failed, starting it again');
       onFailure?.(part, error, attempt);
-      await clock.sleep(pauseMs, signal);
+      if (asked === undefined) await clock.sleep(pauseMs, signal);
+      else await sleepOrAsked(clock, asked, pauseMs, signal);
     }
   }
+}
+
+async function sleepOrAsked(clock: Clock, asked: Wakeup, pauseMs: number, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const ends = AbortSignal.any([signal, over.signal]);
+  await Promise.race([clock.sleep(pauseMs, ends), asked.wait(pauseMs * 2, ends)]);
+  over.abort();
 }
 
 /** An error as log fields: code, message and hint of ours; the stack only for what nobody foresaw. */

@@ -11,6 +11,9 @@ import type { CapturePorts, CaptureService } from './ports.ts';
 
 interface RunningCapture {
   readonly wakeup: Wakeup;
+  /** A person asked for a run: whatever failed is tried at once. */
+  readonly asked: Wakeup;
+  runNumber: bigint;
   readonly room: Wakeup;
   readonly stop: AbortController;
   readonly done: Promise<void>;
@@ -88,6 +91,11 @@ async function startAndStop(
   for (const [id, one] of running) {
     const bridge = desired.bridges.get(id);
     if (bridge !== undefined && isCaptured(desired, bridge)) {
+      if (bridge.runNumber > one.runNumber) {
+        one.runNumber = bridge.runNumber;
+        if (isByLog(bridge)) readers.ask(bridge);
+        one.asked.wake();
+      }
       one.wakeup.wake();
       continue;
     }
@@ -113,8 +121,11 @@ function startCapture(
 ): RunningCapture {
   const wakeup = createWakeup();
   const room = createWakeup();
+  const asked = createWakeup();
   const stop = new AbortController();
-  const one: RunningCapture = { wakeup, room, stop, done: Promise.resolve(), retries: 0, failure: undefined };
+  const { runNumber } = bridge;
+  const waits = { wakeup, room, asked };
+  const one: RunningCapture = { ...waits, runNumber, stop, done: Promise.resolve(), retries: 0, failure: undefined };
   const part = bridgeCapturePart(ports, bridge.bridgeId, {
     wakeup,
     room,
@@ -127,6 +138,7 @@ function startCapture(
     signal: AbortSignal.any([signal, stop.signal]),
     clock: ports.clock,
     log: ports.log.child({ bridge: bridge.name }),
+    asked,
     onFailure(_part, error) {
       const { code, message } = describeError(error);
       one.retries += 1;

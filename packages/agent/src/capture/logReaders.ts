@@ -1,5 +1,5 @@
 /** The readers of logs of this agent: one per data source that a bridge is captured from, or whose database still keeps its log for us. */
-import { supervise } from '@qiao/runtime';
+import { createWakeup, supervise, type Wakeup } from '@qiao/runtime';
 import type { DesiredBridge } from '../control/desired.ts';
 import { isByLog, isCaptured } from './captured.ts';
 import { LogReader } from './logReader.ts';
@@ -10,7 +10,8 @@ export class LogReaders {
   readonly #onOwed: (bridgeId: string) => void;
   readonly #readers = new Map<string, LogReader>();
   readonly #done: Promise<void>[] = [];
-  readonly #started = new Set<string>();
+  /** By source that is read: woken when a person asked for a run. */
+  readonly #started = new Map<string, Wakeup>();
   #bridges = '';
 
   /** `onOwed`: a scan of the bridge is due now. */
@@ -31,9 +32,10 @@ export class LogReaders {
     const kept = this.#ports.database.logs.kept().map(({ source }) => source);
     for (const source of new Set([...kept, ...bridges.map(({ definition }) => definition.source.dataSource)])) {
       if (this.#started.has(source)) continue;
-      this.#started.add(source);
+      const asked = createWakeup();
+      this.#started.set(source, asked);
       const { clock, log } = this.#ports;
-      this.#done.push(supervise(this.#reader(source).parts, { signal, clock, log: log.child({ source }) }));
+      this.#done.push(supervise(this.#reader(source).parts, { signal, clock, log: log.child({ source }), asked }));
     }
     const now = JSON.stringify(
       bridges.map(({ bridgeId, version, circles }) => [
@@ -45,6 +47,11 @@ export class LogReaders {
     if (now === this.#bridges) return;
     this.#bridges = now;
     for (const reader of this.#readers.values()) reader.lookAgain();
+  }
+
+  /** A person asked for a run: what failed is tried at once. */
+  ask({ definition }: DesiredBridge): void {
+    this.#started.get(definition.source.dataSource)?.wake();
   }
 
   wake(): void {
