@@ -96,7 +96,7 @@ export class TableCompare {
     this.#output = output;
     this.#isPart = isPart;
     this.#isTouched = isTouched;
-    this.refusals = new Refusals(isTouched ? database.refusals.keys(tableId) : new Set());
+    this.refusals = new Refusals(isPart || isTouched ? database.refusals.keys(tableId) : new Set());
     this.#otherEnd = new OtherEnd(database, table, tableId, heard, output);
   }
 
@@ -340,6 +340,7 @@ export class TableCompare {
 
   /** Rows of a part: the digests between them are nobody's concern. */
   #compareAlone(batch: Batch): void {
+    this.refusals.lookAt(batch.keys);
     const order = ascending(batch.keys);
     this.#pendingKeys ??= new Set(this.#output.pendingKeys(this.#tableId).map((change) => change.key));
     let previous: string | undefined;

@@ -125,6 +125,43 @@ describe('capture by a cursor', () => {
     expect(refused).toEqual([6n, 6n, 7n, 7n, 7n, 7n, 8n, 8n]);
   });
 
+  test('goes on telling of rows that a part of the table showed to be unfit, until they are mended or the whole is read', async () => {
+    using world = new CursorWorld();
+    world.bridgeTables[0] = {
+      ...world.person,
+      checks: [{ column: 'name', required: true }],
+      cursor: { column: 'at', lagMs: 0 },
+    };
+    const told: string[][] = [];
+    const scan = async () => {
+      await world.scan();
+      await world.scan();
+      told.push(world.database.refusals.counts(world.tableId).map(({ code, count }) => `${code} ${count}`));
+    };
+    world.sql("INSERT INTO person VALUES (1, 'first', '2024-05-01 10:00:00')");
+    await scan();
+    world.sql("INSERT INTO person VALUES (2, x'ff', '2024-05-01 10:00:01'), (3, ' ', '2024-05-01 10:00:01')");
+    await scan();
+    world.sql("INSERT INTO person VALUES (4, x'ff', '2024-05-01 10:00:02'), (5, 'fit', '2024-05-01 10:00:02')");
+    await scan();
+    world.sql("INSERT INTO person VALUES (6, 'later', '2024-05-01 10:00:03'), (7, 'no time', NULL)");
+    await scan();
+    world.sql("UPDATE person SET name = 'mended', at = '2024-05-01 10:00:04' WHERE id IN (2, 3)");
+    world.sql("UPDATE person SET at = '2024-05-01 10:00:04' WHERE id = 7");
+    await scan();
+    world.database.cursors.forget(world.tableId);
+    await scan();
+    expect(told).toEqual([
+      [],
+      ['REQUIRED_MISSING 1', 'STORAGE_CLASS 1'],
+      ['REQUIRED_MISSING 1', 'STORAGE_CLASS 2'],
+      ['CURSOR_NULL 1', 'REQUIRED_MISSING 1', 'STORAGE_CLASS 2'],
+      // Nobody can tell which of the unreadable rows was mended before the table is read whole.
+      ['STORAGE_CLASS 2'],
+      ['STORAGE_CLASS 1'],
+    ]);
+  });
+
   test.each(['9999-12-31 00:00:00', '2099-01-01 00:00:00'])(
     'is not silenced by a clock that once said %s',
     async (future) => {

@@ -7,6 +7,8 @@ export class Refusals {
   readonly #rows: RefusedKey[] = [];
   readonly #known: ReadonlySet<string>;
   readonly #again = new Set<string>();
+  readonly #nameless = new RefusedCounts();
+  #more: number | undefined;
   /** A cursor reads the end of a table only, and a trigger names single rows. */
   ofWholeTable: boolean;
 
@@ -33,7 +35,8 @@ export class Refusals {
   /** `key` as in the digests; undefined where the rows have none that can be told. */
   add(code: string, column: string, key: string | undefined, rows = 1): void {
     this.#counts.add({ code, column }, rows);
-    if (key !== undefined) this.name(code, column, key);
+    if (key === undefined) this.#nameless.add({ code, column }, rows);
+    else this.name(code, column, key);
   }
 
   /** A row that was counted before its key was known. */
@@ -41,10 +44,17 @@ export class Refusals {
     if (this.#rows.length < REFUSED_KEPT) this.#rows.push({ code, column, key });
   }
 
+  /** What a cursor's reading of a part counts without keys: so many rows that no reading before it had met. */
+  ofPart(more: number): void {
+    this.ofWholeTable = false;
+    this.#more = more;
+  }
+
   /** In the transaction that finishes the scan. What a part of a table shows is added to what was known of the whole. */
   keep(store: RefusalStore, tableId: number): void {
     if (this.ofWholeTable) return store.replace(tableId, this.#counts.list(), this.#rows);
     if (this.#again.size > 0) store.forget(tableId, this.#again);
     store.extend(tableId, this.#rows);
+    if (this.#more !== undefined) store.count(tableId, this.#nameless.list(), this.#more);
   }
 }

@@ -7,6 +7,7 @@ import { idText, parseId, QiaoError } from '@qiao/exchange';
 import type { Wakeup } from '@qiao/runtime';
 import type { Desired, DesiredBridge } from '../control/desired.ts';
 import type { CaptureTable, LaneOut } from '../exchange-database/index.ts';
+import { VALUELESS } from '../exchange-database/refusals.ts';
 import { askUnseen } from './askUnseen.ts';
 import { BUDGET_LOOK_AGAIN_MS, isOverBudget } from './budget.ts';
 import { isNameless, TableCompare } from './compare.ts';
@@ -247,7 +248,7 @@ async function scanTable(
     for (const { code, column, count, first } of chunk.refused ?? []) {
       isByPlace ||= first !== undefined;
       if (first !== undefined && firstRefused.length < MOST_PLACES) firstRefused.push(`${code} ${first}`);
-      if (code === 'CURSOR_NULL') one.valueless += count;
+      if (code === VALUELESS) one.valueless += count;
       else one.refused += count;
       const [key] = refusedKey === undefined ? [] : leavingKey(one.table, refusedKey);
       compare.refusals.add(code, column, key, count);
@@ -283,6 +284,7 @@ async function scanTable(
   const moreValueless = one.valueless - one.held.valueless;
   const more = Math.max(0, moreRefused) + Math.max(0, moreValueless);
   if (more > 0) output.kept(one.table.name, 'insert', 'refused', true, more);
+  if (!isWhole && !isByKeys) one.refusals.ofPart(Math.max(0, moreRefused));
   if (refusedRows > 0 && (moreRefused !== 0 || moreValueless !== 0)) {
     ports.log.warn(
       {

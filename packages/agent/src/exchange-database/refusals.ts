@@ -10,6 +10,9 @@ import type { Sqlite } from './connection.ts';
 /** Rows that are remembered by their keys, per table; the rest is counted. */
 export const REFUSED_KEPT = 1_000;
 
+/** A row that a cursor cannot find again, for it has no value. */
+export const VALUELESS = 'CURSOR_NULL';
+
 export interface RefusalCount {
   readonly code: string;
   readonly column: string;
@@ -36,8 +39,10 @@ export const KEPT =
 export const OF_BRIDGE = `SELECT coalesce(sum(c.rows), 0) FROM capture_table t JOIN refusal_count c ON c.table_id = t.id
  WHERE t.bridge = ?`;
 const ADD_COUNT = 'INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, ?)';
-const COUNT_ONE = `INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, 1)
- ON CONFLICT (table_id, code, column_name) DO UPDATE SET rows = rows + 1`;
+const ADD_TO_COUNT = `INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, ?)
+ ON CONFLICT (table_id, code, column_name) DO UPDATE SET rows = rows + excluded.rows`;
+const SET_COUNT = `INSERT INTO refusal_count (table_id, code, column_name, rows) VALUES (?, ?, ?, ?)
+ ON CONFLICT (table_id, code, column_name) DO UPDATE SET rows = excluded.rows`;
 const TAKE = 'DELETE FROM refused_row WHERE table_id = ? AND key = ? RETURNING code, column_name AS "column"';
 const UNCOUNT_ONE = 'UPDATE refusal_count SET rows = rows - 1 WHERE table_id = ? AND code = ? AND column_name = ?';
 const DROP_EMPTY = 'DELETE FROM refusal_count WHERE table_id = ? AND rows <= 0';
@@ -51,7 +56,8 @@ export class RefusalStore {
   readonly #kept: Statement<[number, number], KeptRefusal>;
   readonly #ofBridge: Statement<[Uint8Array], number>;
   readonly #addCount: Statement<[number, string, string, number]>;
-  readonly #countOne: Statement<[number, string, string]>;
+  readonly #addToCount: Statement<[number, string, string, number]>;
+  readonly #setCount: Statement<[number, string, string, number]>;
   readonly #addRow: Statement<[number, number, string, string, string, string]>;
   readonly #nextNumber: Statement<[number], number>;
   readonly #take: Statement<[number, string], Pick<RefusedKey, 'code' | 'column'>>;
@@ -66,7 +72,8 @@ export class RefusalStore {
     this.#kept = sqlite.prepare(KEPT);
     this.#ofBridge = sqlite.prepare<[Uint8Array], number>(OF_BRIDGE).pluck();
     this.#addCount = sqlite.prepare(ADD_COUNT);
-    this.#countOne = sqlite.prepare(COUNT_ONE);
+    this.#addToCount = sqlite.prepare(ADD_TO_COUNT);
+    this.#setCount = sqlite.prepare(SET_COUNT);
     this.#addRow = sqlite.prepare(ADD_ROW);
     this.#nextNumber = sqlite.prepare<[number], number>(NEXT_NUMBER).pluck();
     this.#take = sqlite.prepare(TAKE);
@@ -94,8 +101,30 @@ export class RefusalStore {
       if (known.has(key) || known.size >= REFUSED_KEPT) continue;
       this.#addRow.run(tableId, number++, this.#refOf(tableId, key), code, column, key);
       known.add(key);
-      this.#countOne.run(tableId, code, column);
+      this.#addToCount.run(tableId, code, column, 1);
     }
+  }
+
+  /**
+   * Rows that a part of the table showed, and that have no key: `more` of them are new, of the codes that were counted least till now. Rows
+   * without a value for the cursor are counted whole each time, and taken as found.
+   */
+  count(tableId: number, found: readonly RefusalCount[], more: number): void {
+    const known = this.counts(tableId);
+    for (const { code, column } of known) if (code === VALUELESS) this.#setCount.run(tableId, code, column, 0);
+    for (const { code, column, count } of found) {
+      if (code === VALUELESS) this.#setCount.run(tableId, code, column, count);
+    }
+    const unknown = ({ code, column, count }: RefusalCount): number =>
+      count - (known.find((one) => one.code === code && one.column === column)?.count ?? 0);
+    let left = more;
+    const rest = found.filter(({ code }) => code !== VALUELESS).sort((a, b) => unknown(b) - unknown(a));
+    for (const { code, column, count } of rest) {
+      const rows = Math.min(left, count);
+      if (rows > 0) this.#addToCount.run(tableId, code, column, rows);
+      left -= rows;
+    }
+    this.#dropEmpty.run(tableId);
   }
 
   /** Rows that travel now, or are gone; those that are not known change nothing. */

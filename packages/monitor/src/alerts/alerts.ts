@@ -63,7 +63,7 @@ export async function openConditions(database: MonitorDatabase): Promise<{ key: 
 const NEW = { state: 'open', acknowledged_at_ms: 0, acknowledged_by: '', resolved_at_ms: 0, times: 1 } as const;
 
 /** Conditions that cannot end by themselves, and what a person's word about one covers. */
-const ENDED_BY_HAND = new Set(['DEVIATION', 'DELIVERY_LATE', 'EXPLAINED_PAST_THRESHOLD']);
+const ENDED_BY_HAND = new Set(['DEVIATION', 'DELIVERY_LATE', 'EXPLAINED_PAST_THRESHOLD', 'ROWS_REFUSED']);
 
 /** What a person ended stays ended as long as it says the same; anything new of the kind is told again. */
 async function withoutResolved(
