@@ -6,7 +6,7 @@ import { QiaoError } from '@qiao/exchange';
 import type { Log } from '@qiao/runtime';
 import type { Bus } from './bus.ts';
 import type { ApiError } from './busErrors.ts';
-import { type BusLine, consumers, streams, subjects } from './names.ts';
+import { ACK_PREFIX, type BusLine, consumers, streams, subjects } from './names.ts';
 import { downLines } from './permissions.ts';
 
 export interface BusAdministrationOptions {
@@ -60,6 +60,9 @@ const API_TIMEOUT_MS = 10_000;
 const NANOS_PER_MS = 1_000_000;
 const STREAM_NOT_FOUND = 10059;
 const CONSUMER_NOT_FOUND = 10014;
+const MESSAGE_NOT_FOUND = 10037;
+/** Messages looked for in one round. */
+const GONE_AT_ONCE = 256;
 const NO_ROOM = new Set([10047, 10002, 10028]);
 
 /**
@@ -91,7 +94,7 @@ interface StreamInfo {
 interface ConsumerInfo {
   readonly config: Record<string, unknown>;
   /** The highest sequence of the stream that was given out. */
-  readonly delivered: { readonly stream_seq: number };
+  readonly delivered: { readonly stream_seq: number; readonly consumer_seq: number };
   /** Every message up to this sequence of the stream was acknowledged. */
   readonly ack_floor: { readonly stream_seq: number };
   readonly num_ack_pending: number;
@@ -179,7 +182,10 @@ export class BusAdministration {
     if (state === undefined || consumer === undefined) return;
     if (consumer.delivered.stream_seq > state.last_seq && (await this.#hasForgotten(wish, consumer))) {
       await this.#makeConsumerAnew(wish);
-    } else if (state.messages > 0 && state.first_seq <= consumer.ack_floor.stream_seq) {
+      return;
+    }
+    if (consumer.num_ack_pending > 0) await this.#acknowledgeGone(wish, consumer);
+    if (state.messages > 0 && state.first_seq <= consumer.ack_floor.stream_seq) {
       await this.#dropAcknowledged(wish.stream, consumer);
     }
   }
@@ -274,6 +280,21 @@ export class BusAdministration {
     if (answer.error !== undefined) throw refused(stream, answer.error);
     if (answer.purged > 0) {
       this.#log.info({ stream, messages: answer.purged }, 'messages that a killed server had brought back are dropped');
+    }
+  }
+
+  /**
+   * A nats-server that was killed may remove a message and forget that it was acknowledged: the consumer then waits for it for ever. What
+   * waits longest is looked for, and acknowledged once more where it is gone; of what is there nothing is said.
+   */
+  async #acknowledgeGone({ stream, consumer: name }: QueueWish, consumer: ConsumerInfo): Promise<void> {
+    const first = consumer.ack_floor.stream_seq + 1;
+    const last = Math.min(consumer.delivered.stream_seq, first + GONE_AT_ONCE - 1);
+    for (let sequence = first; sequence <= last; sequence += 1) {
+      const found = await this.#call(`STREAM.MSG.GET.${stream}`, { seq: sequence });
+      if (found.error?.err_code !== MESSAGE_NOT_FOUND) return;
+      const place = `${ACK_PREFIX}${stream}.${name}.1.${sequence}.${consumer.delivered.consumer_seq}.0.0`;
+      await this.#bus.request(place, new TextEncoder().encode('+ACK'), API_TIMEOUT_MS);
     }
   }
 

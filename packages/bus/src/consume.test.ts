@@ -88,6 +88,52 @@ test('messages that a killed server brings back after they were acknowledged do 
   next.ack();
 });
 
+test('a message that is gone and waits for its acknowledgement all the same keeps nothing in the stream', async () => {
+  await using world = await TestBus.start();
+  const { bus } = await world.node('health');
+  const stream = streams.downData('health');
+  const waiting = async () => (await world.administration.shareOf('health', 'data'))?.messages;
+  const api = async (verb: string, body: object = {}) =>
+    JSON.parse(text(await world.hub.request(`$JS.API.${verb}`, bytes(JSON.stringify(body)), 5_000))) as {
+      num_ack_pending?: number;
+    };
+  const pending = async () => (await api(`CONSUMER.INFO.${stream}.health`)).num_ack_pending;
+  const restart = async (change: () => void) => {
+    await world.stopServer();
+    change();
+    world.startServer();
+    await until(world.hub, 'connected');
+    await until(bus, 'connected');
+  };
+  const keep = (folder: string) => () => cpSync(folder, `${folder}.before`, { recursive: true });
+  const putBack = (folder: string) => () => {
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}.before`, folder);
+  };
+  for (const word of ['one', 'two', 'three']) await world.hub.publish(DOWN, bytes(word));
+  const messages = await messagesOf(world.dir, stream);
+  const readers = join(messages, '..', 'obs');
+  await restart(keep(messages));
+  {
+    await using inbox = reading(bus, stream, 'health');
+    for (let i = 0; i < 2; i += 1) (await inbox.next()).ack();
+    await inbox.next();
+    await expect.poll(waiting).toBe(1);
+    await restart(keep(readers));
+  }
+  // What a kill leaves: two that were acknowledged are there again, the third is gone, and its acknowledgement is not on disk.
+  await restart(putBack(messages));
+  await api(`STREAM.MSG.DELETE.${stream}`, { seq: 3 });
+  await restart(putBack(readers));
+  expect([await waiting(), await pending()]).toEqual([2, 1]);
+  await expect
+    .poll(async () => {
+      await world.administration.ensureNode({ code: 'health', role: 'agent' });
+      return [await waiting(), await pending()];
+    })
+    .toEqual([0, 0]);
+});
+
 test('a stream that a killed server set back behind its consumer gives out what comes next', async () => {
   await using world = await TestBus.start();
   const { bus } = await world.node('health');
