@@ -274,6 +274,10 @@ test('what has landed is known to have, but for rows that wait and tables of whi
   // Said again, it is to land again.
   it.arrivals.note(sent);
   expect(landed()).toEqual([]);
+  // What waited for it to land is looked at once it is answered, though it stayed off.
+  it.database.arrivals.lookAt(it.id, [{ key: it.keyOf('2'), digest: it.words('2')['2']?.digest ?? '' }]);
+  it.arrivals.landed(sent, answered('update', 'keptTarget'));
+  expect(it.database.arrivals.due(it.id, 10).map(({ key }) => key)).toEqual([it.keyOf('2')]);
 });
 
 test('where rows stayed, those that are not here as they were sent there are to be sent back; deletes have no time', () => {

@@ -109,8 +109,10 @@ export class Arrivals {
         const held = this.#heldOf(way);
         if (held === undefined || !this.#database.arrivals.hasAny(held.id)) continue;
         const said = arrivalsOf(section, held).filter((_row, index) => !waiting.has(index));
-        if (!hasKept) this.#database.arrivals.landed(held.id, said);
-        else if (way.sendsBack && section.kind !== 'delete') this.#sendBack(held, said);
+        if (hasKept) {
+          this.#database.arrivals.stayed(held.id, said);
+          if (way.sendsBack && section.kind !== 'delete') this.#sendBack(held, said);
+        } else this.#database.arrivals.landed(held.id, said);
         if (hasNothing && way.heard.circle === 'ring') this.#passOn(held, said);
       }
     }

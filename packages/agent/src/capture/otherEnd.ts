@@ -262,7 +262,10 @@ export class OtherEnd {
       return stored;
     }
     if (isComing(stored, word)) {
-      this.#output.lookAt(this.#tableId, { key, digest: word.digest });
+      const said = { key, digest: word.digest };
+      // Answered, and the delete here left before it was said.
+      if (this.#keptAgainst(key) === word.digest) this.#output.settledBack(this.#tableId, said);
+      else this.#output.lookAt(this.#tableId, said);
       return stored;
     }
     if (!isDeleteNews(stored, word, this.#heard)) {

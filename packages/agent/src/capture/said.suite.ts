@@ -65,6 +65,16 @@ class Said implements AsyncDisposable {
     database.transaction(() => database.arrivals.landed(this.id, [this.#arrival(number, row)]));
   }
 
+  /** Answered, and the row here stayed against it. */
+  keepOff(number: number, row: string): void {
+    const { database } = this.world;
+    const kept = [this.#arrival(number, row)];
+    database.transaction(() => {
+      database.arrivals.stayed(this.id, kept);
+      database.sendBacks.keepAgainst(this.id, kept);
+    });
+  }
+
   /** What the destination was told since it was asked last. */
   get news(): string[] {
     const { outcomes } = this.world.destination;
@@ -299,5 +309,26 @@ export function saidByOthers(make: (circle: Circle) => Promise<SaidWorld>): void
     await said.world.looked();
     expect(said.news).toEqual([]);
     expect(said.world.destination.rows('person')).toEqual(await said.world.rows());
+  });
+
+  test('a row that kept another node’s off and went before either was told of it is deleted there; a delete that was told is told once', async () => {
+    await using said = await began();
+    const there = said.world.destination.tables.get('person');
+    await said.world.change(['DELETE FROM person WHERE id = 1'], "(5, 'end', 'x')");
+    expect(said.news).toEqual(['delete', 'insert-missing']);
+    said.begin(1, '1\tb\tx');
+    said.begin(9, '9\tb\tx');
+    there?.set('9', '9\tb\tx');
+    await said.world.change(
+      ["INSERT INTO person VALUES (9, 'mine', 'x')", 'DELETE FROM person WHERE id = 9'],
+      "(6, 'end', 'x')",
+    );
+    expect(said.news).toEqual(['insert-missing']);
+    said.keepOff(9, '9\tb\tx');
+    said.keepOff(1, '1\tb\tx');
+    await said.world.looked();
+    expect(said.news).toEqual(['delete']);
+    expect(said.world.destination.rows('person')).toEqual(await said.world.rows());
+    expect(said.world.database.sendBacks.isAnyDue).toBe(false);
   });
 }

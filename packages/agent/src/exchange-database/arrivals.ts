@@ -29,7 +29,10 @@ export interface Arrival {
 /** What was said of one row. */
 export interface Word extends Omit<Arrival, 'key'> {
   readonly path: Path;
-  /** The row is in the target as it says. Else it may be about to land, or it waits, or the row here stayed against it. */
+  /**
+   * The row is in the target as it says; or a look at what is there was put off until it would land, and it was answered otherwise. Else it may be
+   * about to land, or it waits, or the row here stayed against it.
+   */
   readonly isLanded: boolean;
   readonly earlier: readonly string[];
 }
@@ -41,6 +44,7 @@ export const ARRIVAL_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ? 
 export const THERE_OVER = 'UPDATE arrival SET there = NULL WHERE table_id = ? AND key = ? AND there = ?';
 const KEY_OVER = 'DELETE FROM arrival WHERE table_id = ? AND key = ?';
 export const LANDED = 'UPDATE arrival SET landed = 1 WHERE table_id = ? AND key = ? AND digest = ?';
+export const STAYED = `${LANDED} AND look = 1`;
 export const LOOK = 'UPDATE arrival SET look = 1 WHERE table_id = ? AND key = ? AND digest = ?';
 export const EARLIER_FOUND = 'UPDATE arrival SET earlier = ?, look = 1 WHERE table_id = ? AND key = ?';
 export const LOOKED = 'UPDATE arrival SET look = 0 WHERE table_id = ? AND key = ?';
@@ -83,6 +87,7 @@ export class ArrivalStore {
   readonly #thereOver: Statement<[number, string, string]>;
   readonly #keyOver: Statement<[number, string]>;
   readonly #landed: Statement<[number, string, string]>;
+  readonly #stayed: Statement<[number, string, string]>;
   readonly #look: Statement<[number, string, string]>;
   readonly #earlierFound: Statement<[string, number, string]>;
   readonly #looked: Statement<[number, string]>;
@@ -101,6 +106,7 @@ export class ArrivalStore {
     this.#thereOver = sqlite.prepare(THERE_OVER);
     this.#keyOver = sqlite.prepare(KEY_OVER);
     this.#landed = sqlite.prepare(LANDED);
+    this.#stayed = sqlite.prepare(STAYED);
     this.#look = sqlite.prepare(LOOK);
     this.#earlierFound = sqlite.prepare(EARLIER_FOUND);
     this.#looked = sqlite.prepare(LOOKED);
@@ -150,6 +156,11 @@ export class ArrivalStore {
   /** Their deliveries are in the target, and their rows are neither open nor kept. */
   landed(tableId: number, arrivals: readonly Arrival[]): void {
     for (const { key, digest } of arrivals) this.#landed.run(tableId, key, digest);
+  }
+
+  /** Their deliveries are answered, and some of them stayed off: whatever was put off until they would land is due now. */
+  stayed(tableId: number, arrivals: readonly Arrival[]): void {
+    for (const { key, digest } of arrivals) this.#stayed.run(tableId, key, digest);
   }
 
   /** Forgets these; of one that a later word has replaced, what it says of the destination, where that is not later, too. */
