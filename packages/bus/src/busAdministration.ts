@@ -6,7 +6,8 @@ import { QiaoError } from '@qiao/exchange';
 import type { Log } from '@qiao/runtime';
 import type { Bus } from './bus.ts';
 import type { ApiError } from './busErrors.ts';
-import { ACK_PREFIX, type BusLine, consumers, streams, subjects } from './names.ts';
+import { ackPlace } from './lost.ts';
+import { type BusLine, consumers, streams, subjects } from './names.ts';
 import { downLines } from './permissions.ts';
 
 export interface BusAdministrationOptions {
@@ -293,7 +294,7 @@ export class BusAdministration {
     for (let sequence = first; sequence <= last; sequence += 1) {
       const found = await this.#call(`STREAM.MSG.GET.${stream}`, { seq: sequence });
       if (found.error?.err_code !== MESSAGE_NOT_FOUND) return;
-      const place = `${ACK_PREFIX}${stream}.${name}.1.${sequence}.${consumer.delivered.consumer_seq}.0.0`;
+      const place = ackPlace(stream, name, sequence, consumer.delivered.consumer_seq);
       await this.#bus.request(place, new TextEncoder().encode('+ACK'), API_TIMEOUT_MS);
     }
   }

@@ -36,5 +36,10 @@ export function lostMessages(
   const count = Math.max(0, Math.min(delivered.stream_seq - floor.stream_seq, MOST_PLACES));
   return Array.from({ length: count }, (_, index) => first + index)
     .filter((sequence) => !held.has(BigInt(sequence)))
-    .map((sequence) => `${ACK_PREFIX}${stream}.${consumer}.1.${sequence}.${delivered.consumer_seq}.0.0`);
+    .map((sequence) => ackPlace(stream, consumer, sequence, delivered.consumer_seq));
+}
+
+/** Where an answer to a message goes, said by its place alone. */
+export function ackPlace(stream: string, consumer: string, sequence: number, deliveries: number): string {
+  return `${ACK_PREFIX}${stream}.${consumer}.1.${sequence}.${deliveries}.0.0`;
 }

@@ -1,8 +1,9 @@
 // `qiao audit`: read the hub's hash chains, and prove them link by link on this machine.
 
 import type { AuditEntry } from '@qiao/contract/hub';
+import type { AuditHead } from '@qiao/contract/monitor';
 import { QiaoError } from '@qiao/exchange';
-import type { Witness, WitnessFinding } from '@qiao/hub';
+import type { WitnessFinding } from '@qiao/hub';
 import type { Command } from 'commander';
 import { withHub, withMonitor } from './context.ts';
 import { wantsJson } from './json.ts';
@@ -46,7 +47,9 @@ export function registerAudit(program: Command): void {
 
   audit
     .command('verify')
-    .description('recompute every chain from its first entry, and compare the seals between them')
+    .description(
+      'recompute every chain from its first entry; compare the seals between them, and the heads that the monitor was shown',
+    )
     .action(async (_options: object, command: Command) => {
       const { verifyAudit, compareWitnesses } = await import('@qiao/hub');
       const finding = await withHub(command, (hub) =>
@@ -103,7 +106,7 @@ function printWitnesses(seen: WitnessFinding | undefined): void {
   }
 }
 
-function printHeads(heads: readonly Witness[]): void {
+function printHeads(heads: readonly AuditHead[]): void {
   printTable(
     ['replica', 'n', 'shown at', 'hash'],
     heads.map(({ replica, number, atMs, hash }) => [replica, number, moment(atMs), Buffer.from(hash).toString('hex')]),
@@ -122,10 +125,10 @@ function deniedBy({ denied }: WitnessFinding): QiaoError {
 }
 
 /** A monitor that is away takes nothing from what the chains prove by themselves. */
-async function witnessesOf(command: Command): Promise<Witness[]> {
+async function witnessesOf(command: Command): Promise<AuditHead[]> {
   try {
     return await withMonitor(command, async (monitor) => {
-      const heads: Witness[] = [];
+      const heads: AuditHead[] = [];
       for await (const head of monitor.listAuditHeads({})) heads.push(head);
       return heads;
     });

@@ -96,7 +96,7 @@ export class TableCompare {
     this.#output = output;
     this.#isPart = isPart;
     this.#isTouched = isTouched;
-    this.refusals = new Refusals(isPart || isTouched ? database.refusals.keys(tableId) : new Set());
+    this.refusals = new Refusals(isPart ? database.refusals.keys(tableId) : new Set());
     this.#otherEnd = new OtherEnd(database, table, tableId, heard, output);
   }
 

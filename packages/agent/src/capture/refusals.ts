@@ -46,7 +46,6 @@ export class Refusals {
 
   /** What a cursor's reading of a part counts without keys: so many rows that no reading before it had met. */
   ofPart(more: number): void {
-    this.ofWholeTable = false;
     this.#more = more;
   }
 

@@ -1,8 +1,9 @@
 import type { AuditEntry } from '@qiao/contract/hub';
+import type { AuditHead } from '@qiao/contract/monitor';
 import { expect, test } from 'vitest';
 import { START_MS, TestWorld } from '../world.testing.ts';
 import { appendAudit, readAudit } from './audit.ts';
-import { compareWitnesses, type Witness, type WitnessFinding } from './witnesses.ts';
+import { compareWitnesses, type WitnessFinding } from './witnesses.ts';
 
 class Chain {
   readonly world: TestWorld;
@@ -19,14 +20,14 @@ class Chain {
     }
   }
 
-  async heads(): Promise<Witness[]> {
-    const heads: Witness[] = [];
+  async heads(): Promise<AuditHead[]> {
+    const heads: AuditHead[] = [];
     for await (const { replica, number, hash, atMs } of readAudit(this.world.store))
       heads.push({ replica, number, hash, atMs });
     return heads;
   }
 
-  async compare(witnesses: readonly Witness[]): Promise<WitnessFinding> {
+  async compare(witnesses: readonly AuditHead[]): Promise<WitnessFinding> {
     return compareWitnesses(readAudit(this.world.store), witnesses);
   }
 }
@@ -34,7 +35,7 @@ class Chain {
 const numbers = (some: readonly Pick<AuditEntry, 'number'>[]): number[] => some.map(({ number }) => Number(number));
 
 /** Entries 1 and 2, then 3 to 5 that the monitor was shown and a backup lacks. */
-async function cut(world: TestWorld): Promise<{ chain: Chain; shown: Witness[] }> {
+async function cut(world: TestWorld): Promise<{ chain: Chain; shown: AuditHead[] }> {
   const chain = new Chain(world);
   await chain.write('bridge.deploy', 'bridge.deploy');
   const kept = await chain.heads();

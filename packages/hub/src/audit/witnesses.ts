@@ -2,23 +2,15 @@
 // rewritten whole, or cut, follows from itself; it does not hold what somebody else has seen of it.
 
 import type { AuditEntry } from '@qiao/contract/hub';
-
-/** A head of one chain, as the monitor was shown it. */
-export interface Witness {
-  readonly replica: string;
-  readonly number: bigint;
-  readonly hash: Uint8Array;
-  /** When, by the monitor's clock, milliseconds since 1970 UTC. */
-  readonly atMs: bigint;
-}
+import type { AuditHead } from '@qiao/contract/monitor';
 
 export interface WitnessFinding {
   /** Heads that are in the chains as they were shown. */
   readonly same: number;
   /** Heads of before a restore that a person confirmed, and that the backup lacks. */
-  readonly lost: readonly Witness[];
+  readonly lost: readonly AuditHead[];
   /** Heads that no restore explains. */
-  readonly denied: readonly Witness[];
+  readonly denied: readonly AuditHead[];
   /** Restores that a person confirmed, in the order of the chains. */
   readonly restores: readonly { readonly begun: AuditEntry; readonly confirmed: AuditEntry }[];
 }
@@ -29,14 +21,14 @@ const CLOCKS_DIFFER_MS = 600_000n;
 /** Compares every head with the chains. Heads are held in memory: about one a minute for as long as the books. */
 export async function compareWitnesses(
   entries: AsyncIterable<AuditEntry>,
-  witnesses: Iterable<Witness>,
+  witnesses: Iterable<AuditHead>,
 ): Promise<WitnessFinding> {
-  const shown = new Map<string, Witness>();
+  const shown = new Map<string, AuditHead>();
   for (const one of witnesses) shown.set(`${one.replica}\0${one.number}`, one);
   const holds: AuditEntry[] = [];
   const confirmations: AuditEntry[] = [];
   /** When the entry in the place of a contradicted head was written. */
-  const replacedAtMs = new Map<Witness, bigint>();
+  const replacedAtMs = new Map<AuditHead, bigint>();
   let same = 0;
   for await (const entry of entries) {
     if (entry.action === 'hub.hold') holds.push(entry);
@@ -57,7 +49,7 @@ export async function compareWitnesses(
   });
   // Shown before the restore, and what stands there now was written after it; a store that was put back without a word worked a while
   // before an agent noticed.
-  const isLost = (witness: Witness): boolean =>
+  const isLost = (witness: AuditHead): boolean =>
     restores.some(
       ({ begun }) =>
         witness.atMs <= begun.atMs + CLOCKS_DIFFER_MS &&
