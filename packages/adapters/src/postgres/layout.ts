@@ -84,9 +84,8 @@ export async function readLayouts(
     key: table.key,
     notes: qualified(schema, loadTableName(laneId, table.table)),
   }));
-  for (const [label, oid, columns, triggers, hasKey, hasNotes, relationKind, mayAct] of await session.rows(LAYOUT, [
-    JSON.stringify(request),
-  ])) {
+  const found = await session.asked(LAYOUT, [JSON.stringify(request)]);
+  for (const [label, oid, columns, triggers, hasKey, hasNotes, relationKind, mayAct] of found.rows) {
     const target = asked.get(label ?? '');
     if (target === undefined) continue;
     const ref = { schema: target.ref.schema ?? schema, name: target.ref.name };

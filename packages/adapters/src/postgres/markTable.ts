@@ -72,7 +72,7 @@ export class MarkTable {
 
   /** Waits until no other transaction works on the lane. Call inside the transaction, before anything is read. */
   async lock(session: Session, laneId: string): Promise<void> {
-    await session.rows('SELECT pg_advisory_xact_lock($1::bigint)', [lockKey(`lane ${laneId}`)]);
+    await session.asked('SELECT pg_advisory_xact_lock($1::bigint)', [lockKey(`lane ${laneId}`)]);
   }
 
   /**
@@ -100,7 +100,7 @@ export class MarkTable {
   }
 
   async #points(session: Session, select: string, values: readonly string[]): Promise<AppliedPoint[]> {
-    const rows = await session.rows(`${select} ORDER BY epoch, sequence`, values);
+    const { rows } = await session.asked(`${select} ORDER BY epoch, sequence`, values);
     return rows.map(([epoch, nonce, sequence, chain, contentHash, answer, appliedAt]) => ({
       epoch: BigInt(epoch ?? 0),
       nonce: bytesOf(nonce),
@@ -114,7 +114,7 @@ export class MarkTable {
 
   /** The first write of a delivery. False when another transaction was first after all. */
   async insert(session: Session, work: ApplyWork, answer: StoredAnswer): Promise<boolean> {
-    const inserted = await session.run(
+    const { count } = await session.asked(
       `INSERT INTO ${this.#name} (lane, epoch, nonce, sequence, chain, content_hash, answer, applied_at_ms)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
       [
@@ -128,7 +128,7 @@ export class MarkTable {
         String(work.appliedAtMs),
       ],
     );
-    return inserted > 0;
+    return count > 0;
   }
 
   /** Replaces the stored answer of one delivery. */
@@ -137,7 +137,7 @@ export class MarkTable {
     at: { laneId: string; epoch: bigint; sequence: bigint },
     answer: StoredAnswer,
   ): Promise<void> {
-    await session.run(`UPDATE ${this.#name} SET answer = $4 WHERE lane = $1 AND epoch = $2 AND sequence = $3`, [
+    await session.asked(`UPDATE ${this.#name} SET answer = $4 WHERE lane = $1 AND epoch = $2 AND sequence = $3`, [
       at.laneId,
       String(at.epoch),
       String(at.sequence),
@@ -162,7 +162,7 @@ export class MarkTable {
       );
     }
     if (work.settledThrough === 0n) return; // nothing yet, not: the opening
-    await session.run(
+    await session.asked(
       `DELETE FROM ${this.#name} WHERE lane = $1 AND (epoch < $2 OR epoch = $2 AND sequence <= $3 AND sequence < $4)`,
       [work.laneId, String(work.epoch), String(work.settledThrough), String(work.sequence)],
     );

@@ -29,6 +29,12 @@ export interface SessionLimits {
 
 export type Row = (string | null)[];
 
+/** What a statement gave: its rows as arrays of text, and how many rows it gave or touched. */
+export interface Asked {
+  readonly rows: Row[];
+  readonly count: number;
+}
+
 /** The oldest server whose float text is the shortest round trip and which knows every setting used. */
 const OLDEST_VERSION = 120000;
 
@@ -41,6 +47,8 @@ export class Session {
   readonly product: Product;
   readonly client: Client;
   #isBroken = false;
+  /** Statements that the server keeps for this connection, by text. */
+  readonly #kept = new Map<string, string>();
 
   constructor(client: Client, side: Side, product: Product, versionNumber: number) {
     this.client = client;
@@ -65,6 +73,22 @@ export class Session {
     try {
       const result = await this.client.query<Row>({ text, values: [...values], rowMode: 'array', types: textTypes });
       return result.rows;
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /**
+   * A statement that comes with every delivery, with other values: the server parses and plans it once a connection. Only for few texts that never
+   * change, whose columns keep their types. Throws as `rows`.
+   */
+  async asked(text: string, values: readonly unknown[]): Promise<Asked> {
+    const name = this.#kept.get(text) ?? `qiao_${this.#kept.size}`;
+    this.#kept.set(text, name);
+    try {
+      const query = { name, text, values: [...values], rowMode: 'array', types: textTypes } as const;
+      const { rows, rowCount } = await this.client.query<Row>(query);
+      return { rows, count: rowCount ?? 0 };
     } catch (error) {
       throw this.#failed(error);
     }

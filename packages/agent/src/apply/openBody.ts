@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { zstdDecompress } from 'node:zlib';
+import { zstdDecompress, zstdDecompressSync } from 'node:zlib';
 import type { DeliveryHeader } from '@qiao/contract/delivery';
 import {
   CONTENT_MAX_BYTES,
@@ -18,6 +18,8 @@ import { isSealedForAnother, KEY_UNKNOWN_WHY } from '../receive/intake.ts';
 const decompress = promisify(zstdDecompress);
 /** zlib takes no smaller pieces. */
 const LEAST_CHUNK_BYTES = 64;
+/** As much is decompressed in less time than the way to another thread and back takes. */
+const SMALL_BYTES = 32 * 1024;
 
 /** Opens a body sealed for this node; `aad` is what the sender bound into it. */
 export interface BodyOpener {
@@ -82,7 +84,8 @@ async function unpack(compression: string, opened: Uint8Array, contentBytes: num
         // maxOutputLength refuses 0 and stops a bomb at the size that the sender signed. In one piece: by default each 16 KiB would go
         // through the thread pool alone, and all of them be copied together at the end.
         const chunkSize = Math.max(contentBytes + 1, LEAST_CHUNK_BYTES);
-        content = await decompress(opened, { maxOutputLength: Math.max(contentBytes, 1), chunkSize });
+        const options = { maxOutputLength: Math.max(contentBytes, 1), chunkSize };
+        content = contentBytes <= SMALL_BYTES ? zstdDecompressSync(opened, options) : await decompress(opened, options);
       } catch (error) {
         throw new QiaoError(
           'BODY_UNREADABLE',

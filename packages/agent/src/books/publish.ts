@@ -37,6 +37,8 @@ const BATCH_ENTRIES = 1_000;
 /** Well under the bus's largest message (8 MiB), and never more counts than a message may hold; a single entry is at most 1 MiB. */
 const BATCH_BYTES = 512 * 1024;
 const POLL_MS = 2_000;
+/** Rows go first: what is said of them leaves a moment later, together with what else is said by then. */
+const BEHIND_ROWS_MS = 20;
 /** Published and not confirmed for this long: published again, because the telemetry stream may have lost its disk. */
 const CONFIRM_WITHIN_MS = 60_000;
 /** … then after twice as long each time, up to this: while the monitor is away for weeks, every copy waits on the bus. */
@@ -110,6 +112,7 @@ export function booksPart(ports: BooksPorts): Books {
           continue;
         }
         await wakeup.wait(POLL_MS, signal);
+        await clock.sleep(BEHIND_ROWS_MS, signal);
       }
     },
     lineIsBack() {

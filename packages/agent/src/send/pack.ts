@@ -4,7 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { constants, zstdCompress } from 'node:zlib';
+import { constants, zstdCompress, zstdCompressSync } from 'node:zlib';
 import type { CaptureCounts } from '@qiao/contract/counts';
 import { Origin } from '@qiao/contract/delivery';
 import { Statement } from '@qiao/contract/receipt';
@@ -27,6 +27,10 @@ const compress = promisify(zstdCompress);
  * default of 16 KiB is a round through the thread pool each, and half of the work again.
  */
 const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: 1024 * 1024 };
+
+/** As much is compressed in less time than the way to another thread and back takes. */
+const SMALL_BYTES = 32 * 1024;
+const ZSTD_SMALL = { ...ZSTD, chunkSize: 2 * SMALL_BYTES };
 
 /** A parcel's content, ready for the outbox. */
 export interface PreparedContent {
@@ -60,8 +64,12 @@ export async function prepareContent(sections: readonly Section[], compression: 
     bytes: content.byteLength,
     counts: countSections(sections),
     compression,
-    stored: compression === 'none' ? content : await compress(content, ZSTD),
+    stored: compression === 'none' ? content : await compressed(content),
   };
+}
+
+function compressed(content: Uint8Array): Uint8Array | Promise<Uint8Array> {
+  return content.byteLength <= SMALL_BYTES ? zstdCompressSync(content, ZSTD_SMALL) : compress(content, ZSTD);
 }
 
 /**
