@@ -2,7 +2,7 @@
 // followed; then the history is lost while it is away. In the end both ends have the same rows, and the books balance.
 
 import { randomBytes } from 'node:crypto';
-import { BINLOG, connectMysql, startMysql } from '@qiao/adapters/mysql-testing';
+import { BINLOG, connectMysql, numbers, startMysql } from '@qiao/adapters/mysql-testing';
 import { startPostgres } from '@qiao/adapters/testing';
 import { dieAtEach, Platform, postgresDatabase, until } from '@qiao/testkit';
 import { expect, test } from 'vitest';
@@ -76,7 +76,7 @@ async function inMariadb(): Promise<LoggedSource> {
     dataSource,
     run,
     rows: (sql) => session.query(sql),
-    numbers: (last) => `(SELECT seq AS n FROM seq_1_to_${last}) numbers`,
+    numbers: (last) => numbers(1, last),
     rename: (id, name) =>
       run(
         "SET binlog_row_image = 'MINIMAL'",

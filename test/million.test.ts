@@ -1,6 +1,6 @@
 // A million rows in bounded memory: the promise that no table, and no transaction, is too large for a front-end machine.
 
-import { BINLOG, connectMysql, startMysql } from '@qiao/adapters/mysql-testing';
+import { BINLOG, connectMysql, numbers, startMysql } from '@qiao/adapters/mysql-testing';
 import { startPostgres } from '@qiao/adapters/testing';
 import { Platform, postgresDatabase } from '@qiao/testkit';
 import { expect, test } from 'vitest';
@@ -38,7 +38,7 @@ test('a transaction of 1,000,000 changes goes by the log of PostgreSQL, and of M
     {
       node: 'school',
       ask: (sql: string) => maria.query(sql),
-      numbers: (last: number) => `(SELECT seq AS n FROM seq_1_to_${last}) numbers`,
+      numbers: (last: number) => numbers(1, last),
     },
   ];
   await using platform = await Platform.start({

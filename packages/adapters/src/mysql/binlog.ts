@@ -20,6 +20,7 @@ import {
   unreadable,
 } from './binlogEvent.ts';
 import { BinlogRows, type LoggedTable } from './binlogRows.ts';
+import { rememberedSet } from './gtidSet.ts';
 import { effectOf, parseStatement } from './loggedStatement.ts';
 import {
   comparePlaces,
@@ -30,6 +31,7 @@ import {
   positionText,
   remembered,
 } from './logPosition.ts';
+import { type MysqlGtid, readMysqlGtid, readPayload, readTaggedGtid } from './mysqlEvents.ts';
 
 export interface BinlogPlan {
   readonly tables: readonly (LoggedTable | undefined)[];
@@ -41,6 +43,10 @@ export interface BinlogPlan {
 /** Prepared XA transactions whose tables are remembered. */
 const MOST_PREPARED = 10_000;
 
+/** As MySQL writes it: three parts, of which the first two have 64 bytes at most, in hexadecimal digits. */
+const XA = /^XA (START|COMMIT|ROLLBACK) (X'[\da-f]*',X'[\da-f]*',\d+)$/i;
+const MOST_XA_BYTES = 512;
+
 const EMPTY = Buffer.alloc(0);
 const FOUR_GB = 2 ** 32;
 
@@ -48,15 +54,18 @@ class Transaction implements LogTransaction {
   readonly at: string;
   readonly committedAtMs: number;
   readonly #place: LogPlace;
+  readonly #gtid: MysqlGtid | undefined;
 
-  constructor(place: LogPlace, committedAtMs: number) {
-    this.at = placeText(place);
-    this.committedAtMs = committedAtMs;
-    this.#place = place;
+  constructor({ start, timestamp, mysqlGtid }: Group) {
+    this.at = placeText(start);
+    this.committedAtMs = timestamp * 1000;
+    this.#place = start;
+    this.#gtid = mysqlGtid;
   }
 
-  /** A snapshot stands between two transactions. */
+  /** A snapshot stands between two transactions; in MySQL nobody says where, but which ones it has seen. */
   isSeen(seen: string): boolean {
+    if (this.#gtid !== undefined) return rememberedSet(seen).has(this.#gtid.source, this.#gtid.number);
     return comparePlaces(this.#place, remembered(seen)) < 0;
   }
 }
@@ -65,9 +74,12 @@ class Transaction implements LogTransaction {
 interface Group {
   readonly start: LogPlace;
   readonly timestamp: number;
-  readonly isStandalone: boolean;
-  readonly preparedXa: string | undefined;
-  readonly completedXa: string | undefined;
+  /** Of MySQL, which says no more in front of a transaction: what it is shows with its first statement. */
+  readonly mysqlGtid: MysqlGtid | undefined;
+  /** One statement alone, which ends it; undefined until that shows. */
+  isStandalone: boolean | undefined;
+  preparedXa: string | undefined;
+  completedXa: string | undefined;
   /** Tables of the plan of which there were rows. */
   readonly touched: Set<number>;
   transaction: Transaction | undefined;
@@ -131,33 +143,69 @@ export class BinlogDecoder {
     const start = this.#offset;
     if (head.nextOffset !== 0) this.#offset = this.#absolute(head.nextOffset);
     switch (head.type) {
-      case EVENT.gtid:
-        return this.#begin(bytes, at, head, start);
+      case EVENT.gtid: {
+        const { domain, gtid, isStandalone, isPreparedXa, isCompletedXa, xid } = readGtid(bytes, at);
+        const preparedXa = isPreparedXa ? xid : undefined;
+        const completedXa = isCompletedXa ? xid : undefined;
+        return this.#begin(head, start, domain, gtid, { mysqlGtid: undefined, isStandalone, preparedXa, completedXa });
+      }
+      case EVENT.mysqlGtid:
+        return this.#beginMysql(head, start, readMysqlGtid(bytes, at));
+      case EVENT.taggedGtid:
+        return this.#beginMysql(head, start, readTaggedGtid(bytes, at, bodyEnd));
+      case EVENT.anonymous:
+        throw lost('found a transaction without a GTID (gtid_mode was not ON)');
+      case EVENT.payload:
+        return this.#readPayload(readPayload(bytes, at, bodyEnd));
       case EVENT.gtidList:
         // Of every domain: one that was deleted is not in the log any more.
         this.#gtids.clear();
         for (const [domain, gtid] of readGtidList(bytes, at)) this.#gtids.set(domain, gtid);
-        break;
+        return this.#moved();
+      default:
+        return this.#readInside(head.type, bytes, at, bodyEnd);
+    }
+  }
+
+  /** Events without checksums, one behind the other, at one place of the log. */
+  #readPayload(events: Buffer): void {
+    for (let at = 0; at < events.length; ) {
+      const end = at + events.readUInt32LE(at + 9);
+      if (end <= at || end > events.length) throw unreadable('a compressed transaction whose events do not fit it');
+      this.#readInside(readHead(events, at).type, events, at, end);
+      at = end;
+    }
+  }
+
+  /** What stands in a transaction. */
+  #readInside(type: number, bytes: Buffer, at: number, bodyEnd: number): void {
+    switch (type) {
       case EVENT.query:
       case EVENT.queryCompressed:
-        return this.#query(readQuery(bytes, at, bodyEnd, head.type === EVENT.queryCompressed));
+        return this.#query(readQuery(bytes, at, bodyEnd, type === EVENT.queryCompressed));
       case EVENT.tableMap:
         return this.#rows.map(bytes, at + HEAD_BYTES, bodyEnd);
       case EVENT.writeRows:
       case EVENT.updateRows:
       case EVENT.deleteRows:
+      case EVENT.writeRows2:
+      case EVENT.updateRows2:
+      case EVENT.deleteRows2:
       case EVENT.writeRowsCompressed:
       case EVENT.updateRowsCompressed:
       case EVENT.deleteRowsCompressed:
-        return this.#readRows(head.type, bytes, at + HEAD_BYTES, bodyEnd);
-      case EVENT.xid:
+        return this.#readRows(type, bytes, at + HEAD_BYTES, bodyEnd);
       case EVENT.xaPrepare:
+        // MySQL says only here that it was committed with it.
+        if (bytes[at + HEAD_BYTES] === 1) this.#commitAtOnce();
+        return this.#end();
+      case EVENT.xid:
         return this.#end();
       case EVENT.incident:
         throw lost('the server could not write everything to its log');
       default:
         // Rows in a form that no server of today writes for us would be lost without a word.
-        if (isOfRows(head.type)) throw unreadable(`rows of an unknown form (${head.type})`);
+        if (isOfRows(type)) throw unreadable(`rows of an unknown form (${type})`);
     }
     this.#moved();
   }
@@ -204,21 +252,33 @@ export class BinlogDecoder {
 
   // ---------------------------------------------------------------------------------------------------------- transactions
 
-  #begin(bytes: Buffer, at: number, head: EventHead, start: number): void {
+  #begin(
+    { timestamp }: EventHead,
+    offset: number,
+    domain: string,
+    gtid: string,
+    kind: Pick<Group, 'mysqlGtid' | 'isStandalone' | 'preparedXa' | 'completedXa'>,
+  ): void {
     this.#breakOff();
     this.#rows.trim();
-    const { domain, gtid, isStandalone, isPreparedXa, isCompletedXa, xid } = readGtid(bytes, at);
     this.#gtids.set(domain, gtid);
     this.#number = 0;
-    this.#group = {
-      start: { file: this.#file, offset: start },
-      timestamp: head.timestamp,
-      isStandalone,
-      preparedXa: isPreparedXa ? xid : undefined,
-      completedXa: isCompletedXa ? xid : undefined,
-      touched: new Set(),
-      transaction: undefined,
-    };
+    const start = { file: this.#file, offset };
+    this.#group = { start, timestamp, ...kind, touched: new Set(), transaction: undefined };
+  }
+
+  #beginMysql(head: EventHead, offset: number, mysqlGtid: MysqlGtid): void {
+    const { source, number } = mysqlGtid;
+    const unknown = { isStandalone: undefined, preparedXa: undefined, completedXa: undefined };
+    this.#begin(head, offset, source, `${source}:${number}`, { mysqlGtid, ...unknown });
+  }
+
+  /** What a transaction of MySQL is, by its first statement. */
+  #recognise(group: Group, text: Buffer): void {
+    const xa = XA.exec(text.toString('latin1', 0, MOST_XA_BYTES));
+    group.isStandalone = xa === null ? text.toString('latin1') !== 'BEGIN' : xa[1] !== 'START';
+    if (xa?.[1] === 'START') group.preparedXa = xa[2];
+    else group.completedXa = xa?.[2];
   }
 
   /** A transaction that began and does not end: what was given of it already is not there. */
@@ -242,6 +302,7 @@ export class BinlogDecoder {
   #query({ database, text }: QueryEvent): void {
     const group = this.#group;
     if (group === undefined) throw unreadable('a statement outside of a transaction');
+    if (group.isStandalone === undefined) this.#recognise(group, text);
     const start = text.toString('latin1', 0, 24).toUpperCase();
     if (/^XA (COMMIT|ROLLBACK)/.test(start) && group.completedXa !== undefined) {
       if (start.startsWith('XA COMMIT')) this.#commitPrepared(group.completedXa);
@@ -276,6 +337,13 @@ export class BinlogDecoder {
     this.#prepared.set(xid, new Set(touched));
   }
 
+  /** Prepared and committed in one: its rows were held back. */
+  #commitAtOnce(): void {
+    if (this.#group?.preparedXa === undefined) return;
+    this.#group.preparedXa = undefined;
+    this.#untold(this.#group.touched);
+  }
+
   #commitPrepared(xid: string): void {
     const all = this.#plan.tables.flatMap((table, index) => (table === undefined ? [] : [index]));
     this.#untold(this.#prepared.get(xid) ?? all);
@@ -306,18 +374,12 @@ export class BinlogDecoder {
   ): void {
     const group = this.#group;
     if (group === undefined) throw unreadable('a change outside of a transaction');
-    group.transaction ??= new Transaction(group.start, group.timestamp * 1000);
+    group.transaction ??= new Transaction(group);
     this.#pieces.add(group.transaction, { table, number, kind, line, oldKey, missing, refused });
   }
 }
 
-/** Of pre-release servers, of MySQL, and those that are compressed as MySQL's. */
+/** Of pre-release servers, of MySQL where it writes parts of values, and those that MariaDB compresses as MySQL's. */
 function isOfRows(type: number): boolean {
-  return (
-    (type >= 20 && type <= 22) ||
-    (type >= 30 && type <= 32) ||
-    type === 39 ||
-    type === 40 ||
-    (type >= 169 && type <= 171)
-  );
+  return (type >= 20 && type <= 22) || type === 39 || (type >= 169 && type <= 171);
 }

@@ -140,8 +140,10 @@ export class BinlogRows {
     const mapped = this.#maps.get(bytes.readUIntLE(start, 6));
     if (mapped === undefined) throw unreadable('rows of a table that was not described');
     const isCompressed = type >= EVENT.writeRowsCompressed;
-    const kind = isCompressed ? type - EVENT.writeRowsCompressed + EVENT.writeRows : type;
-    const [width, bits] = readPacked(bytes, start + 8);
+    const isSecond = type >= EVENT.writeRows2 && type <= EVENT.deleteRows2;
+    const base = isCompressed ? EVENT.writeRowsCompressed : isSecond ? EVENT.writeRows2 : EVENT.writeRows;
+    const kind = type - base + EVENT.writeRows;
+    const [width, bits] = readPacked(bytes, start + 8 + (isSecond ? bytes.readUInt16LE(start + 8) : 0));
     const bitBytes = (width + 7) >> 3;
     const isUpdate = kind === EVENT.updateRows;
     const rowsAt = bits + (isUpdate ? 2 : 1) * bitBytes;

@@ -12,7 +12,7 @@ export async function checkLog(session: Session, tables: readonly SourceTable[])
   const server = await readLogServer(session);
   const off = logOff(server);
   // Another product names its state, its rights and its settings otherwise.
-  if (!server.isMariaDb) return off.map((each) => ({ path: '', ...each }));
+  if (!server.isMariaDb && !server.isMysql) return off.map((each) => ({ path: '', ...each }));
   const rights = await missingRights(session);
   const problems: Problem[] = [...off, ...(rights === undefined ? [] : [rights])].map((each) => ({
     path: '',
@@ -23,7 +23,17 @@ export async function checkLog(session: Session, tables: readonly SourceTable[])
       code: 'LOG_RETENTION',
       path: '',
       message: `the server throws its log away after ${Math.round(server.keptSeconds / 3600)} hours: an agent that is off for longer has to scan`,
-      hint: 'SET GLOBAL expire_logs_days = 7; also in the configuration of the server, as long as its disk has room',
+      hint: `SET GLOBAL ${server.isMysql ? 'binlog_expire_logs_seconds = 604800' : 'expire_logs_days = 7'}; also in the configuration of the server, as long as its disk has room`,
+      warning: true,
+    });
+  }
+  if (off.length === 0 && server.isCompressed) {
+    problems.push({
+      code: 'LOG_COMPRESSED',
+      path: '',
+      message:
+        'the server compresses transactions in its log: one of more than 64 MiB is not read, and the tables are scanned in its place',
+      hint: 'SET GLOBAL binlog_transaction_compression = OFF; also in its configuration',
       warning: true,
     });
   }

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { QiaoError } from '@qiao/exchange';
 import type { Dialect, Fixture, Waivers } from '../contractSuite.ts';
 import { openMysql } from './dataSource.ts';
-import { departmentSession } from './server.testing.ts';
+import { departmentSession, numbers } from './server.testing.ts';
 import type { MysqlConfig } from './session.ts';
 import { identifier, literal } from './sql.ts';
 
@@ -55,7 +55,7 @@ export async function mysqlFixture(config: MysqlConfig, reader?: MysqlConfig): P
     sql: async (text) => void (await department.query(text)),
     query: (text) => department.query(text),
     async fill(table, rows) {
-      await department.query(`INSERT INTO ${table} SELECT seq, CONCAT('text ', seq) FROM seq_0_to_${rows - 1}`);
+      await department.query(`INSERT INTO ${table} SELECT n, CONCAT('text ', n) FROM ${numbers(0, rows - 1)}`);
     },
     async second() {
       const other = departmentSession(config);

@@ -1,4 +1,4 @@
-/** The binary log of MariaDB (G1–G9 of adapter.ts). The server keeps it by its own time and for everybody: nothing is made for us, and nothing removed. */
+/** The binary log of MariaDB and MySQL (G1–G9 of adapter.ts). The server keeps it by its own time and for everybody: nothing is made for us, and nothing removed. */
 import { QiaoError } from '@qiao/exchange';
 import type { KeptLog, LogPlan, LogTableState, PreparedLog, SourceLog } from '../adapter.ts';
 import { askedTable } from '../log/asked.ts';

@@ -4,7 +4,15 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scan, snapshotTable } from '../contract-suite/fixture.ts';
 import { openMysql } from './dataSource.ts';
 import { logWorld, shown, take, takePieces } from './logWorld.testing.ts';
-import { BINLOG, connectMysql, type MysqlServer, startMysql } from './server.testing.ts';
+import {
+  BINLOG,
+  connectMysql,
+  type MysqlServer,
+  numbers,
+  OWN_IS_MARIADB,
+  startMysql,
+  WORDS,
+} from './server.testing.ts';
 
 let server: MysqlServer;
 beforeAll(async () => {
@@ -38,42 +46,45 @@ test('an account that may only read is told of cascades', async () => {
   ]);
 });
 
-test('what stands behind settings, in front of a plan, or in a comment for some versions counts as what it is', async () => {
-  await using w = await world(
-    'CREATE TABLE t (id int PRIMARY KEY, x varchar(9)); CREATE TABLE other (id int PRIMARY KEY)',
-  );
-  const tables = [await snapshotTable(w.dataSource, 't', ['id', 'x'])];
-  await using reading = await w.follow(tables);
-  await using other = connectMysql(server.url, w.config.database);
-  await other.query("SET binlog_format = 'STATEMENT'");
-  let ends = 0;
-  const after = async (statement: string) => {
-    await other.query(statement);
-    await w.sql(`REPLACE INTO t VALUES (1, 'end ${ends++}')`);
-    const kinds: string[] = [];
-    for (;;) {
-      kinds.push(...shown(await take(reading, 1)));
-      if (kinds.at(-1)?.includes(' end ')) return kinds.slice(0, -1).join() || 'none';
-    }
-  };
-  await w.sql("INSERT INTO t VALUES (1, 'a')");
-  await take(reading, 1);
-  const expected: Record<string, string> = {
-    'SET STATEMENT lock_wait_timeout = 5 FOR TRUNCATE TABLE t': 'truncate',
-    'SET STATEMENT lock_wait_timeout = (1 + 4), sql_mode = "" FOR TRUNCATE TABLE t': 'truncate',
-    'SET STATEMENT max_statement_time = 5 FOR TRUNCATE TABLE other': 'none',
-    "SET STATEMENT max_statement_time = 5 FOR INSERT INTO t VALUES (7, 'FOR')": 'untold',
-    'SET STATEMENT max_statement_time = 5 FOR ANALYZE TABLE t': 'none',
-    "ANALYZE UPDATE t SET x = 'b' WHERE id = 7": 'untold',
-    'ANALYZE DELETE FROM t WHERE id = 7': 'untold',
-    '/*!40000 ALTER TABLE other DISABLE KEYS */': 'none',
-    '/*M!100100 ALTER TABLE t MODIFY x varchar(9) NOT NULL */': 'reshaped',
-    '/*!50001 CREATE VIEW v AS SELECT 1 */': 'none',
-  };
-  const found: Record<string, string> = {};
-  for (const statement of Object.keys(expected)) found[statement] = await after(statement);
-  expect(found).toEqual(expected);
-});
+test.runIf(OWN_IS_MARIADB)(
+  'what stands behind settings, in front of a plan, or in a comment for some versions counts as what it is',
+  async () => {
+    await using w = await world(
+      'CREATE TABLE t (id int PRIMARY KEY, x varchar(9)); CREATE TABLE other (id int PRIMARY KEY)',
+    );
+    const tables = [await snapshotTable(w.dataSource, 't', ['id', 'x'])];
+    await using reading = await w.follow(tables);
+    await using other = connectMysql(server.url, w.config.database);
+    await other.query("SET binlog_format = 'STATEMENT'");
+    let ends = 0;
+    const after = async (statement: string) => {
+      await other.query(statement);
+      await w.sql(`REPLACE INTO t VALUES (1, 'end ${ends++}')`);
+      const kinds: string[] = [];
+      for (;;) {
+        kinds.push(...shown(await take(reading, 1)));
+        if (kinds.at(-1)?.includes(' end ')) return kinds.slice(0, -1).join() || 'none';
+      }
+    };
+    await w.sql("INSERT INTO t VALUES (1, 'a')");
+    await take(reading, 1);
+    const expected: Record<string, string> = {
+      'SET STATEMENT lock_wait_timeout = 5 FOR TRUNCATE TABLE t': 'truncate',
+      'SET STATEMENT lock_wait_timeout = (1 + 4), sql_mode = "" FOR TRUNCATE TABLE t': 'truncate',
+      'SET STATEMENT max_statement_time = 5 FOR TRUNCATE TABLE other': 'none',
+      "SET STATEMENT max_statement_time = 5 FOR INSERT INTO t VALUES (7, 'FOR')": 'untold',
+      'SET STATEMENT max_statement_time = 5 FOR ANALYZE TABLE t': 'none',
+      "ANALYZE UPDATE t SET x = 'b' WHERE id = 7": 'untold',
+      'ANALYZE DELETE FROM t WHERE id = 7': 'untold',
+      '/*!40000 ALTER TABLE other DISABLE KEYS */': 'none',
+      '/*M!100100 ALTER TABLE t MODIFY x varchar(9) NOT NULL */': 'reshaped',
+      '/*!50001 CREATE VIEW v AS SELECT 1 */': 'none',
+    };
+    const found: Record<string, string> = {};
+    for (const statement of Object.keys(expected)) found[statement] = await after(statement);
+    expect(found).toEqual(expected);
+  },
+);
 
 test('a statement that is not in UTF-8 concerns the tables that it names', async () => {
   await using w = await world(
@@ -93,23 +104,26 @@ test('a statement that is not in UTF-8 concerns the tables that it names', async
   ]);
 });
 
-test('rows whose columns have no names are not guessed, and a server that writes none is refused', async () => {
-  await using w = await world('CREATE TABLE t (id int PRIMARY KEY, a varchar(9), b varchar(9))');
-  const tables = [await snapshotTable(w.dataSource, 't', ['id', 'a', 'b'])];
-  await using reading = await w.follow(tables);
-  await metadata('NO_LOG');
-  try {
-    await w.sql('SET STATEMENT lock_wait_timeout = 5 FOR ALTER TABLE t MODIFY b varchar(9) AFTER id');
-    await w.sql("INSERT INTO t (id, a, b) VALUES (1, 'A', 'B')");
-    expect(shown(await take(reading, 2))).toEqual(['reshaped', 'reshaped']);
-    const hint = expect.stringContaining('SET GLOBAL binlog_row_metadata');
-    await expect(w.prepare(tables)).rejects.toMatchObject({ code: 'LOG_OFF', hint });
-    const problems = await w.dataSource.checkSource([{ table: 't', ref: { name: 't' }, log: true }]);
-    expect(problems).toMatchObject([{ code: 'LOG_OFF', hint }]);
-  } finally {
-    await metadata('FULL');
-  }
-});
+test.runIf(OWN_IS_MARIADB)(
+  'rows whose columns have no names are not guessed, and a server that writes none is refused',
+  async () => {
+    await using w = await world('CREATE TABLE t (id int PRIMARY KEY, a varchar(9), b varchar(9))');
+    const tables = [await snapshotTable(w.dataSource, 't', ['id', 'a', 'b'])];
+    await using reading = await w.follow(tables);
+    await metadata('NO_LOG');
+    try {
+      await w.sql('SET STATEMENT lock_wait_timeout = 5 FOR ALTER TABLE t MODIFY b varchar(9) AFTER id');
+      await w.sql("INSERT INTO t (id, a, b) VALUES (1, 'A', 'B')");
+      expect(shown(await take(reading, 2))).toEqual(['reshaped', 'reshaped']);
+      const hint = expect.stringContaining('SET GLOBAL binlog_row_metadata');
+      await expect(w.prepare(tables)).rejects.toMatchObject({ code: 'LOG_OFF', hint });
+      const problems = await w.dataSource.checkSource([{ table: 't', ref: { name: 't' }, log: true }]);
+      expect(problems).toMatchObject([{ code: 'LOG_OFF', hint }]);
+    } finally {
+      await metadata('FULL');
+    }
+  },
+);
 
 test('labels of any characters are those of a snapshot', async () => {
   await using w = await world(
@@ -136,7 +150,7 @@ test('heartbeats that lay unread while nobody took what came say nothing of now'
   const prepared = await w.prepare([await snapshotTable(w.dataSource, 't', ['id', 'x'])]);
   await using reading = await prepared.read(prepared.newest, new AbortController().signal);
   // More than may wait here; the rest, and the heartbeats behind it, wait in the socket.
-  await w.sql("INSERT INTO t SELECT seq, REPEAT('x', 1000000) FROM seq_1_to_10");
+  await w.sql(`INSERT INTO t SELECT n, REPEAT('x', 1000000) FROM ${numbers(1, 10)}`);
   await w.sql('DO SLEEP(5)');
   await w.sql("INSERT INTO t VALUES (11, 'late')");
   expect(await prepared.isCurrent()).toBe(true);
@@ -159,7 +173,7 @@ test('whoever stops while a frozen server is asked does not wait for it', async 
   }
 }, 5_000);
 
-test('a replication domain that was deleted is no gap', async () => {
+test.runIf(OWN_IS_MARIADB)('a replication domain that was deleted is no gap', async () => {
   await using w = await world('CREATE TABLE t (id int PRIMARY KEY)');
   const tables = [await snapshotTable(w.dataSource, 't', ['id'])];
   const first = await w.follow(tables);
@@ -167,13 +181,13 @@ test('a replication domain that was deleted is no gap', async () => {
   await admin.query('SET gtid_domain_id = 7; INSERT INTO t VALUES (1); SET gtid_domain_id = 0; FLUSH BINARY LOGS');
   await w.sql('INSERT INTO t VALUES (2)');
   await take(first, 2);
-  const [end] = await admin.query('SHOW MASTER STATUS');
+  const [end] = await admin.query(WORDS.status);
   // A file that is read stays for a moment.
   do await admin.query(`PURGE BINARY LOGS TO '${end?.[0]}'`);
   while ((await admin.query('SHOW BINARY LOGS'))[0]?.[0] !== end?.[0]);
   await admin.query('FLUSH BINARY LOGS; INSERT INTO t VALUES (3)');
   await takePieces(first, 1);
-  const [next] = await admin.query('SHOW MASTER STATUS');
+  const [next] = await admin.query(WORDS.status);
   do await admin.query(`PURGE BINARY LOGS TO '${next?.[0]}'`);
   while ((await admin.query('SHOW BINARY LOGS'))[0]?.[0] !== next?.[0]);
   await admin.query('FLUSH BINARY LOGS DELETE_DOMAIN_ID = (7); INSERT INTO t VALUES (4)');

@@ -1,12 +1,15 @@
 /**
  * Places in the binary log. A place is a file and an offset in it, which order the transactions of one server exactly; beside it stand what prove that
- * it is the same log: the last GTID of each replication domain, and the second at which the file was begun. Written
- * `0-1-4711@binlog.000003:52718#1763830000`.
+ * it is the same log: the last GTID of each replication domain, in MySQL of each source and tag, and the second at which the file was begun. Written
+ * `0-1-4711@binlog.000003:52718#1763830000`, in MySQL `9ac4…:4711@binlog.000003:52718#1763830000`.
  */
 import { QiaoError } from '@qiao/exchange';
 
 export interface LogPosition extends LogPlace {
-  /** Domain → `domain-server-sequence` of its last transaction before the place; domains that were not met are absent. */
+  /**
+   * Domain → `domain-server-sequence` of its last transaction before the place; domains that were not met are absent. In MySQL source, or source and tag,
+   * → the same and its number.
+   */
   readonly gtids: ReadonlyMap<string, string>;
   /** Seconds since 1970; 0: not known. */
   readonly fileBegunAt: number;
@@ -20,7 +23,7 @@ export interface LogPlace {
 /** Where a file's events begin. */
 export const FIRST_OFFSET = 4;
 
-const POSITION = /^([\d,-]*)@([^\0]+\.(\d+)):(\d{1,15})#(\d{1,10})$/;
+const POSITION = /^([\da-z_:,-]*)@([^\0]+\.(\d+)):(\d{1,15})#(\d{1,10})$/;
 
 /** Reads a position. Throws LOG_POSITION_INVALID. */
 export function parsePosition(text: string): LogPosition {
@@ -45,7 +48,12 @@ export function placeText({ file, offset }: LogPlace): string {
 
 export function parseGtids(text: string): Map<string, string> {
   const each = text.split(',').filter((gtid) => gtid !== '');
-  return new Map(each.map((gtid) => [gtid.slice(0, gtid.indexOf('-')), gtid]));
+  return new Map(each.map((gtid) => [domainOf(gtid), gtid]));
+}
+
+function domainOf(gtid: string): string {
+  const colon = gtid.lastIndexOf(':');
+  return gtid.slice(0, colon === -1 ? gtid.indexOf('-') : colon);
 }
 
 /** Negative when `a` lies before `b`. The files of a server are numbered; their names are as long as the number needs. */

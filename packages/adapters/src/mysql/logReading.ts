@@ -61,10 +61,17 @@ export async function openLogReading(config: MysqlConfig, options: ReadingOption
   try {
     signal.throwIfAborted();
     const from = parsePosition(options.from);
-    await prove(session, from);
-    await session.run(
-      `SET @mariadb_slave_capability = 4, @master_heartbeat_period = ${HEARTBEAT_MS * 1_000_000}, @master_binlog_checksum = ${plan.hasChecksum ? "'CRC32'" : "'NONE'"}`,
-    );
+    await (session.server.isMariaDb ? prove(session, from) : proveMysql(session, from));
+    const checksum = plan.hasChecksum ? "'CRC32'" : "'NONE'";
+    const wishes = [
+      '@mariadb_slave_capability = 4',
+      // MySQL has taken to other names for the same.
+      ...['master', 'source'].flatMap((who) => [
+        `@${who}_heartbeat_period = ${HEARTBEAT_MS * 1_000_000}`,
+        `@${who}_binlog_checksum = ${checksum}`,
+      ]),
+    ];
+    await session.run(`SET ${wishes.join(', ')}`);
     signal.throwIfAborted();
     return new MysqlLogReading(session, options, from);
   } catch (error) {
@@ -86,6 +93,16 @@ async function prove(session: Session, { file, offset, gtids }: LogPosition): Pr
     if (there.get(domain) !== gtid)
       throw lost(`found ${there.get(domain) ?? 'nothing'} in the log at ${file}:${offset}; expected ${gtid}`);
   }
+}
+
+/** MySQL tells no transaction by its place: the server must have executed those before it, and the file must reach so far. */
+async function proveMysql(session: Session, { file, offset, gtids }: LogPosition): Promise<void> {
+  if (offset > MOST_OFFSET) throw lost(`the place ${file}:${offset} lies behind what a reader can ask for`);
+  const before = [...gtids.values()].join(',');
+  const [row] = await session.rows(`SELECT GTID_SUBSET(${literal(before)}, @@GLOBAL.gtid_executed)`);
+  if (row?.[0] !== '1') throw lost(`the server has not executed ${before}, which was read from it`);
+  const there = (await session.rows('SHOW BINARY LOGS')).find(([name]) => name === file);
+  if (there === undefined || Number(there[1]) < offset) throw lost(`the log has no place ${file}:${offset}`);
 }
 
 export class MysqlLogReading implements LogReading {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { snapshotTable } from '../contract-suite/fixture.ts';
 import { logWorld, shown, take, takePieces } from './logWorld.testing.ts';
-import { BINLOG, connectMysql, startMysql } from './server.testing.ts';
+import { BINLOG, connectMysql, OWN_IS_MARIADB, startMysql, WORDS } from './server.testing.ts';
 
 describe('databases that a server leaves out of its log', () => {
   test.each([
@@ -38,7 +38,7 @@ describe('databases that a server leaves out of its log', () => {
   });
 });
 
-describe('numbers of transactions', () => {
+describe.runIf(OWN_IS_MARIADB)('numbers of transactions', () => {
   /** A table that is followed, and a writer whose session names another origin. */
   const table = async (w: Awaited<ReturnType<typeof logWorld>>) => [await snapshotTable(w.dataSource, 't', ['id'])];
   const rows = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `insert ${from + i}`);
@@ -98,7 +98,7 @@ describe('numbers of transactions', () => {
     await w.sql('INSERT INTO t VALUES (1)');
     const [first] = await takePieces(reading, 1);
     expect(first?.position).toMatch(/\b7-1-\d+/);
-    const [newest] = await other.query('SHOW MASTER STATUS');
+    const [newest] = await other.query(WORDS.status);
     // The server lets go of a file once the engine has, too, which it is told a moment later.
     while ((await other.query('SHOW BINARY LOGS')).length > 1)
       await other.query(`PURGE BINARY LOGS TO '${newest?.[0]}'`);

@@ -1,7 +1,8 @@
 /**
  * A private MariaDB for tests: its own directory, a free port, nothing synchronised to disk, gone afterwards. MariaDB refuses to
  * run as root, so root hands it to the user `mysql`. QIAO_TEST_MYSQL (`mysql://user:password@host:port`, an account that may make
- * databases and accounts) names a server that runs already. Never part of shipped code.
+ * databases and accounts) names a server that runs already; QIAO_TEST_MYSQLD a program of MySQL (its `mysqld`), of which the servers are that a test
+ * starts for itself. Never part of shipped code.
  */
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -41,7 +42,75 @@ export const BINLOG = [
   '--log-bin-trust-function-creators=1',
 ] as const;
 
+/** Whether servers of a test's own are MariaDB's: what one product alone has is tested where it is. */
+export const OWN_IS_MARIADB = process.env.QIAO_TEST_MYSQLD === undefined;
+
+/** Words that the products have for the same. */
+export const WORDS = OWN_IS_MARIADB
+  ? { status: 'SHOW MASTER STATUS', reset: 'RESET MASTER', compression: 'log_bin_compress', monitor: 'BINLOG MONITOR' }
+  : {
+      status: 'SHOW BINARY LOG STATUS',
+      reset: 'RESET BINARY LOGS AND GTIDS',
+      compression: 'binlog_transaction_compression',
+      monitor: 'REPLICATION CLIENT',
+    };
+
+/** A replica, in the words of each product. */
+const REPLICATION = {
+  mariaDb: {
+    follow: (port: number) =>
+      `CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=${port}, MASTER_USER='qiao_test', MASTER_USE_GTID=slave_pos; START SLAVE`,
+    position: 'SELECT @@gtid_binlog_pos',
+    wait: (position: string) => `SELECT MASTER_GTID_WAIT('${position}', 30)`,
+    end: 'STOP SLAVE; RESET SLAVE ALL',
+  },
+  mysql: {
+    follow: (port: number) =>
+      `CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=${port}, SOURCE_USER='qiao_test', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; START REPLICA`,
+    position: 'SELECT @@GLOBAL.gtid_executed',
+    wait: (position: string) => `SELECT WAIT_FOR_EXECUTED_GTID_SET('${position}', 30)`,
+    end: 'STOP REPLICA; RESET REPLICA ALL',
+  },
+} as const;
+
+/** What MySQL needs besides. */
+const BINLOG_OF_MYSQL = ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'];
+
 let lastServerId = 1;
+
+/** A program that starts a server, and makes the folder of its data. */
+interface ServerProgram {
+  readonly isMariaDb: boolean;
+  readonly command: string;
+  readonly parameters: readonly string[];
+  install(data: string, as: { cwd: string; env: NodeJS.ProcessEnv; uid?: number; gid?: number }): Promise<unknown>;
+}
+
+function serverProgram(settings: readonly string[]): ServerProgram {
+  const mysqld = process.env.QIAO_TEST_MYSQLD;
+  const small = ['--innodb-log-file-size=8M', '--innodb-buffer-pool-size=32M', '--innodb-flush-log-at-trx-commit=0'];
+  if (mysqld !== undefined) {
+    return {
+      isMariaDb: false,
+      command: mysqld,
+      parameters: ['--mysqlx=OFF', ...(settings.some((each) => each.startsWith('--log-bin=')) ? BINLOG_OF_MYSQL : [])],
+      install: (data, as) => run(mysqld, ['--no-defaults', `--datadir=${data}`, '--initialize-insecure'], as),
+    };
+  }
+  return {
+    isMariaDb: true,
+    command: 'mariadbd',
+    parameters: ['--innodb-log-file-size=64M', '--sync-frm=0'],
+    install: (data, as) =>
+      run(
+        'mariadb-install-db',
+        ['--no-defaults', `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db', ...small],
+        as,
+      ).catch((error: Error & { code?: unknown }) => {
+        throw error.code === 'ENOENT' ? new Error('MariaDB is missing: apt-get install mariadb-server') : error;
+      }),
+  };
+}
 
 /** Starts a server, or takes the one of QIAO_TEST_MYSQL unless it has to be the test's `own`. Throws when the binaries are missing: nothing is skipped. */
 export async function startMysql(settings: readonly string[] = [], { own = false } = {}): Promise<MysqlServer> {
@@ -62,14 +131,8 @@ export async function startMysql(settings: readonly string[] = [], { own = false
   // A server that starts removes the temporary tables of every other one that has the same folder for them.
   const as = { cwd: directory, env: { ...process.env, ...PATHS, TMPDIR: directory }, ...user };
   const data = join(directory, 'data');
-  const small = ['--innodb-log-file-size=8M', '--innodb-buffer-pool-size=32M', '--innodb-flush-log-at-trx-commit=0'];
-  await run(
-    'mariadb-install-db',
-    ['--no-defaults', `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db', ...small],
-    as,
-  ).catch((error: Error & { code?: unknown }) => {
-    throw error.code === 'ENOENT' ? new Error('MariaDB is missing: apt-get install mariadb-server') : error;
-  });
+  const program = serverProgram(settings);
+  await program.install(data, as);
   const port = await freePort();
   const url = `mysql://qiao_test@127.0.0.1:${port}`;
   await writeFile(
@@ -86,17 +149,16 @@ export async function startMysql(settings: readonly string[] = [], { own = false
     '--bind-address=127.0.0.1',
     '--skip-name-resolve',
     '--innodb-buffer-pool-size=128M',
-    '--innodb-log-file-size=64M',
     // What was committed outlives the end of the process.
     '--innodb-flush-log-at-trx-commit=2',
     '--innodb-doublewrite=0',
-    '--sync-frm=0',
     '--max-connections=200',
+    ...program.parameters,
     ...settings,
   ];
   let child: ChildProcess | undefined;
   const start = async () => {
-    child = spawn('mariadbd', parameters, { ...as, stdio: 'ignore' });
+    child = spawn(program.command, parameters, { ...as, stdio: 'ignore' });
     await answers(url, child, join(directory, 'log')).catch(async (error: unknown) => {
       await stop();
       throw error;
@@ -116,29 +178,29 @@ export async function startMysql(settings: readonly string[] = [], { own = false
   };
   return {
     url,
-    isMariaDb: true,
+    isMariaDb: program.isMariaDb,
     database: (made) => makeDatabase(url, made),
     restart,
     async replica() {
       // A replica passes over what bears its own number.
       const id = ++lastServerId;
-      const replica = await startMysql([...settings, `--server-id=${id}`, '--log-slave-updates'], { own: true });
+      const logs = program.isMariaDb ? '--log-slave-updates' : '--log-replica-updates';
+      const replica = await startMysql([...settings, `--server-id=${id}`, logs], { own: true });
       await using primary = connect(addressOf(url));
       await using session = connect(addressOf(replica.url));
-      await session.query(
-        `CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=${port}, MASTER_USER='qiao_test', MASTER_USE_GTID=slave_pos`,
-      );
-      const [[position] = []] = await primary.query('SELECT @@gtid_binlog_pos');
-      await session.query('START SLAVE');
-      const [[missed] = []] = await session.query(`SELECT MASTER_GTID_WAIT('${position}', 30)`);
+      const words = program.isMariaDb ? REPLICATION.mariaDb : REPLICATION.mysql;
+      await session.query(words.follow(port));
+      const [[position] = []] = await primary.query(words.position);
+      const [[missed] = []] = await session.query(words.wait(position ?? ''));
       if (missed !== '0') throw new Error(`the replica did not get to ${position}`);
-      await session.query('STOP SLAVE; RESET SLAVE ALL');
+      await session.query(words.end);
       return async () => {
         await restart(async () => {
           await rm(data, { recursive: true });
           await replica.restart(async (own) => void (await run('cp', ['-a', own, data])));
           await replica[Symbol.asyncDispose]();
         });
+        // A copy of its files brought the other number of MySQL, `server_uuid`, along.
         await using promoted = connect(addressOf(url));
         await promoted.query(`SET GLOBAL server_id = ${id}`);
       };
@@ -148,6 +210,15 @@ export async function startMysql(settings: readonly string[] = [], { own = false
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** A table `numbers` with the numbers of a range in its column `n`, rising, to select from. */
+export function numbers(from: number, to: number): string {
+  const places = Array.from({ length: String(to - from).length }, (_, place) => `d${place}`);
+  const digits = Array.from({ length: 10 }, (_, digit) => `SELECT ${digit} AS d`).join(' UNION ALL ');
+  const sum = places.map((name, place) => `${10 ** place} * ${name}.d`).join(' + ');
+  const every = `SELECT ${from} + ${sum} AS n FROM ${places.map((name) => `(${digits}) ${name}`).join(', ')}`;
+  return `(SELECT n FROM (${every}) every_number WHERE n <= ${to} ORDER BY n) numbers`;
 }
 
 /** A connection of somebody else: rows as arrays of text. */

@@ -20,6 +20,7 @@ import { readHorizon } from './horizon.ts';
 import { keyCondition } from './keys.ts';
 import type { LogBeginning } from './logBeginning.ts';
 import { placeText } from './logPosition.ts';
+import { readExecuted } from './logServer.ts';
 import { type MysqlConfig, openSession, type Session } from './session.ts';
 import { identifier, qualified } from './sql.ts';
 import { fieldSql, floatBits, isLongText, keyLiteral, type ReadColumn, refusalsOf, sortSql, textSql } from './texts.ts';
@@ -28,6 +29,8 @@ import { fieldSql, floatBits, isLongText, keyLiteral, type ReadColumn, refusalsO
 const MOST_WAITING = 2;
 /** An engine without snapshots locks its table while it is read: so many rows at a time. */
 const STEP_OF_UNTRANSACTIONAL = 10_000;
+/** Snapshots taken until one has no commit beside it. */
+const MOST_LOOKS = 50;
 
 /** Takes the snapshot now. Throws classified errors, or the signal's reason. */
 export async function openSnapshot(
@@ -45,11 +48,28 @@ export async function openSnapshot(
   try {
     await session.run('SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ');
     const takenAtMs = await nowMs(session);
-    if (options.stepRows === undefined) await session.run('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
-    return new MysqlSnapshot(session, beginning, options, takenAtMs);
+    const executed = options.stepRows === undefined ? await begin(session) : undefined;
+    return new MysqlSnapshot(session, beginning, options, { takenAtMs, executed });
   } catch (error) {
     session.abandon();
     throw error;
+  }
+}
+
+/**
+ * Takes the snapshot; gives the transactions that it has seen, where the server knows them (MySQL with GTIDs). No others are in it where none came to an
+ * end meanwhile; on a server on which always one does, it may have seen later ones, too, which the log gives once more.
+ */
+async function begin(session: Session): Promise<string | undefined> {
+  const take = 'START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY';
+  if (session.server.isMariaDb || session.server.product.isKin) {
+    await session.run(take);
+    return undefined;
+  }
+  for (let look = 1; ; look += 1) {
+    const before = await readExecuted(session);
+    await session.run(take);
+    if (look === MOST_LOOKS || before === (await readExecuted(session))) return before;
   }
 }
 
@@ -71,6 +91,7 @@ class MysqlSnapshot implements SourceSnapshot {
   readonly cursor: SnapshotCursor;
   readonly #session: Session;
   readonly #beginning: LogBeginning;
+  readonly #executed: string | undefined;
   readonly #signal: AbortSignal;
   readonly #maxMs: number;
   readonly #stepRows: number | undefined;
@@ -82,11 +103,17 @@ class MysqlSnapshot implements SourceSnapshot {
   #isTooLong = false;
   #isReading = false;
 
-  constructor(session: Session, beginning: LogBeginning, options: SnapshotOptions, takenAtMs: number) {
+  constructor(
+    session: Session,
+    beginning: LogBeginning,
+    options: SnapshotOptions,
+    { takenAtMs, executed }: { takenAtMs: number; executed: string | undefined },
+  ) {
     this.#consistency = options.stepRows === undefined ? 'snapshot' : 'chunks';
     this.#stepRows = options.stepRows;
     this.#session = session;
     this.#beginning = beginning;
+    this.#executed = executed;
     this.#signal = options.signal;
     this.#maxMs = options.maxMs;
     this.#endsAt = performance.now() + options.maxMs;
@@ -109,8 +136,12 @@ class MysqlSnapshot implements SourceSnapshot {
     return this.#consistency;
   }
 
-  /** The end of the binary log as the snapshot has it: the server takes both at one moment, whoever commits around it; but see logBeginning.ts. */
+  /**
+   * The transactions that the snapshot has seen, or the end of MariaDB's binary log as the snapshot has it: that server takes both at one moment,
+   * whoever commits around it; but see logBeginning.ts.
+   */
   async seen(): Promise<string | undefined> {
+    if (this.#executed !== undefined) return this.#executed;
     const rows = await this.#session.rows(
       "SHOW STATUS WHERE Variable_name IN ('Binlog_snapshot_file', 'Binlog_snapshot_position')",
     );

@@ -1,5 +1,5 @@
 /** The binary log of a real MariaDB: what differs from PostgreSQL in the log itself, and every road that a change can take. */
-import { BINLOG, type MysqlServer, startMysql } from '@qiao/adapters/mysql-testing';
+import { BINLOG, type MysqlServer, numbers, startMysql, WORDS } from '@qiao/adapters/mysql-testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { followsLog } from './logFollow.testing.ts';
 import { LogWorld } from './logWorld.testing.ts';
@@ -18,7 +18,7 @@ const ROWS = 'SELECT id, name, city FROM person';
 
 followsLog({
   world: (ddl, ...tables) => LogWorld.onMysql(server, ddl, ...tables),
-  numbers: (last) => `(SELECT seq AS n FROM seq_1_to_${last}) numbers`,
+  numbers: (last) => numbers(1, last),
   upsert: (id, name) => `INSERT INTO person VALUES (${id}, '${name}', 'y') ON DUPLICATE KEY UPDATE name = VALUES(name)`,
   move: (id, to) => `UPDATE IGNORE person SET id = ${to} WHERE id = ${id}`,
   also: (id) => [`REPLACE INTO person VALUES (${id}, 'replaced', 'z')`],
@@ -91,7 +91,7 @@ test('tables that are altered, emptied, swapped, or written by statements are sc
 
 test.each([
   ['purged', "FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'END'"],
-  ['begun anew', 'RESET MASTER; DO SLEEP(1.1); RESET MASTER'],
+  ['begun anew', `${WORDS.reset}; DO SLEEP(1.1); ${WORDS.reset}`],
 ])('a log that was %s while the agent was away is a gap: recorded, told, and closed by a scan', async (_, sql) => {
   await using w = await LogWorld.onMysql(server, `${PERSON}; INSERT INTO person VALUES (1, 'a', 'x')`, {
     name: 'person',
@@ -102,7 +102,7 @@ test.each([
   await w.sql("INSERT INTO person VALUES (2, 'lost', 'y')");
   if (sql.includes('END')) {
     await w.sql('FLUSH BINARY LOGS');
-    const end = (await w.sql('SHOW MASTER STATUS'))[0]?.[0];
+    const end = (await w.sql(WORDS.status))[0]?.[0];
     // A file that somebody reads stays: the server has yet to notice that nobody does.
     do await w.sql(`PURGE BINARY LOGS TO '${end}'`);
     while ((await w.sql('SHOW BINARY LOGS'))[0]?.[0] !== end);
@@ -126,10 +126,10 @@ test.each([
   });
   w.start();
   await w.arrived('person', ROWS);
-  await w.sql("INSERT INTO person SELECT seq, 'many', REPEAT('x', 40) FROM seq_2_to_500");
+  await w.sql(`INSERT INTO person SELECT n, 'many', REPEAT('x', 40) FROM ${numbers(2, 500)}`);
   await w.arrived('person', ROWS);
   await w.sql(
-    `RESET MASTER; INSERT INTO person SELECT seq, 'lost', 'y' FROM seq_600_to_${last}; DELETE FROM person WHERE id = 1`,
+    `${WORDS.reset}; INSERT INTO person SELECT n, 'lost', 'y' FROM ${numbers(600, last)}; DELETE FROM person WHERE id = 1`,
   );
   await w.until('the gap is told', () => w.trouble === 'LOG_GAP');
   await w.arrived('person', ROWS);
