@@ -1,5 +1,6 @@
 /** Texts and labels of the binary log as fields of row text: escaped, with the blanks that a CHAR has, from whatever character set. */
 import { isUtf8 } from 'node:buffer';
+import { JSON_PER_BYTE, jsonText } from './binlogJson.ts';
 import { labelsOf } from './binlogTypes.ts';
 import type { CharsetReader } from './logCharset.ts';
 import { REFUSED, type ValueWriter, type Written } from './loggedColumn.ts';
@@ -31,6 +32,16 @@ function writeText(from: Buffer, start: number, end: number, line: Buffer, begin
     }
   }
   return all < 0x80 || isUtf8(from.subarray(start, end)) ? to : REFUSED.TEXT_NOT_UTF8;
+}
+
+/** A document of MySQL as the text that the server prints. */
+export function documentWriter(): Written {
+  const writer: ValueWriter = (from, start, end, line, to) => {
+    const text = Buffer.from(jsonText(from, start, end));
+    return writeText(text, 0, text.length, line, to);
+  };
+  // A backslash is doubled.
+  return { writer, perByte: 2 * JSON_PER_BYTE, most: 128 };
 }
 
 let converted = Buffer.allocUnsafe(4096);

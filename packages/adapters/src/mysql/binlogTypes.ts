@@ -206,6 +206,8 @@ export function storedTypeOf(catalog: CatalogType, bytes: number): StoredType | 
     case 'longtext':
     case 'longblob':
       return storedType(TYPE.blob, 4);
+    case 'json':
+      return storedType(TYPE.json, 4);
     case 'enum':
       return storedType(TYPE.string, TYPE.enum | ((labelsOf(catalog).length > 255 ? 2 : 1) << 8));
     case 'set': {
