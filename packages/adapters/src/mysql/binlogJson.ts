@@ -76,7 +76,7 @@ class JsonReader {
       case KIND.double:
         return this.#counted(doubleText(bytes.readDoubleLE(at)));
       case KIND.text:
-        return this.#counted(quoted(this.#long(at).toString('utf8')));
+        return this.#counted(JSON.stringify(this.#long(at).toString('utf8')));
       case KIND.opaque:
         return this.#counted(opaqueText(bytes[at] as number, this.#long(at + 1)));
       default:
@@ -107,7 +107,7 @@ class JsonReader {
         const keyAt = start + bytes.readUIntLE(keyEntry, width);
         const keyEnd = keyAt + bytes.readUInt16LE(keyEntry + width);
         if (keyEnd > bytes.length) invalid();
-        parts.push(`${this.#counted(quoted(bytes.toString('utf8', keyAt, keyEnd)))}: ${value}`);
+        parts.push(`${this.#counted(JSON.stringify(bytes.toString('utf8', keyAt, keyEnd)))}: ${value}`);
       }
     }
     const text = parts.join(', ');
@@ -138,24 +138,6 @@ class JsonReader {
 function isInlined(kind: number, width: number): boolean {
   if (kind === KIND.literal || kind === KIND.int16 || kind === KIND.uint16) return true;
   return width === 4 && (kind === KIND.int32 || kind === KIND.uint32);
-}
-
-const ESCAPES: Readonly<Record<string, string>> = {
-  '"': '\\"',
-  '\\': '\\\\',
-  '\b': '\\b',
-  '\f': '\\f',
-  '\n': '\\n',
-  '\r': '\\r',
-  '\t': '\\t',
-};
-
-function quoted(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that are escaped
-  const escaped = text.replaceAll(/["\\\u0000-\u001f]/g, (letter) => {
-    return ESCAPES[letter] ?? `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });
-  return `"${escaped}"`;
 }
 
 /** Digits in front of the point, or zeros behind it, past which the server writes an exponent, unless digits are left for behind the point. */

@@ -27,16 +27,6 @@ export async function checkLog(session: Session, tables: readonly SourceTable[])
       warning: true,
     });
   }
-  if (off.length === 0 && server.isCompressed) {
-    problems.push({
-      code: 'LOG_COMPRESSED',
-      path: '',
-      message:
-        'the server compresses transactions in its log: one of more than 64 MiB is not read, and the tables are scanned in its place',
-      hint: 'SET GLOBAL binlog_transaction_compression = OFF; also in its configuration',
-      warning: true,
-    });
-  }
   const range = server.isOn && rights === undefined ? await readLogRange(session) : undefined;
   const asked = tables.map(({ ref, columns = [], key = [] }) => ({ ref, columns, key }));
   for (const [place, table] of (await readLogTables(session, asked)).entries()) {

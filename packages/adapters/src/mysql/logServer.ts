@@ -18,7 +18,6 @@ export interface LogServer {
   readonly gtidMode: string;
   readonly keepsOrder: boolean;
   readonly valueOptions: string;
-  readonly isCompressed: boolean;
   /** Changes as when it is another server, or its log has another name. */
   readonly identity: string;
   /** A replica that does not write what it is sent into a log of its own. */
@@ -43,7 +42,6 @@ const SETTINGS = [
   'gtid_mode',
   'binlog_order_commits',
   'binlog_row_value_options',
-  'binlog_transaction_compression',
 ] as const;
 
 export async function readLogServer(session: Session): Promise<LogServer> {
@@ -63,7 +61,6 @@ export async function readLogServer(session: Session): Promise<LogServer> {
     gtidMode: get('gtid_mode'),
     keepsOrder: get('binlog_order_commits') === 'ON',
     valueOptions: get('binlog_row_value_options'),
-    isCompressed: get('binlog_transaction_compression') === 'ON',
     identity: `${get('server_uuid') || get('server_id')} ${get('log_bin_basename')}`,
     isSilentReplica: get('log_slave_updates') === 'OFF' && get('read_only') !== 'OFF',
     keptSeconds: Number(get('binlog_expire_logs_seconds')) || Math.round(Number(get('expire_logs_days')) * 86_400),
