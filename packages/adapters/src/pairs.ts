@@ -193,6 +193,9 @@ function limitsOfMysql(source: ColumnType, target: ColumnType, nativeType: strin
       return nativeType.startsWith('binary') ? ['otherLength'] : [];
     case 'json':
       return ['notJson'];
+    case 'native':
+      // A document of MySQL; MariaDB's is text.
+      return source.type === 'json' && nativeType === 'json' ? ['notJson'] : [];
     default:
       return [];
   }
