@@ -68,7 +68,7 @@ async function inMariadb(): Promise<LoggedSource> {
   const server = stack.use(await startMysql(BINLOG, { own: true }));
   const { name: _, ...dataSource } = await server.database();
   const session = stack.use(connectMysql(server.url, dataSource.database));
-  await session.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${dataSource.user}'@'%'`);
+  await session.query(`GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${dataSource.user}'@'%'`);
   const run = async (...statements: string[]) => {
     await session.query(statements.join('; '));
   };

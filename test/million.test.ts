@@ -27,7 +27,7 @@ test('a transaction of 1,000,000 changes goes by the log of PostgreSQL, and of M
   await using target = await postgresDatabase(await postgres.database());
   const { name: _, ...settings } = await mysql.database();
   await using maria = connectMysql(mysql.url, settings.database);
-  await maria.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${settings.user}'@'%'`);
+  await maria.query(`GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${settings.user}'@'%'`);
   const name = "concat('name of ', n, repeat('x', 40))";
   const ends = [
     {

@@ -60,7 +60,7 @@ export async function inPostgres({ postgres }: Servers, capture: Register['captu
 export async function inMariadb({ mysql }: Servers, capture: Register['capture']): Promise<Register> {
   const { name: _, ...config } = await mysql.database();
   const client = connectMysql(mysql.url, config.database);
-  await client.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'`);
+  await client.query(`GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%'`);
   await client.query(TABLE('datetime(6)'));
   return {
     config,

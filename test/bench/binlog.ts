@@ -41,7 +41,7 @@ export async function measureBinlog(): Promise<BinlogMeasured> {
   await using server = await startMysql(BINLOG, { own: true });
   const { name: _, ...config } = await server.database();
   await using owner = connectMysql(server.url, config.database);
-  await owner.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'`);
+  await owner.query(`GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%'`);
   await owner.query(PERSON_IN_MARIADB);
   await owner.query(FILL);
   await owner.query(PROCEDURE);

@@ -254,7 +254,7 @@ async function openEnds(directory: string, postgres: PostgresServer, mysql: Mysq
       await using owner = connectMysql(mysql.url, config.database);
       await owner.query(`ALTER USER '${config.user}'@'%' IDENTIFIED BY '${config.password}'`);
       // Whom a cursor may have to wait for is told to the first right only; the others read the log.
-      await owner.query(`GRANT PROCESS, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '${config.user}'@'%'`);
+      await owner.query(`GRANT PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${config.user}'@'%'`);
       mysqlConfigs.set(`${node} ${name}`, config);
       databases.set(`${node} ${name}`, mysqlDatabase(mysql, config));
     }
