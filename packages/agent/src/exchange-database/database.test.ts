@@ -35,7 +35,7 @@ import {
 import { AFTER, GET, RANGE, UNSEEN_AFTER } from './digests.ts';
 import { FIND_INBOX, LOWEST, NEWEST_EPOCH, type ReceivedPart, WAITING } from './inbox.ts';
 import { LANES_OUT_OF_BRIDGE } from './lanesOut.ts';
-import { GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
+import { CONTENT, GET_PARCEL, SETTLED_LATER, SETTLED_PARCELS } from './parcels.ts';
 import { COUNT_OPEN, OPEN_CODE } from './quarantine.ts';
 import { COUNTS as REFUSAL_COUNTS, OF_BRIDGE as REFUSED_OF_BRIDGE, KEPT as REFUSED_ROWS } from './refusals.ts';
 import { FORGET_RESENDS, HAS_RESEND, KEEP_NEWEST_RESENDS } from './resendsTaken.ts';
@@ -342,6 +342,7 @@ test('hot queries find their rows by an index, never by looking through a table'
     NEWEST_EPOCH,
     WAITING,
     LANES_OUT_OF_BRIDGE,
+    CONTENT,
     GET_PARCEL,
     SETTLED_PARCELS,
     SETTLED_LATER,

@@ -707,4 +707,18 @@ ALTER TABLE capture_table ADD COLUMN put_back INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE capture_table ADD COLUMN layout_version INTEGER NOT NULL DEFAULT 0;
 `,
   },
+  {
+    id: '0028-parcel-bodies',
+    // An older program would take a parcel for purged.
+    breaking: true,
+    sql: `
+-- parcel_body: what a parcel brings, beside its record: a record that is changed is written whole, with all that it holds, and a parcel's is
+-- whenever one of its deliveries is settled. Those of before hold their bodies themselves until they are forgotten.
+CREATE TABLE parcel_body (
+  number  INTEGER PRIMARY KEY REFERENCES parcel (number) ON DELETE CASCADE,
+  sealed  INTEGER NOT NULL,             -- 1: under this host's key
+  content BLOB NOT NULL                 -- compressed as the parcel says
+) STRICT;
+`,
+  },
 ];

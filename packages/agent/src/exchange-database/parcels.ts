@@ -1,6 +1,6 @@
 /**
- * Parcels: the packed changes, each stored once however many lanes it serves. The body stays until every delivery of the
- * parcel is settled and the retention has passed.
+ * Parcels: the packed changes, each stored once however many lanes it serves. The body lies beside the record, which changes with every delivery that is
+ * settled, and stays with it until all are and the retention has passed.
  */
 import type { KindCount } from '@qiao/exchange';
 import type { Statement } from 'better-sqlite3';
@@ -67,10 +67,12 @@ interface Row {
 const FACTS = `number, parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
  open_deliveries, settled_at_ms, stored_bytes, compression`;
 const ADD = `INSERT INTO parcel (parcel, bridge, bridge_version, origin, is_resend, content_hash, content_bytes, counts, made_at_ms,
- open_deliveries, stored_bytes, compression, content, sealed) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @isResend, @contentHash, @contentBytes,
- @counts, @madeAtMs, @deliveries, @storedBytes, @compression, @content, @sealed) RETURNING number`;
+ open_deliveries, stored_bytes, compression) VALUES (@parcel, @bridge, @bridgeVersion, @origin, @isResend, @contentHash, @contentBytes,
+ @counts, @madeAtMs, @deliveries, @storedBytes, @compression) RETURNING number`;
+const ADD_BODY = 'INSERT INTO parcel_body (number, sealed, content) VALUES (?, ?, ?)';
 export const GET_PARCEL = `SELECT ${FACTS} FROM parcel WHERE number = ?`;
-const CONTENT = 'SELECT content, sealed, parcel FROM parcel WHERE number = ?';
+export const CONTENT = `SELECT coalesce(b.content, p.content) AS content, coalesce(b.sealed, p.sealed) AS sealed, p.parcel
+ FROM parcel AS p LEFT JOIN parcel_body AS b ON b.number = p.number WHERE p.number = ?`;
 const COUNT_OPEN = `UPDATE parcel SET open_deliveries = open_deliveries + @change,
  settled_at_ms = CASE WHEN open_deliveries + @change = 0 THEN @atMs ELSE NULL END WHERE number = @number`;
 export const SETTLED_PARCELS = `SELECT number FROM parcel WHERE settled_at_ms IS NOT NULL AND settled_at_ms < ?
@@ -84,6 +86,7 @@ const REMOVE = 'DELETE FROM parcel WHERE number = ?';
 
 export class ParcelStore {
   readonly #add: Statement<[object], number>;
+  readonly #addBody: Statement<[number, number, Uint8Array]>;
   readonly #get: Statement<[number], Row>;
   readonly #content: Statement<[number], { content: Buffer | null; sealed: number; parcel: Buffer }>;
   readonly #rows: RowsAtRest;
@@ -96,6 +99,7 @@ export class ParcelStore {
   constructor(sqlite: Sqlite, rows: RowsAtRest) {
     this.#rows = rows;
     this.#add = sqlite.prepare<[object], number>(ADD).pluck();
+    this.#addBody = sqlite.prepare(ADD_BODY);
     this.#get = sqlite.prepare(GET_PARCEL);
     this.#content = sqlite.prepare(CONTENT);
     this.#countOpen = sqlite.prepare(COUNT_OPEN);
@@ -105,16 +109,18 @@ export class ParcelStore {
     this.#remove = sqlite.prepare(REMOVE);
   }
 
-  /** Stores a parcel and returns its number. */
-  add(parcel: NewParcel): number {
-    return this.#add.get({
+  /** Stores a parcel and returns its number. Must run inside a transaction. */
+  add({ content, ...parcel }: NewParcel): number {
+    const number = this.#add.get({
       ...parcel,
       origin: parcel.origin === 'resend' ? 'resync' : parcel.origin,
       isResend: parcel.origin === 'resend' ? 1 : 0,
       counts: JSON.stringify(parcel.counts),
-      storedBytes: parcel.content.byteLength,
-      ...this.#sealed(parcel),
+      storedBytes: content.byteLength,
     }) as number;
+    const { bytes, sealed } = this.#rows.seal(content, placeOf(parcel.parcel));
+    this.#addBody.run(number, sealed, bytes);
+    return number;
   }
 
   get(number: number): Parcel | undefined {
@@ -142,11 +148,6 @@ export class ParcelStore {
     const row = this.#content.get(number);
     if (row === undefined || row.content === null) return undefined;
     return this.#rows.open(row.content, row.sealed, placeOf(row.parcel));
-  }
-
-  #sealed({ content, parcel }: NewParcel): { content: Uint8Array; sealed: number } {
-    const { bytes, sealed } = this.#rows.seal(content, placeOf(parcel));
-    return { content: bytes, sealed };
   }
 
   /** One delivery of the parcel was settled (-1) or opened again (+1). */
