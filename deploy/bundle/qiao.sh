@@ -24,7 +24,12 @@ esac
 unset NODE_OPTIONS NODE_PATH
 # Memory stays small on a front-end machine: V8 would give its young generation 16 MiB a half, glibc an arena to every thread.
 export MALLOC_ARENA_MAX=2
+# Hub and monitor pass bodies on and keep few objects: a smaller young generation lets go of bodies sooner.
+case ${1:-} in
+  hub | monitor) young=1 ;;
+  *) young=4 ;;
+esac
 # Garbage is collected at once and by one thread: bodies of some megabytes call for it often, the heap beside them is small, and helping
 # threads cost two cores more than they save (a sixth of all processor time of a load). It is collected, too, before the heap is much more than twice
 # what it holds: by itself V8 lets it grow to three times that under a stream of changes.
-exec "$here/runtime/node" --max-semi-space-size=4 --single-threaded-gc --no-incremental-marking --heap-growing-percent=120 --disable-warning=ExperimentalWarning "$here/lib/qiao.mjs" "$@"
+exec "$here/runtime/node" --max-semi-space-size=$young --single-threaded-gc --no-incremental-marking --heap-growing-percent=120 --disable-warning=ExperimentalWarning "$here/lib/qiao.mjs" "$@"

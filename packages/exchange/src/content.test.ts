@@ -259,9 +259,21 @@ describe('a parcel', () => {
     const line = Buffer.from('1\tx\n');
     builder.add(births, 'insert', line);
     line.fill(0);
-    const taken = builder.take();
+    const content = encodeContent(builder.take());
     builder.add(births, 'insert', Buffer.from('2\ty\n'));
-    expect(Buffer.from(taken[0]?.rows ?? []).toString()).toBe('1\tx\n');
+    expect(Buffer.from(decodeContent(content)[0]?.rows ?? []).toString()).toBe('1\tx\n');
+  });
+
+  test('lies where the one before lay, unless a row made that much larger than parcels are', () => {
+    const builder = new ParcelBuilder(1_000);
+    const memory = (bytes: number) => {
+      builder.add(births, 'insert', Buffer.from(`1\t${'x'.repeat(bytes)}\n`));
+      return builder.take()[0]?.rows.buffer;
+    };
+    const first = memory(2_000);
+    expect(memory(3_000)).toBe(first);
+    const large = memory(1_000_000);
+    expect(memory(10)).not.toBe(large);
   });
 
   test('carries whole chunks at once and refuses a row past 16 MiB', () => {

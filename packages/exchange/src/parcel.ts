@@ -1,6 +1,6 @@
 /**
  * Collects lines of row text into sections in commit order, up to a limit. Lines are copied into one growing buffer:
- * a parcel of a hundred thousand rows makes a handful of objects, and no chunk of the source's reader is kept alive.
+ * a parcel of a hundred thousand rows makes a handful of objects, and no chunk of the source's reader is kept alive. The buffer serves one parcel after another.
  * When a parcel ends (transaction, limit) is the caller's decision.
  */
 import { CONTENT_MAX_BYTES, CONTENT_MAX_SECTIONS, DEFAULT_PARCEL_BYTES, type Section } from './content.ts';
@@ -41,8 +41,6 @@ export class ParcelBuilder {
   #overhead = 0;
   #rows = 0;
   #sections: OpenSection[] = [];
-  /** After a full parcel the next one begins as large: growing to it would copy every byte once more. */
-  #firstBytes = FIRST_BUFFER_BYTES;
 
   constructor(limitBytes: number = DEFAULT_PARCEL_BYTES) {
     const most = CONTENT_MAX_BYTES - MAX_ROW_BYTES;
@@ -89,7 +87,10 @@ export class ParcelBuilder {
     return this.bytes >= this.#limitBytes || this.#sections.length >= CONTENT_MAX_SECTIONS;
   }
 
-  /** The sections in the order they were added; the builder is empty afterwards. */
+  /**
+   * The sections in the order they were added; the builder is empty afterwards. Their rows lie in memory that the next `add` uses again: large buffers that
+   * come and go cost more than what is written into them.
+   */
   take(): Section[] {
     const buffer = this.#buffer;
     const sections = this.#sections.map(({ layout, kind, rowCount, start, end }): Section => {
@@ -99,9 +100,8 @@ export class ParcelBuilder {
       const rows = buffer.subarray(start, end);
       return { table, kind, columns, keyColumns, rowCount, rows, wholeRows, ...(path !== undefined && { path }) };
     });
-    if (this.isFull) this.#firstBytes = this.#used + FIRST_BUFFER_BYTES;
-    // The sections keep the buffer; the next parcel gets its own.
-    this.#buffer = Buffer.alloc(0);
+    // One row may have made it much larger than parcels are.
+    if (buffer.length > 2 * (this.#limitBytes + FIRST_BUFFER_BYTES)) this.#buffer = Buffer.alloc(0);
     this.#used = 0;
     this.#overhead = 0;
     this.#rows = 0;
@@ -135,7 +135,7 @@ export class ParcelBuilder {
   #reserve(bytes: number): void {
     const needed = this.#used + bytes;
     if (needed <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2, this.#firstBytes));
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2, FIRST_BUFFER_BYTES));
     this.#buffer.copy(grown, 0, 0, this.#used);
     this.#buffer = grown;
   }

@@ -6,14 +6,16 @@ import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** As deploy/bundle/qiao.sh starts it. */
-export const NODE_FLAGS = [
-  '--max-semi-space-size=4',
-  '--single-threaded-gc',
-  '--no-incremental-marking',
-  '--heap-growing-percent=120',
-  '--disable-warning=ExperimentalWarning',
-];
+/** As deploy/bundle/qiao.sh starts the program with these words. */
+export function nodeFlags([command = '']: readonly string[]): string[] {
+  return [
+    `--max-semi-space-size=${command === 'hub' || command === 'monitor' ? 1 : 4}`,
+    '--single-threaded-gc',
+    '--no-incremental-marking',
+    '--heap-growing-percent=120',
+    '--disable-warning=ExperimentalWarning',
+  ];
+}
 
 /** How long a program may take until it is ready. Generous, since CI may have two busy cores. */
 const READY_MS = 60_000;
@@ -64,7 +66,8 @@ export class Program {
 
   /** Starts the process and resolves when it is ready; rejects with its log when it ends before or takes too long. */
   async start(environment: Readonly<Record<string, string>> = {}): Promise<void> {
-    const child = spawn(process.execPath, [...NODE_FLAGS, programFile(), ...this.#options.arguments], {
+    const words = this.#options.arguments;
+    const child = spawn(process.execPath, [...nodeFlags(words), programFile(), ...words], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, MALLOC_ARENA_MAX: '2', ...this.#options.environment, ...environment },
     });

@@ -1,7 +1,7 @@
 // The CLI as an operator runs it: a process of its own, its exit code, what it printed.
 
 import { spawn } from 'node:child_process';
-import { NODE_FLAGS, programFile } from './program.ts';
+import { nodeFlags, programFile } from './program.ts';
 
 export interface Answer {
   readonly code: number;
@@ -16,7 +16,7 @@ export async function runQiao(
   words: readonly string[],
   options: { context: string; input?: string; environment?: Readonly<Record<string, string>>; signal?: AbortSignal },
 ): Promise<Answer> {
-  const child = spawn(process.execPath, [...NODE_FLAGS, programFile(), ...words], {
+  const child = spawn(process.execPath, [...nodeFlags(words), programFile(), ...words], {
     env: { ...process.env, QIAO_CONTEXT: options.context, NO_COLOR: '1', ...options.environment },
   });
   options.signal?.addEventListener('abort', () => child.kill('SIGKILL'));
