@@ -90,7 +90,17 @@ export class Session {
       const { rows, rowCount } = await this.client.query<Row>(query);
       return { rows, count: rowCount ?? 0 };
     } catch (error) {
-      throw this.#failed(error);
+      const failure = this.#failed(error);
+      if (!isForgotten(error)) throw failure;
+      this.#isBroken = true;
+      throw new QiaoError(
+        `${this.side}_UNAVAILABLE`,
+        'what the database server kept of a statement does not hold any more',
+        {
+          fate: 'transient',
+          hint: 'nothing to do: it is asked again over a new connection',
+        },
+      );
     }
   }
 
@@ -145,6 +155,11 @@ export class Session {
     if (state === '' || /^(08|57P|E[A-Z])/.test(state)) this.#isBroken = true;
     return classified;
   }
+}
+
+/** Its columns have other types now, or somebody between us and the server took it away. */
+function isForgotten(error: unknown): boolean {
+  return /^(0A000|26000)$/.test((error as { code?: string } | null)?.code ?? '');
 }
 
 /**

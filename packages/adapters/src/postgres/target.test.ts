@@ -255,6 +255,17 @@ describe('rows', () => {
     );
   });
 
+  test('a mark that a DBA altered meanwhile is asked anew over another connection', async () => {
+    await using w = await World.make('CREATE TABLE t (id int PRIMARY KEY)');
+    const tables = [table('t', ['id'])];
+    const insert = (id: number) => w.apply(tables, [section('t', 'insert', ['id'], [`${id}`])]);
+    expect((await insert(1)).kind).toBe('applied');
+    await w.session.run('ALTER TABLE qiao_mark ALTER answer TYPE varchar(100000)');
+    await expect(insert(2)).rejects.toMatchObject({ code: 'TARGET_UNAVAILABLE', fate: 'transient' });
+    expect((await insert(2)).kind).toBe('applied');
+    expect(await w.session.rows('SELECT id FROM t ORDER BY id')).toEqual([['1'], ['2']]);
+  });
+
   test('more than a thousand bad rows are a bad schema', async () => {
     await using world = await World.make('CREATE TABLE t (id int PRIMARY KEY, v varchar(1))');
     const lines = Array.from({ length: 1100 }, (_, index) => `${index}\tlong`);
