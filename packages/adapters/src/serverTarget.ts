@@ -65,8 +65,7 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
 
   forgetLane(laneId: string): Promise<void> {
     return this.#alone((session) =>
-      this.#inTransaction(session, async () => {
-        await this.#server.mark.lock(session, laneId);
+      this.#inTransaction(session, laneId, async () => {
         await this.#server.mark.forget(session, laneId);
         await this.#server.dropNotes(session, laneId);
         return { commit: true, value: undefined };
@@ -118,8 +117,7 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
       if (decision.kind !== 'apply') return decision;
       throw this.#permanent(error);
     }
-    return this.#inTransaction<ApplyResult>(session, async () => {
-      await mark.lock(session, work.laneId);
+    return this.#inTransaction<ApplyResult>(session, work.laneId, async () => {
       const points = await mark.deciding(session, work);
       const decision = decide(points, work);
       if (decision.kind !== 'apply') return { commit: false, value: decision };
@@ -158,8 +156,7 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
     const asked = new Map(work.sections.map((section) => [section.table, tableOf(work.tables, section.table)]));
     const layouts = await this.#layouts(session, work, asked);
     const stages = await this.#stages(session, layouts, work.sections);
-    return this.#inTransaction<AmendResult>(session, async () => {
-      await mark.lock(session, work.laneId);
+    return this.#inTransaction<AmendResult>(session, work.laneId, async () => {
       const points = await mark.deciding(session, work);
       const point = points.find((one) => one.epoch === work.epoch && one.sequence === work.sequence);
       if (point === undefined)
@@ -311,10 +308,14 @@ export class ServerTarget<Session extends ServerSession, Layout extends ServerLa
   }
 
   /** Commits or rolls back by what the work says; after any throw nothing has changed. */
-  async #inTransaction<T>(session: Session, work: () => Promise<{ commit: boolean; value: T }>): Promise<T> {
-    await session.run(this.#server.begin);
+  async #inTransaction<T>(
+    session: Session,
+    laneId: string,
+    work: () => Promise<{ commit: boolean; value: T }>,
+  ): Promise<T> {
     let isCommitting = false;
     try {
+      await this.#server.mark.begin(session, laneId);
       const { commit, value } = await work();
       isCommitting = commit;
       await session.run(commit ? 'COMMIT' : 'ROLLBACK');

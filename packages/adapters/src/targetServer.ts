@@ -54,8 +54,8 @@ export interface Mark<Session> {
   points(session: Session, laneId: string): Promise<AppliedPoint[]>;
   /** The points that decide about a place: that place, and the lane's highest as the last. */
   deciding(session: Session, at: Pick<ApplyWork, 'laneId' | 'epoch' | 'sequence'>): Promise<AppliedPoint[]>;
-  /** Until the transaction ends nobody else applies this lane. */
-  lock(session: Session, laneId: string): Promise<void>;
+  /** Begins a transaction. Until it ends nobody else applies this lane. */
+  begin(session: Session, laneId: string): Promise<void>;
   /** False when the place is taken. */
   insert(session: Session, work: ApplyWork, answer: StoredAnswer): Promise<boolean>;
   answer(
@@ -78,8 +78,6 @@ export interface Noted {
 /** What a kind of server brings to the road. Whatever it knows of tables is of the session that it opened last. */
 export interface TargetServer<Session extends ServerSession, Layout extends ServerLayout, Stage> {
   readonly mark: Mark<Session>;
-  /** The statement that begins a transaction. */
-  readonly begin: string;
   /** Of tables that name none. */
   readonly schema: string;
   open(): Promise<Session>;

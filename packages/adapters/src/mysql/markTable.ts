@@ -51,8 +51,9 @@ export class MarkTable {
     }
   }
 
-  /** Waits until no other transaction works on the lane. Call inside the transaction, before anything is read. */
-  async lock(session: Session, laneId: string): Promise<void> {
+  /** Begins a transaction once no other works on the lane; before anything is read. */
+  async begin(session: Session, laneId: string): Promise<void> {
+    await session.run('START TRANSACTION');
     // A lane without a row has only its opening to wait for, and of two openings one finds the other's row (`insert`).
     await session.rows(
       `SELECT 1 FROM ${this.#name} WHERE lane = ${literal(laneId)} ORDER BY epoch DESC, sequence DESC LIMIT 1 FOR UPDATE`,

@@ -25,7 +25,6 @@ export function createTarget(config: MysqlConfig): Target {
 }
 
 class MysqlServer implements TargetServer<Session, Layout, Stage> {
-  readonly begin = 'START TRANSACTION';
   readonly mark: MarkTable;
   readonly schema: string;
   readonly #config: MysqlConfig;

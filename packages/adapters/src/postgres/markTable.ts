@@ -70,9 +70,10 @@ export class MarkTable {
     }
   }
 
-  /** Waits until no other transaction works on the lane. Call inside the transaction, before anything is read. */
-  async lock(session: Session, laneId: string): Promise<void> {
-    await session.asked('SELECT pg_advisory_xact_lock($1::bigint)', [lockKey(`lane ${laneId}`)]);
+  /** Begins a transaction once no other works on the lane; before anything is read. */
+  async begin(session: Session, laneId: string): Promise<void> {
+    const lock = `SELECT pg_advisory_xact_lock(${lockKey(`lane ${laneId}`)})`;
+    await session.run(`BEGIN ISOLATION LEVEL READ COMMITTED; ${lock}`);
   }
 
   /**

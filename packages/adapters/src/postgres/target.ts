@@ -25,7 +25,6 @@ export function createTarget(config: PostgresConfig): Target {
 }
 
 class PostgresServer implements TargetServer<Session, Layout, Stage> {
-  readonly begin = 'BEGIN ISOLATION LEVEL READ COMMITTED';
   readonly mark: MarkTable;
   readonly #config: PostgresConfig;
   readonly schema: string;

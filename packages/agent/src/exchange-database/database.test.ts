@@ -65,7 +65,7 @@ describe('the file', () => {
     const second = openExchangeDatabase(directory.file);
     expect(second.id).toEqual(id);
     expect(second.meta.countStart()).toBe(2n);
-    expect(second.sqlite.pragma('page_size', { simple: true })).toBe(16_384);
+    expect(second.sqlite.pragma('page_size', { simple: true })).toBe(8_192);
     expect(second.sqlite.pragma('journal_mode', { simple: true })).toBe('wal');
     expect(second.sqlite.pragma('synchronous', { simple: true })).toBe(2);
     expect(second.sqlite.pragma('auto_vacuum', { simple: true })).toBe(2);
